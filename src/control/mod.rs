@@ -1,0 +1,35 @@
+//! What an operator asks for while a run is under way.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+/// When to cut over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CutOver {
+    /// As soon as everything is ready.
+    #[default]
+    Auto,
+    /// Wait for leave.
+    Hold,
+    /// Leave is given, `--hold` or not.
+    Now,
+}
+
+/// The operator's wishes at one moment. The engine reads them from a `tokio::sync::watch`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Directives {
+    /// Why the copy is paused by the operator; `None`: it is not.
+    pub pause: Option<String>,
+    /// When to cut over.
+    pub cut_over: CutOver,
+    /// Copy at most so many rows a second.
+    pub max_rows_per_second: Option<NonZeroU32>,
+    /// Chunks in flight.
+    pub threads: Option<NonZeroUsize>,
+    /// How long a chunk should take.
+    pub chunk_time: Option<Duration>,
+    /// Replica lag above which the copy pauses.
+    pub max_lag: Option<Duration>,
+    /// End the run now, resumably.
+    pub abort: bool,
+}

@@ -1,0 +1,5 @@
+//! Everything about MySQL and MariaDB.
+
+pub mod flavor;
+pub mod key;
+pub mod name;
