@@ -1,0 +1,174 @@
+//! A migration by copy, from claim to finish.
+//!
+//! ```text
+//! claim ─ position ─ shadow ─ stream ─ barrier ─ copy ─ indexes ─ verify ─ hold ─ swap ─ finish
+//!                                └──── refresher, checkpoints ──────────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Directives;
+use crate::engine::coverage::Edge;
+use crate::engine::cutover::{Swapped, cut_over};
+use crate::engine::key::Position;
+use crate::engine::progress::{Event, Phase, Progress, Sink, Summary};
+use crate::engine::run::{Run, Settings, State, quantiles};
+use crate::engine::server::Server;
+use crate::engine::verify::{Verified, verify};
+use crate::engine::{Error, Result, copy, refresh};
+use crate::throttle::Throttle;
+
+/// What a migration is given besides the server.
+pub struct Surroundings {
+    /// What to do.
+    pub settings: Settings,
+    /// Back-pressure.
+    pub throttle: Arc<Throttle>,
+    /// The operator's wishes.
+    pub directives: watch::Receiver<Directives>,
+    /// Counters for whoever shows them.
+    pub progress: Arc<Progress>,
+    /// Where events go.
+    pub sink: Arc<dyn Sink>,
+    /// Ends the run, resumably.
+    pub stop: CancellationToken,
+}
+
+/// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
+pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
+    let stop = around.stop.clone();
+    tokio::select! {
+        outcome = road(server, around) => outcome,
+        () = stop.cancelled() => Err(Error::Stopped {
+            reason: "asked to stop".into(),
+            help: "the same command line again goes on from the checkpoint".into(),
+        }),
+    }
+}
+
+async fn road<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
+    around.sink.event(Event::Phase { phase: Phase::Prepare });
+    let earlier = server.claim().await?;
+    if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
+        let text = "an earlier run had swapped the tables; finishing its work".to_owned();
+        around.sink.event(Event::Note { text });
+        return finish(&server, &around.sink, &around.progress, Summary::default()).await;
+    }
+    let (state, resumed) = match earlier {
+        Some(earlier) => (read_state(&earlier.state)?, true),
+        None => (prepare(&*server, &around.settings).await?, false),
+    };
+    if resumed {
+        around.sink.event(Event::Resumed { rows: state.rows });
+    }
+    let estimate = server.estimate().await?;
+    around.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
+    let start = state.position.clone();
+    let stream = server.stream(&start).await?;
+    let run = Run::new(
+        server,
+        around.settings,
+        around.throttle,
+        around.directives,
+        around.progress,
+        around.sink,
+        state,
+    )?;
+    let summary = tokio::select! {
+        outcome = phases(&run, resumed) => outcome?,
+        error = run.dirty.feed(&*run.server, stream, start) => return Err(error),
+        error = refresh::forever(&run) => return Err(error),
+        error = tell_throttle(&run) => return Err(error),
+    };
+    finish(&run.server, &run.sink, &run.progress, summary).await
+}
+
+/// Rule 1: position, then the shadow and the barrier, then the first chunk.
+async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
+    let position: Position = server.position().await?;
+    server.create_shadow(settings.defer_indexes).await?;
+    server.start_barrier().await?;
+    let state = State { position, copied: Edge::Start, rows: 0, indexed: !settings.defer_indexes };
+    let text = serde_json::to_string(&state)
+        .map_err(|error| Error::Internal(format!("no checkpoint: {error}")))?;
+    server.checkpoint(Some(text)).await?;
+    Ok(state)
+}
+
+fn read_state(text: &str) -> Result<State> {
+    serde_json::from_str(text).map_err(|error| Error::Stopped {
+        reason: format!("the ledger's checkpoint cannot be read: {error}"),
+        help: "`osc cleanup TABLE` drops what the dead run left; then start anew".into(),
+    })
+}
+
+async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
+    run.enter(Phase::Copy);
+    copy::copy(run, resumed).await?;
+
+    if !run.indexed.load(Ordering::Relaxed) {
+        run.enter(Phase::Index);
+        run.steadily(|| run.server.build_indexes()).await?;
+        run.indexed.store(true, Ordering::Relaxed);
+    }
+
+    let verified = if run.settings.verify {
+        run.enter(Phase::Verify);
+        Some(verify(run).await?)
+    } else {
+        None
+    };
+    let suspects = verified.as_ref().map_or(&[][..], |verified| &verified.suspects);
+
+    let swapped = cut_over(run, suspects).await?;
+    Ok(summary(run, verified.as_ref(), swapped))
+}
+
+fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {
+    Summary {
+        road: "copy".into(),
+        rows: run.progress.rows_copied.load(Ordering::Relaxed),
+        refreshed: run.progress.refreshed_keys.load(Ordering::Relaxed),
+        verified_rows: verified.map(|verified| verified.rows.0),
+        lock_ms: Some(swapped.locked.as_secs_f64() * 1000.0),
+        attempts: swapped.attempts,
+        chunk_ms: quantiles(&run.chunk_times),
+        refresh_ms: quantiles(&run.refresh_times),
+        ..Summary::default()
+    }
+}
+
+async fn finish<S: Server>(
+    server: &Arc<S>,
+    sink: &Arc<dyn Sink>,
+    progress: &Progress,
+    mut summary: Summary,
+) -> Result<Summary> {
+    progress.set_phase(Phase::Finish);
+    sink.event(Event::Phase { phase: Phase::Finish });
+    summary.warnings = server.after_swap().await?;
+    summary.retired = Some(server.retired());
+    summary.seconds = progress.elapsed().as_secs_f64();
+    server.finish(&summary).await?;
+    progress.set_phase(Phase::Done);
+    Ok(summary)
+}
+
+/// Tells of every change of the throttle; ends only when the throttle itself is gone.
+async fn tell_throttle<S: Server>(run: &Run<S>) -> Error {
+    let mut changed = run.throttle.changed();
+    loop {
+        let reason = changed.borrow_and_update().clone();
+        run.progress.set_throttled(reason.clone());
+        if reason.is_some() || changed.has_changed().is_ok() {
+            run.sink.event(Event::Throttled { reason });
+        }
+        if changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
