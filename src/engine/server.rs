@@ -213,6 +213,10 @@ pub trait Server: Send + Sync + 'static {
         summary: &crate::engine::progress::Summary,
     ) -> impl Future<Output = Result<()>> + Send;
 
+    /// Records in the ledger that the run ended with this error; drops what can never be gone on
+    /// from.
+    fn abandon(&self, error: &crate::engine::Error) -> impl Future<Output = Result<()>> + Send;
+
     /// The retired table's name, for a human.
     fn retired(&self) -> String;
 }

@@ -1,9 +1,19 @@
 //! Everything about MySQL and MariaDB.
 
+pub mod binlog;
+pub mod blockers;
+pub mod change;
 pub mod connect;
+pub mod dependents;
 pub mod flavor;
 pub mod inspect;
 pub mod key;
+pub mod ledger;
 pub mod name;
 pub mod projection;
+pub mod rows;
+pub mod session;
+pub mod shadow;
 pub mod statements;
+pub mod swap;
+pub mod table;

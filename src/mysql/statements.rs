@@ -134,13 +134,24 @@ impl Statements {
         ))
     }
 
-    /// Selects the keys of a range.
-    pub fn keys_in(&self, range: &KeyRange) -> Result<String> {
+    /// Selects the key of the `row`th row (from 1) that a copy or a rewrite reads.
+    pub fn nth_key(
+        &self,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+        except: &[Key],
+        row: u64,
+    ) -> Result<String> {
+        let scope = match range {
+            Some(range) => self.scope(range, except)?,
+            None => self.one_of(Side::Original, keys)?,
+        };
         Ok(format!(
-            "SELECT {} FROM {} WHERE {}",
+            "SELECT {} FROM {} WHERE {scope} ORDER BY {} LIMIT 1 OFFSET {}",
             self.key_list(Side::Original),
             self.table(Side::Original),
-            self.range(Side::Original, range)?
+            self.order(Side::Original),
+            row.saturating_sub(1)
         ))
     }
 
