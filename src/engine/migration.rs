@@ -41,13 +41,19 @@ pub struct Surroundings {
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
 pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
     let stop = around.stop.clone();
-    tokio::select! {
-        outcome = road(server, around) => outcome,
+    let outcome = tokio::select! {
+        outcome = road(Arc::clone(&server), around) => outcome,
         () = stop.cancelled() => Err(Error::Stopped {
             reason: "asked to stop".into(),
             help: "the same command line again goes on from the checkpoint".into(),
         }),
+    };
+    if let Err(error) = &outcome
+        && let Err(unrecorded) = server.abandon(error).await
+    {
+        tracing::warn!(error = %unrecorded, "the end of the run could not be recorded");
     }
+    outcome
 }
 
 async fn road<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
@@ -161,11 +167,13 @@ async fn finish<S: Server>(
 /// Tells of every change of the throttle; ends only when the throttle itself is gone.
 async fn tell_throttle<S: Server>(run: &Run<S>) -> Error {
     let mut changed = run.throttle.changed();
+    let mut told = None;
     loop {
         let reason = changed.borrow_and_update().clone();
         run.progress.set_throttled(reason.clone());
-        if reason.is_some() || changed.has_changed().is_ok() {
-            run.sink.event(Event::Throttled { reason });
+        if reason.is_some() != told.is_some() {
+            run.sink.event(Event::Throttled { reason: reason.clone() });
+            told = reason;
         }
         if changed.changed().await.is_err() {
             std::future::pending::<()>().await;

@@ -158,6 +158,8 @@ impl Table {
         let table = Text(name.table.as_str());
         let found: Option<(
             String,
+            String,
+            String,
             Option<String>,
             Option<u64>,
             Option<u64>,
@@ -166,15 +168,18 @@ impl Table {
             Option<String>,
         )> = conn
             .query_first(format!(
-                "SELECT TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH, AUTO_INCREMENT, \
+                "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH, AUTO_INCREMENT, \
                  CREATE_OPTIONS FROM information_schema.TABLES \
                  WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}"
             ))
             .await
             .map_err(failed)?;
-        let Some((kind, engine, rows, data, index, auto_increment, options)) = found else {
+        let Some((schema, table, kind, engine, rows, data, index, auto_increment, options)) = found
+        else {
             return Ok(None);
         };
+        // As the server stores it, whatever the case it was asked for in.
+        let name = &TableName::new(schema, table);
         if !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED") {
             return Err(Error::Usage {
                 message: format!("{} is a {}, not a table", name.plain(), kind.to_lowercase()),

@@ -3,6 +3,7 @@
 pub mod binlog;
 pub mod blockers;
 pub mod change;
+pub mod checks;
 pub mod connect;
 pub mod dependents;
 pub mod flavor;

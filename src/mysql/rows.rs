@@ -84,8 +84,10 @@ async fn write_statements(
     if conn.get_warnings() == 0 {
         return Ok(Write::Done(rows));
     }
-    let warnings: Vec<(String, u16, String)> =
-        conn.query("SHOW WARNINGS LIMIT 5").await.map_err(|error| connection_error(action, error))?;
+    let warnings: Vec<(String, u16, String)> = conn
+        .query("SHOW WARNINGS LIMIT 5")
+        .await
+        .map_err(|error| connection_error(action, error))?;
     match warnings.into_iter().next() {
         None => Ok(Write::Done(rows)),
         Some((_, _, message)) => {
@@ -135,10 +137,8 @@ pub async fn digests(
     statements: &Statements,
     sql: &str,
 ) -> Result<HashMap<Key, String>> {
-    let rows: Vec<Row> = conn
-        .query(sql)
-        .await
-        .map_err(|error| connection_error("comparing the tables", error))?;
+    let rows: Vec<Row> =
+        conn.query(sql).await.map_err(|error| connection_error("comparing the tables", error))?;
     rows.into_iter()
         .map(|row| {
             let mut texts = texts(row)?;
@@ -149,10 +149,7 @@ pub async fn digests(
 }
 
 /// The keys whose digests differ, or that one side lacks.
-pub fn difference(
-    original: HashMap<Key, String>,
-    mut shadow: HashMap<Key, String>,
-) -> Vec<Key> {
+pub fn difference(original: HashMap<Key, String>, mut shadow: HashMap<Key, String>) -> Vec<Key> {
     let mut differing: Vec<Key> = original
         .into_iter()
         .filter_map(|(key, digest)| (shadow.remove(&key) != Some(digest)).then_some(key))

@@ -34,10 +34,8 @@ impl Sessions {
         let pool_opts = PoolOpts::default()
             .with_constraints(constraints)
             .with_inactive_connection_ttl(Duration::from_secs(60));
-        let with_setup: Opts = OptsBuilder::from_opts(opts.clone())
-            .pool_opts(pool_opts)
-            .setup(setup(reading))
-            .into();
+        let with_setup: Opts =
+            OptsBuilder::from_opts(opts.clone()).pool_opts(pool_opts).setup(setup(reading)).into();
         Self { pool: Pool::new(with_setup), opts: opts.clone() }
     }
 

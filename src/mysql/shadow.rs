@@ -33,7 +33,10 @@ pub async fn create(conn: &mut Conn, setting: &Setting, helpers: &Helpers) -> Re
             drop_table(conn, &helpers.shadow).await?;
             Err(Error::Refused(vec![Finding::new(
                 "clauses",
-                format!("the server does not take these clauses: {} ({})", error.message, error.code),
+                format!(
+                    "the server does not take these clauses: {} ({})",
+                    error.message, error.code
+                ),
                 "they were tried on an empty copy of the table; the original is untouched",
             )]))
         }
@@ -121,8 +124,7 @@ pub fn statements(
         let key = original.key_columns(index)?;
         match in_shadow(original, shadow, kept, &key) {
             Ok((shadow_key, shadow_index)) => {
-                let reading =
-                    Reading { zoned: projection.zoned, strict_dates: projection.dated };
+                let reading = Reading { zoned: projection.zoned, strict_dates: projection.dated };
                 let statements = Statements {
                     original: original.name.clone(),
                     shadow: helpers.shadow.clone(),
@@ -138,7 +140,10 @@ pub fn statements(
         }
     }
     let problem = if reasons.is_empty() {
-        format!("{} has no primary key and no unique key on not-null columns", original.name.plain())
+        format!(
+            "{} has no primary key and no unique key on not-null columns",
+            original.name.plain()
+        )
     } else {
         format!("no unique key of both tables can order the copy ({})", reasons.join("; "))
     };
@@ -246,9 +251,11 @@ pub async fn drop_deferrable(
     statements: &Statements,
 ) -> Result<Vec<String>> {
     let leads_with_counter = |index: &Index| {
-        index.parts.first().and_then(|part| part.column.as_ref()).is_some_and(|name| {
-            shadow.column(name).is_some_and(|column| column.auto_increment)
-        })
+        index
+            .parts
+            .first()
+            .and_then(|part| part.column.as_ref())
+            .is_some_and(|name| shadow.column(name).is_some_and(|column| column.auto_increment))
     };
     let deferrable: Vec<(&Index, String)> = shadow
         .indexes
@@ -293,9 +300,9 @@ pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[Strin
     let missing: Vec<String> = deferred
         .iter()
         .filter(|text| {
-            text.strip_prefix("KEY ").and_then(quoted).is_none_or(|(name, _)| {
-                !table.indexes.iter().any(|index| index.name.same(&name))
-            })
+            text.strip_prefix("KEY ")
+                .and_then(quoted)
+                .is_none_or(|(name, _)| !table.indexes.iter().any(|index| index.name.same(&name)))
         })
         .map(|text| format!("ADD {text}"))
         .collect();

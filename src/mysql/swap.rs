@@ -89,11 +89,8 @@ pub async fn attempt<D: Drain>(
     if let Some(reason) = blocked {
         return Ok(SwapOutcome::NotYet(reason));
     }
-    let mut holder = table
-        .ready()?
-        .sessions
-        .own("preparing the swap", table.ready()?.reading)
-        .await?;
+    let mut holder =
+        table.ready()?.sessions.own("preparing the swap", table.ready()?.reading).await?;
     let holder_id = holder.id();
     let outcome = match prepare_holder(&mut holder, table).await {
         Ok(()) => locked(table, &mut holder, marker, drain).await,
@@ -122,9 +119,10 @@ pub async fn attempt<D: Drain>(
             let settled = settle(table, &[Some(holder_id)], Instant::now()).await?;
             match (settled, error) {
                 (swapped @ SwapOutcome::Swapped { .. }, _) => Ok(swapped),
-                (SwapOutcome::NotYet(_), error @ (Error::Stopped { .. } | Error::Connection { .. })) => {
-                    Ok(SwapOutcome::NotYet(error.to_string()))
-                }
+                (
+                    SwapOutcome::NotYet(_),
+                    error @ (Error::Stopped { .. } | Error::Connection { .. }),
+                ) => Ok(SwapOutcome::NotYet(error.to_string())),
                 (SwapOutcome::NotYet(_), error) => Err(error),
             }
         }
@@ -153,7 +151,10 @@ async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
         run(
             holder,
             action,
-            &format!("CREATE TABLE IF NOT EXISTS {retired} (id INT) ENGINE=InnoDB COMMENT={}", Text(SENTRY)),
+            &format!(
+                "CREATE TABLE IF NOT EXISTS {retired} (id INT) ENGINE=InnoDB COMMENT={}",
+                Text(SENTRY)
+            ),
         )
         .await?;
     }
@@ -206,7 +207,9 @@ async fn within_budget(
             run(&mut conn, action, &format!("KILL QUERY {id}")).await?;
             match request.await {
                 // Interrupted, or its own timeout.
-                Err(mysql_async::Error::Server(error)) if matches!(error.code, 1317 | 1205 | 1969) => {
+                Err(mysql_async::Error::Server(error))
+                    if matches!(error.code, 1317 | 1205 | 1969) =>
+                {
                     return Ok(Some(format!(
                         "the lock was not granted within {} ms{who}",
                         LOCK_BUDGET.as_millis()
@@ -227,7 +230,11 @@ async fn within_budget(
 
 /// Everything that the stream named is written again by the session that holds the lock: all
 /// deletes first, so that no stale row can hold a unique value.
-async fn refresh_under_lock(table: &MysqlTable, holder: &mut Conn, drained: &Drained) -> Result<()> {
+async fn refresh_under_lock(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    drained: &Drained,
+) -> Result<()> {
     let action = "refreshing under the lock";
     let statements = &table.ready()?.statements;
     for keys in drained.dirty.chunks(BATCH) {
@@ -241,7 +248,10 @@ async fn refresh_under_lock(table: &MysqlTable, holder: &mut Conn, drained: &Dra
         match write {
             Write::Done(_) => {}
             Write::Contention => {
-                return Err(Error::Stopped { reason: "a lock wait under the lock".into(), help: String::new() });
+                return Err(Error::Stopped {
+                    reason: "a lock wait under the lock".into(),
+                    help: String::new(),
+                });
             }
             Write::Duplicate { message, .. } | Write::Unfit { message, .. } => {
                 return Err(Error::Data { reason: message, rows: Vec::new() });
@@ -252,8 +262,10 @@ async fn refresh_under_lock(table: &MysqlTable, holder: &mut Conn, drained: &Dra
     let mut differing: Vec<Key> = Vec::new();
     for keys in drained.suspects.chunks(BATCH) {
         let scope = Scope::Keys(keys);
-        let original = rows::digests(holder, statements, &statements.digests(Side::Original, scope)?).await?;
-        let shadow = rows::digests(holder, statements, &statements.digests(Side::Shadow, scope)?).await?;
+        let original =
+            rows::digests(holder, statements, &statements.digests(Side::Original, scope)?).await?;
+        let shadow =
+            rows::digests(holder, statements, &statements.digests(Side::Shadow, scope)?).await?;
         differing.extend(rows::difference(original, shadow));
     }
     if differing.is_empty() {
@@ -265,7 +277,11 @@ async fn refresh_under_lock(table: &MysqlTable, holder: &mut Conn, drained: &Dra
     })
 }
 
-async fn rename_under_lock(table: &MysqlTable, holder: &mut Conn, locked_at: Instant) -> Result<Attempt> {
+async fn rename_under_lock(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    locked_at: Instant,
+) -> Result<Attempt> {
     let renamed = holder.query_drop(rename(table)).await;
     let locked = locked_at.elapsed();
     match renamed {
@@ -280,16 +296,18 @@ async fn rename_under_lock(table: &MysqlTable, holder: &mut Conn, locked_at: Ins
 
 fn rename(table: &MysqlTable) -> String {
     let (original, helpers) = (&table.setting.original.name, &table.helpers);
-    format!(
-        "RENAME TABLE {original} TO {}, {} TO {original}",
-        helpers.retired, helpers.shadow
-    )
+    format!("RENAME TABLE {original} TO {}, {} TO {original}", helpers.retired, helpers.shadow)
 }
 
-async fn rename_from_outside(table: &MysqlTable, holder: &mut Conn, locked_at: Instant) -> Result<Attempt> {
+async fn rename_from_outside(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    locked_at: Instant,
+) -> Result<Attempt> {
     let mut renamer = table.plain("renaming the tables").await?;
     let seconds = table.setting.cut_over_timeout.as_secs().max(1);
-    run(&mut renamer, "renaming the tables", &format!("SET SESSION lock_wait_timeout = {seconds}")).await?;
+    run(&mut renamer, "renaming the tables", &format!("SET SESSION lock_wait_timeout = {seconds}"))
+        .await?;
     let id = renamer.id();
     let statement = rename(table);
     let renaming = tokio::spawn(async move { renamer.query_drop(statement).await });
@@ -322,10 +340,15 @@ async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
     let started = Instant::now();
     while started.elapsed() < RENAME_SEEN {
         let state: Option<Option<String>> = conn
-            .query_first(format!("SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"))
+            .query_first(format!(
+                "SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"
+            ))
             .await
             .map_err(|error| connection_error("watching the rename", error))?;
-        if state.flatten().is_some_and(|state| state.eq_ignore_ascii_case("Waiting for table metadata lock")) {
+        if state
+            .flatten()
+            .is_some_and(|state| state.eq_ignore_ascii_case("Waiting for table metadata lock"))
+        {
             return Ok(true);
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -363,7 +386,9 @@ async fn try_settle(
         let _ = conn.query_drop(format!("KILL {id}")).await;
         loop {
             let alive: Option<u32> = conn
-                .query_first(format!("SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}"))
+                .query_first(format!(
+                    "SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}"
+                ))
                 .await
                 .map_err(|error| connection_error(action, error))?;
             if alive.is_none() {
@@ -397,7 +422,11 @@ fn is_sentry(table: &Table) -> bool {
 }
 
 /// Whether the swap of a dead run has happened.
-pub async fn has_happened(conn: &mut Conn, table: &MysqlTable, earlier: &RunRecord) -> Result<bool> {
+pub async fn has_happened(
+    conn: &mut Conn,
+    table: &MysqlTable,
+    earlier: &RunRecord,
+) -> Result<bool> {
     Ok(earlier.state.is_some() && swapped_in_catalog(conn, table).await?)
 }
 

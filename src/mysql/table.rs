@@ -1,6 +1,5 @@
 //! One table under change on MySQL or MariaDB: the engine's [`Server`].
 
-
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -152,12 +151,11 @@ impl MysqlTable {
 
     /// Makes the statements and sessions from the shadow as it is on the server.
     async fn get_ready(&self, conn: &mut Conn) -> Result<&Ready> {
-        let shadow = Table::read(conn, &self.helpers.shadow).await?.ok_or_else(|| {
-            Error::Stopped {
+        let shadow =
+            Table::read(conn, &self.helpers.shadow).await?.ok_or_else(|| Error::Stopped {
                 reason: "the shadow of the dead run is gone".into(),
                 help: "`osc cleanup TABLE` forgets the dead run; then start anew".into(),
-            }
-        })?;
+            })?;
         let (statements, reading) = shadow::statements(&self.setting, &self.helpers, &shadow)?;
         let sessions = Sessions::new(&self.setting.opts, reading);
         Ok(self.ready.get_or_init(|| Ready { shadow, statements, sessions, reading }))
@@ -248,7 +246,8 @@ impl MysqlTable {
         run(&mut conn, action, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
         run(&mut conn, action, "START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
         let original =
-            rows::digests(&mut conn, statements, &statements.digests(Side::Original, scope)?).await?;
+            rows::digests(&mut conn, statements, &statements.digests(Side::Original, scope)?)
+                .await?;
         let shadow =
             rows::digests(&mut conn, statements, &statements.digests(Side::Shadow, scope)?).await?;
         let mut differing = rows::difference(original, shadow);
@@ -298,11 +297,15 @@ impl Server for MysqlTable {
         let shadow_is_there = Table::read(&mut conn, &self.helpers.shadow).await?.is_some();
         if earlier.state.is_none() || (!swapped && !shadow_is_there) {
             self.ledger
-                .end(&mut conn, RunId(earlier.run), &End {
-                    result: "failed",
-                    detail: Some("died before its first checkpoint".into()),
-                    ..End::default()
-                })
+                .end(
+                    &mut conn,
+                    RunId(earlier.run),
+                    &End {
+                        result: "failed",
+                        detail: Some("died before its first checkpoint".into()),
+                        ..End::default()
+                    },
+                )
                 .await?;
             self.begin(&mut conn).await?;
             return Ok(None);
@@ -384,7 +387,8 @@ impl Server for MysqlTable {
         self.get_ready(&mut conn).await?;
         if defer_indexes {
             let shadow = &self.ready()?.shadow;
-            let deferred = shadow::drop_deferrable(&mut conn, shadow, &self.ready()?.statements).await?;
+            let deferred =
+                shadow::drop_deferrable(&mut conn, shadow, &self.ready()?.statements).await?;
             self.ledger.defer(&mut conn, self.run()?, &deferred).await?;
         }
         Ok(())
