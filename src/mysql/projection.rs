@@ -249,10 +249,9 @@ impl Projection {
         self.columns.iter().map(|column| column.source.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// A 64-bit digest of one row, as an expression over the original or over the shadow.
-    ///
-    /// MD5, because CRC32 is linear: under XOR it cannot see two rows exchange their values. The
-    /// separator is binary, so that no argument's character set is converted.
+    /// A digest of one row, as an expression over the original or over the shadow: a CRC, since
+    /// MySQL 9.7 has no MD5 any more. The separator is binary, so that no argument's character set
+    /// is converted.
     pub fn digest(&self, side: Side) -> String {
         let mut nulls = String::new();
         let mut values = String::new();
@@ -268,7 +267,14 @@ impl Projection {
             }
         }
         let nulls = if nulls.is_empty() { String::new() } else { format!(", CONCAT(''{nulls})") };
-        format!("CAST(CONV(RIGHT(MD5(CONCAT_WS(X'1F'{nulls}{values})), 16), 16, 10) AS UNSIGNED)")
+        format!("CRC32(CONCAT_WS(X'1F'{nulls}{values}))")
+    }
+
+    /// A digest of many rows. CRC32 is linear: under XOR alone it cannot see two rows exchange
+    /// values of one length. The CRC of its decimal text is not linear in it.
+    pub fn aggregate(&self, side: Side) -> String {
+        let digest = self.digest(side);
+        format!("BIT_XOR(CRC32({digest}))")
     }
 
     /// Pairs of expressions that must be compared with `<=>`.

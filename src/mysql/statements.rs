@@ -208,8 +208,8 @@ impl Statements {
     pub fn compare(&self, range: &KeyRange) -> Result<String> {
         let side = |side, name| {
             Ok::<_, crate::engine::Error>(format!(
-                "(SELECT COUNT(*) AS n, BIT_XOR({}) AS h FROM {} WHERE {}) {name}",
-                self.projection.digest(side),
+                "(SELECT COUNT(*) AS n, {} AS h FROM {} WHERE {}) {name}",
+                self.projection.aggregate(side),
                 self.table(side),
                 self.range(side, range)?
             ))
