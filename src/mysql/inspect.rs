@@ -1,7 +1,7 @@
 //! What a table is: columns, indexes, options, read from the server.
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
+use mysql_async::prelude::{FromValue, Queryable};
+use mysql_async::{Conn, Row};
 
 use crate::engine::key::Rows;
 use crate::engine::{Error, Result};
@@ -29,6 +29,8 @@ pub struct Column {
     pub collation: Option<String>,
     /// Length in bytes of a text or binary column.
     pub octets: Option<u64>,
+    /// Length in characters.
+    pub characters: Option<u64>,
     /// Digits after the seconds.
     pub fraction: u8,
     /// Whether the server computes it.
@@ -119,6 +121,8 @@ pub struct Table {
     pub name: TableName,
     /// Storage engine.
     pub engine: String,
+    /// Its default collation.
+    pub collation: String,
     /// Its columns, in order.
     pub columns: Vec<Column>,
     /// Its indexes, the primary key first.
@@ -134,21 +138,6 @@ pub struct Table {
     /// `SHOW CREATE TABLE`.
     pub create: String,
 }
-
-type ColumnRow = (
-    String,
-    u64,
-    String,
-    String,
-    String,
-    Option<String>,
-    Option<String>,
-    Option<u64>,
-    Option<u64>,
-    Option<String>,
-    String,
-    Option<String>,
-);
 
 impl Table {
     /// Reads `name`; `None` when there is no such base table.
@@ -166,15 +155,16 @@ impl Table {
             Option<u64>,
             Option<u64>,
             Option<String>,
+            Option<String>,
         )> = conn
             .query_first(format!(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH, AUTO_INCREMENT, \
-                 CREATE_OPTIONS FROM information_schema.TABLES \
+                 CREATE_OPTIONS, TABLE_COLLATION FROM information_schema.TABLES \
                  WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}"
             ))
             .await
             .map_err(failed)?;
-        let Some((schema, table, kind, engine, rows, data, index, auto_increment, options)) = found
+        let Some((schema, table, kind, engine, rows, data, index, auto_increment, options, collation)) = found
         else {
             return Ok(None);
         };
@@ -191,6 +181,7 @@ impl Table {
         Ok(Some(Self {
             name: name.clone(),
             engine: engine.unwrap_or_default(),
+            collation: collation.unwrap_or_default(),
             columns: columns(conn, name).await?,
             indexes: indexes(conn, name).await?,
             partitioned: options.unwrap_or_default().contains("partitioned"),
@@ -199,6 +190,11 @@ impl Table {
             auto_increment,
             create: create.map(|(_, create)| create).unwrap_or_default(),
         }))
+    }
+
+    /// The names of the columns, in order.
+    pub fn column_names(&self) -> Vec<Ident> {
+        self.columns.iter().map(|column| column.name.clone()).collect()
     }
 
     /// The column of this name.
@@ -282,51 +278,46 @@ fn key_kind(column: &Column) -> Option<KeyKind> {
 }
 
 async fn columns(conn: &mut Conn, name: &TableName) -> Result<Vec<Column>> {
-    let rows: Vec<ColumnRow> = conn
+    let rows: Vec<Row> = conn
         .query(format!(
             "SELECT COLUMN_NAME, ORDINAL_POSITION, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, \
-             CHARACTER_SET_NAME, COLLATION_NAME, CHARACTER_OCTET_LENGTH, DATETIME_PRECISION, \
-             GENERATION_EXPRESSION, EXTRA, COLUMN_DEFAULT FROM information_schema.COLUMNS \
+             CHARACTER_SET_NAME, COLLATION_NAME, CHARACTER_OCTET_LENGTH, CHARACTER_MAXIMUM_LENGTH, \
+             DATETIME_PRECISION, GENERATION_EXPRESSION, EXTRA, COLUMN_DEFAULT \
+             FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
             Text(name.schema.as_str()),
             Text(name.table.as_str())
         ))
         .await
         .map_err(|error| connection_error("reading the table's columns", error))?;
-    let columns = rows.into_iter().map(
-        |(
-            name,
-            ordinal,
-            data,
-            whole,
-            nullable,
-            charset,
-            collation,
-            octets,
-            fraction,
-            expr,
-            extra,
-            default,
-        )| {
-            let extra = extra.to_lowercase();
-            Column {
-                name: Ident::new(name),
-                ordinal: usize::try_from(ordinal).unwrap_or(usize::MAX).saturating_sub(1),
-                data_type: data.to_lowercase(),
-                column_type: lower_outside_quotes(&whole),
-                nullable: nullable.eq_ignore_ascii_case("YES"),
-                charset,
-                collation,
-                octets,
-                fraction: fraction.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
-                generated: expr.is_some_and(|text| !text.is_empty()),
-                auto_increment: extra.contains("auto_increment"),
-                default,
-                extra,
-            }
-        },
-    );
-    Ok(columns.collect())
+    rows.into_iter().map(column).collect()
+}
+
+fn column(mut row: Row) -> Result<Column> {
+    fn take<T: FromValue>(row: &mut Row, at: usize) -> Result<T> {
+        row.take_opt(at).and_then(std::result::Result::ok).ok_or_else(|| {
+            Error::Internal(format!("field {at} of a column's description cannot be read"))
+        })
+    }
+    let row = &mut row;
+    let extra = take::<Option<String>>(row, 11)?.unwrap_or_default().to_lowercase();
+    let ordinal: u64 = take(row, 1)?;
+    Ok(Column {
+        name: Ident::new(take::<String>(row, 0)?),
+        ordinal: usize::try_from(ordinal).unwrap_or(usize::MAX).saturating_sub(1),
+        data_type: take::<String>(row, 2)?.to_lowercase(),
+        column_type: lower_outside_quotes(&take::<String>(row, 3)?),
+        nullable: take::<String>(row, 4)?.eq_ignore_ascii_case("YES"),
+        charset: take(row, 5)?,
+        collation: take(row, 6)?,
+        octets: take(row, 7)?,
+        characters: take(row, 8)?,
+        fraction: take::<Option<u64>>(row, 9)?.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
+        generated: take::<Option<String>>(row, 10)?.is_some_and(|text| !text.is_empty()),
+        auto_increment: extra.contains("auto_increment"),
+        default: take(row, 12)?,
+        extra,
+    })
 }
 
 fn lower_outside_quotes(text: &str) -> String {

@@ -1,9 +1,11 @@
 //! Everything about MySQL and MariaDB.
 
+pub mod alter;
 pub mod binlog;
 pub mod blockers;
 pub mod change;
 pub mod checks;
+pub mod clauses;
 pub mod connect;
 pub mod dependents;
 pub mod flavor;

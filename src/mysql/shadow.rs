@@ -21,12 +21,11 @@ pub async fn create(conn: &mut Conn, setting: &Setting, helpers: &Helpers) -> Re
     drop_table(conn, &helpers.shadow).await?;
     run(conn, action, &format!("CREATE TABLE {} LIKE {}", helpers.shadow, setting.original.name))
         .await?;
-    let clauses = &setting.change.clauses;
-    if clauses.is_empty() {
+    if setting.change.clauses.clauses.is_empty() {
         return Ok(());
     }
-    let clauses = renamed_checks(conn, setting, &helpers.shadow, clauses).await?;
-    let alter = format!("ALTER TABLE {} {}", helpers.shadow, clauses.join(", "));
+    let alter = setting.change.for_shadow(&helpers.shadow);
+    let alter = renamed_checks(conn, setting, &helpers.shadow, alter).await?;
     match conn.query_drop(alter).await {
         Ok(()) => Ok(()),
         Err(mysql_async::Error::Server(error)) => {
@@ -45,15 +44,15 @@ pub async fn create(conn: &mut Conn, setting: &Setting, helpers: &Helpers) -> Re
 }
 
 /// MySQL names CHECK constraints once a schema, so that those of the shadow have other names than
-/// the original's: clauses that name one must name its twin.
+/// the original's: a statement that names one must name its twin.
 async fn renamed_checks(
     conn: &mut Conn,
     setting: &Setting,
     shadow: &TableName,
-    clauses: &[String],
-) -> Result<Vec<String>> {
+    alter: String,
+) -> Result<String> {
     if setting.flavor.is_mariadb() {
-        return Ok(clauses.to_vec());
+        return Ok(alter);
     }
     let created: Option<(String, String)> = conn
         .query_first(format!("SHOW CREATE TABLE {shadow}"))
@@ -61,21 +60,8 @@ async fn renamed_checks(
         .map_err(|error| connection_error("reading the shadow's definition", error))?;
     let shadow_checks = check_names(&created.map(|(_, create)| create).unwrap_or_default());
     let original_checks = check_names(&setting.original.create);
-    let mut clauses = clauses.to_vec();
-    for (old, new) in original_checks.iter().zip(&shadow_checks) {
-        for clause in &mut clauses {
-            let words = clause.to_uppercase();
-            if words.starts_with("DROP C") || words.starts_with("ALTER C") {
-                *clause = clause.replace(&old.to_string(), &new.to_string());
-                let bare = format!(" {}", old.as_str());
-                if clause.ends_with(&bare) {
-                    clause.truncate(clause.len() - bare.len() + 1);
-                    clause.push_str(&new.to_string());
-                }
-            }
-        }
-    }
-    Ok(clauses)
+    let twins: Vec<(Ident, Ident)> = original_checks.into_iter().zip(shadow_checks).collect();
+    Ok(setting.change.with_checks_renamed(alter, &twins))
 }
 
 fn check_names(create: &str) -> Vec<Ident> {

@@ -367,7 +367,6 @@ impl Server for MysqlTable {
             opts: self.setting.opts.clone(),
             flavor: self.setting.flavor,
             original: self.setting.original.name.clone(),
-            shadow: self.helpers.shadow.clone(),
             ledger: self.ledger.markers.clone(),
             run: self.run()?.0,
             key: self.ready()?.statements.key.clone(),
