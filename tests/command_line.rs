@@ -1,5 +1,7 @@
 //! The program from outside: help, usage errors, exit codes, and that no password shows.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::Stdio;
 

@@ -123,10 +123,7 @@ fn qualified(
     }
 }
 
-fn part<'a>(
-    text: &'a str,
-    plain: impl Fn(char) -> bool,
-) -> std::result::Result<(String, &'a str), String> {
+fn part(text: &str, plain: impl Fn(char) -> bool) -> std::result::Result<(String, &str), String> {
     let (name, rest) = match text.strip_prefix('`') {
         Some(quoted) => backticked(quoted).ok_or("a backtick in the table's name is not closed")?,
         None => {

@@ -45,7 +45,7 @@ pub enum Command {
     /// Change a table online
     Alter(Box<alter::AlterArgs>),
     /// Say what a change would do, and change nothing
-    Plan(plan::PlanArgs),
+    Plan(Box<plan::PlanArgs>),
     /// Show runs: phase, progress, and what a dead one left
     Status(status::StatusArgs),
     /// Drop the retired table and leftovers of dead runs
@@ -62,7 +62,7 @@ impl Cli {
     pub async fn run(self, screen: &Screen) -> Result<()> {
         match self.command {
             Command::Alter(args) => alter::run(*args, screen).await,
-            Command::Plan(args) => plan::run(args, screen).await,
+            Command::Plan(args) => plan::run(*args, screen).await,
             Command::Status(args) => status::run(args, screen).await,
             Command::Cleanup(args) => cleanup::run(args, screen).await,
             Command::Completions(args) => {

@@ -1,4 +1,4 @@
-//! A progress bar at the terminal's last line, and events above it.
+//! A progress bar in the terminal's last two lines, and events above it.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ const STEPS: u64 = 1000;
 pub(super) struct Bar {
     screen: Screen,
     bar: ProgressBar,
+    detail: ProgressBar,
     counted: bool,
     pace: Pace,
     summary: Option<Box<Summary>>,
@@ -26,7 +27,9 @@ impl Bar {
     pub(super) fn new(screen: Screen) -> Self {
         let bar = screen.show(ProgressBar::new(STEPS));
         bar.set_style(style(false));
-        Self { screen, bar, counted: false, pace: Pace::default(), summary: None }
+        let detail = screen.show(ProgressBar::new_spinner());
+        detail.set_style(styled(DETAIL));
+        Self { screen, bar, detail, counted: false, pace: Pace::default(), summary: None }
     }
 
     fn draw(&mut self, now: &Snapshot, view: Option<&View>) {
@@ -38,18 +41,23 @@ impl Bar {
         if let Some(view) = view {
             self.bar.set_position(steps(view.fraction));
         }
-        self.bar.set_message(text::numbers(now, view));
+        self.bar.set_message(text::extent(now, view));
         self.bar.tick();
+        self.detail.set_message(text::state(now, view));
+        self.detail.tick();
     }
 }
 
+const COUNTED: &str = "{prefix:8} {bar:24.cyan/dim} {percent:>3}% {wide_msg}";
+const UNCOUNTED: &str = "{prefix:8} {spinner:.cyan} {wide_msg}";
+const DETAIL: &str = "         {wide_msg:.dim}";
+
 /// With a bar, or with a spinner where nothing can be counted.
 fn style(counted: bool) -> ProgressStyle {
-    let template = if counted {
-        "{prefix:8} {bar:24.cyan/dim} {percent:>3}% {wide_msg}"
-    } else {
-        "{prefix:8} {spinner:.cyan} {wide_msg}"
-    };
+    styled(if counted { COUNTED } else { UNCOUNTED })
+}
+
+fn styled(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸─")
@@ -87,6 +95,7 @@ impl Face for Bar {
     }
 
     fn close(&mut self) {
+        self.detail.finish_and_clear();
         self.bar.finish_and_clear();
         if let Some(summary) = &self.summary {
             self.screen.answer(&summary::text(summary));
@@ -103,14 +112,9 @@ mod tests {
 
     #[test]
     fn the_templates_are_valid() {
-        for template in [style(true), style(false)] {
-            assert_eq!(template.get_tick_str(0).chars().count(), 1);
+        for template in [COUNTED, UNCOUNTED, DETAIL] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
-        assert!(
-            ProgressStyle::with_template("{prefix:8} {bar:24.cyan/dim} {percent:>3}% {wide_msg}")
-                .is_ok()
-        );
-        assert!(ProgressStyle::with_template("{prefix:8} {spinner:.cyan} {wide_msg}").is_ok());
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl Face for Plain {
     fn tick(&mut self, now: &Snapshot) {
         let view = self.pace.look(now);
         let percent = view.map_or(String::new(), |view| format!("{:.0}% ", view.fraction * 100.0));
-        let numbers = text::numbers(now, view.as_ref());
-        self.line(&format!("{}: {percent}{numbers}", now.phase.word()));
+        let parts = [text::extent(now, view.as_ref()), text::state(now, view.as_ref())];
+        let numbers = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        self.line(&format!("{}: {percent}{}", now.phase.word(), numbers.join(" · ")));
     }
 }

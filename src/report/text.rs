@@ -43,22 +43,23 @@ pub fn doing(phase: Phase) -> &'static str {
     }
 }
 
-/// The numbers of a phase: rows, rate, time left, dirty keys, lag and why it is paused.
-pub fn numbers(now: &Snapshot, view: Option<&View>) -> String {
+/// How far a phase is, and when it will be through; or what is being done in it.
+pub fn extent(now: &Snapshot, view: Option<&View>) -> String {
+    let Some(view) = view else { return doing(now.phase).to_owned() };
+    let eta = view.eta.map_or_else(|| UNKNOWN.to_owned(), length);
+    format!("{} / {} rows · ETA {eta}", HumanCount(view.done), HumanCount(view.total))
+}
+
+/// Why it is paused, how fast it is, and how much the stream has left to do.
+pub fn state(now: &Snapshot, view: Option<&View>) -> String {
     let mut parts = Vec::new();
-    if let Some(view) = view {
-        parts.push(format!("{} / {} rows", HumanCount(view.done), HumanCount(view.total)));
-        parts.push(format!("{} rows/s", rate(view.rate)));
-        parts.push(format!("ETA {}", view.eta.map_or_else(|| UNKNOWN.to_owned(), length)));
-    } else {
-        parts.push(doing(now.phase).to_owned());
+    if let Some(reason) = &now.throttled {
+        parts.push(format!("paused: {reason}"));
     }
+    parts.extend(view.map(|view| format!("{} rows/s", rate(view.rate))));
     if now.phase != Phase::Prepare && now.phase < Phase::Finish {
         parts.push(format!("{} dirty", HumanCount(now.dirty_keys)));
         parts.push(format!("lag {}", length(Duration::from_millis(now.stream_lag_ms))));
-    }
-    if let Some(reason) = &now.throttled {
-        parts.push(format!("paused: {reason}"));
     }
     parts.join(" · ")
 }
@@ -107,13 +108,13 @@ mod tests {
         now.stream_lag_ms = 20;
         now.throttled = Some("Threads_running is 60".into());
         let view = View { done: 1500, total: 20_000, fraction: 0.075, rate: None, eta: None };
+        assert_eq!(extent(&now, Some(&view)), "1,500 / 20,000 rows · ETA –");
         assert_eq!(
-            numbers(&now, Some(&view)),
-            "1,500 / 20,000 rows · – rows/s · ETA – · 12 dirty · lag 20ms · paused: \
-             Threads_running is 60"
+            state(&now, Some(&view)),
+            "paused: Threads_running is 60 · – rows/s · 12 dirty · lag 20ms"
         );
         now.phase = Phase::Prepare;
         now.throttled = None;
-        assert_eq!(numbers(&now, None), "preparing");
+        assert_eq!((extent(&now, None).as_str(), state(&now, None).as_str()), ("preparing", ""));
     }
 }
