@@ -81,7 +81,7 @@ fn read_file(path: &Path, depth: usize, settings: &mut Vec<Setting>) -> Result<(
                 }
             }
             Line::Setting { name, value } if ours => {
-                settings.push(Setting { name, value, file: path.to_owned(), line: number + 1 })
+                settings.push(Setting { name, value, file: path.to_owned(), line: number + 1 });
             }
             Line::Setting { .. } => {}
         }

@@ -18,7 +18,7 @@ use crate::engine::Result;
 pub struct Connection {
     /// Where to connect: mysql://USER:PASSWORD@HOST:PORT/DATABASE
     ///
-    /// Without it: $OSC_URL, $DATABASE_URL, a profile of osc.toml, then [client] of ~/.my.cnf.
+    /// Without it: $OSC_URL, $DATABASE_URL, a profile of osc.toml, then ~/.my.cnf.
     /// A password given here shows in the process list: $OSC_URL, $MYSQL_PWD, osc.toml and
     /// ~/.my.cnf do not. Parameters: socket, ssl-mode, ssl-ca, ssl-cert, ssl-key. TLS is off
     /// for this machine and verified for others, unless ssl-mode says otherwise.

@@ -331,10 +331,10 @@ impl AlterSettings {
 /// A command-line parser that knows its words, for the help and the completions.
 fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
 where
-    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+    T: FromStr<Err: fmt::Display> + Clone + Send + Sync + 'static,
 {
     PossibleValuesParser::new(words)
-        .try_map(|word| word.parse::<T>().map_err(std::io::Error::other))
+        .try_map(|word| word.parse::<T>().map_err(|error| std::io::Error::other(error.to_string())))
 }
 
 fn parsed<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>

@@ -1,6 +1,6 @@
 //! The control file: a text file with which a run is steered while it is under way.
 //!
-//! Absent: run. Empty: paused. Else TOML ([`Content`]). It is read again every 200 ms, by
+//! Absent: run. Empty: paused. Else TOML. It is read again every 200 ms, by
 //! content: editors replace files, and network file systems tell nobody of changes. A mistake
 //! pauses the copy, says where it is, and leaves the other wishes as they were.
 
