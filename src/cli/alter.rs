@@ -1,17 +1,16 @@
 //! `osc alter`: change a table online.
 
-use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::change::Change;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::settings::{AlterSettings, RunFlags, Tuning};
-use crate::config::target::Target;
-use crate::control::{Directives, steer};
-use crate::engine::progress::{Progress, Sink};
+use crate::config::settings::{RunFlags, Tuning};
+use crate::control::steer;
+use crate::engine::progress::{Event, Progress};
 use crate::engine::{Error, Result};
+use crate::mysql::{self, alter::Job};
 use crate::report::{self, Mode, screen::Screen};
 
 const EXAMPLES: &str = "\
@@ -64,22 +63,6 @@ pub struct AlterArgs {
     pub yes: bool,
 }
 
-/// Everything that one run needs.
-pub struct Job {
-    /// Where.
-    pub target: Target,
-    /// What.
-    pub change: Change,
-    /// How.
-    pub settings: AlterSettings,
-    /// What the operator wishes, from now on.
-    pub directives: watch::Receiver<Directives>,
-    /// The counters to keep.
-    pub progress: Arc<Progress>,
-    /// Where events go.
-    pub sink: Arc<dyn Sink>,
-}
-
 /// Runs `osc alter`.
 ///
 /// # Errors
@@ -93,7 +76,7 @@ pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
     let (target, settings) =
         resolve::alter(&args.connection, tuning, flags, &Environment::of_process())?;
     if settings.dry_run {
-        return super::plan::show(&target, &change, &settings, screen).await;
+        return super::plan::show(target, change, settings, screen).await;
     }
 
     let progress = Arc::new(Progress::default());
@@ -105,12 +88,32 @@ pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
     let reporter = report::reporter(mode, Arc::clone(&progress), screen)
         .map_err(|error| failed("cannot start a thread", error))?;
     let sink = reporter.sink();
-    let result = migrate(Job { target, change, settings, directives, progress, sink }).await;
+    let stop = CancellationToken::new();
+    let mut wishes = directives.clone();
+    let job = Job {
+        target,
+        schema: change.table.schema,
+        table: change.table.table,
+        clauses: change.clauses,
+        settings,
+        directives,
+        progress,
+        sink: Arc::clone(&sink),
+        stop: stop.clone(),
+    };
+    let work = mysql::alter::alter(job);
+    let aborted = async move {
+        // The sender ends with the process only.
+        if wishes.wait_for(|wishes| wishes.abort).await.is_ok() {
+            stop.cancel();
+        }
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        result = work => result,
+        () = aborted => Err(Error::Internal("an abort that never ends".into())),
+    };
+    let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
     reporter.finish().await;
     result
-}
-
-fn migrate(job: Job) -> impl Future<Output = Result<()>> {
-    drop(job);
-    std::future::ready(Err(super::not_served("alter")))
 }

@@ -1,11 +1,13 @@
 //! `osc cleanup`: drop the retired table and leftovers of dead runs.
 
-use std::future::Future;
+use indicatif::HumanBytes;
 
 use super::change::TableArg;
+use super::confirm::confirm;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::Target;
-use crate::engine::Result;
+use crate::engine::{Error, Result};
+use crate::mysql::cleanup::Cleanup;
 use crate::report::screen::Screen;
 
 const EXAMPLES: &str = "\
@@ -39,11 +41,26 @@ pub async fn run(args: CleanupArgs, screen: &Screen) -> Result<()> {
 }
 
 /// Lists what there is to drop, asks with [`super::confirm::confirm`], and drops it.
-fn clean(
-    _target: &Target,
-    _table: &TableArg,
-    _yes: bool,
-    _screen: &Screen,
-) -> impl Future<Output = Result<()>> {
-    std::future::ready(Err(super::not_served("cleanup")))
+async fn clean(target: &Target, table: &TableArg, yes: bool, screen: &Screen) -> Result<()> {
+    let cleanup = Cleanup::find(target, table.schema.as_deref(), &table.table).await?;
+    for leftover in &cleanup.tables {
+        screen.line(&format!(
+            "{}: {}, {}",
+            leftover.table.plain(),
+            leftover.what,
+            HumanBytes(leftover.bytes)
+        ));
+    }
+    if cleanup.tables.is_empty() {
+        screen.line("there is no table to drop");
+    } else if !confirm("Drop them? Afterwards the change cannot be undone.", yes)? {
+        return Err(Error::Usage {
+            message: "nothing was dropped".into(),
+            help: "answer yes, or give --yes".into(),
+        });
+    }
+    let dropped = cleanup.tables.len();
+    cleanup.drop_all().await?;
+    screen.answer(&format!("{dropped} {} dropped", if dropped == 1 { "table" } else { "tables" }));
+    Ok(())
 }

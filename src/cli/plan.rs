@@ -1,12 +1,20 @@
 //! `osc plan`: say what a change would do, and change nothing.
 
-use std::future::Future;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use indicatif::{HumanBytes, HumanCount};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::change::Change;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::settings::{AlterSettings, RunFlags, Tuning};
 use crate::config::target::Target;
-use crate::engine::Result;
+use crate::engine::progress::{Event, Sink};
+use crate::engine::{Error, Result};
+use crate::mysql::{self, alter::Job};
+use crate::plan::Plan;
 use crate::report::screen::Screen;
 
 const EXAMPLES: &str = "\
@@ -54,15 +62,83 @@ pub async fn run(args: PlanArgs, screen: &Screen) -> Result<()> {
     tuning.verify = args.no_verify.then_some(false);
     let (target, settings) =
         resolve::alter(&args.connection, tuning, flags, &Environment::of_process())?;
-    show(&target, &change, &settings, screen).await
+    show(target, change, settings, screen).await
 }
 
 /// Makes the plan and prints it.
-pub(super) fn show(
-    _target: &Target,
-    _change: &Change,
-    _settings: &AlterSettings,
-    _screen: &Screen,
-) -> impl Future<Output = Result<()>> {
-    std::future::ready(Err(super::not_served("plan")))
+pub(super) async fn show(
+    target: Target,
+    change: Change,
+    settings: AlterSettings,
+    screen: &Screen,
+) -> Result<()> {
+    let json = settings.json;
+    let directives = watch::Sender::new(settings.directives()).subscribe();
+    let job = Job {
+        target,
+        schema: change.table.schema,
+        table: change.table.table,
+        clauses: change.clauses,
+        settings,
+        directives,
+        progress: Arc::default(),
+        sink: Arc::new(Silence),
+        stop: CancellationToken::new(),
+    };
+    let plan = mysql::alter::plan(&job).await?;
+    if json {
+        let text = serde_json::to_string(&plan)
+            .map_err(|error| Error::Internal(format!("the plan cannot be written: {error}")))?;
+        screen.answer(&text);
+    } else {
+        screen.answer(&text(&plan));
+    }
+    let copies = plan.roads.iter().all(|step| step.what == "copy");
+    if copies && !plan.refusals.is_empty() {
+        return Err(Error::Refused(plan.refusals));
+    }
+    Ok(())
+}
+
+/// Takes events that nobody asked for.
+struct Silence;
+
+impl Sink for Silence {
+    fn event(&self, _: Event) {}
+}
+
+fn text(plan: &Plan) -> String {
+    let mut text = format!(
+        "{} on {}: about {} rows, {}\n",
+        plan.table,
+        plan.server,
+        HumanCount(plan.rows_estimate),
+        HumanBytes(plan.bytes)
+    );
+    text.push_str("\nRoads, in the order in which they are tried:\n");
+    for (at, step) in plan.roads.iter().enumerate() {
+        let _ = writeln!(text, "  {}. {}: {}", at + 1, step.what, step.why);
+        if let Some(statement) = &step.statement {
+            let _ = writeln!(text, "     {statement}");
+        }
+    }
+    if !plan.statements.is_empty() {
+        text.push_str("\nA copy would run:\n");
+        for statement in &plan.statements {
+            let _ = writeln!(text, "  {statement}");
+        }
+    }
+    for (title, list) in [
+        ("To know", plan.notes.clone()),
+        ("A copy would be refused", plan.refusals.iter().map(ToString::to_string).collect()),
+    ] {
+        if !list.is_empty() {
+            let _ = writeln!(text, "\n{title}:");
+            for line in list {
+                let _ = writeln!(text, "  - {line}");
+            }
+        }
+    }
+    text.push_str("\nNothing was changed.");
+    text
 }

@@ -12,39 +12,7 @@ use serde::{Deserialize, Deserializer};
 use super::period::Period;
 use super::target::Target;
 use crate::control::{CutOver, Directives};
-
-/// Which road to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strategy {
-    /// The cheapest safe one.
-    #[default]
-    Auto,
-    /// Metadata only.
-    Instant,
-    /// The server's own online DDL.
-    Inplace,
-    /// The online copy.
-    Copy,
-}
-
-impl Strategy {
-    /// The words of the command line.
-    pub const WORDS: [&str; 4] = ["auto", "instant", "inplace", "copy"];
-}
-
-impl FromStr for Strategy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "instant" => Ok(Self::Instant),
-            "inplace" => Ok(Self::Inplace),
-            "copy" => Ok(Self::Copy),
-            _ => Err(format!("a strategy is one of {}", Self::WORDS.join(", "))),
-        }
-    }
-}
+use crate::plan::road::Strategy;
 
 /// When secondary indexes are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

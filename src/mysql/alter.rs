@@ -27,7 +27,7 @@ use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::native::{self, Native};
 use crate::mysql::table::{MysqlTable, Setting};
 use crate::mysql::throttle;
-use crate::plan::road::{Attempt, ColumnFacts, Road, Strategy, TableFacts, attempts};
+use crate::plan::road::{Attempt, ColumnFacts, Road, TableFacts, attempts};
 use crate::plan::{Plan, Step};
 
 /// What is to be done, and with what.
@@ -93,9 +93,7 @@ pub async fn alter(job: Job) -> Result<Summary> {
     }
     let mut summary = match (summary, prepared.roads.last()) {
         (Some(summary), _) => summary,
-        (None, Some(last)) if last.road == Road::Copy => {
-            copy(&mut conn, &job, prepared).await?
-        }
+        (None, Some(last)) if last.road == Road::Copy => copy(&mut conn, &job, prepared).await?,
         (None, _) => {
             return Err(Error::Refused(vec![Finding::new(
                 "strategy",
@@ -163,8 +161,7 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<Prepared> {
     let dependents = Dependents::read(conn, &original.name).await?;
     let change =
         Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?;
-    let roads =
-        attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
+    let roads = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
     Ok(Prepared { opts: opts(&job.target)?, flavor, original, change, dependents, roads })
 }
 
@@ -237,7 +234,9 @@ async fn go_native(
             let ledger = Ledger::of(&name.schema);
             let mut warnings = Vec::new();
             let road = attempt.road.word();
-            if let Err(error) = record_native(conn, &ledger, name, &prepared.change.text, road).await {
+            if let Err(error) =
+                record_native(conn, &ledger, name, &prepared.change.text, road).await
+            {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
             Ok(Ok(Summary {
@@ -282,7 +281,7 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         Indexes::Auto => settings.replicas.is_empty() && !has_replicas(conn).await?,
     };
     let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
-    let throttle = throttle::build(job, &prepared.opts).await?;
+    let throttle = throttle::build(job, &prepared.opts)?;
     let server = Arc::new(MysqlTable::new(Setting {
         opts: prepared.opts,
         flavor: prepared.flavor,

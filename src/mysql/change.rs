@@ -1,8 +1,7 @@
 //! What is to change, in the form that the shadow needs.
 
 use crate::engine::Result;
-use crate::mysql::clauses::Clauses;
-use crate::mysql::clauses::{Fate, ForeignKeyChanges};
+use crate::mysql::clauses::{ClauseKind, Clauses, Fate, ForeignKeyChanges};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::Table;
 use crate::mysql::name::{Ident, TableName};
@@ -53,9 +52,9 @@ impl Change {
     pub fn with_checks_renamed(&self, statement: String, twins: &[(Ident, Ident)]) -> String {
         let mut statement = statement;
         for clause in &self.clauses.clauses {
-            let (ClauseKind::DropCheck { name, .. }
-            | ClauseKind::DropConstraint { name, .. }
-            | ClauseKind::AlterCheck { name, .. }) = &clause.kind
+            let (ClauseKind::DropCheck { name }
+            | ClauseKind::DropConstraint { name }
+            | ClauseKind::AlterCheck { name }) = &clause.kind
             else {
                 continue;
             };

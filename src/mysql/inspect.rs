@@ -164,7 +164,18 @@ impl Table {
             ))
             .await
             .map_err(failed)?;
-        let Some((schema, table, kind, engine, rows, data, index, auto_increment, options, collation)) = found
+        let Some((
+            schema,
+            table,
+            kind,
+            engine,
+            rows,
+            data,
+            index,
+            auto_increment,
+            options,
+            collation,
+        )) = found
         else {
             return Ok(None);
         };

@@ -82,7 +82,9 @@ async fn give_up_waiting(watcher: &mut Conn, id: u32) -> Result<()> {
     loop {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let state: Option<Option<String>> = watcher
-            .query_first(format!("SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"))
+            .query_first(format!(
+                "SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"
+            ))
             .await
             .map_err(|error| connection_error(action, error))?;
         let waits = state.flatten().is_some_and(|state| state.contains("metadata lock"));

@@ -21,7 +21,7 @@ use crate::mysql::dependents::Dependents;
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{Index, Table};
 use crate::mysql::ledger::{Checkpoint, End, Ledger, NewRun, RunId};
-use crate::mysql::name::{Helpers, Text, fnv1a};
+use crate::mysql::name::{Helpers, TableName, Text, fnv1a};
 use crate::mysql::projection::Side;
 use crate::mysql::rows::{self, Write};
 use crate::mysql::session::{Reading, Sessions, run};
@@ -125,18 +125,14 @@ impl MysqlTable {
             .await
     }
 
-    /// The server-wide lock that one run on this table holds: at most 64 characters.
-    fn lock_name(&self) -> String {
-        let plain = self.setting.original.name.plain();
-        let short: String = plain.chars().take(40).collect();
-        format!("osc:{:08x}:{short}", fnv1a(plain.as_bytes()))
-    }
-
     async fn take_lock(&self, seconds: u64) -> Result<Conn> {
         let mut conn = self.plain("claiming the table").await?;
         let _ = run(&mut conn, "claiming the table", "SET SESSION wait_timeout = 86400").await;
         let got: Option<Option<i64>> = conn
-            .query_first(format!("SELECT GET_LOCK({}, {seconds})", Text(&self.lock_name())))
+            .query_first(format!(
+                "SELECT GET_LOCK({}, {seconds})",
+                Text(&lock_name(&self.setting.original.name))
+            ))
             .await
             .map_err(|error| connection_error("claiming the table", error))?;
         if got.flatten() == Some(1) {
@@ -257,6 +253,13 @@ impl MysqlTable {
     }
 }
 
+/// The server-wide lock that one run on a table holds: at most 64 characters.
+pub fn lock_name(table: &TableName) -> String {
+    let plain = table.plain();
+    let short: String = plain.chars().take(40).collect();
+    format!("osc:{:08x}:{short}", fnv1a(plain.as_bytes()))
+}
+
 impl Server for MysqlTable {
     type Stream = BinlogStream;
 
@@ -336,7 +339,7 @@ impl Server for MysqlTable {
             let held: std::result::Result<Option<Option<i64>>, _> = conn
                 .query_first(format!(
                     "SELECT IS_USED_LOCK({}) = CONNECTION_ID()",
-                    Text(&self.lock_name())
+                    Text(&lock_name(&self.setting.original.name))
                 ))
                 .await;
             if matches!(held, Ok(Some(Some(1)))) {

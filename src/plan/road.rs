@@ -216,12 +216,14 @@ fn never_native(clause: &Clause) -> Option<String> {
                 .into(),
         ),
         ClauseKind::Partitioning => Some("repartitions, which rewrites every row".into()),
-        kind => kind.definitions().iter().find(|column| column.references.is_some()).map(|column| {
-            format!(
-                "adds column {} with a foreign key, which the server checks under a lock",
-                column.name
-            )
-        }),
+        kind => {
+            kind.definitions().iter().find(|column| column.references.is_some()).map(|column| {
+                format!(
+                    "adds column {} with a foreign key, which the server checks under a lock",
+                    column.name
+                )
+            })
+        }
     }
 }
 

@@ -87,7 +87,12 @@ impl Layout {
 
     /// The value of a cell of the copy key, in the form that `KeyColumn::value` gives it.
     pub fn value(self, cell: &[u8], kind: &KeyKind) -> Result<KeyValue> {
-        let mismatch = || Error::Foreign(format!("a key column's type in the binlog ({}) is not the one that the table had", self.kind));
+        let mismatch = || {
+            Error::Foreign(format!(
+                "a key column's type in the binlog ({}) is not the one that the table had",
+                self.kind
+            ))
+        };
         let mut wire = Wire(cell);
         Ok(match (kind, self.kind) {
             (KeyKind::Int { .. }, 13) => {
@@ -104,9 +109,7 @@ impl Layout {
                 }
             }
             (KeyKind::Bit, 16) => KeyValue::UInt(wire.big(cell.len())?),
-            (KeyKind::Enum, ENUM) | (KeyKind::Set, SET) => {
-                KeyValue::UInt(wire.little(cell.len())?)
-            }
+            (KeyKind::Enum, ENUM) | (KeyKind::Set, SET) => KeyValue::UInt(wire.little(cell.len())?),
             (KeyKind::Decimal, NEWDECIMAL) => {
                 KeyValue::Bytes(decimal(cell, self.meta[0], self.meta[1])?.into_bytes())
             }
@@ -135,7 +138,9 @@ impl Layout {
                 let fraction = fraction_text(&mut wire, *fraction)?;
                 KeyValue::Bytes(format!("{}{fraction}", utc(seconds)?).into_bytes())
             }
-            (KeyKind::Time { fraction }, 19) => KeyValue::Bytes(time(cell, *fraction)?.into_bytes()),
+            (KeyKind::Time { fraction }, 19) => {
+                KeyValue::Bytes(time(cell, *fraction)?.into_bytes())
+            }
             (KeyKind::Text { .. }, 15 | 253 | STRING | 249..=252) => KeyValue::Bytes(cell.to_vec()),
             (KeyKind::Binary { pad }, 15 | 253 | STRING | 249..=252) => {
                 let mut bytes = cell.to_vec();

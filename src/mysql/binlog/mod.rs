@@ -165,10 +165,8 @@ pub async fn open(config: &StreamConfig, from: &Position) -> Result<BinlogStream
     for setting in settings {
         conn.query_drop(setting).await.map_err(|error| connection_error(action, error))?;
     }
-    let stream = conn
-        .get_binlog_stream(request)
-        .await
-        .map_err(|error| stream_error(error, from))?;
+    let stream =
+        conn.get_binlog_stream(request).await.map_err(|error| stream_error(error, from))?;
     Ok(BinlogStream {
         stream,
         config: config.clone(),
@@ -186,10 +184,9 @@ pub async fn open(config: &StreamConfig, from: &Position) -> Result<BinlogStream
 fn stream_error(error: mysql_async::Error, position: &Position) -> Error {
     match error {
         // ER_MASTER_FATAL_ERROR_READING_BINLOG: purged, or no such place.
-        mysql_async::Error::Server(server) if server.code == 1236 => Error::StreamGap {
-            position: position.clone(),
-            reason: server.message,
-        },
+        mysql_async::Error::Server(server) if server.code == 1236 => {
+            Error::StreamGap { position: position.clone(), reason: server.message }
+        }
         error => connection_error("reading the binlog", error),
     }
 }

@@ -102,7 +102,8 @@ impl Names<'_> {
             return first.same(&self.original.schema)
                 && second.is_some_and(|second| second.same(&self.original.table));
         }
-        first.same(&self.original.table) && self.schema.eq_ignore_ascii_case(self.original.schema.as_str())
+        first.same(&self.original.table)
+            && self.schema.eq_ignore_ascii_case(self.original.schema.as_str())
     }
 
     fn anywhere(&self) -> bool {
@@ -116,7 +117,12 @@ impl Names<'_> {
     fn changed_by_ddl(&self) -> bool {
         let is = |at: usize, word: &str| self.tokens.get(at).is_some_and(|token| token.is(word));
         if is(0, "DROP") && (is(1, "DATABASE") || is(1, "SCHEMA")) {
-            return self.tokens.iter().skip(2).filter_map(Token::ident).any(|name| name.same(&self.original.schema));
+            return self
+                .tokens
+                .iter()
+                .skip(2)
+                .filter_map(Token::ident)
+                .any(|name| name.same(&self.original.schema));
         }
         let listed = is(0, "RENAME") || (is(0, "DROP") && is(1, "TABLE"));
         (1..self.tokens.len()).any(|at| {

@@ -11,6 +11,7 @@ use mysql_async::Conn;
 use crate::engine::Result;
 use crate::engine::error::Finding;
 use crate::mysql::change::Change;
+use crate::mysql::dependents::Dependents;
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::Table;
 
@@ -22,6 +23,8 @@ pub struct Checked<'a> {
     pub original: &'a Table,
     /// What is to change.
     pub change: &'a Change,
+    /// What hangs on the table.
+    pub dependents: &'a Dependents,
 }
 
 /// What the checks found.

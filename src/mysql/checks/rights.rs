@@ -30,7 +30,7 @@ pub async fn granted(
     let has =
         |right: &str| grants.iter().any(|grant| grant.covers_schema(schema) && grant.gives(right));
     let mut missing: Vec<&str> = ON_SCHEMA.into_iter().filter(|right| !has(right)).collect();
-    if !checked.change.added_foreign_keys.is_empty() && !has("REFERENCES") {
+    if !checked.change.foreign_keys.added.is_empty() && !has("REFERENCES") {
         missing.push("REFERENCES");
     }
     if !missing.is_empty() {
