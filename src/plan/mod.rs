@@ -1,1 +1,3 @@
-//! plan.
+//! What an ALTER means, which road it takes, and why.
+
+pub mod road;
