@@ -233,8 +233,11 @@ fn in_place(
     facts: &TableFacts,
 ) -> std::result::Result<String, String> {
     let mut reasons: Vec<String> = Vec::new();
+    // The collation of a column that names none.
+    let changes = clauses.option("CHARSET").or(clauses.option("COLLATE")).is_some();
+    let collation = (!changes).then_some(facts.collation.as_str());
     for clause in &clauses.clauses {
-        match quick(clause, flavor, facts)? {
+        match quick(clause, flavor, facts, collation)? {
             Some(reason) if !reasons.contains(&reason) => reasons.push(reason),
             _ => {}
         }
@@ -248,6 +251,7 @@ fn quick(
     clause: &Clause,
     flavor: Flavor,
     facts: &TableFacts,
+    collation: Option<&str>,
 ) -> std::result::Result<Option<String>, String> {
     let fine = |reason: &str| Ok(Some(reason.to_owned()));
     let copy = |reason: String| Err(format!("{reason}, so a copy"));
@@ -264,8 +268,10 @@ fn quick(
         ClauseKind::TableOption { name, .. } if is_quick_option(name) => {
             fine("changes what the table says of itself")
         }
-        ClauseKind::ModifyColumn { column, .. } => quick_definition(&column.name, column, facts),
-        ClauseKind::ChangeColumn { from, to, .. } => quick_definition(from, to, facts),
+        ClauseKind::ModifyColumn { column, .. } => {
+            quick_definition(&column.name, column, facts, collation)
+        }
+        ClauseKind::ChangeColumn { from, to, .. } => quick_definition(from, to, facts, collation),
         // NOCOPY keeps the server from rewriting the table; MySQL's INPLACE would do so.
         ClauseKind::AddColumns { columns, .. }
             if flavor.is_mariadb() && columns.iter().all(is_plain_addition) =>
@@ -325,9 +331,10 @@ fn quick_definition(
     from: &Ident,
     column: &ColumnDef,
     facts: &TableFacts,
+    collation: Option<&str>,
 ) -> std::result::Result<Option<String>, String> {
     let facts_of = facts.columns.iter().find(|known| known.name.same(from));
-    if facts_of.is_some_and(|known| grows_within_its_class(known, column, &facts.collation)) {
+    if facts_of.is_some_and(|known| grows_within_its_class(known, column, collation)) {
         Ok(Some("lengthens a VARCHAR whose length byte stays".into()))
     } else {
         Err(format!("redefines column {from}, which may rewrite every row, so a copy"))
@@ -337,7 +344,7 @@ fn quick_definition(
 /// Whether the new definition only lengthens a VARCHAR, and its length still takes as many bytes
 /// (one up to 255 bytes, else two). The collation must stay for certain: MariaDB would otherwise
 /// rebuild the column's indexes in place.
-fn grows_within_its_class(known: &ColumnFacts, column: &ColumnDef, table: &str) -> bool {
+fn grows_within_its_class(known: &ColumnFacts, column: &ColumnDef, table: Option<&str>) -> bool {
     let (Some(characters), Some(octets)) = (known.characters, known.octets) else { return false };
     let length = column.type_arguments.as_deref().and_then(|text| text.trim().parse::<u64>().ok());
     let Some(length) = length.filter(|length| *length >= characters && characters > 0) else {
@@ -346,7 +353,9 @@ fn grows_within_its_class(known: &ColumnFacts, column: &ColumnDef, table: &str) 
     let Some(new_octets) = (octets / characters).checked_mul(length) else { return false };
     let same_collation = match (&column.charset, &column.collate, &known.collation) {
         (_, Some(collate), Some(collation)) => collate.eq_ignore_ascii_case(collation),
-        (None, None, Some(collation)) => collation.eq_ignore_ascii_case(table),
+        (None, None, Some(collation)) => {
+            table.is_some_and(|table| collation.eq_ignore_ascii_case(table))
+        }
         _ => false,
     };
     known.data_type.eq_ignore_ascii_case("varchar")
@@ -422,6 +431,7 @@ mod tests {
             "MODIFY v VARCHAR(63) FIRST",
             "MODIFY v VARCHAR(63) CHARACTER SET utf8mb4",
             "MODIFY v VARCHAR(63) COLLATE utf8mb4_general_ci",
+            "MODIFY v VARCHAR(63), COLLATE utf8mb4_bin",
             "MODIFY v TEXT",
             "MODIFY zz VARCHAR(63)",
             "ROW_FORMAT=DYNAMIC",

@@ -7,6 +7,9 @@ mod column;
 mod cursor;
 mod error;
 mod fates;
+mod foreign;
+mod keys;
+mod options;
 mod parse;
 mod refuse;
 mod render;
@@ -17,7 +20,8 @@ pub mod tokens;
 pub use column::{ColumnDef, InlineReference, Place};
 pub use error::ClauseError;
 pub use fates::Fate;
-pub use render::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};
+pub use foreign::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};
+pub use render::ShadowNames;
 
 use crate::mysql::flavor::Flavor;
 use crate::mysql::name::Ident;
@@ -148,6 +152,8 @@ pub enum ClauseKind {
     DropForeignKey {
         /// The constraint.
         name: Ident,
+        /// IF EXISTS (MariaDB).
+        if_exists: bool,
     },
     /// `ADD CHECK`.
     AddCheck {
@@ -168,6 +174,8 @@ pub enum ClauseKind {
     AlterCheck {
         /// The constraint.
         name: Ident,
+        /// What follows the name.
+        action: String,
     },
     /// `ENGINE = …`, `COMMENT …`, `DEFAULT CHARSET …` and the like, one of them.
     TableOption {
