@@ -43,9 +43,10 @@ impl Clauses {
     pub fn foreign_keys(&self, flavor: Flavor, existing: &[Ident]) -> Result<ForeignKeyChanges> {
         let mut changes = ForeignKeyChanges::default();
         for clause in &self.clauses {
-            if let ClauseKind::AddForeignKey { name, columns } = &clause.kind {
+            if let ClauseKind::AddForeignKey { name, index, columns } = &clause.kind {
                 let text = clause.text.clone();
-                let (name, columns) = (name.clone(), columns.clone());
+                let index = index.as_ref().filter(|_| flavor.is_mariadb());
+                let (name, columns) = (name.as_ref().or(index).cloned(), columns.clone());
                 changes.added.push(ForeignKeyAddition { text, name, columns });
             } else if let Some(name) = dropped_foreign_key(clause, existing) {
                 changes.dropped.push(name.clone());

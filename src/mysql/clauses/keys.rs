@@ -24,7 +24,7 @@ pub(super) fn add_key(cursor: &mut Cursor<'_>) -> Result<Option<ClauseKind>, Cla
         if !cursor.sees(&["REFERENCES"]) {
             return Err(cursor.error("REFERENCES is missing here", ""));
         }
-        return Ok(Some(ClauseKind::AddForeignKey { name: name.or(index), columns }));
+        return Ok(Some(ClauseKind::AddForeignKey { name, index, columns }));
     }
     if cursor.eat(&["CHECK"]) {
         cursor.group("a condition")?;

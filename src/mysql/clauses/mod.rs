@@ -145,6 +145,8 @@ pub enum ClauseKind {
     AddForeignKey {
         /// The constraint's name, where one is given.
         name: Option<Ident>,
+        /// The index's name, where one is given; MariaDB names the constraint by it too.
+        index: Option<Ident>,
         /// The referencing columns, in order.
         columns: Vec<Ident>,
     },

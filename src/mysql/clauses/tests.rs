@@ -74,8 +74,9 @@ fn describe(kind: &ClauseKind) -> String {
         K::AlterIndexVisibility { name } => format!("visibility {}", name.as_str()),
         K::AddPrimaryKey { columns } => format!("primary {}", names(columns)),
         K::DropPrimaryKey => "dropprimary".into(),
-        K::AddForeignKey { name: key, columns } => {
-            format!("fk {} {}", name(key.as_ref()), names(columns))
+        K::AddForeignKey { name: key, index, columns } => {
+            let index = name(index.as_ref());
+            format!("fk {} {index} {}", name(key.as_ref()), names(columns))
         }
         K::DropForeignKey { name, if_exists } => {
             format!("dropfk{} {}", condition(if_exists), name.as_str())
@@ -255,13 +256,13 @@ const KEYS: &[(&str, &str, &str)] = &[
         "DROP INDEX `primary`, ADD CONSTRAINT pk PRIMARY KEY USING BTREE (id)",
         "dropprimary; primary id",
     ),
-    ("|MA|", "ADD FOREIGN KEY (a) REFERENCES parent (id)", "fk - a"),
+    ("|MA|", "ADD FOREIGN KEY (a) REFERENCES parent (id)", "fk - - a"),
     (
         "|MA|",
         "ADD CONSTRAINT f2 FOREIGN KEY fi (a) REFERENCES parent (id) ON UPDATE CASCADE ON DELETE CASCADE",
-        "fk f2 a",
+        "fk f2 fi a",
     ),
-    ("|MA|", "ADD CONSTRAINT FOREIGN KEY (a) REFERENCES parent (id)", "fk - a"),
+    ("|MA|", "ADD CONSTRAINT FOREIGN KEY (a) REFERENCES parent (id)", "fk - - a"),
     ("|MA|", "DROP FOREIGN KEY fk1", "dropfk fk1"),
     ("|A|", "DROP FOREIGN KEY IF EXISTS nope", "dropfk if nope"),
     ("|MA|", "ADD CHECK (b > 0), ADD CONSTRAINT c2 CHECK ((b) < 9)", "check -; check c2"),
@@ -322,7 +323,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("|MA|", "RENAME AS t9", "table -.t9"),
     ("|MA|", "RENAME = t9", "table -.t9"),
     ("|MA|", "rename `t 9`", "table -.t 9"),
-    ("|MA|", "RENAME\nTO e0.t9", "table e0.t9"),
+    ("", "RENAME\nTO e0.t9", "table e0.t9"),
     ("|MA|", "DISABLE KEYS", "keys"),
     ("", "DISCARD TABLESPACE", "tablespace"),
     ("", "IMPORT TABLESPACE", "tablespace"),
