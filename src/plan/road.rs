@@ -9,9 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::engine::{Error, Result};
-use crate::mysql::clauses::{Clause, ClauseKind, Clauses, ColumnDef, IndexKind};
+use crate::mysql::clauses::{Clause, ClauseKind, Clauses};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::name::{Ident, TableName};
+use crate::plan::inplace::in_place;
 
 /// What the operator asks for (`--strategy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,9 +172,7 @@ pub fn attempts(
         (Strategy::Inplace, None) => Ok(vec![inplace(asked("inplace"), true)]),
         (Strategy::Auto, None) => {
             let mut roads = Vec::new();
-            if !supports_instant(flavor) {
-                // Nothing to ask.
-            } else {
+            if supports_instant(flavor) {
                 roads.push(instant("the server may do without touching the rows; it is asked"));
             }
             match in_place(clauses, flavor, facts) {
@@ -197,8 +196,9 @@ pub fn is_refusal(code: u16) -> bool {
         | 1845  // ALGORITHM or LOCK is not supported for this operation
         | 1846  // the same, with a reason
         | 1847  // the same, for partitioned tables
-        | 4080  // MySQL: the row could become too long for INSTANT
-        | 4092 // MySQL: the table has had as many INSTANT columns as it can
+        | 4080 | 4092 // MySQL: the table has had as many INSTANT columns as it can (64; 255 since 9.1)
+        | 4093 | 4157 // MySQL: the row could become too long
+        | 4158 // MySQL: too many columns for INSTANT
     )
 }
 
@@ -215,150 +215,24 @@ fn never_native(clause: &Clause) -> Option<String> {
              without one"
                 .into(),
         ),
+        // MariaDB does not heed ALGORITHM=INSTANT here: it copies under a lock.
         ClauseKind::Partitioning => Some("repartitions, which rewrites every row".into()),
-        kind => {
-            kind.definitions().iter().find(|column| column.references.is_some()).map(|column| {
-                format!(
-                    "adds column {} with a foreign key, which the server checks under a lock",
-                    column.name
-                )
-            })
-        }
+        kind => kind.definitions().iter().find_map(|column| {
+            let name = &column.name;
+            if column.references.is_some() {
+                Some(format!(
+                    "column {name} has a foreign key, which the server proves under a lock"
+                ))
+            } else if column.check {
+                // MariaDB takes an inline CHECK instantly and leaves rows that break it.
+                Some(format!(
+                    "column {name} has a check, which an instant change may leave unproved"
+                ))
+            } else {
+                None
+            }
+        }),
     }
-}
-
-/// Whether all clauses are known to be quick in place; either way the reason.
-fn in_place(
-    clauses: &Clauses,
-    flavor: Flavor,
-    facts: &TableFacts,
-) -> std::result::Result<String, String> {
-    let mut reasons: Vec<String> = Vec::new();
-    for clause in &clauses.clauses {
-        match quick(clause, flavor, facts)? {
-            Some(reason) if !reasons.contains(&reason) => reasons.push(reason),
-            _ => {}
-        }
-    }
-    Ok(format!("touches no rows: {}", reasons.join(", ")))
-}
-
-/// `Ok`: in place this clause is quick (with the reason; `None`: it does nothing). `Err`: why a
-/// copy is the road.
-fn quick(
-    clause: &Clause,
-    flavor: Flavor,
-    facts: &TableFacts,
-) -> std::result::Result<Option<String>, String> {
-    let fine = |reason: &str| Ok(Some(reason.to_owned()));
-    let copy = |reason: String| Err(format!("{reason}, so a copy"));
-    match &clause.kind {
-        ClauseKind::Algorithm(_) | ClauseKind::Lock(_) => Ok(None),
-        ClauseKind::DropIndex { .. } => fine("drops an index"),
-        ClauseKind::RenameIndex { .. } => fine("renames an index"),
-        ClauseKind::AlterIndexVisibility { .. } => fine("changes an index's visibility"),
-        ClauseKind::AlterColumnDefault { .. } => fine("changes a default"),
-        ClauseKind::RenameColumn { .. } => fine("renames a column"),
-        ClauseKind::DropForeignKey { .. } => fine("drops a foreign key"),
-        ClauseKind::DropCheck { .. } => fine("drops a check"),
-        ClauseKind::DropConstraint { .. } => fine("drops a constraint"),
-        ClauseKind::TableOption { name, .. } if is_quick_option(name) => {
-            fine("changes what the table says of itself")
-        }
-        ClauseKind::ModifyColumn { column, .. } => quick_definition(&column.name, column, facts),
-        ClauseKind::ChangeColumn { from, to, .. } => quick_definition(from, to, facts),
-        // NOCOPY keeps the server from rewriting the table; MySQL's INPLACE would do so.
-        ClauseKind::AddColumns { columns, .. }
-            if flavor.is_mariadb() && columns.iter().all(is_plain_addition) =>
-        {
-            fine("adds a column")
-        }
-        ClauseKind::DropColumn { .. } if flavor.is_mariadb() => fine("drops a column"),
-        ClauseKind::AddIndex { kind: IndexKind::Fulltext | IndexKind::Spatial, .. } => {
-            copy("adds an index whose building locks writers out".into())
-        }
-        ClauseKind::AddIndex { .. } => {
-            copy("adds an index: building it in place would hold replicas up".into())
-        }
-        ClauseKind::AddPrimaryKey { .. } | ClauseKind::DropPrimaryKey => {
-            copy("changes the primary key, which rewrites every row".into())
-        }
-        ClauseKind::AddCheck { .. } => {
-            copy("adds a check, which the server proves under a lock".into())
-        }
-        ClauseKind::AlterCheck { .. } => {
-            copy("changes a check, which the server may prove under a lock".into())
-        }
-        ClauseKind::ConvertCharset { .. } => copy("converts text, which rewrites every row".into()),
-        ClauseKind::Force => copy("rebuilds the table".into()),
-        ClauseKind::AddColumns { .. } => {
-            copy("adds a column: in place would rewrite every row".into())
-        }
-        ClauseKind::DropColumn { .. } => {
-            copy("drops a column: in place would rewrite every row".into())
-        }
-        _ => copy(format!("{}: not known to be quick in place", clause.text)),
-    }
-}
-
-/// Options that change the table's description only (checked on both servers).
-fn is_quick_option(name: &str) -> bool {
-    matches!(
-        name,
-        "COMMENT"
-            | "AUTO_INCREMENT"
-            | "CHARSET"
-            | "COLLATE"
-            | "AVG_ROW_LENGTH"
-            | "MAX_ROWS"
-            | "MIN_ROWS"
-            | "STATS_AUTO_RECALC"
-            | "STATS_PERSISTENT"
-            | "STATS_SAMPLE_PAGES"
-    )
-}
-
-fn is_plain_addition(column: &ColumnDef) -> bool {
-    !column.adds_key() && !column.auto_increment && column.references.is_none()
-}
-
-fn quick_definition(
-    from: &Ident,
-    column: &ColumnDef,
-    facts: &TableFacts,
-) -> std::result::Result<Option<String>, String> {
-    let facts_of = facts.columns.iter().find(|known| known.name.same(from));
-    if facts_of.is_some_and(|known| grows_within_its_class(known, column, &facts.collation)) {
-        Ok(Some("lengthens a VARCHAR whose length byte stays".into()))
-    } else {
-        Err(format!("redefines column {from}, which may rewrite every row, so a copy"))
-    }
-}
-
-/// Whether the new definition only lengthens a VARCHAR, and its length still takes as many bytes
-/// (one up to 255 bytes, else two). The collation must stay for certain: MariaDB would otherwise
-/// rebuild the column's indexes in place.
-fn grows_within_its_class(known: &ColumnFacts, column: &ColumnDef, table: &str) -> bool {
-    let (Some(characters), Some(octets)) = (known.characters, known.octets) else { return false };
-    let length = column.type_arguments.as_deref().and_then(|text| text.trim().parse::<u64>().ok());
-    let Some(length) = length.filter(|length| *length >= characters && characters > 0) else {
-        return false;
-    };
-    let Some(new_octets) = (octets / characters).checked_mul(length) else { return false };
-    let same_collation = match (&column.charset, &column.collate, &known.collation) {
-        (_, Some(collate), Some(collation)) => collate.eq_ignore_ascii_case(collation),
-        (None, None, Some(collation)) => collation.eq_ignore_ascii_case(table),
-        _ => false,
-    };
-    known.data_type.eq_ignore_ascii_case("varchar")
-        && column.type_name == "VARCHAR"
-        && (octets <= 255) == (new_octets <= 255)
-        && same_collation
-        && known.nullable != column.not_null
-        && !(known.generated || column.generated)
-        && !(column.adds_key() || column.check || column.auto_increment)
-        && column.references.is_none()
-        && column.place.is_none()
 }
 
 #[cfg(test)]
@@ -423,6 +297,7 @@ mod tests {
             "MODIFY v VARCHAR(63) FIRST",
             "MODIFY v VARCHAR(63) CHARACTER SET utf8mb4",
             "MODIFY v VARCHAR(63) COLLATE utf8mb4_general_ci",
+            "MODIFY v VARCHAR(63), COLLATE utf8mb4_bin",
             "MODIFY v TEXT",
             "MODIFY zz VARCHAR(63)",
             "ROW_FORMAT=DYNAMIC",
@@ -446,10 +321,11 @@ mod tests {
     }
 
     #[test]
-    fn a_new_foreign_key_and_partitions_are_always_copied() {
+    fn what_must_be_proved_and_partitions_are_always_copied() {
         for clauses in [
             "ADD FOREIGN KEY (a) REFERENCES p (id)",
             "ADD a INT REFERENCES p (id)",
+            "MODIFY a INT CHECK (a > 5)",
             "PARTITION BY HASH (id)",
         ] {
             assert_eq!(words(clauses, MYSQL), "copy", "{clauses}");

@@ -2,6 +2,7 @@
 
 use super::ClauseError;
 use super::cursor::{Cursor, depths};
+use super::options::charset_words;
 use super::tokens::{Token, TokenKind};
 use crate::mysql::name::Ident;
 
@@ -136,10 +137,7 @@ impl ColumnDef {
             } else if cursor.eat(&["CHECK"]) {
                 self.check = true;
                 cursor.group("a condition")?;
-            } else if cursor.eat(&["CHARACTER", "SET"])
-                || cursor.eat(&["CHAR", "SET"])
-                || cursor.eat(&["CHARSET"])
-            {
+            } else if charset_words(cursor) {
                 self.charset = cursor.next().map(plain);
             } else if cursor.eat(&["COLLATE"]) {
                 self.collate = cursor.next().map(plain);

@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_place_is_marked_on_its_line() {
-        let error = ClauseError::new("ADD a INT,\nDROP é x", 18..19, "no", "");
+        let error = ClauseError::new("ADD a INT,\nDROP é x", 19..20, "no", "");
         assert_eq!(error.to_string(), "no\n  DROP é x\n         ^");
     }
 

@@ -7,15 +7,21 @@ mod column;
 mod cursor;
 mod error;
 mod fates;
+mod foreign;
+mod keys;
+mod options;
 mod parse;
 mod refuse;
 mod render;
+#[cfg(test)]
+mod tests;
 pub mod tokens;
 
 pub use column::{ColumnDef, InlineReference, Place};
 pub use error::ClauseError;
 pub use fates::Fate;
-pub use render::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};
+pub use foreign::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};
+pub use render::ShadowNames;
 
 use crate::mysql::flavor::Flavor;
 use crate::mysql::name::Ident;
@@ -139,6 +145,8 @@ pub enum ClauseKind {
     AddForeignKey {
         /// The constraint's name, where one is given.
         name: Option<Ident>,
+        /// The index's name, where one is given; MariaDB names the constraint by it too.
+        index: Option<Ident>,
         /// The referencing columns, in order.
         columns: Vec<Ident>,
     },
@@ -146,6 +154,8 @@ pub enum ClauseKind {
     DropForeignKey {
         /// The constraint.
         name: Ident,
+        /// IF EXISTS (MariaDB).
+        if_exists: bool,
     },
     /// `ADD CHECK`.
     AddCheck {
@@ -166,6 +176,8 @@ pub enum ClauseKind {
     AlterCheck {
         /// The constraint.
         name: Ident,
+        /// What follows the name.
+        action: String,
     },
     /// `ENGINE = …`, `COMMENT …`, `DEFAULT CHARSET …` and the like, one of them.
     TableOption {

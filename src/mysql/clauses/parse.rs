@@ -2,8 +2,10 @@
 
 use super::column::ColumnDef;
 use super::cursor::{Cursor, depths};
+use super::keys::add_key;
+use super::options::{charset_words, table_options};
 use super::tokens::{Token, TokenKind, tokens};
-use super::{Clause, ClauseError, ClauseKind, Clauses, IndexKind};
+use super::{Clause, ClauseError, ClauseKind, Clauses};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::name::Ident;
 
@@ -100,7 +102,8 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<(Table, bool), ClauseError> {
     }
     head.eat(&["IF", "EXISTS"]);
     let table = head.table()?;
-    if head.eat(&["WAIT"]) {
+    let seconds = head.rest().get(1).is_some_and(|token| token.kind == TokenKind::Number);
+    if seconds && head.eat(&["WAIT"]) {
         head.next();
     } else {
         head.eat(&["NOWAIT"]);
@@ -259,80 +262,6 @@ fn add(mut cursor: Cursor<'_>) -> Kind {
     Ok(ClauseKind::AddColumns { columns, if_not_exists })
 }
 
-/// Reads what follows ADD when it is no column.
-fn add_key(cursor: &mut Cursor<'_>) -> Result<Option<ClauseKind>, ClauseError> {
-    let mut name = None;
-    let constraint = cursor.eat(&["CONSTRAINT"]);
-    if constraint {
-        cursor.eat(&["IF", "NOT", "EXISTS"]);
-        let unnamed = ["PRIMARY", "UNIQUE", "FOREIGN", "CHECK"].iter().any(|w| cursor.sees(&[w]));
-        if !unnamed {
-            name = Some(cursor.ident("the constraint's name")?);
-        }
-    }
-    if cursor.eat(&["PRIMARY", "KEY"]) {
-        let (_, columns) = key_parts(cursor)?;
-        return Ok(Some(ClauseKind::AddPrimaryKey { columns }));
-    }
-    if cursor.eat(&["FOREIGN", "KEY"]) {
-        let (index, columns) = key_parts(cursor)?;
-        if !cursor.sees(&["REFERENCES"]) {
-            return Err(cursor.error("REFERENCES is missing here", ""));
-        }
-        return Ok(Some(ClauseKind::AddForeignKey { name: name.or(index), columns }));
-    }
-    if cursor.eat(&["CHECK"]) {
-        cursor.group("a condition")?;
-        return Ok(Some(ClauseKind::AddCheck { name }));
-    }
-    let kind = if cursor.eat(&["UNIQUE"]) {
-        cursor.eat_one(&["INDEX", "KEY"]);
-        IndexKind::Unique
-    } else if constraint {
-        return Err(cursor.error("PRIMARY KEY, UNIQUE, FOREIGN KEY or CHECK is missing here", ""));
-    } else if cursor.eat(&["FULLTEXT"]) {
-        cursor.eat_one(&["INDEX", "KEY"]);
-        IndexKind::Fulltext
-    } else if cursor.eat(&["SPATIAL"]) {
-        cursor.eat_one(&["INDEX", "KEY"]);
-        IndexKind::Spatial
-    } else if cursor.eat(&["VECTOR", "INDEX"]) || cursor.eat(&["VECTOR", "KEY"]) {
-        IndexKind::Vector
-    } else if cursor.eat_one(&["INDEX", "KEY"]) {
-        IndexKind::Plain
-    } else {
-        return Ok(None);
-    };
-    let (index, columns) = key_parts(cursor)?;
-    Ok(Some(ClauseKind::AddIndex { name: index.or(name), kind, columns }))
-}
-
-/// Reads `[IF NOT EXISTS] [name] [USING type] (part, …)`: the name and the columns.
-fn key_parts(cursor: &mut Cursor<'_>) -> Result<(Option<Ident>, Vec<Ident>), ClauseError> {
-    cursor.eat(&["IF", "NOT", "EXISTS"]);
-    let mut name = None;
-    if !using(cursor) && cursor.peek().is_some_and(|token| !token.is_symbol('(')) {
-        name = Some(cursor.ident("the key's name")?);
-        using(cursor);
-    }
-    let group = cursor.group("the key's columns")?;
-    let mut columns = Vec::new();
-    for mut part in group.split() {
-        if part.peek().is_some_and(|token| token.is_symbol('(')) {
-            part.group("an expression")?;
-        } else {
-            columns.push(part.ident("a column's name")?);
-        }
-    }
-    Ok((name, columns))
-}
-
-fn using(cursor: &mut Cursor<'_>) -> bool {
-    ["BTREE", "HASH", "RTREE"]
-        .iter()
-        .any(|kind| cursor.eat(&["USING", kind]) || cursor.eat(&["TYPE", kind]))
-}
-
 fn is_primary(name: &Ident) -> bool {
     name.as_str().eq_ignore_ascii_case("PRIMARY")
 }
@@ -353,7 +282,9 @@ fn drop(cursor: &mut Cursor<'_>) -> Kind {
         cursor.ident(what)
     };
     if cursor.eat(&["FOREIGN", "KEY"]) {
-        return Ok(ClauseKind::DropForeignKey { name: named(cursor, "the foreign key's name")? });
+        let if_exists = cursor.eat(&["IF", "EXISTS"]);
+        let name = cursor.ident("the foreign key's name")?;
+        return Ok(ClauseKind::DropForeignKey { name, if_exists });
     }
     if cursor.eat_one(&["INDEX", "KEY"]) {
         let name = named(cursor, "the index's name")?;
@@ -389,7 +320,8 @@ fn alter(mut cursor: Cursor<'_>) -> Kind {
         return Ok(ClauseKind::AlterIndexVisibility { name: cursor.ident("the index's name")? });
     }
     if cursor.eat_one(&["CHECK", "CONSTRAINT"]) {
-        return Ok(ClauseKind::AlterCheck { name: cursor.ident("the constraint's name")? });
+        let name = cursor.ident("the constraint's name")?;
+        return Ok(ClauseKind::AlterCheck { name, action: cursor.text(cursor.rest()) });
     }
     cursor.eat(&["COLUMN"]);
     cursor.eat(&["IF", "EXISTS"]);
@@ -437,96 +369,4 @@ fn convert(cursor: &mut Cursor<'_>) -> Kind {
     let charset = value(cursor).filter(|charset| charset != "default");
     let collate = if cursor.eat(&["COLLATE"]) { value(cursor) } else { None };
     Ok(ClauseKind::ConvertCharset { charset, collate })
-}
-
-fn charset_words(cursor: &mut Cursor<'_>) -> bool {
-    cursor.eat(&["CHARACTER", "SET"]) || cursor.eat(&["CHAR", "SET"]) || cursor.eat(&["CHARSET"])
-}
-
-/// Table options whose value may follow without `=`.
-const OPTIONS: [&str; 34] = [
-    "ENGINE",
-    "TYPE",
-    "AUTO_INCREMENT",
-    "AVG_ROW_LENGTH",
-    "CHECKSUM",
-    "TABLE_CHECKSUM",
-    "COLLATE",
-    "COMMENT",
-    "COMPRESSION",
-    "CONNECTION",
-    "DELAY_KEY_WRITE",
-    "ENCRYPTION",
-    "INSERT_METHOD",
-    "KEY_BLOCK_SIZE",
-    "MAX_ROWS",
-    "MIN_ROWS",
-    "PACK_KEYS",
-    "PAGE_CHECKSUM",
-    "PASSWORD",
-    "ROW_FORMAT",
-    "SECONDARY_ENGINE",
-    "SECONDARY_ENGINE_ATTRIBUTE",
-    "ENGINE_ATTRIBUTE",
-    "AUTOEXTEND_SIZE",
-    "SEQUENCE",
-    "STATS_AUTO_RECALC",
-    "STATS_PERSISTENT",
-    "STATS_SAMPLE_PAGES",
-    "TABLESPACE",
-    "TRANSACTIONAL",
-    "UNION",
-    "PAGE_COMPRESSED",
-    "PAGE_COMPRESSION_LEVEL",
-    "ENCRYPTED",
-];
-
-/// Reads table options, several of which may stand side by side; `None`: these are none.
-fn table_options(cursor: Cursor<'_>) -> Result<Option<Vec<Clause>>, ClauseError> {
-    let mut here = cursor;
-    let mut options = Vec::new();
-    while !here.is_done() {
-        let start = here;
-        let Some(name) = option_name(&mut here) else {
-            return match options.is_empty() {
-                true => Ok(None),
-                false => Err(start.error("a comma is missing before this", "")),
-            };
-        };
-        here.eat_symbol('=');
-        let value = here;
-        if here.next().is_none() {
-            return Err(value.error(format!("a value for {name} is missing here"), ""));
-        }
-        if value.peek().is_some_and(|token| token.is_symbol('(')) {
-            here = value;
-            here.group("tables")?;
-        }
-        let value = here.text(here.since(&value));
-        let text = here.text(here.since(&start));
-        options.push(Clause { text, kind: ClauseKind::TableOption { name, value } });
-    }
-    Ok(Some(options))
-}
-
-fn option_name(cursor: &mut Cursor<'_>) -> Option<String> {
-    cursor.eat(&["DEFAULT"]);
-    if charset_words(cursor) {
-        return Some("CHARSET".into());
-    }
-    for place in ["DATA", "INDEX"] {
-        if cursor.eat(&[place, "DIRECTORY"]) {
-            return Some(format!("{place} DIRECTORY"));
-        }
-    }
-    let [name, after @ ..] = cursor.rest() else { return None };
-    let known = OPTIONS.iter().any(|option| name.is(option));
-    // The servers' own clauses that may have the form `word = value`.
-    let clause = ["ALGORITHM", "LOCK", "RENAME"].iter().any(|word| name.is(word));
-    let assigned = after.first().is_some_and(|token| token.is_symbol('='));
-    if known || (assigned && !clause && name.kind == TokenKind::Word) {
-        cursor.next();
-        return Some(name.text.to_ascii_uppercase());
-    }
-    None
 }

@@ -2,35 +2,25 @@
 
 use std::fmt::Write as _;
 
+use super::foreign::dropped_foreign_key;
 use super::{Clause, ClauseKind, Clauses, ColumnDef, Place};
-use crate::mysql::flavor::Flavor;
 use crate::mysql::name::{Ident, TableName};
 
-/// The foreign keys that change; settled at the cut-over, since the shadow is made without any.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ForeignKeyChanges {
-    /// Those to add, in order.
-    pub added: Vec<ForeignKeyAddition>,
-    /// Those to drop.
-    pub dropped: Vec<Ident>,
+/// How constraints that the clauses name are called on the shadow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ShadowNames<'a> {
+    /// The original's foreign keys; the shadow has none of them.
+    pub foreign_keys: &'a [Ident],
+    /// Checks whose name differs: the original's name and the shadow's. MySQL's
+    /// `CREATE TABLE … LIKE` gives every check a new name, since they are unique in a schema;
+    /// MariaDB keeps them (checked on 9.7 and 10.11).
+    pub checks: &'a [(Ident, Ident)],
 }
 
-/// A foreign key to add.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignKeyAddition {
-    /// The clause, such as `ADD FOREIGN KEY (a) REFERENCES t (id)`.
-    pub text: String,
-    /// The constraint's name, where one is given.
-    pub name: Option<Ident>,
-    /// The referencing columns. The server builds an index on them unless one begins with them:
-    /// best added to the shadow while nobody uses it.
-    pub columns: Vec<Ident>,
-}
-
-/// Whether the server makes a foreign key of an inline `REFERENCES` in `ADD COLUMN`: MySQL since
-/// 9.0, MariaDB since 10.5; older ones pass it over without a word.
-pub fn honours_inline_references(flavor: Flavor) -> bool {
-    if flavor.is_mariadb() { flavor.at_least(10, 5, 0) } else { flavor.at_least(9, 0, 0) }
+impl ShadowNames<'_> {
+    fn check(&self, name: &Ident) -> Option<&Ident> {
+        self.checks.iter().find(|(original, _)| original.same(name)).map(|(_, shadow)| shadow)
+    }
 }
 
 impl Clauses {
@@ -44,58 +34,29 @@ impl Clauses {
         statement(table, settings, self.clauses.iter().map(|clause| (clause, clause.text.clone())))
     }
 
-    /// The statement for `shadow`, which has no foreign keys: without what [`foreign_keys`] holds.
-    /// `existing`: the names of the original's foreign keys.
-    ///
-    /// [`foreign_keys`]: Clauses::foreign_keys
-    pub fn for_shadow(&self, shadow: &TableName, existing: &[Ident]) -> String {
+    /// The statement for `shadow`, which has no foreign keys: without what
+    /// [`foreign_keys`](Clauses::foreign_keys) holds, and with the shadow's names of checks.
+    pub fn for_shadow(&self, shadow: &TableName, names: ShadowNames<'_>) -> String {
         let kept = self.clauses.iter().filter(|clause| {
             !matches!(clause.kind, ClauseKind::AddForeignKey { .. })
-                && dropped_foreign_key(clause, existing).is_none()
+                && dropped_foreign_key(clause, names.foreign_keys).is_none()
         });
-        statement(shadow, &[], kept.map(|clause| (clause, without_references(clause))))
-    }
-
-    /// The foreign keys that the clauses add and drop, inline ones included where the server
-    /// honours them. `existing`: the names of the original's foreign keys, since only they tell
-    /// what `DROP CONSTRAINT` drops.
-    pub fn foreign_keys(&self, flavor: Flavor, existing: &[Ident]) -> ForeignKeyChanges {
-        let mut changes = ForeignKeyChanges::default();
-        for clause in &self.clauses {
-            if let ClauseKind::AddForeignKey { name, columns } = &clause.kind {
-                let text = clause.text.clone();
-                let (name, columns) = (name.clone(), columns.clone());
-                changes.added.push(ForeignKeyAddition { text, name, columns });
-            } else if let Some(name) = dropped_foreign_key(clause, existing) {
-                changes.dropped.push(name.clone());
-            } else if honours_inline_references(flavor) {
-                changes.added.extend(clause.kind.definitions().iter().filter_map(inline));
-            }
-        }
-        changes
+        statement(shadow, &[], kept.map(|clause| (clause, shadow_text(clause, names))))
     }
 }
 
-fn dropped_foreign_key<'c>(clause: &'c Clause, existing: &[Ident]) -> Option<&'c Ident> {
-    match &clause.kind {
-        ClauseKind::DropForeignKey { name } => Some(name),
-        ClauseKind::DropConstraint { name } if existing.iter().any(|key| key.same(name)) => {
-            Some(name)
+/// The clause's text with the shadow's names.
+fn shadow_text(clause: &Clause, names: ShadowNames<'_>) -> String {
+    let renamed = match &clause.kind {
+        ClauseKind::DropCheck { name } | ClauseKind::DropConstraint { name } => {
+            names.check(name).map(|check| format!("DROP CONSTRAINT {check}"))
+        }
+        ClauseKind::AlterCheck { name, action } => {
+            names.check(name).map(|check| format!("ALTER CHECK {check} {action}"))
         }
         _ => None,
-    }
-}
-
-/// The inline foreign key of a column as a clause of its own.
-fn inline(column: &ColumnDef) -> Option<ForeignKeyAddition> {
-    let references = column.references.as_ref()?;
-    let constraint = references.constraint.as_ref();
-    let constraint = constraint.map_or_else(String::new, |name| format!("CONSTRAINT {name} "));
-    Some(ForeignKeyAddition {
-        text: format!("ADD {constraint}FOREIGN KEY ({}) {}", column.name, references.text),
-        name: references.constraint.clone(),
-        columns: vec![column.name.clone()],
-    })
+    };
+    renamed.unwrap_or_else(|| without_references(clause))
 }
 
 /// The clause's text without inline foreign keys.
@@ -155,13 +116,9 @@ fn statement<'c>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mysql::flavor::Family;
 
-    const MYSQL_9: Flavor = Flavor { family: Family::Mysql, version: (9, 7, 4) };
-    const MYSQL_8: Flavor = Flavor { family: Family::Mysql, version: (8, 0, 36) };
-
-    fn shadow(clauses: &str, existing: &[Ident]) -> String {
-        Clauses::parse(clauses).unwrap().for_shadow(&TableName::new("s", "n"), existing)
+    fn shadow(clauses: &str, names: ShadowNames<'_>) -> String {
+        Clauses::parse(clauses).unwrap().for_shadow(&TableName::new("s", "n"), names)
     }
 
     fn table(clauses: &str) -> String {
@@ -202,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_shadow_gets_no_foreign_keys() {
-        let keys = [Ident::new("f1")];
+        let names = ShadowNames { foreign_keys: &[Ident::new("f1")], ..ShadowNames::default() };
         for (clauses, expected) in [
             ("ADD a INT, ADD FOREIGN KEY (a) REFERENCES p (id)", "ADD a INT"),
             ("DROP FOREIGN KEY f1, DROP CONSTRAINT F1, DROP CONSTRAINT c1", "DROP CONSTRAINT c1"),
@@ -216,23 +173,21 @@ mod tests {
                 "ADD COLUMN (`a` INT, `b` INT DEFAULT 3)",
             ),
         ] {
-            assert_eq!(shadow(clauses, &keys), format!("ALTER TABLE `s`.`n` {expected}"));
+            assert_eq!(shadow(clauses, names), format!("ALTER TABLE `s`.`n` {expected}"));
         }
     }
 
     #[test]
-    fn foreign_keys_are_told_apart() {
-        let clauses = Clauses::parse(
-            "ADD a INT CONSTRAINT `references` REFERENCES p(id), DROP CONSTRAINT f1, DROP CONSTRAINT c1, \
-             ADD CONSTRAINT f2 FOREIGN KEY i (a, b) REFERENCES p (x, y) ON DELETE SET NULL",
-        )
-        .unwrap();
-        let changes = clauses.foreign_keys(MYSQL_9, &[Ident::new("f1"), Ident::new("f9")]);
-        assert_eq!(changes.dropped, [Ident::new("f1")]);
-        let [inline, named] = &changes.added[..] else { panic!("{changes:?}") };
-        assert_eq!(inline.text, "ADD CONSTRAINT `references` FOREIGN KEY (`a`) REFERENCES p(id)");
-        assert_eq!(named.name, Some(Ident::new("f2")));
-        assert_eq!(named.columns, [Ident::new("a"), Ident::new("b")]);
-        assert_eq!(clauses.foreign_keys(MYSQL_8, &[]).added.len(), 1);
+    fn checks_go_by_the_shadows_names() {
+        let checks = [(Ident::new("ck"), Ident::new("n_chk_1"))];
+        let names = ShadowNames { checks: &checks, ..ShadowNames::default() };
+        assert_eq!(
+            shadow(
+                "DROP CHECK ck, DROP CONSTRAINT CK, ALTER CHECK ck NOT ENFORCED, DROP CHECK o",
+                names
+            ),
+            "ALTER TABLE `s`.`n` DROP CONSTRAINT `n_chk_1`, DROP CONSTRAINT `n_chk_1`, \
+             ALTER CHECK `n_chk_1` NOT ENFORCED, DROP CHECK o"
+        );
     }
 }
