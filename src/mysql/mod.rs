@@ -1,6 +1,14 @@
 //! Everything about MySQL and MariaDB.
 
+pub mod alter;
+pub mod binlog;
+pub mod blockers;
+pub mod change;
+pub mod checks;
 pub mod clauses;
+pub mod cleanup;
+pub mod connect;
+pub mod dependents;
 pub mod flavor;
 pub mod inspect;
 pub mod key;
