@@ -135,7 +135,7 @@ pub async fn plan(job: &Job) -> Result<Plan> {
         let shadow = &helpers.shadow;
         plan.statements = vec![
             format!("CREATE TABLE {shadow} LIKE {original}"),
-            prepared.change.for_shadow(shadow),
+            prepared.change.for_shadow(shadow, &[]),
             format!("INSERT INTO {shadow} (…) SELECT … FROM {original} WHERE … (chunk by chunk)"),
             format!("RENAME TABLE {original} TO {}, {shadow} TO {original}", helpers.retired),
         ];

@@ -1,7 +1,7 @@
 //! What is to change, in the form that the shadow needs.
 
 use crate::engine::Result;
-use crate::mysql::clauses::{ClauseKind, Clauses, Fate, ForeignKeyChanges};
+use crate::mysql::clauses::{Clauses, Fate, ForeignKeyChanges, ShadowNames};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::Table;
 use crate::mysql::name::{Ident, TableName};
@@ -37,36 +37,13 @@ impl Change {
                 Fate::Dropped => None,
             })
             .collect();
-        let foreign_keys = clauses.foreign_keys(flavor, &existing);
+        let foreign_keys = clauses.foreign_keys(flavor, &existing)?;
         Ok(Self { text: text.trim().to_owned(), clauses, kept, foreign_keys, existing })
     }
 
-    /// The statement that changes the empty shadow.
-    pub fn for_shadow(&self, shadow: &TableName) -> String {
-        self.clauses.for_shadow(shadow, &self.existing)
-    }
-}
-
-impl Change {
-    /// The same statement with names of CHECK constraints replaced by those of their twins.
-    pub fn with_checks_renamed(&self, statement: String, twins: &[(Ident, Ident)]) -> String {
-        let mut statement = statement;
-        for clause in &self.clauses.clauses {
-            let (ClauseKind::DropCheck { name }
-            | ClauseKind::DropConstraint { name }
-            | ClauseKind::AlterCheck { name }) = &clause.kind
-            else {
-                continue;
-            };
-            let Some((_, twin)) = twins.iter().find(|(old, _)| old.same(name)) else { continue };
-            let bare = name.as_str();
-            let renamed = if clause.text.contains(&name.to_string()) {
-                clause.text.replace(&name.to_string(), &twin.to_string())
-            } else {
-                clause.text.replace(bare, &twin.to_string())
-            };
-            statement = statement.replace(&clause.text, &renamed);
-        }
-        statement
+    /// The statement that changes the empty shadow. `checks`: the names of the original's CHECK
+    /// constraints and those of their twins in the shadow.
+    pub fn for_shadow(&self, shadow: &TableName, checks: &[(Ident, Ident)]) -> String {
+        self.clauses.for_shadow(shadow, ShadowNames { foreign_keys: &self.existing, checks })
     }
 }

@@ -24,8 +24,8 @@ pub async fn create(conn: &mut Conn, setting: &Setting, helpers: &Helpers) -> Re
     if setting.change.clauses.clauses.is_empty() {
         return Ok(());
     }
-    let alter = setting.change.for_shadow(&helpers.shadow);
-    let alter = renamed_checks(conn, setting, &helpers.shadow, alter).await?;
+    let checks = renamed_checks(conn, setting, &helpers.shadow).await?;
+    let alter = setting.change.for_shadow(&helpers.shadow, &checks);
     match conn.query_drop(alter).await {
         Ok(()) => Ok(()),
         Err(mysql_async::Error::Server(error)) => {
@@ -44,33 +44,36 @@ pub async fn create(conn: &mut Conn, setting: &Setting, helpers: &Helpers) -> Re
 }
 
 /// MySQL names CHECK constraints once a schema, so that those of the shadow have other names than
-/// the original's: a statement that names one must name its twin.
+/// the original's, and stand in another order: twins are told by what they check.
 async fn renamed_checks(
     conn: &mut Conn,
     setting: &Setting,
     shadow: &TableName,
-    alter: String,
-) -> Result<String> {
+) -> Result<Vec<(Ident, Ident)>> {
     if setting.flavor.is_mariadb() {
-        return Ok(alter);
+        return Ok(Vec::new());
     }
     let created: Option<(String, String)> = conn
         .query_first(format!("SHOW CREATE TABLE {shadow}"))
         .await
         .map_err(|error| connection_error("reading the shadow's definition", error))?;
-    let shadow_checks = check_names(&created.map(|(_, create)| create).unwrap_or_default());
-    let original_checks = check_names(&setting.original.create);
-    let twins: Vec<(Ident, Ident)> = original_checks.into_iter().zip(shadow_checks).collect();
-    Ok(setting.change.with_checks_renamed(alter, &twins))
+    let mut twins = checks(&created.map(|(_, create)| create).unwrap_or_default());
+    let pairs = checks(&setting.original.create).into_iter().filter_map(|(name, check)| {
+        let at = twins.iter().position(|(_, twin)| *twin == check)?;
+        Some((name, twins.swap_remove(at).0))
+    });
+    Ok(pairs.collect())
 }
 
-fn check_names(create: &str) -> Vec<Ident> {
+/// The named CHECK constraints and what they check.
+fn checks(create: &str) -> Vec<(Ident, String)> {
     create
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix("CONSTRAINT "))
         .filter_map(|rest| {
             let (name, rest) = quoted(rest)?;
-            rest.trim_start().starts_with("CHECK ").then_some(name)
+            let check = rest.trim_start().strip_prefix("CHECK ")?;
+            Some((name, check.trim_end_matches(',').to_owned()))
         })
         .collect()
 }
@@ -333,10 +336,16 @@ mod tests {
     }
 
     #[test]
-    fn checks_are_listed_in_order() {
+    fn checks_are_listed_with_what_they_check() {
         let create = "CREATE TABLE `t` (\n  `a` int,\n  CONSTRAINT `c``1` CHECK ((`a` > 1)),\n  \
                       CONSTRAINT `f` FOREIGN KEY (`a`) REFERENCES `p` (`a`),\n  \
                       CONSTRAINT `c2` CHECK ((`a` < 9))\n)";
-        assert_eq!(check_names(create), vec![Ident::new("c`1"), Ident::new("c2")]);
+        assert_eq!(
+            checks(create),
+            [
+                (Ident::new("c`1"), "((`a` > 1))".to_owned()),
+                (Ident::new("c2"), "((`a` < 9))".to_owned()),
+            ]
+        );
     }
 }

@@ -29,6 +29,11 @@ impl<R: Replicas> Source for Lag<R> {
         Duration::from_millis(200)
     }
 
+    /// Each server's own time-out comes first, and its name into the reason.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
     async fn check(&mut self, wishes: &Directives) -> Verdict {
         let limit = wishes.max_lag.unwrap_or(self.limit);
         let lags = match self.replicas.lags().await {

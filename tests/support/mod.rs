@@ -9,6 +9,7 @@ pub mod server;
 pub mod twin;
 pub mod writers;
 
+use std::ops::Range;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,6 +34,21 @@ pub async fn database(server: &Server) -> String {
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     server.exec(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
     name
+}
+
+/// The seeds that a torture test runs with: one, or as many as `OSC_TORTURE_SEEDS` says.
+pub fn torture_seeds() -> Range<u64> {
+    1..1 + from_environment("OSC_TORTURE_SEEDS").unwrap_or(1)
+}
+
+/// The rows that a torture test begins with: `usual`, or what `OSC_TORTURE_ROWS` says.
+pub fn torture_rows(usual: u64) -> u64 {
+    from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
 /// The built program, with nothing of the caller's environment that would change what it does.
