@@ -1,10 +1,14 @@
 //! Proves the test kit itself on both servers.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
 use std::time::Duration;
 
-use support::server::{Kind, Server};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use support::proxy::Proxy;
+use support::server::{Kind, Server, opts};
 use support::twin::{KeyKind, Twin};
 use support::writers::Writers;
 
@@ -100,6 +104,22 @@ async fn a_missing_table_is_reported(kind: Kind) {
     twin.assert_equal("").await;
 }
 
+async fn a_proxy_cuts_what_goes_through_it(kind: Kind) {
+    let server = support::shared(kind);
+    let proxy = Proxy::start(server);
+    let connect = || Conn::new(opts(&proxy.url("")));
+    let mut conn = connect().await.unwrap();
+    conn.query_drop("DO 1").await.unwrap();
+    proxy.cut();
+    assert!(conn.query_drop("DO 1").await.is_err());
+    let mut conn = connect().await.unwrap();
+    proxy.down();
+    assert!(conn.query_drop("DO 1").await.is_err());
+    assert!(connect().await.is_err());
+    proxy.up();
+    connect().await.unwrap().query_drop("DO 1").await.unwrap();
+}
+
 macro_rules! on_both_servers {
     ($($name:ident)+) => {
         mod mariadb {
@@ -124,4 +144,5 @@ on_both_servers! {
     twins_stay_equal_while_written_to
     a_difference_between_twins_is_found
     a_missing_table_is_reported
+    a_proxy_cuts_what_goes_through_it
 }

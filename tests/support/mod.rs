@@ -5,6 +5,7 @@
 
 mod datadir;
 mod process;
+pub mod proxy;
 pub mod server;
 pub mod twin;
 pub mod writers;
