@@ -44,6 +44,7 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
                 return Ok(Swapped { locked, attempts: attempt });
             }
             Ok(SwapOutcome::NotYet(reason)) => {
+                run.dirty.set_swapping(false);
                 // Taken for this attempt, refreshed by none.
                 run.dirty.add(taken.into_iter().flat_map(|batch| batch.keys));
                 drop(alone);
@@ -116,6 +117,7 @@ impl<S: Server> Drain for Drainer<'_, S> {
                 help: String::new(),
             })?;
         let batch = self.taken.insert(run.dirty.take());
+        run.dirty.set_swapping(true);
         Ok(Drained {
             dirty: batch.keys.iter().cloned().collect(),
             suspects: self.suspects.to_vec(),

@@ -39,6 +39,7 @@ pub struct Dirty {
     arrived: Notify,
     taken: Notify,
     marker: watch::Sender<u64>,
+    swapping: watch::Sender<bool>,
     progress: Arc<Progress>,
 }
 
@@ -59,6 +60,7 @@ impl Dirty {
             arrived: Notify::new(),
             taken: Notify::new(),
             marker: watch::Sender::new(0),
+            swapping: watch::Sender::new(false),
             progress,
         }
     }
@@ -133,6 +135,12 @@ impl Dirty {
         let _ = seen.wait_for(|seen| *seen >= marker).await;
     }
 
+    /// Whether the table is locked and drained: nobody else can change it, and what the stream
+    /// says of it may be our own rename.
+    pub fn set_swapping(&self, swapping: bool) {
+        self.swapping.send_replace(swapping);
+    }
+
     /// Feeds the set from the stream, for ever; returns what ended it. A stream that broke is
     /// opened again after the last whole transaction that was delivered.
     pub async fn feed<S: Server>(
@@ -158,7 +166,12 @@ impl Dirty {
                         position = reached.clone();
                         self.inner().position = Some(reached);
                     }
-                    Ok(Change::Foreign(what)) => return Error::Foreign(what),
+                    Ok(Change::Foreign(what)) => {
+                        // Our own rename is in the stream too, perhaps before we know of it.
+                        let mut swapping = self.swapping.subscribe();
+                        let _ = swapping.wait_for(|swapping| !swapping).await;
+                        return Error::Foreign(what);
+                    }
                     Err(error) => break error,
                 }
             };
