@@ -39,7 +39,7 @@ pub struct Dirty {
     arrived: Notify,
     taken: Notify,
     marker: watch::Sender<u64>,
-    swapping: watch::Sender<bool>,
+    swapping: Arc<watch::Sender<bool>>,
     progress: Arc<Progress>,
 }
 
@@ -54,13 +54,13 @@ pub struct Batch {
 
 impl Dirty {
     /// An empty set.
-    pub fn new(progress: Arc<Progress>) -> Self {
+    pub fn new(progress: Arc<Progress>, swapping: Arc<watch::Sender<bool>>) -> Self {
         Self {
             inner: Mutex::default(),
             arrived: Notify::new(),
             taken: Notify::new(),
             marker: watch::Sender::new(0),
-            swapping: watch::Sender::new(false),
+            swapping,
             progress,
         }
     }
@@ -143,7 +143,17 @@ impl Dirty {
 
     /// Feeds the set from the stream, for ever; returns what ended it. A stream that broke is
     /// opened again after the last whole transaction that was delivered.
-    pub async fn feed<S: Server>(
+    ///
+    /// While the tables are being swapped nothing is returned: our own rename is in the stream too,
+    /// perhaps before we know of it, and what was drained needs no stream any more.
+    pub async fn feed<S: Server>(&self, server: &S, stream: S::Stream, start: Position) -> Error {
+        let error = self.read(server, stream, start).await;
+        // The sender lives in self: waiting cannot fail.
+        let _ = self.swapping.subscribe().wait_for(|swapping| !swapping).await;
+        error
+    }
+
+    async fn read<S: Server>(
         &self,
         server: &S,
         mut stream: S::Stream,
@@ -166,12 +176,7 @@ impl Dirty {
                         position = reached.clone();
                         self.inner().position = Some(reached);
                     }
-                    Ok(Change::Foreign(what)) => {
-                        // Our own rename is in the stream too, perhaps before we know of it.
-                        let mut swapping = self.swapping.subscribe();
-                        let _ = swapping.wait_for(|swapping| !swapping).await;
-                        return Error::Foreign(what);
-                    }
+                    Ok(Change::Foreign(what)) => return Error::Foreign(what),
                     Err(error) => break error,
                 }
             };
@@ -221,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_key_named_many_times_waits_once() {
-        let dirty = Dirty::new(Arc::default());
+        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
         dirty.add([key(1), key(2)]);
         dirty.add([key(1)]);
         assert_eq!(dirty.len(), 2);
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn touched_keys_are_remembered_only_while_watched() {
-        let dirty = Dirty::new(Arc::default());
+        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
         assert!(dirty.was_touched(&key(1)), "unwatched, nothing can be ruled out");
         dirty.watch_touched();
         assert!(!dirty.was_touched(&key(1)));
@@ -244,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_marker_that_has_passed_is_not_waited_for() {
-        let dirty = Dirty::new(Arc::default());
+        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
         dirty.marker.send_replace(7);
         dirty.marker(7).await;
         dirty.marker(3).await;

@@ -41,9 +41,16 @@ pub struct Surroundings {
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
 pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
     let stop = around.stop.clone();
+    // True from the moment when everything is drained: the swap is then seen through.
+    let swapping = Arc::new(watch::Sender::new(false));
+    let mut seen = swapping.subscribe();
+    let stopped = async {
+        stop.cancelled().await;
+        let _ = seen.wait_for(|swapping| !swapping).await;
+    };
     let outcome = tokio::select! {
-        outcome = road(Arc::clone(&server), around) => outcome,
-        () = stop.cancelled() => Err(Error::Stopped {
+        outcome = road(Arc::clone(&server), around, swapping) => outcome,
+        () = stopped => Err(Error::Stopped {
             reason: "asked to stop".into(),
             help: "the same command line again goes on from the checkpoint".into(),
         }),
@@ -56,7 +63,11 @@ pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<
     outcome
 }
 
-async fn road<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
+async fn road<S: Server>(
+    server: Arc<S>,
+    around: Surroundings,
+    swapping: Arc<watch::Sender<bool>>,
+) -> Result<Summary> {
     around.sink.event(Event::Phase { phase: Phase::Prepare });
     let earlier = server.claim().await?;
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
@@ -83,6 +94,7 @@ async fn road<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary
         around.progress,
         around.sink,
         state,
+        swapping,
     )?;
     let summary = tokio::select! {
         outcome = phases(&run, resumed) => outcome?,

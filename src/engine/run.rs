@@ -133,6 +133,7 @@ impl<S: Server> Run<S> {
         progress: Arc<Progress>,
         sink: Arc<dyn Sink>,
         state: State,
+        swapping: Arc<watch::Sender<bool>>,
     ) -> Result<Self> {
         let histogram =
             || Histogram::new(3).map_err(|error| Error::Internal(format!("no histogram: {error}")));
@@ -142,7 +143,7 @@ impl<S: Server> Run<S> {
             settings,
             throttle,
             directives,
-            dirty: Dirty::new(Arc::clone(&progress)),
+            dirty: Dirty::new(Arc::clone(&progress), swapping),
             progress,
             sink,
             coverage: Mutex::new(Coverage::resume(state.copied)),
