@@ -67,7 +67,11 @@ async fn run(kind: Kind, key: KeyKind, seed: u64, torture: &Torture) {
     let began = Instant::now();
     let mut child = osc(&server, &database);
     let status = loop {
-        assert!(began.elapsed() < Duration::from_secs(300), "the run does not end");
+        if began.elapsed() > Duration::from_secs(300) {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("seed {seed}: no end: {}", String::from_utf8_lossy(&output.stderr));
+        }
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..250))).await;
         if let Some(status) = child.try_wait().unwrap() {
             if status.code() != Some(3) {

@@ -88,6 +88,8 @@ async fn holders(conn: &mut Conn, table: &MysqlTable, but: u64) -> Result<Vec<Ho
                AND p.ID <> CONNECTION_ID()"
         )
     };
+    // trx_started is in the zone of the server's system, whatever the session's is.
+    run(conn, "looking for blockers", "SET SESSION time_zone = 'SYSTEM'").await?;
     match conn.query(sql).await {
         Ok(rows) => Ok(rows),
         // No plugin, no performance schema, no right: not known.

@@ -244,6 +244,11 @@ async fn refresh_under_lock(
             .map_err(|error| connection_error(action, error))?;
     }
     for keys in drained.dirty.chunks(BATCH) {
+        // Again: keys that differ in bytes only may name a row that an earlier part has written.
+        holder
+            .query_drop(statements.delete(keys)?)
+            .await
+            .map_err(|error| connection_error(action, error))?;
         let write = rows::insert_under_lock(holder, &statements.rewrite(keys)?, action).await?;
         match write {
             Write::Done(_) => {}

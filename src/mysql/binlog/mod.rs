@@ -69,13 +69,16 @@ pub struct BinlogStream {
     place: Place,
     /// The place of the last transaction's end.
     ended: Place,
-    /// Set by the stream's first event of its own file; until then offsets mean nothing.
     maps: HashMap<u64, Wanted>,
     queue: VecDeque<Change>,
     keys: Vec<Key>,
     group: Group,
     prepared: BTreeMap<Xid, Prepared>,
-    statement: bool,
+    same_server: bool,
+    /// Whether events carry checksums.
+    checksums: bool,
+    /// The stream has described its format.
+    described: bool,
 }
 
 /// What is known of a table map's number.
@@ -133,6 +136,11 @@ pub async fn open(config: &StreamConfig, from: &Position) -> Result<BinlogStream
     let server_id = rand::random_range(1_u32 << 30..u32::MAX);
     let mut request = BinlogStreamRequest::new(server_id);
     let same_server = position::identity(&mut conn, config.flavor).await? == place.server;
+    let checksums: Option<String> = conn
+        .query_first("SELECT @@GLOBAL.binlog_checksum")
+        .await
+        .map_err(|error| connection_error(action, error))?;
+    let checksums = checksums.is_some_and(|kind| !kind.eq_ignore_ascii_case("NONE"));
     let file = place.file.clone();
     if same_server {
         let offset = u32::try_from(place.offset).map_err(|_| Error::StreamGap {
@@ -177,7 +185,9 @@ pub async fn open(config: &StreamConfig, from: &Position) -> Result<BinlogStream
         keys: Vec::new(),
         group: Group::default(),
         prepared: BTreeMap::new(),
-        statement: false,
+        same_server,
+        checksums,
+        described: false,
     })
 }
 
@@ -255,7 +265,8 @@ impl BinlogStream {
             27 | 41 => self.idle(),
             // Start, stop, variables for statements, format, annotations, checkpoints, GTID lists,
             // previous GTIDs, group replication's views: nothing of ours.
-            0 | 1 | 3 | 5 | 13..=15 | 28 | 29 | 35..=37 | 160 | 161 | 163 => {}
+            15 => self.described = true,
+            0 | 1 | 3 | 5 | 13 | 14 | 28 | 29 | 35..=37 | 160 | 161 | 163 => {}
             _ if header.flags_raw() & 0x80 != 0 => {}
             other => {
                 return Err(Error::Server {
@@ -279,22 +290,25 @@ impl BinlogStream {
         self.place.offset = high << 32 | u64::from(log_pos);
     }
 
+    /// A new file. A server also says so at the start of a stream, and when it goes on to the next
+    /// file after a crash, in events that stand in no file (`log_pos` is 0).
     fn rotate(&mut self, data: &[u8], log_pos: u32) -> Result<()> {
         let mut wire = Wire(data);
         let offset = wire.little(8)?;
-        let name = String::from_utf8_lossy(wire.0).into_owned();
-        // The first, artificial one has checksum bytes glued to the name.
-        let end = name
-            .rfind('.')
-            .map(|dot| {
-                let digits = name[dot + 1..].chars().take_while(char::is_ascii_digit).count();
-                dot + 1 + digits
-            })
-            .unwrap_or(name.len());
-        let file = name.get(..end).unwrap_or(&name).to_owned();
+        let mut name = wire.0;
+        if !self.described {
+            if self.same_server {
+                return Ok(());
+            }
+            // Before the format is described the driver leaves the checksum at the name's end.
+            if self.checksums {
+                name = name.get(..name.len().saturating_sub(4)).unwrap_or(name);
+            }
+        }
         if log_pos != 0 {
             self.maps.clear();
         }
+        let file = String::from_utf8_lossy(name).into_owned();
         if file != self.place.file {
             self.place.file = file;
             self.place.offset = offset;
@@ -384,11 +398,7 @@ impl BinlogStream {
             }
             None => {}
         }
-        let packed = self.group.packed;
         self.group = Group::default();
-        self.statement = false;
-        // Inside a compressed transaction offsets are those of the outer event, taken already.
-        let _ = packed;
         self.ended = self.place.clone();
         self.queue.push_back(Change::Commit { position: self.safe(), age: age(timestamp) });
     }
@@ -416,7 +426,7 @@ impl BinlogStream {
         wire.byte()?;
         let statement = String::from_utf8_lossy(text.unwrap_or(wire.0)).into_owned();
         match meaning(&statement, &schema, &self.config.original) {
-            Meaning::Begin => self.statement = false,
+            Meaning::Begin | Meaning::Inside => {}
             Meaning::End => self.end(timestamp),
             Meaning::XaStart => self.group.xa = true,
             Meaning::XaEnd(xid) => {
@@ -425,7 +435,6 @@ impl BinlogStream {
                 }
                 self.end(timestamp);
             }
-            Meaning::Inside => {}
             Meaning::Alone => {
                 if self.group.alone || self.group.gtid.is_some() || self.keys.is_empty() {
                     self.end(timestamp);
