@@ -1,6 +1,6 @@
 //! Everything about MySQL and MariaDB.
 
-mod catalog;
+pub mod catalog;
 pub mod connect;
 pub mod flavor;
 pub mod foreign_keys;
