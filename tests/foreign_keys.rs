@@ -26,7 +26,7 @@ CREATE TABLE users (id INT AUTO_INCREMENT PRIMARY KEY, parent INT, boss INT, n I
   CONSTRAINT users_boss FOREIGN KEY (boss) REFERENCES users (id) ON DELETE SET NULL);
 CREATE TABLE orders (id INT AUTO_INCREMENT PRIMARY KEY, user INT, other INT, KEY (user), KEY (other),
   CONSTRAINT orders_user FOREIGN KEY (user) REFERENCES users (id) ON DELETE CASCADE,
-  CONSTRAINT orders_other FOREIGN KEY (other) REFERENCES users (id));
+  CONSTRAINT orders_other FOREIGN KEY (other) REFERENCES users (id) ON UPDATE RESTRICT ON DELETE NO ACTION);
 CREATE TABLE users_osc_new (id INT AUTO_INCREMENT PRIMARY KEY, parent INT, boss INT,
   n BIGINT NOT NULL, KEY (parent), KEY (boss));
 INSERT INTO parents VALUES (1), (2), (3);
@@ -63,7 +63,8 @@ async fn application(mut conn: Conn, stop: Arc<AtomicBool>, rounds: Arc<AtomicU6
         let round: Result<(), Error> = async {
             conn.query_drop("INSERT INTO users (parent, boss, n) VALUES (1, 1, 1)").await?;
             conn.query_drop("SET @user = LAST_INSERT_ID()").await?;
-            conn.query_drop("INSERT INTO orders (user, other) VALUES (@user, @user)").await?;
+            conn.query_drop("INSERT INTO orders (user, other) VALUES (@user, NULL), (NULL, @user)")
+                .await?;
             let refused = conn.query_drop("DELETE FROM users WHERE id = @user").await;
             assert!(refused.unwrap_err().to_string().contains("foreign key"));
             let refused = conn.query_drop("INSERT INTO users (parent, n) VALUES (99, 1)").await;
@@ -228,10 +229,8 @@ CREATE TABLE users_osc_new (uid INT PRIMARY KEY, alpha INT, b INT, boss INT, c I
     )
     .await;
     let mut swap = Swap::new(&database);
-    let renamed = vec![
-        (Ident::new("id"), Ident::new("uid")),
-        (Ident::new("a"), Ident::new("alpha")),
-    ];
+    let renamed =
+        vec![(Ident::new("id"), Ident::new("uid")), (Ident::new("a"), Ident::new("alpha"))];
     let columns = ColumnChanges { renamed, dropped: vec![] };
     let added = [
         "ADD FOREIGN KEY (c) REFERENCES parents (id) ON DELETE SET NULL".to_owned(),

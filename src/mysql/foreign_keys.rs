@@ -47,6 +47,16 @@ impl Rule {
         })
     }
 
+    /// The clause that makes the server's catalog say this rule again. MariaDB calls a rule that
+    /// was not given RESTRICT, and one that was given as RESTRICT it calls NO ACTION; MySQL reads
+    /// the comment, MariaDB does not.
+    fn clause(self, event: &str) -> String {
+        match self {
+            Self::Restrict => format!(" /*!80000 ON {event} RESTRICT */"),
+            _ => format!(" ON {event} {self}"),
+        }
+    }
+
     /// Whether the rule writes to the child's rows.
     pub fn writes(self) -> bool {
         !matches!(self, Self::Restrict | Self::NoAction)
@@ -93,12 +103,12 @@ impl ForeignKey {
     /// The `ADD CONSTRAINT` clause that makes this key under `name`.
     pub fn add_as(&self, name: &Ident) -> String {
         format!(
-            "ADD CONSTRAINT {name} FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
+            "ADD CONSTRAINT {name} FOREIGN KEY ({}) REFERENCES {} ({}){}{}",
             list(&self.columns),
             self.referenced,
             list(&self.referenced_columns),
-            self.on_delete,
-            self.on_update,
+            self.on_delete.clause("DELETE"),
+            self.on_update.clause("UPDATE"),
         )
     }
 

@@ -86,12 +86,17 @@ pub async fn read(conn: &mut Conn, table: &TableName) -> Result<Vec<Trigger>> {
 /// other character sets included, which garbles them.
 async fn show_create(conn: &mut Conn, table: &TableName, name: &Ident) -> Result<Vec<u8>> {
     let action = "reading a trigger";
-    run(conn, action, "SET @osc_results = @@SESSION.character_set_results").await?;
-    run(conn, action, "SET SESSION character_set_results = NULL").await?;
+    let save = "SET @osc_results = @@SESSION.character_set_results, @osc_mode = @@SESSION.sql_mode";
+    run(conn, action, save).await?;
+    // The mode decides how the server quotes the definer's name.
+    run(conn, action, "SET SESSION character_set_results = NULL, sql_mode = ''").await?;
     let show = format!("SHOW CREATE TRIGGER {}.{name}", table.schema);
     let rows = raw_rows(conn, action, &show).await;
-    run(conn, action, "SET SESSION character_set_results = @osc_results").await?;
-    let statement = rows?.into_iter().next().and_then(|row| row.into_iter().nth(2)).flatten();
+    let restore = "SET SESSION character_set_results = @osc_results, sql_mode = @osc_mode";
+    let restored = run(conn, action, restore).await;
+    let rows = rows?;
+    restored?;
+    let statement = rows.into_iter().next().and_then(|row| row.into_iter().nth(2)).flatten();
     statement.ok_or_else(|| Error::Server {
         action: format!("reading the trigger {name}"),
         message: "the server does not show its text".into(),
@@ -296,14 +301,16 @@ async fn drop_trigger(conn: &mut Conn, table: &TableName, name: &Ident) -> Resul
     run(conn, "dropping a trigger", sql).await
 }
 
-/// Makes `trigger` as `name` on `table`, under the settings that it was made under.
+/// Makes `trigger` as `name` on `table`, under the settings that it was made under. The table's
+/// schema is the session's default afterwards.
 async fn create(conn: &mut Conn, trigger: &Trigger, name: &Ident, table: &TableName) -> Result<()> {
     let action = format!("making the trigger {}", trigger.name);
-    let statement = trigger.parsed()?.with(name, table);
+    let statement = trigger.parsed()?.with(name, &table.table);
     let save = "SET @osc_mode = @@SESSION.sql_mode, \
                 @osc_client = @@SESSION.character_set_client, \
                 @osc_collation = @@SESSION.collation_connection";
     run(conn, &action, save).await?;
+    run(conn, &action, format!("USE {}", table.schema)).await?;
     let change = format!(
         "SET SESSION sql_mode = {}, character_set_client = {}, collation_connection = {}",
         Text(&trigger.sql_mode),

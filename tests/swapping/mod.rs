@@ -1,5 +1,5 @@
 //! A swap by hand, as the cut-over does it on each server, with what hangs on the table.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part")]
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -131,14 +131,8 @@ impl Swap {
         let (original, retired) = (&self.original, &self.helpers.retired);
         let keys = &self.keys;
         restore_outgoing(conn, original, retired, &keys.outgoing, patience).await.unwrap();
-        let warnings = redirect_incoming(
-            conn,
-            original,
-            original,
-            &keys.incoming,
-            &keys.renames,
-            patience,
-        );
+        let warnings =
+            redirect_incoming(conn, original, original, &keys.incoming, &keys.renames, patience);
         assert_eq!(warnings.await.unwrap(), Vec::<String>::new());
     }
 }

@@ -1,7 +1,7 @@
 //! The text of a CREATE TRIGGER statement, taken apart far enough to give it another name and
 //! table. In bytes, since a trigger's text is in the character set of whoever made it.
 
-use crate::mysql::name::{Ident, TableName};
+use crate::mysql::name::Ident;
 
 /// A CREATE TRIGGER statement without its name and table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +39,11 @@ impl Statement {
         })
     }
 
-    /// The statement for a trigger called `name` on `table`.
-    pub(super) fn with(&self, name: &Ident, table: &TableName) -> Vec<u8> {
+    /// The statement for a trigger called `name` on `table`, in the session's default schema: with
+    /// a schema in it, dumps of the table could be loaded into that schema only.
+    pub(super) fn with(&self, name: &Ident, table: &Ident) -> Vec<u8> {
         let mut text = self.head.clone();
-        text.extend_from_slice(format!(" {}.{name} ", table.schema).as_bytes());
+        text.extend_from_slice(format!(" {name} ").as_bytes());
         text.extend_from_slice(&self.event);
         text.extend_from_slice(format!(" ON {table} ").as_bytes());
         text.extend_from_slice(&self.body);
@@ -160,7 +161,7 @@ mod tests {
 
     fn moved(text: &str) -> String {
         let statement = Statement::parse(text.as_bytes()).unwrap();
-        let text = statement.with(&Ident::new("n_osc"), &TableName::new("s", "t_osc_new"));
+        let text = statement.with(&Ident::new("n_osc"), &Ident::new("t_osc_new"));
         String::from_utf8(text).unwrap()
     }
 
@@ -171,7 +172,7 @@ mod tests {
                 "CREATE DEFINER=`trigger on`@`%` TRIGGER `we``ird` BEFORE INSERT ON `t` FOR EACH ROW \
                  SET NEW.a = 'on'"
             ),
-            "CREATE DEFINER=`trigger on`@`%` TRIGGER `s`.`n_osc` BEFORE INSERT ON `s`.`t_osc_new` \
+            "CREATE DEFINER=`trigger on`@`%` TRIGGER `n_osc` BEFORE INSERT ON `t_osc_new` \
              FOR EACH ROW SET NEW.a = 'on'"
         );
     }
@@ -183,16 +184,15 @@ mod tests {
                 "CREATE DEFINER=`root`@`localhost` trigger if not exists d . `a.b` -- ON x\n before \
                  insert or update of `on`, b /* ON y */ on d.`t`\nfor  each row set new.a=1"
             ),
-            "CREATE DEFINER=`root`@`localhost` trigger `s`.`n_osc` -- ON x\n before \
-             insert or update of `on`, b /* ON y */ ON `s`.`t_osc_new` for  each row set new.a=1"
+            "CREATE DEFINER=`root`@`localhost` trigger `n_osc` -- ON x\n before \
+             insert or update of `on`, b /* ON y */ ON `t_osc_new` for  each row set new.a=1"
         );
     }
 
     #[test]
     fn bytes_of_another_character_set_stay_as_they_are() {
         let text = b"CREATE TRIGGER x AFTER DELETE ON t FOR EACH ROW SET @a = '\xe9'";
-        let moved =
-            Statement::parse(text).unwrap().with(&Ident::new("x"), &TableName::new("s", "u"));
+        let moved = Statement::parse(text).unwrap().with(&Ident::new("x"), &Ident::new("u"));
         assert!(moved.ends_with(b"'\xe9'"));
     }
 
@@ -210,7 +210,7 @@ mod tests {
             );
             prop_assert_eq!(
                 moved(&text),
-                "CREATE TRIGGER `s`.`n_osc` AFTER INSERT ON `s`.`t_osc_new` FOR EACH ROW SET @a = 1"
+                "CREATE TRIGGER `n_osc` AFTER INSERT ON `t_osc_new` FOR EACH ROW SET @a = 1"
             );
         }
     }
