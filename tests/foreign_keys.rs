@@ -1,11 +1,11 @@
 //! Foreign keys of a table, and to it, survive its swap.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 mod swapping;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
@@ -17,6 +17,8 @@ use osc::mysql::foreign_keys::{
 use osc::mysql::name::{Ident, TableName};
 use support::server::{Kind, Server};
 use swapping::{Swap, exec, script};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 const TABLES: &str = "
 CREATE TABLE parents (id INT PRIMARY KEY);
@@ -58,7 +60,7 @@ async fn constraints(server: &Server, database: &str, table: &str) -> Vec<String
 }
 
 /// An application that expects its keys to be enforced, and to be enforced against live rows only.
-async fn application(mut conn: Conn, stop: Arc<AtomicBool>, rounds: Arc<AtomicU64>) {
+async fn application(mut conn: Conn, stop: Arc<AtomicBool>, rounds: watch::Sender<u64>) {
     while !stop.load(Ordering::Relaxed) {
         let round: Result<(), Error> = async {
             conn.query_drop("INSERT INTO users (parent, boss, n) VALUES (1, 1, 1)").await?;
@@ -82,7 +84,7 @@ async fn application(mut conn: Conn, stop: Arc<AtomicBool>, rounds: Arc<AtomicU6
         if let Err(error) = round {
             panic!("the application saw {error}");
         }
-        rounds.fetch_add(1, Ordering::Relaxed);
+        rounds.send_modify(|rounds| *rounds += 1);
     }
 }
 
@@ -94,16 +96,17 @@ async fn all_keys_are_enforced_at_every_moment_of_a_swap_under_writers(kind: Kin
         constraints(server, &database, "users").await,
         constraints(server, &database, "orders").await,
     ];
-    let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut writers = Vec::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (rounds, mut progress) = watch::channel(0_u64);
+    let mut writers = JoinSet::new();
     for _ in 0..4 {
         let conn = server.conn_db(&database).await;
-        writers.push(tokio::spawn(application(conn, Arc::clone(&stop), Arc::clone(&rounds))));
+        writers.spawn(application(conn, Arc::clone(&stop), rounds.clone()));
     }
     for swaps in 1..=4 {
-        while rounds.load(Ordering::Relaxed) < 20 * swaps {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            assert!(!writers.iter().any(tokio::task::JoinHandle::is_finished), "a writer failed");
+        tokio::select! {
+            reached = progress.wait_for(|rounds| *rounds >= 20 * swaps) => assert!(reached.is_ok()),
+            ended = writers.join_next() => panic!("a writer ended: {ended:?}"),
         }
         swap.run(server, &database).await;
         exec(&mut conn, "CREATE TABLE next LIKE users").await;
@@ -111,9 +114,7 @@ async fn all_keys_are_enforced_at_every_moment_of_a_swap_under_writers(kind: Kin
         exec(&mut conn, "RENAME TABLE next TO users_osc_new").await;
     }
     stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    writers.join_all().await;
     assert_eq!(constraints(server, &database, "users").await, before[0]);
     assert_eq!(constraints(server, &database, "orders").await, before[1]);
     for key in swap.keys.outgoing.iter().chain(&swap.keys.incoming) {

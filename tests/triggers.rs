@@ -1,11 +1,11 @@
 //! Triggers and statistics of a table survive its swap.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 mod swapping;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -19,6 +19,8 @@ use osc::mysql::triggers::{
 };
 use support::server::{Kind, Server, rows};
 use swapping::{Swap, exec, script};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 const TABLES: &str = "
 CREATE TABLE audit (id INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(20), user INT, n INT);
@@ -56,27 +58,36 @@ async fn every_write_fires_its_triggers_once_over_a_swap_under_writers(kind: Kin
     swap.triggers = read(&mut conn, &swap.original).await.unwrap();
     assert_eq!(swap.triggers.len(), 5);
     assert_eq!(validate(&mut conn, &swap.helpers.shadow, &swap.triggers).await.unwrap(), []);
-    let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut writers = Vec::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (rounds, mut progress) = watch::channel(0_u64);
+    let mut writers = JoinSet::new();
     for _ in 0..4 {
         let mut conn = server.conn_db(&database).await;
-        let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
-        writers.push(tokio::spawn(async move {
+        let (stop, rounds) = (Arc::clone(&stop), rounds.clone());
+        writers.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 exec(&mut conn, "INSERT INTO users (n) VALUES (10)").await;
                 exec(&mut conn, "UPDATE users SET n = n + 1 WHERE id = LAST_INSERT_ID()").await;
-                if rounds.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
+                let mut round = 0;
+                rounds.send_modify(|rounds| {
+                    round = *rounds;
+                    *rounds += 1;
+                });
+                if round.is_multiple_of(3) {
                     exec(&mut conn, "DELETE FROM users WHERE id = LAST_INSERT_ID()").await;
                 }
             }
-        }));
+        });
     }
     for swaps in 1..=4 {
-        while rounds.load(Ordering::Relaxed) < 40 * swaps {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            assert!(!writers.iter().any(tokio::task::JoinHandle::is_finished), "a writer failed");
+        tokio::select! {
+            reached = progress.wait_for(|rounds| *rounds >= 40 * swaps) => assert!(reached.is_ok()),
+            ended = writers.join_next() => panic!("a writer ended: {ended:?}"),
         }
         swap.triggers = read(&mut conn, &swap.original).await.unwrap();
+        // An id that is given out again after a delete would not tell writes apart.
+        let ids = format!("ALTER TABLE users_osc_new AUTO_INCREMENT = {}", swaps * 1_000_000);
+        exec(&mut conn, &ids).await;
         swap.run(server, &database).await;
         assert_eq!(order(server, &database).await, before);
         exec(&mut conn, "CREATE TABLE next LIKE users").await;
@@ -84,10 +95,8 @@ async fn every_write_fires_its_triggers_once_over_a_swap_under_writers(kind: Kin
         exec(&mut conn, "RENAME TABLE next TO users_osc_new").await;
     }
     stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await.unwrap();
-    }
-    let rounds = rounds.load(Ordering::Relaxed);
+    writers.join_all().await;
+    let rounds = *progress.borrow();
     let counted = "SELECT COUNT(*), COUNT(DISTINCT user), MIN(n), MAX(n) FROM audit WHERE what = ";
     let insert = rows(&mut conn, &format!("{counted} 'insert'")).await;
     assert_eq!(insert[0], [rounds.to_string(), rounds.to_string(), "21".into(), "21".into()]);
