@@ -43,4 +43,7 @@ pub struct RunRecord {
     /// Indexes left to after the copy: the text of their definitions.
     #[serde(skip)]
     pub deferred: Vec<String>,
+    /// What the new table must have after the swap, in the server module's form.
+    #[serde(skip)]
+    pub carried: Option<String>,
 }

@@ -40,7 +40,7 @@ pub struct NewRun<'a> {
 const COLUMNS: &str = "run, table_name, clauses, road, phase, result, detail, state, rows_copied, \
                        rows_estimate, rows_verified, verification";
 const MORE_COLUMNS: &str = "lock_ms, CAST(started AS CHAR), CAST(updated AS CHAR), \
-                            TIMESTAMPDIFF(SECOND, updated, UTC_TIMESTAMP(3)), CAST(ended AS CHAR), deferred";
+                            TIMESTAMPDIFF(SECOND, updated, UTC_TIMESTAMP(3)), CAST(ended AS CHAR), deferred, carried";
 
 impl Ledger {
     /// The ledger of `schema`.
@@ -73,6 +73,7 @@ impl Ledger {
                owner CHAR(32) NOT NULL,
                beat BIGINT UNSIGNED NOT NULL DEFAULT 0,
                deferred MEDIUMTEXT NULL,
+               carried MEDIUMTEXT NULL,
                started DATETIME(3) NOT NULL,
                updated DATETIME(3) NOT NULL,
                ended DATETIME(3) NULL,
@@ -194,6 +195,7 @@ impl Ledger {
                     updated: take(&mut row, 14)?,
                     silent_seconds: take::<i64>(&mut row, 15)?.max(0).cast_unsigned(),
                     ended: take(&mut row, 16)?,
+                    carried: take(&mut row, 18)?,
                     deferred: deferred
                         .and_then(|text| serde_json::from_str(&text).ok())
                         .unwrap_or_default(),
@@ -245,6 +247,16 @@ impl Ledger {
         )
         .await
         .map_err(|error| connection_error("recording the deferred indexes", error))
+    }
+
+    /// Records what the new table must have after the swap.
+    pub async fn carry(&self, conn: &mut Conn, run: RunId, carried: &str) -> Result<()> {
+        conn.exec_drop(
+            format!("UPDATE {} SET carried = :carried WHERE run = :run", self.runs),
+            params! { "carried" => carried, "run" => run.0 },
+        )
+        .await
+        .map_err(|error| connection_error("recording what hangs on the table", error))
     }
 
     /// Commits a marker.

@@ -6,6 +6,7 @@
 //! Waiting for the lock stalls the application, whose statements queue behind the request. So each
 //! attempt asks for so short a time that nobody minds, and takes the request back when it is over.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::mysql::rows::{self, Write};
 use crate::mysql::session::run;
 use crate::mysql::statements::Scope;
 use crate::mysql::table::MysqlTable;
-use crate::mysql::{blockers, shadow};
+use crate::mysql::{blockers, histograms, shadow};
 
 /// How long one attempt may wait for the lock: what the application may see as a stall.
 const LOCK_BUDGET: Duration = Duration::from_millis(100);
@@ -42,7 +43,9 @@ const BATCH: usize = 500;
 pub async fn before(table: &MysqlTable) -> Result<()> {
     let mut conn = table.plain("preparing the swap").await?;
     let shadow = &table.helpers.shadow;
-    run(&mut conn, "preparing the swap", &format!("ANALYZE LOCAL TABLE {shadow}")).await?;
+    let setting = &table.setting;
+    let (original, kept) = (&setting.original.name, &setting.change.kept);
+    histograms::analyze(&mut conn, setting.flavor, original, shadow, kept).await?;
     raise_counter(&mut conn, table).await
 }
 
@@ -173,7 +176,10 @@ async fn locked<D: Drain>(
     let mariadb = table.setting.flavor.is_mariadb();
     let sentry = if mariadb { format!(", {retired} WRITE") } else { String::new() };
     let asked_at = Instant::now();
-    let lock = format!("LOCK TABLES {original} WRITE, {shadow} WRITE{sentry}");
+    let mut lock = format!("LOCK TABLES {original} WRITE, {shadow} WRITE{sentry}");
+    for other in table.carried().lock_set(original) {
+        let _ = write!(lock, ", {other} WRITE");
+    }
     let id = holder.id();
     if let Some(reason) = within_budget(table, id, holder.query_drop(lock)).await? {
         return Ok(not_yet(reason, asked_at));
@@ -183,6 +189,7 @@ async fn locked<D: Drain>(
     let drained = drain.drain(marker).await?;
     refresh_under_lock(table, holder, &drained).await?;
     raise_counter(holder, table).await?;
+    table.carried().install(holder, original, &table.helpers, mariadb).await?;
     if mariadb {
         rename_from_outside(table, holder, locked_at).await
     } else {
@@ -288,10 +295,15 @@ async fn rename_under_lock(
     locked_at: Instant,
 ) -> Result<Attempt> {
     let renamed = holder.query_drop(rename(table)).await;
-    let locked = locked_at.elapsed();
     match renamed {
         Ok(()) => {
+            let original = &table.setting.original.name;
+            let restored = table.carried().restore_locked(holder, original, &table.helpers).await;
+            if let Err(error) = restored {
+                tracing::info!(%error, "what hangs on the table is settled after the lock");
+            }
             run(holder, "unlocking", "UNLOCK TABLES").await?;
+            let locked = locked_at.elapsed();
             Ok(Attempt { outcome: Some(SwapOutcome::Swapped { locked }), renamer: None, locked_at })
         }
         Err(mysql_async::Error::Server(error)) => Ok(not_yet(error.message, locked_at)),
@@ -437,14 +449,24 @@ pub async fn has_happened(
 
 /// Drops what an attempt that did not come through may have left: the sentry.
 pub async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
-    let retired = &table.helpers.retired;
-    if Table::read(conn, retired).await?.as_ref().is_some_and(is_sentry) {
-        shadow::drop_table(conn, retired).await?;
+    let (original, helpers) = (&table.setting.original.name, &table.helpers);
+    table.carried().uninstall(conn, original, helpers).await?;
+    // Last: while the sentry is there, no rename of the dead can come through.
+    if Table::read(conn, &helpers.retired).await?.as_ref().is_some_and(is_sentry) {
+        shadow::drop_table(conn, &helpers.retired).await?;
     }
     Ok(())
 }
 
-/// After the swap: what hangs on the table is settled.
-pub async fn after(_table: &MysqlTable) -> Result<Vec<String>> {
-    Ok(Vec::new())
+/// After the swap: what hangs on the table is settled, as far as the lock's holder has not done it.
+/// `died`: a run died on the way, so that there was a moment when keys were not enforced.
+pub async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
+    let mut conn = table.plain("settling what hangs on the table").await?;
+    let original = &table.setting.original.name;
+    let carried = table.carried();
+    let mut warnings = carried.restore(&mut conn, original, &table.helpers).await?;
+    if died {
+        warnings.extend(carried.orphans(&mut conn, original).await?);
+    }
+    Ok(warnings)
 }

@@ -1,5 +1,6 @@
 //! One table under change on MySQL or MariaDB: the engine's [`Server`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::engine::{Error, Result};
 use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
 use crate::mysql::change::Change;
 use crate::mysql::connect::connection_error;
-use crate::mysql::dependents::Dependents;
+use crate::mysql::dependents::{Carried, Dependents};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{Index, Table};
 use crate::mysql::ledger::{Checkpoint, End, Ledger, NewRun, RunId};
@@ -72,6 +73,8 @@ pub struct MysqlTable {
     claim_seen: std::sync::Mutex<Option<Instant>>,
     run: OnceLock<RunId>,
     ready: OnceLock<Ready>,
+    carried: OnceLock<Carried>,
+    died_in_swap: AtomicBool,
 }
 
 /// What is known once the shadow is there.
@@ -101,6 +104,8 @@ impl MysqlTable {
             claim_seen: std::sync::Mutex::new(None),
             run: OnceLock::new(),
             ready: OnceLock::new(),
+            carried: OnceLock::new(),
+            died_in_swap: AtomicBool::new(false),
         }
     }
 
@@ -112,6 +117,11 @@ impl MysqlTable {
     /// What is known once the shadow is there.
     pub fn ready(&self) -> Result<&Ready> {
         self.ready.get().ok_or_else(|| Error::Internal("the shadow is not there yet".into()))
+    }
+
+    /// What the new table must have after the swap.
+    pub fn carried(&self) -> &Carried {
+        self.carried.get_or_init(Carried::default)
     }
 
     async fn session(&self, action: &str) -> Result<Conn> {
@@ -253,6 +263,14 @@ impl MysqlTable {
     }
 }
 
+fn read_carried(text: Option<&str>) -> Result<Carried> {
+    let Some(text) = text else { return Ok(Carried::default()) };
+    serde_json::from_str(text).map_err(|error| Error::Stopped {
+        reason: format!("the ledger's record of keys and triggers cannot be read: {error}"),
+        help: "the run was begun by another version of osc; go on with that one".into(),
+    })
+}
+
 /// The server-wide lock that one run on a table holds: at most 64 characters.
 pub fn lock_name(table: &TableName) -> String {
     let plain = table.plain();
@@ -316,6 +334,8 @@ impl Server for MysqlTable {
         let id = RunId(earlier.run);
         self.ledger.take_over(&mut conn, id, &self.owner).await?;
         let _ = self.run.set(id);
+        let _ = self.carried.set(read_carried(earlier.carried.as_deref())?);
+        self.died_in_swap.store(swapped, Ordering::Relaxed);
         if !swapped {
             swap::clear_away(&mut conn, self).await?;
             shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
@@ -387,6 +407,19 @@ impl Server for MysqlTable {
         let mut conn = self.plain("creating the shadow").await?;
         shadow::create(&mut conn, &self.setting, &self.helpers).await?;
         self.get_ready(&mut conn).await?;
+        let setting = &self.setting;
+        let carried = Carried::settle(
+            &mut conn,
+            &setting.original,
+            &self.helpers,
+            &setting.change,
+            &setting.dependents,
+        )
+        .await?;
+        let text = serde_json::to_string(&carried)
+            .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
+        self.ledger.carry(&mut conn, self.run()?, &text).await?;
+        let _ = self.carried.set(carried);
         if defer_indexes {
             let shadow = &self.ready()?.shadow;
             let deferred =
@@ -505,7 +538,7 @@ impl Server for MysqlTable {
     }
 
     async fn after_swap(&self) -> Result<Vec<String>> {
-        swap::after(self).await
+        swap::after(self, self.died_in_swap.load(Ordering::Relaxed)).await
     }
 
     async fn finish(&self, summary: &Summary) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::engine::error::Finding;
 use crate::mysql::change::Change;
 use crate::mysql::dependents::Dependents;
 use crate::mysql::flavor::Flavor;
+use crate::mysql::foreign_keys::unlogged_cascades;
 use crate::mysql::inspect::Table;
 
 /// What the checks look at.
@@ -57,5 +58,7 @@ pub async fn all(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
     server::disk(conn, checked, &mut findings).await?;
     rights::granted(conn, checked, &mut findings).await?;
     leftovers::tables(conn, checked, &mut findings).await?;
+    let cascades = unlogged_cascades(conn, &checked.dependents.outgoing).await?;
+    findings.refusals.extend(cascades);
     Ok(findings)
 }

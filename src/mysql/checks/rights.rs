@@ -30,8 +30,16 @@ pub async fn granted(
     let has =
         |right: &str| grants.iter().any(|grant| grant.covers_schema(schema) && grant.gives(right));
     let mut missing: Vec<&str> = ON_SCHEMA.into_iter().filter(|right| !has(right)).collect();
-    if !checked.change.foreign_keys.added.is_empty() && !has("REFERENCES") {
+    let dependents = checked.dependents;
+    let keys = !checked.change.foreign_keys.added.is_empty()
+        || !dependents.outgoing.is_empty()
+        || !dependents.incoming.is_empty();
+    if keys && !has("REFERENCES") {
         missing.push("REFERENCES");
+    }
+    // Without it the server shows no triggers at all.
+    if !has("TRIGGER") {
+        missing.push("TRIGGER");
     }
     if !missing.is_empty() {
         let list = missing.join(", ");
