@@ -153,12 +153,7 @@ impl Dirty {
         error
     }
 
-    async fn read<S: Server>(
-        &self,
-        server: &S,
-        mut stream: S::Stream,
-        start: Position,
-    ) -> Error {
+    async fn read<S: Server>(&self, server: &S, mut stream: S::Stream, start: Position) -> Error {
         let mut position = start;
         loop {
             let error = loop {
