@@ -11,7 +11,7 @@ pub mod status;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::engine::{Error, Result};
+use crate::engine::Result;
 use crate::report::screen::Screen;
 
 const EXIT_CODES: &str = "\
@@ -81,10 +81,6 @@ impl Cli {
             Command::Cleanup(_) | Command::Completions(_) => false,
         }
     }
-}
-
-fn not_served(command: &str) -> Error {
-    Error::Internal(format!("osc {command} is not served by this build"))
 }
 
 #[cfg(test)]

@@ -139,26 +139,29 @@ pub struct Table {
     pub create: String,
 }
 
+type TableRow = (
+    String,
+    String,
+    String,
+    Option<String>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<String>,
+    Option<String>,
+);
+
 impl Table {
     /// Reads `name`; `None` when there is no such base table.
     pub async fn read(conn: &mut Conn, name: &TableName) -> Result<Option<Self>> {
         let failed = |error| connection_error("reading the table's definition", error);
         let schema = Text(name.schema.as_str());
         let table = Text(name.table.as_str());
-        let found: Option<(
-            String,
-            String,
-            String,
-            Option<String>,
-            Option<u64>,
-            Option<u64>,
-            Option<u64>,
-            Option<u64>,
-            Option<String>,
-            Option<String>,
-        )> = conn
+        let found: Option<TableRow> = conn
             .query_first(format!(
-                "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, INDEX_LENGTH, AUTO_INCREMENT, \
+                "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS, DATA_LENGTH, \
+                 INDEX_LENGTH, AUTO_INCREMENT, \
                  CREATE_OPTIONS, TABLE_COLLATION FROM information_schema.TABLES \
                  WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}"
             ))

@@ -8,7 +8,7 @@ use crate::mysql::key::{KeyKind, KeyValue};
 
 /// A column of a table map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub(super) struct Layout {
     kind: u8,
     meta: [u8; 2],
 }
@@ -30,7 +30,7 @@ fn unknown(kind: u8) -> Error {
 
 impl Layout {
     /// Reads a column's metadata, of the length that its type has.
-    pub fn read(kind: u8, metadata: &mut Wire<'_>) -> Result<Self> {
+    pub(super) fn read(kind: u8, metadata: &mut Wire<'_>) -> Result<Self> {
         let length = match kind {
             1..=3 | 6..=14 => 0,
             4 | 5 | 17..=19 | 140 | 242 | JSON | 249..=252 | 255 => 1,
@@ -48,12 +48,12 @@ impl Layout {
     }
 
     /// Whether it is MySQL's JSON, which may be logged as differences.
-    pub fn is_json(self) -> bool {
+    pub(super) fn is_json(self) -> bool {
         self.kind == JSON
     }
 
     /// Takes one cell's bytes: for text and the like without their length.
-    pub fn take<'a>(self, wire: &mut Wire<'a>) -> Result<&'a [u8]> {
+    pub(super) fn take<'a>(self, wire: &mut Wire<'a>) -> Result<&'a [u8]> {
         let fraction = usize::from(self.meta[0]).div_ceil(2);
         let length = match self.kind {
             1 | 13 => 1,
@@ -86,7 +86,7 @@ impl Layout {
     }
 
     /// The value of a cell of the copy key, in the form that `KeyColumn::value` gives it.
-    pub fn value(self, cell: &[u8], kind: &KeyKind) -> Result<KeyValue> {
+    pub(super) fn value(self, cell: &[u8], kind: &KeyKind) -> Result<KeyValue> {
         let mismatch = || {
             Error::Foreign(format!(
                 "a key column's type in the binlog ({}) is not the one that the table had",
@@ -292,7 +292,8 @@ mod tests {
     #[test]
     fn a_char_of_over_255_bytes_has_a_two_byte_length() {
         // CHAR(255) utf8mb4: 1020 bytes.
-        let meta = [(0xfe_u8 & 0xcf) | (((1020_u16 >> 4) as u8 & 0x30) ^ 0x30), 0xfc];
+        // The length's two high bits (0x30 of 1020 >> 4) are stored inverted in the type.
+        let meta = [0xce, 0xfc];
         let layout = layout(STRING, meta);
         assert_eq!(layout.string_length(), 1020);
         assert_eq!(layout.take(&mut Wire(&[2, 0, 7, 8])).unwrap(), [7, 8]);

@@ -15,7 +15,7 @@ use crate::mysql::rows::texts;
 
 /// A place in the binlog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub(super) struct Place {
     /// Who wrote the file.
     pub server: String,
     /// The file.
@@ -30,7 +30,7 @@ pub struct Place {
 /// A set of transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Gtids {
+pub(super) enum Gtids {
     /// MySQL: intervals for each source (with its tag).
     Mysql(MysqlSet),
     /// MariaDB: for each domain the last server and sequence.
@@ -40,11 +40,11 @@ pub enum Gtids {
 /// MySQL's GTID set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct MysqlSet(BTreeMap<String, Vec<(u64, u64)>>);
+pub(super) struct MysqlSet(BTreeMap<String, Vec<(u64, u64)>>);
 
 impl MysqlSet {
     /// Reads `uuid:1-5:7,uuid:tag:1-3`.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut set = Self::default();
         for group in text.split(',').map(str::trim).filter(|group| !group.is_empty()) {
             let mut parts = group.split(':').map(str::trim);
@@ -64,7 +64,7 @@ impl MysqlSet {
     }
 
     /// Adds one transaction.
-    pub fn add(&mut self, source: &str, number: u64) {
+    pub(super) fn add(&mut self, source: &str, number: u64) {
         let intervals = match self.0.get_mut(source) {
             Some(intervals) => intervals,
             None => self.0.entry(source.to_owned()).or_default(),
@@ -83,7 +83,7 @@ impl MysqlSet {
     }
 
     /// The set in the driver's form.
-    pub fn sids(&self) -> Result<Vec<Sid<'static>>> {
+    pub(super) fn sids(&self) -> Result<Vec<Sid<'static>>> {
         self.0
             .iter()
             .filter(|(_, intervals)| !intervals.is_empty())
@@ -111,7 +111,7 @@ fn merge(intervals: &mut Vec<(u64, u64)>) {
 }
 
 /// Reads MariaDB's `domain-server-sequence` list.
-pub fn mariadb_set(text: &str) -> Option<BTreeMap<u32, (u32, u64)>> {
+pub(super) fn mariadb_set(text: &str) -> Option<BTreeMap<u32, (u32, u64)>> {
     text.split(',')
         .map(str::trim)
         .filter(|gtid| !gtid.is_empty())
@@ -125,7 +125,7 @@ pub fn mariadb_set(text: &str) -> Option<BTreeMap<u32, (u32, u64)>> {
 }
 
 /// Writes MariaDB's list.
-pub fn mariadb_text(set: &BTreeMap<u32, (u32, u64)>) -> String {
+pub(super) fn mariadb_text(set: &BTreeMap<u32, (u32, u64)>) -> String {
     let gtids: Vec<String> = set
         .iter()
         .map(|(domain, (server, sequence))| format!("{domain}-{server}-{sequence}"))
@@ -135,7 +135,7 @@ pub fn mariadb_text(set: &BTreeMap<u32, (u32, u64)>) -> String {
 
 impl Place {
     /// Reads a checkpoint's text.
-    pub fn parse(position: &Position) -> Result<Self> {
+    pub(super) fn parse(position: &Position) -> Result<Self> {
         serde_json::from_str(&position.0).map_err(|error| Error::StreamGap {
             position: position.clone(),
             reason: format!("the position cannot be read: {error}"),
@@ -143,12 +143,12 @@ impl Place {
     }
 
     /// The text for a checkpoint.
-    pub fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         Position(serde_json::to_string(self).unwrap_or_default())
     }
 
     /// The server's place now.
-    pub async fn current(conn: &mut Conn, flavor: Flavor) -> Result<Self> {
+    pub(super) async fn current(conn: &mut Conn, flavor: Flavor) -> Result<Self> {
         let action = "asking for the binlog's position";
         let failed = |error| connection_error(action, error);
         let new_words = !flavor.is_mariadb() && flavor.at_least(8, 2, 0);
@@ -184,7 +184,7 @@ impl Place {
 }
 
 /// What tells one server's files from another's.
-pub async fn identity(conn: &mut Conn, flavor: Flavor) -> Result<String> {
+pub(super) async fn identity(conn: &mut Conn, flavor: Flavor) -> Result<String> {
     let sql = if flavor.is_mariadb() {
         "SELECT CONCAT_WS('/', @@hostname, @@port, @@datadir, @@server_id)"
     } else {

@@ -6,7 +6,7 @@ use crate::mysql::name::TableName;
 
 /// What a statement in the binlog is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meaning {
+pub(super) enum Meaning {
     /// A transaction begins.
     Begin,
     /// A transaction ends; its rows count.
@@ -25,7 +25,7 @@ pub enum Meaning {
 
 /// The name of an XA transaction: its global and branch parts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Xid {
+pub(super) struct Xid {
     /// Global transaction.
     pub global: Vec<u8>,
     /// Branch.
@@ -33,7 +33,7 @@ pub struct Xid {
 }
 
 /// Reads a statement. `schema`: the session's default schema.
-pub fn meaning(statement: &str, schema: &str, original: &TableName) -> Meaning {
+pub(super) fn meaning(statement: &str, schema: &str, original: &TableName) -> Meaning {
     let Ok(tokens) = tokens(statement, None) else {
         return if statement.contains(original.table.as_str()) {
             foreign(statement, "cannot be read")

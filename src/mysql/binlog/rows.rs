@@ -10,7 +10,7 @@ use crate::mysql::key::{KeyColumns, KeyValue};
 
 /// A table, as a TABLE_MAP event describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableMap {
+pub(super) struct TableMap {
     /// The number that row events use.
     pub id: u64,
     /// Its schema.
@@ -22,7 +22,7 @@ pub struct TableMap {
 }
 
 /// Only a table's number and names: enough to pass the others over.
-pub fn table_names(data: &[u8]) -> Result<(u64, String, String, Wire<'_>)> {
+pub(super) fn table_names(data: &[u8]) -> Result<(u64, String, String, Wire<'_>)> {
     let mut wire = Wire(data);
     let id = wire.little(6)?;
     wire.take(2)?;
@@ -38,7 +38,7 @@ pub fn table_names(data: &[u8]) -> Result<(u64, String, String, Wire<'_>)> {
 
 impl TableMap {
     /// Reads a TABLE_MAP event.
-    pub fn read(data: &[u8]) -> Result<Self> {
+    pub(super) fn read(data: &[u8]) -> Result<Self> {
         let (id, schema, table, mut wire) = table_names(data)?;
         let count = wire.packed()?;
         let kinds = wire.take(count)?;
@@ -52,7 +52,7 @@ impl TableMap {
 
 /// What a row event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
+pub(super) enum Verb {
     /// One image, after.
     Write,
     /// Two images.
@@ -65,9 +65,7 @@ pub enum Verb {
 
 /// A row event's frame: everything before its rows.
 #[derive(Debug)]
-pub struct RowEvent<'a> {
-    /// The table's number.
-    pub table: u64,
+pub(super) struct RowEvent<'a> {
     /// What it does.
     pub verb: Verb,
     width: usize,
@@ -78,15 +76,14 @@ pub struct RowEvent<'a> {
 
 impl<'a> RowEvent<'a> {
     /// The number of a row event's table.
-    pub fn table_of(data: &[u8]) -> Result<u64> {
+    pub(super) fn table_of(data: &[u8]) -> Result<u64> {
         Wire(data).little(6)
     }
 
     /// Reads the frame. `extra`: the event has version 2's extra data.
-    pub fn read(data: &'a [u8], verb: Verb, extra: bool) -> Result<Self> {
+    pub(super) fn read(data: &'a [u8], verb: Verb, extra: bool) -> Result<Self> {
         let mut wire = Wire(data);
-        let table = wire.little(6)?;
-        wire.take(2)?;
+        wire.take(8)?;
         if extra {
             let length = wire.length(2)?;
             wire.take(length.saturating_sub(2))?;
@@ -97,17 +94,22 @@ impl<'a> RowEvent<'a> {
             Verb::Update | Verb::PartialUpdate => Some(Bits::read(&mut wire, width)?),
             Verb::Write | Verb::Delete => None,
         };
-        Ok(Self { table, verb, width, first, second, rows: wire })
+        Ok(Self { verb, width, first, second, rows: wire })
     }
 
     /// The rows, unpacked, of an event that MariaDB compressed (`log_bin_compress`): one byte with
     /// the length of the size and the algorithm, the size, and a zlib stream.
-    pub fn unpacked_rows(&self) -> Result<Vec<u8>> {
+    pub(super) fn unpacked_rows(&self) -> Result<Vec<u8>> {
         unpack(self.rows)
     }
 
     /// Keys of all rows, before and after. `rows`: unpacked rows in place of the event's own.
-    pub fn keys(&self, map: &TableMap, key: &KeyColumns, rows: Option<&[u8]>) -> Result<Vec<Key>> {
+    pub(super) fn keys(
+        &self,
+        map: &TableMap,
+        key: &KeyColumns,
+        rows: Option<&[u8]>,
+    ) -> Result<Vec<Key>> {
         if self.width != map.columns.len() {
             return Err(Error::Internal("a row event and its table map differ in width".into()));
         }
@@ -135,7 +137,7 @@ impl<'a> RowEvent<'a> {
     }
 
     /// The first two columns of written rows, as numbers: the run and marker of our own markers.
-    pub fn numbers(&self, map: &TableMap, rows: Option<&[u8]>) -> Result<Vec<(i64, u64)>> {
+    pub(super) fn numbers(&self, map: &TableMap, rows: Option<&[u8]>) -> Result<Vec<(i64, u64)>> {
         use crate::mysql::key::{KeyColumn, KeyKind};
         use crate::mysql::name::Ident;
         let column = |ordinal, unsigned| KeyColumn {
@@ -157,7 +159,7 @@ impl<'a> RowEvent<'a> {
 }
 
 /// Unpacks what MariaDB compressed.
-pub fn unpack(mut wire: Wire<'_>) -> Result<Vec<u8>> {
+pub(super) fn unpack(mut wire: Wire<'_>) -> Result<Vec<u8>> {
     const MOST: u64 = 1 << 31;
     let broken = |why: &str| Error::Server {
         action: "reading a compressed event of the binlog".into(),

@@ -4,7 +4,7 @@ use crate::engine::{Error, Result};
 
 /// Bytes that are read from the front.
 #[derive(Debug, Clone, Copy)]
-pub struct Wire<'a>(pub &'a [u8]);
+pub(super) struct Wire<'a>(pub &'a [u8]);
 
 fn short() -> Error {
     Error::Internal("an event of the binlog is shorter than its own lengths say".into())
@@ -12,34 +12,34 @@ fn short() -> Error {
 
 impl<'a> Wire<'a> {
     /// The next `length` bytes.
-    pub fn take(&mut self, length: usize) -> Result<&'a [u8]> {
+    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let (head, tail) = self.0.split_at_checked(length).ok_or_else(short)?;
         self.0 = tail;
         Ok(head)
     }
 
     /// An unsigned little-endian number of `length` bytes, 8 at most.
-    pub fn little(&mut self, length: usize) -> Result<u64> {
+    pub(super) fn little(&mut self, length: usize) -> Result<u64> {
         Ok(self.take(length)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// An unsigned big-endian number of `length` bytes, 8 at most.
-    pub fn big(&mut self, length: usize) -> Result<u64> {
+    pub(super) fn big(&mut self, length: usize) -> Result<u64> {
         Ok(self.take(length)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// One byte.
-    pub fn byte(&mut self) -> Result<u8> {
+    pub(super) fn byte(&mut self) -> Result<u8> {
         Ok(self.take(1)?[0])
     }
 
     /// A little-endian length of `length` bytes.
-    pub fn length(&mut self, length: usize) -> Result<usize> {
+    pub(super) fn length(&mut self, length: usize) -> Result<usize> {
         usize::try_from(self.little(length)?).map_err(|_| short())
     }
 
     /// A length-encoded integer (manual: "Protocol::LengthEncodedInteger").
-    pub fn packed(&mut self) -> Result<usize> {
+    pub(super) fn packed(&mut self) -> Result<usize> {
         match self.byte()? {
             0xfc => self.length(2),
             0xfd => self.length(3),
@@ -49,28 +49,28 @@ impl<'a> Wire<'a> {
     }
 
     /// Whether nothing is left.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// A bitmap, lowest bit first.
 #[derive(Debug, Clone, Copy)]
-pub struct Bits<'a>(pub &'a [u8]);
+pub(super) struct Bits<'a>(pub &'a [u8]);
 
 impl<'a> Bits<'a> {
     /// Reads a bitmap of `count` bits.
-    pub fn read(wire: &mut Wire<'a>, count: usize) -> Result<Self> {
+    pub(super) fn read(wire: &mut Wire<'a>, count: usize) -> Result<Self> {
         wire.take(count.div_ceil(8)).map(Self)
     }
 
     /// Bit `at`.
-    pub fn get(self, at: usize) -> bool {
+    pub(super) fn get(self, at: usize) -> bool {
         self.0.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1)
     }
 
     /// How many of the first `count` bits are set.
-    pub fn ones(self, count: usize) -> usize {
+    pub(super) fn ones(self, count: usize) -> usize {
         (0..count).filter(|at| self.get(*at)).count()
     }
 }
