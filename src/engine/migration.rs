@@ -111,9 +111,7 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     server.create_shadow(settings.defer_indexes).await?;
     server.start_barrier().await?;
     let state = State { position, copied: Edge::Start, rows: 0, indexed: !settings.defer_indexes };
-    let text = serde_json::to_string(&state)
-        .map_err(|error| Error::Internal(format!("no checkpoint: {error}")))?;
-    server.checkpoint(Some(text)).await?;
+    server.checkpoint(Some(state.text()?)).await?;
     Ok(state)
 }
 
@@ -128,22 +126,30 @@ async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
     run.enter(Phase::Copy);
     copy::copy(run, resumed).await?;
 
-    if !run.indexed.load(Ordering::Relaxed) {
-        run.enter(Phase::Index);
-        run.steadily(|| run.server.build_indexes()).await?;
-        run.indexed.store(true, Ordering::Relaxed);
-    }
-
-    let verified = if run.settings.verify {
-        run.enter(Phase::Verify);
-        Some(verify(run).await?)
-    } else {
-        None
-    };
+    // Side by side: comparing reads rows in the copy key's order, whatever indexes there are.
+    let ((), verified) = tokio::try_join!(index(run), compare(run))?;
     let suspects = verified.as_ref().map_or(&[][..], |verified| &verified.suspects);
 
     let swapped = cut_over(run, suspects).await?;
     Ok(summary(run, verified.as_ref(), swapped))
+}
+
+async fn index<S: Server>(run: &Run<S>) -> Result<()> {
+    if run.indexed.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    run.enter(Phase::Index);
+    run.steadily(|| run.server.build_indexes()).await?;
+    run.indexed.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
+    if !run.settings.verify {
+        return Ok(None);
+    }
+    run.enter(Phase::Verify);
+    verify(run).await.map(Some)
 }
 
 fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {

@@ -54,6 +54,14 @@ pub struct State {
     pub indexed: bool,
 }
 
+impl State {
+    /// The text for the ledger.
+    pub fn text(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|error| Error::Internal(format!("no checkpoint: {error}")))
+    }
+}
+
 /// What the tasks of one run share.
 pub struct Run<S> {
     /// The server.
@@ -181,8 +189,7 @@ impl<S: Server> Run<S> {
 
     /// Stores the state in a commit of ours: checkpoint and barrier of rule 2 in one.
     pub async fn checkpoint(&self) -> Result<()> {
-        let state = serde_json::to_string(&self.state())
-            .map_err(|error| Error::Internal(format!("no checkpoint: {error}")))?;
+        let state = self.state().text()?;
         self.steadily(|| self.server.checkpoint(Some(state.clone()))).await
     }
 
@@ -244,7 +251,7 @@ pub fn jittered(pause: Duration) -> Duration {
 /// Notes a time in a histogram.
 pub fn note(times: &Mutex<Histogram<u64>>, elapsed: Duration) {
     let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1);
-    times.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
+    times.lock().unwrap_or_else(PoisonError::into_inner).record(micros).unwrap_or_default();
 }
 
 /// Median and 99th percentile in milliseconds; `None` when nothing was noted.
