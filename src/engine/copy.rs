@@ -88,10 +88,6 @@ async fn worker<S: Server>(
         }
         let rows = sizer.rows();
         run.throttle.admit(u32::try_from(rows.0).unwrap_or(u32::MAX)).await?;
-        let _apart = match run.server.key_order() {
-            KeyOrder::Server => Some(run.apart.read().await),
-            KeyOrder::Bytes => None,
-        };
         let Some((chunk, range)) = plan(run, planner, rows).await? else { return Ok(()) };
         let started = Instant::now();
         let written = copy_chunk(run, &range, clear).await?;
@@ -142,6 +138,11 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
     let mut stale: HashSet<Key> = HashSet::new();
     for attempt in 0..ATTEMPTS {
         let except: Vec<Key> = apart.iter().cloned().collect();
+        // Given back between attempts: the refresher may have what this one waits for.
+        let turn = match run.server.key_order() {
+            KeyOrder::Server => Some(run.apart.read().await),
+            KeyOrder::Bytes => None,
+        };
         let outcome = match run.server.copy(range, clear, &except).await {
             Err(error) if error.is_connection() => {
                 // Whether it was committed is not known: the next attempt clears.
@@ -154,17 +155,28 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
         };
         match outcome {
             CopyOutcome::Written(rows) => {
+                drop(turn);
                 let late: Vec<Key> = apart.iter().chain(&stale).cloned().collect();
                 refresh_keys(run, late).await?;
                 return Ok(Rows(rows.0 + apart.len() as u64));
             }
             CopyOutcome::Contention => {
+                drop(turn);
+                tracing::debug!(
+                    attempt,
+                    ?range,
+                    "a chunk met a lock or a row that is there already"
+                );
                 clear = true;
                 let pause = Duration::from_millis(5 << attempt.min(7));
                 tokio::time::sleep(jittered(pause)).await;
             }
             CopyOutcome::Clash(clash) => {
+                tracing::debug!(attempt, ?clash, "a chunk met unique values of stale rows");
                 fail_on_duplicates(run, &clash, Some(range)).await?;
+                drop(turn);
+                // Those who hold the values are stale: the next attempt may meet others only.
+                refresh_keys(run, clash.holders.clone()).await?;
                 apart.extend(clash.own);
                 stale.extend(clash.holders);
             }

@@ -2,6 +2,10 @@
 //!
 //! Chunks are handed out in key order and numbered; they end in any order. What counts for a
 //! checkpoint is the edge below which *all* chunks have ended.
+//!
+//! The copy ends at the last key that the table had when the stream had been opened. Rows that come
+//! after it are all in the stream, so that their keys are refreshed from the start, and the copy
+//! never chases the end of a table that grows.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +24,19 @@ pub enum Edge {
     At(Key),
     /// After every key.
     End,
+}
+
+/// Up to where the copy goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// To the table's end, wherever that is by then: osc cannot compare its keys.
+    #[default]
+    Open,
+    /// To this key; all keys after it are the stream's.
+    At(Key),
+    /// The table was empty: all keys are the stream's.
+    Empty,
 }
 
 impl Edge {
@@ -46,6 +63,7 @@ pub struct ChunkNumber(u64);
 /// The state of the copy.
 #[derive(Debug, Default)]
 pub struct Coverage {
+    limit: Limit,
     handed_out: Edge,
     copied: Edge,
     next: u64,
@@ -56,8 +74,14 @@ pub struct Coverage {
 
 impl Coverage {
     /// Goes on from a checkpoint's edge.
-    pub fn resume(copied: Edge) -> Self {
-        Self { handed_out: copied.clone(), copied, ..Self::default() }
+    pub fn resume(copied: Edge, limit: Limit) -> Self {
+        let copied = if limit == Limit::Empty { Edge::End } else { copied };
+        Self { limit, handed_out: copied.clone(), copied, ..Self::default() }
+    }
+
+    /// Up to where the copy goes.
+    pub fn limit(&self) -> &Limit {
+        &self.limit
     }
 
     /// Up to where chunks have been handed out.
@@ -77,10 +101,18 @@ impl Coverage {
             Edge::Start | Edge::End => None,
             Edge::At(key) => Some(key.clone()),
         };
-        self.handed_out = Edge::of_upper(upto.as_ref());
         let number = ChunkNumber(self.next);
         self.next += 1;
-        let range = KeyRange { after, upto };
+        let range = match &self.limit {
+            Limit::At(limit) if upto.as_ref().is_none_or(|upto| upto >= limit) => {
+                self.handed_out = Edge::End;
+                KeyRange { after, upto: Some(limit.clone()) }
+            }
+            _ => {
+                self.handed_out = Edge::of_upper(upto.as_ref());
+                KeyRange { after, upto }
+            }
+        };
         self.in_flight.insert(number, range.clone());
         (number, range)
     }
@@ -88,7 +120,9 @@ impl Coverage {
     /// The chunk's copy is committed.
     pub fn end(&mut self, number: ChunkNumber) {
         let Some(range) = self.in_flight.remove(&number) else { return };
-        self.ended.insert(number, Edge::of_upper(range.upto.as_ref()));
+        let last = matches!((&self.limit, &range.upto), (Limit::At(l), Some(upto)) if l == upto);
+        let edge = if last { Edge::End } else { Edge::of_upper(range.upto.as_ref()) };
+        self.ended.insert(number, edge);
         while let Some(edge) = self.ended.remove(&ChunkNumber(self.lowest_open)) {
             self.copied = edge;
             self.lowest_open += 1;
@@ -97,6 +131,14 @@ impl Coverage {
 
     /// Where `key` lies.
     pub fn place(&self, key: &Key) -> Place {
+        let beyond = match &self.limit {
+            Limit::Open => false,
+            Limit::At(limit) => key > limit,
+            Limit::Empty => true,
+        };
+        if beyond {
+            return Place::Copied;
+        }
         let ahead = match &self.handed_out {
             Edge::Start => true,
             Edge::At(edge) => key > edge,
@@ -151,9 +193,25 @@ mod tests {
 
     #[test]
     fn a_resumed_copy_hands_out_from_its_checkpoint() {
-        let mut coverage = Coverage::resume(Edge::At(key(9)));
+        let mut coverage = Coverage::resume(Edge::At(key(9)), Limit::Open);
         assert_eq!(coverage.place(&key(9)), Place::Copied);
         assert_eq!(coverage.place(&key(10)), Place::Ahead);
         assert_eq!(coverage.hand_out(None).1, KeyRange { after: Some(key(9)), upto: None });
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_are_the_streams_from_the_start() {
+        let mut coverage = Coverage::resume(Edge::Start, Limit::At(key(9)));
+        assert_eq!(coverage.place(&key(10)), Place::Copied);
+        assert_eq!(coverage.place(&key(9)), Place::Ahead);
+        let (first, _) = coverage.hand_out(Some(key(5)));
+        let (last, range) = coverage.hand_out(None);
+        assert_eq!(range, KeyRange { after: Some(key(5)), upto: Some(key(9)) });
+        assert_eq!(*coverage.handed_out(), Edge::End);
+        coverage.end(first);
+        assert_eq!(*coverage.copied(), Edge::At(key(5)));
+        coverage.end(last);
+        assert_eq!(*coverage.copied(), Edge::End);
+        assert_eq!(*Coverage::resume(Edge::Start, Limit::Empty).copied(), Edge::End);
     }
 }

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Directives;
-use crate::engine::coverage::Edge;
+use crate::engine::coverage::{Edge, Limit};
 use crate::engine::cutover::{Swapped, cut_over};
-use crate::engine::key::Position;
+use crate::engine::key::{KeyOrder, Position};
 use crate::engine::progress::{Event, Phase, Progress, Sink, Summary};
 use crate::engine::run::{Run, Settings, State, quantiles};
 use crate::engine::server::Server;
@@ -110,7 +110,12 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let position: Position = server.position().await?;
     server.create_shadow(settings.defer_indexes).await?;
     server.start_barrier().await?;
-    let state = State { position, copied: Edge::Start, rows: 0, indexed: !settings.defer_indexes };
+    let limit = match server.key_order() {
+        KeyOrder::Server => Limit::Open,
+        KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
+    };
+    let indexed = !settings.defer_indexes;
+    let state = State { position, copied: Edge::Start, limit, rows: 0, indexed };
     server.checkpoint(Some(state.text()?)).await?;
     Ok(state)
 }

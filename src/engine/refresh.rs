@@ -4,7 +4,8 @@
 //! A cycle: take all dirty keys and the position they cover; commit something of ours, after which
 //! every change that named one of them is visible (rule 2); then refresh. Keys ahead of the copy
 //! are dropped: the chunk that will hold them starts later and sees the change (rule 3). Keys in a
-//! chunk in flight wait until it has ended (rule 4). When all are done the position is applied.
+//! chunk in flight wait until it has ended (rule 4), in a later cycle if that takes long: the chunk
+//! itself may be waiting for another row to be refreshed. When all are done the position is applied.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,9 @@ const LONGEST_GAP: Duration = Duration::from_secs(1);
 
 /// Keys gather for so long, so that a hot row is refreshed once and not for each of its changes.
 const GATHER: Duration = Duration::from_millis(25);
+
+/// How long a cycle waits for chunks in flight.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Attempts at one batch before giving up.
 const ATTEMPTS: u32 = 60;
@@ -55,7 +59,14 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     run.checkpoint().await?;
     let count = batch.keys.len() as u64;
     match run.server.key_order() {
-        KeyOrder::Bytes => refresh_around_chunks(run, batch.keys).await?,
+        KeyOrder::Bytes => {
+            let left = refresh_around_chunks(run, batch.keys).await?;
+            if !left.is_empty() {
+                run.dirty.add(left);
+                run.cycles.end(number);
+                return Ok(());
+            }
+        }
         KeyOrder::Server => {
             let _alone = run.apart.write().await;
             refresh_all(run, batch.keys.into_iter().collect(), 1).await?;
@@ -69,7 +80,12 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     Ok(())
 }
 
-async fn refresh_around_chunks<S: Server>(run: &Run<S>, mut keys: HashSet<Key>) -> Result<()> {
+/// Returns the keys whose chunks are still in flight after a while.
+async fn refresh_around_chunks<S: Server>(
+    run: &Run<S>,
+    mut keys: HashSet<Key>,
+) -> Result<HashSet<Key>> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let ended = run.chunk_ended.notified();
         tokio::pin!(ended);
@@ -89,10 +105,10 @@ async fn refresh_around_chunks<S: Server>(run: &Run<S>, mut keys: HashSet<Key>) 
         let settled = copied.is_empty();
         refresh_all(run, copied, run.threads()).await?;
         if keys.is_empty() {
-            return Ok(());
+            return Ok(keys);
         }
-        if settled {
-            ended.await;
+        if settled && tokio::time::timeout_at(deadline, ended).await.is_err() {
+            return Ok(keys);
         }
     }
 }
@@ -122,6 +138,7 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
                 continue;
             }
             CopyOutcome::Contention => {
+                tracing::debug!(attempts, keys = keys.len(), "a refresh met a lock");
                 if keys.len() > 1 && attempts % 3 == 2 {
                     let (left, right) = keys.split_at(keys.len() / 2);
                     parts.extend([right.to_vec(), left.to_vec()]);
@@ -130,6 +147,7 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
                 }
             }
             CopyOutcome::Clash(clash) => {
+                tracing::debug!(attempts, ?clash, "a refresh met unique values of stale rows");
                 fail_on_duplicates(run, &clash, None).await?;
                 let apart: HashSet<&Key> = clash.own.iter().collect();
                 let rest = keys.iter().filter(|key| !apart.contains(key)).cloned().collect();

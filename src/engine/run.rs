@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, RwLock, watch};
 
 use crate::control::Directives;
-use crate::engine::coverage::{Coverage, Edge};
+use crate::engine::coverage::{Coverage, Edge, Limit};
 use crate::engine::dirty::Dirty;
 use crate::engine::key::{Position, Rows};
 use crate::engine::progress::{Event, Phase, Progress, Sink};
@@ -48,6 +48,8 @@ pub struct State {
     pub position: Position,
     /// Up to where the copy is done.
     pub copied: Edge,
+    /// Where the copy ends.
+    pub limit: Limit,
     /// Rows copied so far.
     pub rows: u64,
     /// The deferred indexes are built.
@@ -154,7 +156,7 @@ impl<S: Server> Run<S> {
             dirty: Dirty::new(Arc::clone(&progress), swapping),
             progress,
             sink,
-            coverage: Mutex::new(Coverage::resume(state.copied)),
+            coverage: Mutex::new(Coverage::resume(state.copied, state.limit)),
             chunk_ended: Notify::new(),
             apart: RwLock::new(()),
             refreshing: tokio::sync::Mutex::new(()),
@@ -179,9 +181,14 @@ impl<S: Server> Run<S> {
 
     /// The state to go on from if the run died now.
     pub fn state(&self) -> State {
+        let (copied, limit) = {
+            let coverage = self.coverage();
+            (coverage.copied().clone(), coverage.limit().clone())
+        };
         State {
             position: self.applied.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            copied: self.coverage().copied().clone(),
+            copied,
+            limit,
             rows: self.progress.rows_copied.load(Ordering::Relaxed),
             indexed: self.indexed.load(Ordering::Relaxed),
         }

@@ -142,6 +142,9 @@ pub trait Server: Send + Sync + 'static {
     /// The original's estimated rows.
     fn estimate(&self) -> impl Future<Output = Result<Rows>> + Send;
 
+    /// The last key of the original; `None` when it has no rows.
+    fn last(&self) -> impl Future<Output = Result<Option<Key>>> + Send;
+
     /// The key `rows` rows after `after` in the original; `None` when fewer are left.
     fn bound(
         &self,

@@ -114,11 +114,29 @@ impl Statements {
     }
 
     fn order(&self, side: Side) -> String {
+        self.ordered(side, false)
+    }
+
+    fn ordered(&self, side: Side, backwards: bool) -> String {
         let columns = self.key.0.iter().zip(self.names(side));
         columns
-            .map(|(column, name)| if column.descending { format!("{name} DESC") } else { name })
+            .map(
+                |(column, name)| {
+                    if column.descending ^ backwards { format!("{name} DESC") } else { name }
+                },
+            )
             .collect::<Vec<_>>()
             .join(", ")
+    }
+
+    /// Selects the original's last key.
+    pub fn last(&self) -> String {
+        format!(
+            "SELECT {} FROM {} ORDER BY {} LIMIT 1",
+            self.key_list(Side::Original),
+            self.table(Side::Original),
+            self.ordered(Side::Original, true)
+        )
     }
 
     /// Selects the key that lies `rows` rows after `after`.

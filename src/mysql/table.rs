@@ -433,6 +433,13 @@ impl Server for MysqlTable {
         Ok(self.setting.original.rows)
     }
 
+    async fn last(&self) -> Result<Option<Key>> {
+        let statements = &self.ready()?.statements;
+        let mut conn = self.session("looking for the last row").await?;
+        let sql = statements.last();
+        Ok(rows::keys(&mut conn, statements, &sql, "looking for the last row").await?.pop())
+    }
+
     async fn bound(&self, after: Option<&Key>, rows: Rows) -> Result<Option<Key>> {
         let statements = &self.ready()?.statements;
         let mut conn = self.session("planning a chunk").await?;
