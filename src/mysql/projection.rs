@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::engine::error::Finding;
 use crate::mysql::inspect::{Column, Table};
-use crate::mysql::name::Ident;
+use crate::mysql::name::{Ident, Text};
 
 /// One column of the shadow that the copy writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,6 +216,12 @@ fn conversion(old: &Column, new: &Column) -> Option<(String, String)> {
                 Some((converted, n.to_string()))
             }
         }
+        (Kind::Label, Kind::Label) if old.data_type == "set" => {
+            // A set's text has its members in the order of the definition, which may change.
+            let mut labels = labels(&old.column_type);
+            labels.extend(labels_of_new(&labels, &new.column_type));
+            Some((members(&labels, o), members(&labels, n)))
+        }
         (Kind::Label, Kind::Label) => {
             let charset = new.charset.as_deref()?;
             Some((format!("CONVERT(CONCAT({o}) USING {charset})"), format!("CONCAT({n})")))
@@ -236,6 +242,40 @@ fn conversion(old: &Column, new: &Column) -> Option<(String, String)> {
         }
         _ => None,
     }
+}
+
+fn labels_of_new(known: &[String], column_type: &str) -> Vec<String> {
+    labels(column_type).into_iter().filter(|label| !known.contains(label)).collect()
+}
+
+/// The labels of `set('a','it''s')`.
+fn labels(column_type: &str) -> Vec<String> {
+    let mut labels = Vec::new();
+    let mut rest = column_type;
+    while let Some((_, quoted)) = rest.split_once('\'') {
+        let mut label = String::new();
+        rest = quoted;
+        while let Some((part, tail)) = rest.split_once('\'') {
+            label.push_str(part);
+            rest = tail;
+            match rest.strip_prefix('\'') {
+                Some(more) => {
+                    label.push('\'');
+                    rest = more;
+                }
+                None => break,
+            }
+        }
+        labels.push(label);
+    }
+    labels
+}
+
+/// Which of the labels a set has, one digit for each.
+fn members(labels: &[String], column: &Ident) -> String {
+    let digits: Vec<String> =
+        labels.iter().map(|label| format!("FIND_IN_SET({}, {column}) > 0", Text(label))).collect();
+    format!("CONCAT({})", digits.join(", "))
 }
 
 impl Projection {
@@ -295,4 +335,19 @@ pub enum Side {
     Original,
     /// The shadow.
     Shadow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labels_of_a_set_are_read() {
+        assert_eq!(labels("set('a','it''s','')"), ["a", "it's", ""]);
+        assert_eq!(labels("int"), Vec::<String>::new());
+        assert_eq!(
+            members(&["a".into(), "b".into()], &Ident::new("c")),
+            "CONCAT(FIND_IN_SET('a', `c`) > 0, FIND_IN_SET('b', `c`) > 0)"
+        );
+    }
 }
