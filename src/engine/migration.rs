@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,9 @@ use crate::engine::server::Server;
 use crate::engine::verify::{Verified, verify};
 use crate::engine::{Error, Result, copy, refresh};
 use crate::throttle::Throttle;
+
+/// How long a run that is to stop may take to store where it is.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
 
 /// What a migration is given besides the server.
 pub struct Surroundings {
@@ -43,17 +47,14 @@ pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<
     let stop = around.stop.clone();
     // True from the moment when everything is drained: the swap is then seen through.
     let swapping = Arc::new(watch::Sender::new(false));
-    let mut seen = swapping.subscribe();
-    let stopped = async {
-        stop.cancelled().await;
-        let _ = seen.wait_for(|swapping| !swapping).await;
-    };
     let outcome = tokio::select! {
-        outcome = road(Arc::clone(&server), around, swapping) => outcome,
-        () = stopped => Err(Error::Stopped {
-            reason: "asked to stop".into(),
-            help: "the same command line again goes on from the checkpoint".into(),
-        }),
+        biased;
+        outcome = road(Arc::clone(&server), around, Arc::clone(&swapping)) => outcome,
+        () = async {
+            asked_to_stop(&stop, &swapping).await;
+            // For a last checkpoint; before there is anything to store, this is what ends the run.
+            tokio::time::sleep(LAST_CHECKPOINT).await;
+        } => Err(stopped()),
     };
     if let Err(error) = &outcome
         && let Err(unrecorded) = server.abandon(error).await
@@ -61,6 +62,20 @@ pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<
         tracing::warn!(error = %unrecorded, "the end of the run could not be recorded");
     }
     outcome
+}
+
+/// Returns when the run is to stop, but not in the middle of a swap.
+async fn asked_to_stop(stop: &CancellationToken, swapping: &watch::Sender<bool>) {
+    stop.cancelled().await;
+    // The sender is borrowed: waiting cannot fail.
+    let _ = swapping.subscribe().wait_for(|swapping| !swapping).await;
+}
+
+fn stopped() -> Error {
+    Error::Stopped {
+        reason: "asked to stop".into(),
+        help: "the same command line again goes on from the checkpoint".into(),
+    }
 }
 
 async fn road<S: Server>(
@@ -94,14 +109,23 @@ async fn road<S: Server>(
         around.progress,
         around.sink,
         state,
-        swapping,
+        Arc::clone(&swapping),
     )?;
-    let summary = tokio::select! {
-        outcome = phases(&run, resumed) => outcome?,
-        error = run.dirty.feed(&*run.server, stream, start) => return Err(error),
-        error = refresh::forever(&run) => return Err(error),
-        error = tell_throttle(&run) => return Err(error),
+    let stop = around.stop;
+    let outcome = tokio::select! {
+        outcome = phases(&run, resumed) => outcome,
+        () = asked_to_stop(&stop, &swapping) => Err(stopped()),
+        error = run.dirty.feed(&*run.server, stream, start) => Err(error),
+        error = refresh::forever(&run) => Err(error),
+        error = tell_throttle(&run) => Err(error),
     };
+    if matches!(outcome, Err(Error::Stopped { .. }))
+        // So that the next sitting need not copy again what this one did since the last one.
+        && let Err(error) = run.checkpoint().await
+    {
+        tracing::info!(%error, "no last checkpoint");
+    }
+    let summary = outcome?;
     finish(&run.server, &run.sink, &run.progress, summary).await
 }
 
