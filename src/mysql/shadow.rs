@@ -246,7 +246,7 @@ pub async fn drop_deferrable(
             .and_then(|part| part.column.as_ref())
             .is_some_and(|name| shadow.column(name).is_some_and(|column| column.auto_increment))
     };
-    let deferrable: Vec<(&Index, String)> = shadow
+    let mut deferrable: Vec<(&Index, String)> = shadow
         .indexes
         .iter()
         .filter(|index| {
@@ -257,6 +257,8 @@ pub async fn drop_deferrable(
         })
         .filter_map(|index| definition(&shadow.create, &index.name).map(|text| (index, text)))
         .collect();
+    // In their order, which is how the server shows them, and which the optimizer prefers them by.
+    deferrable.sort_by_key(|(_, text)| shadow.create.find(text.as_str()));
     if deferrable.is_empty() {
         return Ok(Vec::new());
     }

@@ -1,0 +1,109 @@
+//! The built program at work on a table, followed by its events.
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::thread::{self, JoinHandle};
+
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::support::{self, server::Server};
+
+/// `osc alter --strategy copy` under way.
+pub struct Run {
+    child: Child,
+    events: UnboundedReceiver<Value>,
+    seen: Vec<Value>,
+    complaints: JoinHandle<String>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub events: Vec<Value>,
+    pub complaints: String,
+}
+
+impl Run {
+    pub fn start(server: &Server, database: &str, arguments: &[&str]) -> Self {
+        Self::at(&server.url(database), arguments)
+    }
+
+    pub fn at(url: &str, arguments: &[&str]) -> Self {
+        let mut child = support::osc()
+            .arg("alter")
+            .args(arguments)
+            .args(["--url", url, "--strategy", "copy", "--json", "--yes"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, events) = unbounded_channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let mut stderr = child.stderr.take().unwrap();
+        let complaints = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        Self { child, events, seen: Vec::new(), complaints }
+    }
+
+    /// Waits for an event.
+    pub async fn event(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        while let Some(event) = self.events.recv().await {
+            self.seen.push(event.clone());
+            if wanted(&event) {
+                return event;
+            }
+        }
+        panic!("it ended before: {:#?}", self.seen);
+    }
+
+    /// Waits for the beginning of a phase.
+    pub async fn phase(&mut self, phase: &str) {
+        self.event(|event| event["event"] == "phase" && event["phase"] == phase).await;
+    }
+
+    /// Kills it and reaps it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn end(mut self) -> Ended {
+        while let Some(event) = self.events.recv().await {
+            self.seen.push(event);
+        }
+        let code = self.child.wait().unwrap().code();
+        Ended { code, events: self.seen, complaints: self.complaints.join().unwrap() }
+    }
+
+    /// Waits for its end, which must be success; returns the summary.
+    pub async fn done(self) -> Value {
+        let ended = self.end().await;
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        ended.events.last().unwrap().clone()
+    }
+}
+
+impl Ended {
+    /// The message that it ended with.
+    pub fn error(&self) -> &str {
+        let last = self.events.last().and_then(|event| event["message"].as_str());
+        last.unwrap_or(&self.complaints)
+    }
+
+    /// Whether an event of this name contains the text.
+    pub fn tells(&self, event: &str, text: &str) -> bool {
+        self.events.iter().any(|told| told["event"] == event && told.to_string().contains(text))
+    }
+}
