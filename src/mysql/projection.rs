@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::engine::error::Finding;
 use crate::mysql::inspect::{Column, Table};
-use crate::mysql::name::{Ident, Text};
+use crate::mysql::name::Ident;
 
 /// One column of the shadow that the copy writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub enum Compared {
 pub struct Projection {
     /// Its columns, in the shadow's order.
     pub columns: Vec<Projected>,
-    /// TIMESTAMP becomes DATETIME or back: the server's own time zone counts.
+    /// TIMESTAMP becomes something else, or something else TIMESTAMP: the server's own time zone
+    /// counts.
     pub zoned: bool,
     /// Text becomes a date: invalid dates must be refused.
     pub dated: bool,
@@ -69,13 +70,11 @@ pub fn project(
             .and_then(|(old, _)| original.column(old));
         match source {
             Some(source) => {
-                let kinds = (source.data_type.as_str(), target.data_type.as_str());
-                projection.zoned |=
-                    matches!(kinds, ("timestamp", "datetime" | "date" | "time") | ("datetime" | "date", "timestamp"));
+                projection.zoned |= is_timestamp(source) != is_timestamp(target);
                 projection.dated |= is_date(target) && !is_date(source);
                 projection.columns.push(Projected {
                     target: target.name.clone(),
-                    source: source.name.to_string(),
+                    source: carried(source, target),
                     compared: Some(compared(source, target)),
                 });
             }
@@ -98,6 +97,20 @@ pub fn project(
         }
     }
     (projection, findings)
+}
+
+fn is_timestamp(column: &Column) -> bool {
+    column.data_type == "timestamp"
+}
+
+/// What is selected of a column that is carried over. FLOAT goes into text as it is shown: by
+/// itself it would go there as a DOUBLE, with digits that it never had.
+fn carried(source: &Column, target: &Column) -> String {
+    if source.data_type == "float" && target.is_text() {
+        format!("CONCAT({})", source.name)
+    } else {
+        source.name.to_string()
+    }
 }
 
 fn is_date(column: &Column) -> bool {
@@ -175,7 +188,7 @@ fn kind(column: &Column) -> Kind {
         "float" | "double" => Kind::Real,
         "bit" => Kind::Bit,
         "enum" | "set" => Kind::Label,
-        "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Kind::Binary,
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Kind::Binary,
         "date" => Kind::Date,
         "datetime" | "timestamp" => Kind::DateTime,
         "time" => Kind::Time,
@@ -191,7 +204,14 @@ fn conversion(old: &Column, new: &Column) -> Option<(String, String)> {
     let cast = |to: String| Some((format!("CAST({o} AS {to})"), plain(new)));
     let fraction = new.fraction;
     match (kind(old), kind(new)) {
-        (Kind::Int, Kind::Int) | (Kind::Binary, Kind::Binary) => Some((plain(old), plain(new))),
+        // YEAR and ZEROFILL show zeros that are not the value's.
+        (Kind::Int, Kind::Int) => Some((format!("{o}+0"), format!("{n}+0"))),
+        // BINARY is filled up with zeros.
+        (Kind::Binary, Kind::Binary) if new.data_type == "binary" => {
+            let trimmed = |name: &Ident| format!("TRIM(TRAILING X'00' FROM {name})");
+            Some((trimmed(o), trimmed(n)))
+        }
+        (Kind::Binary, Kind::Binary) => Some((plain(old), plain(new))),
         (Kind::Int | Kind::Decimal, Kind::Decimal) => {
             let arguments = new.column_type.strip_prefix("decimal")?;
             let (arguments, _) = arguments.split_once(')')?;
@@ -216,15 +236,17 @@ fn conversion(old: &Column, new: &Column) -> Option<(String, String)> {
                 Some((converted, n.to_string()))
             }
         }
-        (Kind::Label, Kind::Label) if old.data_type == "set" => {
-            // A set's text has its members in the order of the definition, which may change.
-            let mut labels = labels(&old.column_type);
-            labels.extend(labels_of_new(&labels, &new.column_type));
-            Some((members(&labels, o), members(&labels, n)))
+        (Kind::Label, Kind::Label) if old.data_type == "set" && new.data_type == "set" => {
+            let members = members(old);
+            Some((set_members(o, members), set_members(n, members)))
         }
         (Kind::Label, Kind::Label) => {
             let charset = new.charset.as_deref()?;
             Some((format!("CONVERT(CONCAT({o}) USING {charset})"), format!("CONCAT({n})")))
+        }
+        (Kind::Real, Kind::Text) if old.data_type == "float" && new.data_type != "char" => {
+            let charset = new.charset.as_deref()?;
+            Some((format!("CONVERT(CONCAT({o}) USING {charset})"), n.to_string()))
         }
         (Kind::Int | Kind::Decimal, Kind::Text) if new.data_type != "char" => {
             let charset = new.charset.as_deref()?;
@@ -244,38 +266,42 @@ fn conversion(old: &Column, new: &Column) -> Option<(String, String)> {
     }
 }
 
-fn labels_of_new(known: &[String], column_type: &str) -> Vec<String> {
-    labels(column_type).into_iter().filter(|label| !known.contains(label)).collect()
+/// The members of a SET, as the server writes them: `'a','b'`.
+fn members(column: &Column) -> &str {
+    column
+        .column_type
+        .split_once('(')
+        .and_then(|(_, rest)| rest.rsplit_once(')'))
+        .map_or("", |(members, _)| members)
 }
 
-/// The labels of `set('a','it''s')`.
-fn labels(column_type: &str) -> Vec<String> {
-    let mut labels = Vec::new();
-    let mut rest = column_type;
-    while let Some((_, quoted)) = rest.split_once('\'') {
-        let mut label = String::new();
-        rest = quoted;
-        while let Some((part, tail)) = rest.split_once('\'') {
-            label.push_str(part);
-            rest = tail;
-            match rest.strip_prefix('\'') {
-                Some(more) => {
-                    label.push('\'');
-                    rest = more;
-                }
-                None => break,
-            }
-        }
-        labels.push(label);
+/// How many members a SET has, and which of `members`: its text tells them in the order of its own
+/// definition.
+fn set_members(name: &Ident, members: &str) -> String {
+    let mut text = format!("CONCAT(BIT_COUNT({name}+0)");
+    for member in split_members(members) {
+        let _ = write!(text, ", FIND_IN_SET({member}, {name}) > 0");
     }
-    labels
+    text + ")"
 }
 
-/// Which of the labels a set has, one digit for each.
-fn members(labels: &[String], column: &Ident) -> String {
-    let digits: Vec<String> =
-        labels.iter().map(|label| format!("FIND_IN_SET({}, {column}) > 0", Text(label))).collect();
-    format!("CONCAT({})", digits.join(", "))
+/// `'a','it''s'` in its parts.
+fn split_members(members: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut inside) = (0, false);
+    for (at, c) in members.char_indices() {
+        match c {
+            // A doubled quote leaves and enters again.
+            '\'' => inside = !inside,
+            ',' if !inside => {
+                parts.push(&members[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&members[start..]);
+    parts
 }
 
 impl Projection {
@@ -335,19 +361,4 @@ pub enum Side {
     Original,
     /// The shadow.
     Shadow,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_labels_of_a_set_are_read() {
-        assert_eq!(labels("set('a','it''s','')"), ["a", "it's", ""]);
-        assert_eq!(labels("int"), Vec::<String>::new());
-        assert_eq!(
-            members(&["a".into(), "b".into()], &Ident::new("c")),
-            "CONCAT(FIND_IN_SET('a', `c`) > 0, FIND_IN_SET('b', `c`) > 0)"
-        );
-    }
 }
