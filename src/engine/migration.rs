@@ -203,12 +203,24 @@ async fn finish<S: Server>(
 ) -> Result<Summary> {
     progress.set_phase(Phase::Finish);
     sink.event(Event::Phase { phase: Phase::Finish });
-    summary.warnings = server.after_swap().await?;
+    summary.warnings = server.after_swap().await.map_err(unfinished)?;
     summary.retired = Some(server.retired());
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await?;
     progress.set_phase(Phase::Done);
     Ok(summary)
+}
+
+/// The swap has happened: whatever fails now, the same command must be able to go on with it.
+fn unfinished(error: Error) -> Error {
+    match error {
+        error @ (Error::Connection { .. } | Error::Stopped { .. }) => error,
+        error => Error::Stopped {
+            reason: format!("the tables are swapped, but what follows is not done: {error}"),
+            help: "mend what is named, then run the same command again; it finishes the rest"
+                .into(),
+        },
+    }
 }
 
 /// Tells of every change of the throttle; ends only when the throttle itself is gone.

@@ -25,6 +25,7 @@ use crate::mysql::inspect::{self, Table};
 use crate::mysql::ledger::{End, Ledger, NewRun};
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::native::{self, Native};
+use crate::mysql::swap::is_swapped;
 use crate::mysql::table::{MysqlTable, Setting};
 use crate::mysql::throttle;
 use crate::plan::road::{Attempt, ColumnFacts, Road, TableFacts, attempts};
@@ -60,6 +61,8 @@ struct Prepared {
     change: Change,
     dependents: Dependents,
     roads: Vec<Attempt>,
+    /// A dead run had swapped the tables: only what follows is left to do.
+    made: bool,
 }
 
 /// Changes the table.
@@ -159,10 +162,35 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<Prepared> {
         )])
     })?;
     let dependents = Dependents::read(conn, &original.name).await?;
+    let opts = opts(&job.target)?;
+    let dead = dead_run(conn, &original.name, &job.clauses).await?;
+    if dead && is_swapped(conn, &original.name).await? {
+        let change = Change::made(&job.clauses, clauses);
+        let roads = vec![Attempt::going_on()];
+        return Ok(Prepared { opts, flavor, original, change, dependents, roads, made: true });
+    }
     let change =
         Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?;
-    let roads = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
-    Ok(Prepared { opts: opts(&job.target)?, flavor, original, change, dependents, roads })
+    let roads = if dead {
+        vec![Attempt::going_on()]
+    } else {
+        attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?
+    };
+    Ok(Prepared { opts, flavor, original, change, dependents, roads, made: false })
+}
+
+/// Whether a run of the same change died, or was stopped: it is gone on with.
+async fn dead_run(conn: &mut Conn, name: &TableName, clauses: &str) -> Result<bool> {
+    let ledger = Ledger::of(&name.schema);
+    if !ledger.exists(conn).await? {
+        return Ok(false);
+    }
+    let runs = ledger.runs(conn, Some(&name.table), 1).await?;
+    Ok(runs.first().is_some_and(|run| {
+        run.result.as_deref().is_none_or(|result| result == "stopped")
+            && run.state.is_some()
+            && run.clauses.trim() == clauses.trim()
+    }))
 }
 
 fn table_name(job: &Job) -> Result<TableName> {
@@ -266,12 +294,14 @@ async fn record_native(
 }
 
 async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
-    let findings = check(conn, &prepared).await?;
-    if !findings.refusals.is_empty() {
-        return Err(Error::Refused(findings.refusals));
-    }
-    for text in findings.notes {
-        job.sink.event(Event::Note { text });
+    if !prepared.made {
+        let findings = check(conn, &prepared).await?;
+        if !findings.refusals.is_empty() {
+            return Err(Error::Refused(findings.refusals));
+        }
+        for text in findings.notes {
+            job.sink.event(Event::Note { text });
+        }
     }
     let settings = &job.settings;
     let defer_indexes = match settings.indexes {

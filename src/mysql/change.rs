@@ -41,6 +41,18 @@ impl Change {
         Ok(Self { text: text.trim().to_owned(), clauses, kept, foreign_keys, existing })
     }
 
+    /// The change of a dead run that had swapped the tables: only what follows is left to do, and
+    /// the table has the new columns already.
+    pub fn made(text: &str, clauses: Clauses) -> Self {
+        Self {
+            text: text.trim().to_owned(),
+            clauses,
+            kept: Vec::new(),
+            foreign_keys: ForeignKeyChanges::default(),
+            existing: Vec::new(),
+        }
+    }
+
     /// The statement that changes the empty shadow. `checks`: the names of the original's CHECK
     /// constraints and those of their twins in the shadow.
     pub fn for_shadow(&self, shadow: &TableName, checks: &[(Ident, Ident)]) -> String {

@@ -185,7 +185,20 @@ impl Carried {
             triggers::restore_names_locked(conn, original, retired, &self.triggers, patience)
                 .await?;
         }
-        self.restore_keys(conn, original, helpers, patience).await
+        let mut warnings = self.restore_keys(conn, original, helpers, patience).await?;
+        // Keys that children were given while the run was under way went along with the old table.
+        let late = foreign_keys::incoming(conn, &helpers.retired).await?;
+        if !late.is_empty() {
+            let renames = &self.keys.renames;
+            warnings.extend(
+                foreign_keys::redirect_incoming(conn, original, original, &late, renames, patience)
+                    .await?,
+            );
+            for key in &late {
+                warnings.push(format!("{} was added during the run and moved along", key.plain()));
+            }
+        }
+        Ok(warnings)
     }
 
     async fn restore_keys(

@@ -312,8 +312,12 @@ pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[Strin
 /// when no session has the table in an open transaction.
 pub async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()> {
     let action = "waiting for sessions of the dead run";
-    run(conn, action, &format!("LOCK TABLES {shadow} WRITE")).await?;
-    run(conn, action, "UNLOCK TABLES").await
+    match conn.query_drop(format!("LOCK TABLES {shadow} WRITE")).await {
+        Ok(()) => run(conn, action, "UNLOCK TABLES").await,
+        // ER_NO_SUCH_TABLE: a rename of the dead run has come through.
+        Err(mysql_async::Error::Server(error)) if error.code == 1146 => Ok(()),
+        Err(error) => Err(connection_error(action, error)),
+    }
 }
 
 /// Drops a helper table, if it is there.

@@ -8,6 +8,7 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
@@ -19,7 +20,7 @@ use crate::engine::{Error, Result};
 use crate::ledger::RunRecord;
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::Table;
-use crate::mysql::name::{TableName, Text};
+use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::projection::Side;
 use crate::mysql::rows::{self, Write};
 use crate::mysql::session::run;
@@ -300,6 +301,7 @@ async fn rename_under_lock(
             let original = &table.setting.original.name;
             let restored = table.carried().restore_locked(holder, original, &table.helpers).await;
             if let Err(error) = restored {
+                table.died_in_swap.store(true, Ordering::Relaxed);
                 tracing::info!(%error, "what hangs on the table is settled after the lock");
             }
             run(holder, "unlocking", "UNLOCK TABLES").await?;
@@ -422,10 +424,15 @@ async fn try_settle(
 }
 
 async fn swapped_in_catalog(conn: &mut Conn, table: &MysqlTable) -> Result<bool> {
-    let helpers = &table.helpers;
+    is_swapped(conn, &table.setting.original.name).await
+}
+
+/// Whether the catalog looks as it does after a swap and before the cleanup.
+pub async fn is_swapped(conn: &mut Conn, name: &TableName) -> Result<bool> {
+    let helpers = &Helpers::of(name);
     let shadow = Table::read(conn, &helpers.shadow).await?;
     let retired = is_retired(conn, &helpers.retired).await?;
-    let original = Table::read(conn, &table.setting.original.name).await?;
+    let original = Table::read(conn, name).await?;
     Ok(shadow.is_none() && retired && original.is_some())
 }
 

@@ -74,7 +74,8 @@ pub struct MysqlTable {
     run: OnceLock<RunId>,
     ready: OnceLock<Ready>,
     carried: OnceLock<Carried>,
-    died_in_swap: AtomicBool,
+    /// Foreign keys may have been unenforced for a moment.
+    pub died_in_swap: AtomicBool,
 }
 
 /// What is known once the shadow is there.
@@ -314,6 +315,7 @@ impl Server for MysqlTable {
                 "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
             )]));
         }
+        shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
         let swapped = swap::has_happened(&mut conn, self, &earlier).await?;
         let shadow_is_there = Table::read(&mut conn, &self.helpers.shadow).await?.is_some();
         if earlier.state.is_none() || (!swapped && !shadow_is_there) {
@@ -338,7 +340,6 @@ impl Server for MysqlTable {
         self.died_in_swap.store(swapped, Ordering::Relaxed);
         if !swapped {
             swap::clear_away(&mut conn, self).await?;
-            shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
             self.get_ready(&mut conn).await?;
         }
         Ok(Some(Resumable { state: earlier.state.unwrap_or_default(), swapped }))

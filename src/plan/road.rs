@@ -118,6 +118,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The road of a run that is gone on with: the copy that it had begun.
+    pub fn going_on() -> Self {
+        let reason = "a run of the same change is gone on with".into();
+        Self { road: Road::Copy, reason, settings: &[] }
+    }
+
     /// The statement that tries it; `None` for the copy, which is more than a statement.
     ///
     /// It waits for an exclusive metadata lock and everybody else then waits behind it: run it

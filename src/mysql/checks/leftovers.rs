@@ -22,6 +22,8 @@ pub async fn tables(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
         Vec::new()
     };
     let unfinished = runs.first().is_some_and(|run| run.result.as_deref() != Some("done"));
+    // In this order: a rename of a dead run that comes through in between shows neither.
+    let retired = is_retired(conn, &helpers.retired).await?;
     let shadow = Table::read(conn, &helpers.shadow).await?.is_some();
     if shadow && runs.is_empty() {
         findings.refuse(
@@ -31,7 +33,7 @@ pub async fn tables(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
         );
     }
     // After a swap that a dead run did not finish, the retired table is that run's own.
-    if is_retired(conn, &helpers.retired).await? && (shadow || !unfinished) {
+    if retired && (shadow || !unfinished) {
         findings.refuse(
             "leftovers",
             format!(
