@@ -59,7 +59,7 @@ async fn run(kind: Kind, key: KeyKind, seed: u64, torture: &Torture) {
     server.exec("GRANT ALL PRIVILEGES ON *.* TO osc@'%'").await;
     let database = support::database(&server).await;
     let twin =
-        Twin::create(&server, &database, key, support::torture_rows(15_000)).await.sparing("d");
+        Twin::create(&server, &database, key, support::torture_rows(8_000)).await.sparing("d");
     let writers = Writers::start(&twin, rng.random_range(4..=16), seed);
     writers.wait_for_more(20).await;
 
@@ -67,7 +67,7 @@ async fn run(kind: Kind, key: KeyKind, seed: u64, torture: &Torture) {
     let began = Instant::now();
     let mut child = osc(&server, &database);
     let status = loop {
-        if began.elapsed() > Duration::from_secs(300) {
+        if began.elapsed() > Duration::from_secs(400) {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
             panic!("seed {seed}: no end: {}", String::from_utf8_lossy(&output.stderr));
