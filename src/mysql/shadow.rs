@@ -254,6 +254,8 @@ pub async fn drop_deferrable(
                 && index.kind == "BTREE"
                 && !index.name.same(&statements.shadow_index)
                 && !leads_with_counter(index)
+                // Its hidden column cannot be added in place together with others.
+                && index.parts.iter().all(|part| part.column.is_some())
         })
         .filter_map(|index| definition(&shadow.create, &index.name).map(|text| (index, text)))
         .collect();
