@@ -17,31 +17,115 @@ SELECT i, i, CONCAT('v', i), i % 100, i, '2024-01-01 00:00:00.25' FROM r;
 
 /// The setup goes on from [`ROWS`]; each makes row 321 the first that does not fit.
 const UNFIT: &[Case] = &[
-    Case { name: "text too long", setup: "UPDATE t SET v = 'six__6' WHERE id >= 321", clauses: "MODIFY v VARCHAR(5)" },
-    Case { name: "text too long, in bytes", setup: "UPDATE t SET v = '😀😀' WHERE id = 321", clauses: "MODIFY v VARBINARY(7)" },
-    Case { name: "a number out of range", setup: "UPDATE t SET n = 128 WHERE id = 321", clauses: "MODIFY n TINYINT" },
-    Case { name: "a negative number", setup: "UPDATE t SET n = -1 WHERE id = 321", clauses: "MODIFY n BIGINT UNSIGNED" },
-    Case { name: "a decimal out of range", setup: "UPDATE t SET d = 1000 WHERE id = 321; UPDATE t SET d = 1 WHERE id <> 321", clauses: "MODIFY d DECIMAL(5,2)" },
-    Case { name: "NULL", setup: "UPDATE t SET v = NULL WHERE id = 321", clauses: "MODIFY v VARCHAR(40) NOT NULL" },
-    Case { name: "NULL, with a default", setup: "UPDATE t SET n = NULL WHERE id = 321", clauses: "MODIFY n BIGINT NOT NULL DEFAULT 5" },
-    Case { name: "text that is no number", setup: "UPDATE t SET v = id; UPDATE t SET v = '12x' WHERE id = 321", clauses: "MODIFY v INT" },
-    Case { name: "text that is no date", setup: "UPDATE t SET v = '2024-01-01'; UPDATE t SET v = '2024-13-01' WHERE id = 321", clauses: "MODIFY v DATE" },
-    Case { name: "text that is no member", setup: "UPDATE t SET v = 'a'; UPDATE t SET v = 'c' WHERE id = 321", clauses: "MODIFY v ENUM('a','b')" },
-    Case { name: "text that the character set lacks", setup: "UPDATE t SET v = 'ж' WHERE id = 321", clauses: "MODIFY v VARCHAR(40) CHARACTER SET latin1" },
-    Case { name: "text that is no JSON", setup: "UPDATE t SET v = '1'; UPDATE t SET v = '{' WHERE id = 321", clauses: "MODIFY v JSON" },
-    Case { name: "a check", setup: "UPDATE t SET n = -1 WHERE id = 321", clauses: "ADD CONSTRAINT c CHECK (n >= 0)" },
-    Case { name: "no partition", setup: "DELETE FROM t WHERE id > 321; ALTER TABLE t DROP KEY u", clauses: "PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (321))" },
+    Case {
+        name: "text too long",
+        setup: "UPDATE t SET v = 'six__6' WHERE id >= 321",
+        clauses: "MODIFY v VARCHAR(5)",
+    },
+    Case {
+        name: "text too long, in bytes",
+        setup: "UPDATE t SET v = '😀😀' WHERE id = 321",
+        clauses: "MODIFY v VARBINARY(7)",
+    },
+    Case {
+        name: "a number out of range",
+        setup: "UPDATE t SET n = 128 WHERE id = 321",
+        clauses: "MODIFY n TINYINT",
+    },
+    Case {
+        name: "a negative number",
+        setup: "UPDATE t SET n = -1 WHERE id = 321",
+        clauses: "MODIFY n BIGINT UNSIGNED",
+    },
+    Case {
+        name: "a decimal out of range",
+        setup: "UPDATE t SET d = 1000 WHERE id = 321; UPDATE t SET d = 1 WHERE id <> 321",
+        clauses: "MODIFY d DECIMAL(5,2)",
+    },
+    Case {
+        name: "NULL",
+        setup: "UPDATE t SET v = NULL WHERE id = 321",
+        clauses: "MODIFY v VARCHAR(40) NOT NULL",
+    },
+    Case {
+        name: "NULL, with a default",
+        setup: "UPDATE t SET n = NULL WHERE id = 321",
+        clauses: "MODIFY n BIGINT NOT NULL DEFAULT 5",
+    },
+    Case {
+        name: "text that is no number",
+        setup: "UPDATE t SET v = id; UPDATE t SET v = '12x' WHERE id = 321",
+        clauses: "MODIFY v INT",
+    },
+    Case {
+        name: "text that is no date",
+        setup: "UPDATE t SET v = '2024-01-01'; UPDATE t SET v = '2024-13-01' WHERE id = 321",
+        clauses: "MODIFY v DATE",
+    },
+    Case {
+        name: "text that is no member",
+        setup: "UPDATE t SET v = 'a'; UPDATE t SET v = 'c' WHERE id = 321",
+        clauses: "MODIFY v ENUM('a','b')",
+    },
+    Case {
+        name: "text that the character set lacks",
+        setup: "UPDATE t SET v = 'ж' WHERE id = 321",
+        clauses: "MODIFY v VARCHAR(40) CHARACTER SET latin1",
+    },
+    Case {
+        name: "text that is no JSON",
+        setup: "UPDATE t SET v = '1'; UPDATE t SET v = '{' WHERE id = 321",
+        clauses: "MODIFY v JSON",
+    },
+    Case {
+        name: "a check",
+        setup: "UPDATE t SET n = -1 WHERE id = 321",
+        clauses: "ADD CONSTRAINT c CHECK (n >= 0)",
+    },
+    Case {
+        name: "no partition",
+        setup: "DELETE FROM t WHERE id > 321; ALTER TABLE t DROP KEY u",
+        clauses: "PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (321))",
+    },
 ];
 
 /// Duplicates on rows 17 and 321, and on more.
 const DUPLICATES: &[Case] = &[
-    Case { name: "a number", setup: "UPDATE t SET n = id; UPDATE t SET n = 17 WHERE id = 321", clauses: "ADD UNIQUE KEY n (n)" },
-    Case { name: "text but for case", setup: "UPDATE t SET v = 'V17' WHERE id = 321", clauses: "ADD UNIQUE (v)" },
-    Case { name: "a prefix", setup: "UPDATE t SET v = CONCAT(LPAD(id, 4, '0'), 'x'); UPDATE t SET v = '0017y' WHERE id = 321", clauses: "ADD UNIQUE pre (v(4))" },
-    Case { name: "two columns", setup: "UPDATE t SET v = 'v17', n = 17 WHERE id = 321", clauses: "ADD UNIQUE KEY two (v, n)" },
-    Case { name: "a collation that finds them equal", setup: "ALTER TABLE t MODIFY v VARCHAR(40) COLLATE utf8mb4_bin UNIQUE; UPDATE t SET v = 'V17' WHERE id = 321", clauses: "MODIFY v VARCHAR(40) COLLATE utf8mb4_general_ci" },
-    Case { name: "rounding", setup: "ALTER TABLE t ADD UNIQUE (d); UPDATE t SET d = 17.001 WHERE id = 321", clauses: "MODIFY d DECIMAL(10,2), MODIFY n INT" },
-    Case { name: "a generated column", setup: "UPDATE t SET n = id * 10; UPDATE t SET n = 171 WHERE id = 321", clauses: "ADD g BIGINT AS (FLOOR(n / 10)) VIRTUAL, ADD UNIQUE KEY g (g)" },
+    Case {
+        name: "a number",
+        setup: "UPDATE t SET n = id; UPDATE t SET n = 17 WHERE id = 321",
+        clauses: "ADD UNIQUE KEY n (n)",
+    },
+    Case {
+        name: "text but for case",
+        setup: "UPDATE t SET v = 'V17' WHERE id = 321",
+        clauses: "ADD UNIQUE (v)",
+    },
+    Case {
+        name: "a prefix",
+        setup: "UPDATE t SET v = CONCAT(LPAD(id, 4, '0'), 'x'); UPDATE t SET v = '0017y' WHERE id = 321",
+        clauses: "ADD UNIQUE pre (v(4))",
+    },
+    Case {
+        name: "two columns",
+        setup: "UPDATE t SET v = 'v17', n = 17 WHERE id = 321",
+        clauses: "ADD UNIQUE KEY two (v, n)",
+    },
+    Case {
+        name: "a collation that finds them equal",
+        setup: "ALTER TABLE t MODIFY v VARCHAR(40) COLLATE utf8mb4_bin UNIQUE; UPDATE t SET v = 'V17' WHERE id = 321",
+        clauses: "MODIFY v VARCHAR(40) COLLATE utf8mb4_general_ci",
+    },
+    Case {
+        name: "rounding",
+        setup: "ALTER TABLE t ADD UNIQUE (d); UPDATE t SET d = 17.001 WHERE id = 321",
+        clauses: "MODIFY d DECIMAL(10,2), MODIFY n INT",
+    },
+    Case {
+        name: "a generated column",
+        setup: "UPDATE t SET n = id * 10; UPDATE t SET n = 171 WHERE id = 321",
+        clauses: "ADD g BIGINT AS (FLOOR(n / 10)) VIRTUAL, ADD UNIQUE KEY g (g)",
+    },
 ];
 
 /// Refuses a case on `t`, naming the keys, and leaves nothing behind.
@@ -110,15 +194,22 @@ async fn unique_values_that_move_between_rows_end_right(kind: Kind) {
         for column in ["u", "n"] {
             pair.both("START TRANSACTION").await;
             pair.both(&format!("UPDATE t SET {column} = -1 WHERE id = {here}")).await;
-            pair.both(&format!("UPDATE t SET {column} = {} WHERE id = {there}", 1000 + round)).await;
+            pair.both(&format!("UPDATE t SET {column} = {} WHERE id = {there}", 1000 + round))
+                .await;
             pair.both(&format!("UPDATE t SET {column} = {} WHERE id = {here}", 2000 - round)).await;
             pair.both("COMMIT").await;
-            let shift = format!("UPDATE t SET {column} = {column} - 1 WHERE id BETWEEN 100 AND 200 ORDER BY {column}");
-            if round % 8 == 0 {
-                pair.both(&format!("DELETE FROM t WHERE id = {}", 99 - round)).await;
-                pair.both(&format!("UPDATE t SET {column} = -{round} WHERE id = 99")).await;
-                pair.both(&shift).await;
-            }
+        }
+        if round % 8 == 0 {
+            // All values of a part of the table move on by one row.
+            pair.both(&format!("DELETE FROM t WHERE id = {}", 99 + round)).await;
+            let shift =
+                "UPDATE t SET u = u - 1000000, n = n - 1000000 WHERE id BETWEEN 100 AND 200";
+            pair.both(shift).await;
+            let back = "UPDATE t SET u = u + 1000001, n = n + 1000001 WHERE id BETWEEN 100 AND 200 ORDER BY id DESC";
+            pair.both("START TRANSACTION").await;
+            pair.both("UPDATE t SET u = 5000 + id, n = 5000 + id WHERE id = 201").await;
+            pair.both(back).await;
+            pair.both("COMMIT").await;
         }
     }
     ended(&held.release().await, 0).unwrap();

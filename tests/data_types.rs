@@ -96,11 +96,11 @@ const VALUES: &[Case] = &[
         clauses: "MODIFY n BIGINT",
     },
     Case {
-        name: "floating point becomes decimals and whole numbers",
-        setup: "CREATE TABLE t (id INT PRIMARY KEY, f FLOAT, d DOUBLE, g FLOAT, h DOUBLE, y YEAR, z INT(5) ZEROFILL);
-                INSERT INTO t VALUES (1, 0.5, 0.25, 7, -8, 2024, 7), (2, -1.5, 1e10, 16777216, 9007199254740992, 0, 123456);
+        name: "numbers of one kind become another",
+        setup: "CREATE TABLE t (id INT PRIMARY KEY, f FLOAT, d DOUBLE, g FLOAT, h DOUBLE, y YEAR, z INT(5) ZEROFILL, x YEAR);
+                INSERT INTO t VALUES (1, 0.5, 0.25, 7, -8, 2024, 7, 0), (2, -1.5, 1e10, 16777216, 9007199254740992, 0, 123456, 1999);
                 ",
-        clauses: "MODIFY f DECIMAL(20,5), MODIFY d DECIMAL(30,10), MODIFY g INT, MODIFY h BIGINT, MODIFY y INT, MODIFY z VARCHAR(20)",
+        clauses: "MODIFY f DECIMAL(20,5), MODIFY d DECIMAL(30,10), MODIFY g INT, MODIFY h BIGINT, MODIFY y INT, MODIFY z VARCHAR(20), MODIFY x VARCHAR(9)",
     },
     Case {
         name: "a timestamp in expressions",

@@ -11,8 +11,8 @@ use futures_util::{StreamExt, stream};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::support::server::{Kind, Server, rows};
 use crate::support;
+use crate::support::server::{Kind, Server, rows};
 
 /// Cases that run at a time.
 const WIDTH: usize = 4;
@@ -57,8 +57,7 @@ impl Pair {
     pub async fn new(kind: Kind, setup: &str) -> Self {
         let server = support::shared(kind);
         let databases = [support::database(server).await, support::database(server).await];
-        let sessions =
-            [server.conn_db(&databases[0]).await, server.conn_db(&databases[1]).await];
+        let sessions = [server.conn_db(&databases[0]).await, server.conn_db(&databases[1]).await];
         let mut pair = Self { server, databases, sessions };
         pair.both("SET NAMES utf8mb4").await;
         pair.both("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'").await;
@@ -101,8 +100,11 @@ impl Pair {
 
     /// A run that is copying slowly, or has done so, and will not swap before it is released.
     pub async fn held(&mut self, clauses: &str, rows_a_second: u32) -> Held {
-        let control = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("control-{}-{}", std::process::id(), self.databases[0]));
+        let control = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "control-{}-{}",
+            std::process::id(),
+            self.databases[0]
+        ));
         let slow = format!("cut_over = \"hold\"\nmax_rows_per_second = {rows_a_second}\n");
         std::fs::write(&control, slow).unwrap();
         let file = control.to_str().unwrap();
