@@ -14,6 +14,9 @@ pub struct Projected {
     pub target: Ident,
     /// The expression over the original's columns.
     pub source: String,
+    /// The same with the shadow's type and collation, as far as a cast can give them: what decides
+    /// whether two values are one to a unique key.
+    pub typed: String,
     /// How both sides are compared; `None` for a column without data of the original.
     pub compared: Option<Compared>,
 }
@@ -75,12 +78,14 @@ pub fn project(
                 projection.columns.push(Projected {
                     target: target.name.clone(),
                     source: carried(source, target),
+                    typed: typed(source, target),
                     compared: Some(compared(source, target)),
                 });
             }
             None if needs_value(target) => match implicit_value(target) {
                 Some(value) => projection.columns.push(Projected {
                     target: target.name.clone(),
+                    typed: value.clone(),
                     source: value,
                     compared: None,
                 }),
@@ -103,14 +108,48 @@ fn is_timestamp(column: &Column) -> bool {
     column.data_type == "timestamp"
 }
 
-/// What is selected of a column that is carried over. FLOAT goes into text as it is shown: by
-/// itself it would go there as a DOUBLE, with digits that it never had.
+/// What is selected of a column that is carried over. These go into text as they are shown: by
+/// themselves FLOAT would go there as a DOUBLE, with digits that it never had, and YEAR and ZEROFILL
+/// without their zeros.
 fn carried(source: &Column, target: &Column) -> String {
-    if source.data_type == "float" && target.is_text() {
+    let shown = matches!(source.data_type.as_str(), "float" | "year")
+        || source.column_type.contains("zerofill");
+    if shown && target.is_text() {
         format!("CONCAT({})", source.name)
     } else {
         source.name.to_string()
     }
+}
+
+fn typed(source: &Column, target: &Column) -> String {
+    let value = carried(source, target);
+    if let (Some(charset), Some(collation)) = (&target.charset, &target.collation)
+        && source.collation != target.collation
+    {
+        return format!("CONVERT({value} USING {charset}) COLLATE {collation}");
+    }
+    if source.column_type == target.column_type {
+        return value;
+    }
+    match (kind(source), kind(target)) {
+        (Kind::Real | Kind::Decimal, Kind::Int) if target.unsigned() => {
+            format!("CAST({value} AS UNSIGNED)")
+        }
+        (Kind::Real | Kind::Decimal, Kind::Int) => format!("CAST({value} AS SIGNED)"),
+        (Kind::Text | Kind::Real | Kind::Decimal, Kind::Decimal) => {
+            decimal(target).map_or(value.clone(), |to| format!("CAST({value} AS {to})"))
+        }
+        (_, Kind::DateTime) => format!("CAST({value} AS DATETIME({}))", target.fraction),
+        (_, Kind::Date) => format!("CAST({value} AS DATE)"),
+        (_, Kind::Time) => format!("CAST({value} AS TIME({}))", target.fraction),
+        _ => value,
+    }
+}
+
+/// The type of a DECIMAL without its attributes, for a cast.
+fn decimal(column: &Column) -> Option<String> {
+    let (arguments, _) = column.column_type.strip_prefix("decimal")?.split_once(')')?;
+    Some(format!("DECIMAL{arguments})"))
 }
 
 fn is_date(column: &Column) -> bool {
@@ -212,11 +251,7 @@ fn conversion(old: &Column, new: &Column) -> Option<(String, String)> {
             Some((trimmed(o), trimmed(n)))
         }
         (Kind::Binary, Kind::Binary) => Some((plain(old), plain(new))),
-        (Kind::Int | Kind::Decimal, Kind::Decimal) => {
-            let arguments = new.column_type.strip_prefix("decimal")?;
-            let (arguments, _) = arguments.split_once(')')?;
-            cast(format!("DECIMAL{arguments})"))
-        }
+        (Kind::Int | Kind::Decimal, Kind::Decimal) => cast(decimal(new)?),
         (Kind::Bit, Kind::Int) | (Kind::Int, Kind::Bit) | (Kind::Bit, Kind::Bit) => {
             Some((format!("{o}+0"), format!("{n}+0")))
         }

@@ -97,6 +97,43 @@ async fn write_statements(
     }
 }
 
+/// Keys that are tried at a time in the search for a row that does not fit.
+const TRIED: usize = 500;
+
+/// The first of `keys` whose row the shadow does not take. Each is tried, and nothing stays.
+pub async fn first_unfit(
+    conn: &mut Conn,
+    statements: &Statements,
+    keys: Vec<Key>,
+    action: &str,
+) -> Result<Option<Key>> {
+    for part in keys.chunks(TRIED) {
+        let mut suspects = part;
+        if fits(conn, statements, suspects, action).await? {
+            continue;
+        }
+        while suspects.len() > 1 {
+            let (left, right) = suspects.split_at(suspects.len() / 2);
+            suspects = if fits(conn, statements, left, action).await? { right } else { left };
+        }
+        return Ok(suspects.first().cloned());
+    }
+    Ok(None)
+}
+
+async fn fits(
+    conn: &mut Conn,
+    statements: &Statements,
+    keys: &[Key],
+    action: &str,
+) -> Result<bool> {
+    let (delete, insert) = (statements.delete(keys)?, statements.rewrite(keys)?);
+    conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
+    let outcome = write_statements(conn, Some(&delete), &insert, action).await;
+    conn.query_drop("ROLLBACK").await.map_err(|error| connection_error(action, error))?;
+    Ok(!matches!(outcome?, Write::Unfit { .. }))
+}
+
 fn read(error: WriteError) -> Result<Write> {
     match error {
         WriteError::Duplicate { index, message } => Ok(Write::Duplicate { index, message }),

@@ -8,7 +8,7 @@ use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::{Column, Index, Table};
-use crate::mysql::key::KeyColumns;
+use crate::mysql::key::{KeyColumns, KeyKind};
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::projection::project;
 use crate::mysql::session::{Reading, run};
@@ -111,6 +111,16 @@ pub fn statements(
     let mut reasons = Vec::new();
     for index in original.copy_keys() {
         let key = original.key_columns(index)?;
+        // The stream tells them in UTC, and a zone with summer time has no literal for each.
+        if projection.zoned
+            && key.0.iter().any(|column| matches!(column.kind, KeyKind::Timestamp { .. }))
+        {
+            reasons.push(format!(
+                "{}: it has a TIMESTAMP, and the change converts one in the server's time zone",
+                index.name
+            ));
+            continue;
+        }
         match in_shadow(original, shadow, kept, &key) {
             Ok((shadow_key, shadow_index)) => {
                 let reading = Reading { zoned: projection.zoned, strict_dates: projection.dated };
@@ -254,6 +264,8 @@ pub async fn drop_deferrable(
                 && index.kind == "BTREE"
                 && !index.name.same(&statements.shadow_index)
                 && !leads_with_counter(index)
+                // Its hidden column cannot be added in place together with others.
+                && index.parts.iter().all(|part| part.column.is_some())
         })
         .filter_map(|index| definition(&shadow.create, &index.name).map(|text| (index, text)))
         .collect();

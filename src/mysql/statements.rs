@@ -160,16 +160,21 @@ impl Statements {
         except: &[Key],
         row: u64,
     ) -> Result<String> {
+        let all = self.keys(range, keys, except)?;
+        Ok(format!("{all} LIMIT 1 OFFSET {}", row.saturating_sub(1)))
+    }
+
+    /// Selects the keys that a copy or a rewrite reads.
+    pub fn keys(&self, range: Option<&KeyRange>, keys: &[Key], except: &[Key]) -> Result<String> {
         let scope = match range {
             Some(range) => self.scope(range, except)?,
             None => self.one_of(Side::Original, keys)?,
         };
         Ok(format!(
-            "SELECT {} FROM {} WHERE {scope} ORDER BY {} LIMIT 1 OFFSET {}",
+            "SELECT {} FROM {} WHERE {scope} ORDER BY {}",
             self.key_list(Side::Original),
             self.table(Side::Original),
             self.order(Side::Original),
-            row.saturating_sub(1)
         ))
     }
 
@@ -418,7 +423,7 @@ impl Statements {
             .projection
             .columns
             .iter()
-            .map(|column| format!("{} AS {}", column.source, column.target));
+            .map(|column| format!("{} AS {}", column.typed, column.target));
         let keys = self
             .key
             .0

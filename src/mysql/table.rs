@@ -218,7 +218,8 @@ impl MysqlTable {
         }
     }
 
-    /// The key of the row that a failed statement counted.
+    /// The key of the row that a failed statement counted; where the server does not count (NULL,
+    /// checks, partitions, JSON), the row is found by halves.
     async fn unfit_row(
         &self,
         range: Option<&KeyRange>,
@@ -226,17 +227,21 @@ impl MysqlTable {
         except: &[Key],
         row: Option<u64>,
     ) -> Result<Vec<String>> {
-        let Some(row) = row else { return Ok(Vec::new()) };
         let statements = &self.ready()?.statements;
-        let sql = statements.nth_key(range, keys, except, row)?;
-        let mut conn = self.session("looking for the row that does not fit").await?;
-        let found: Option<mysql_async::Row> = conn
-            .query_first(sql)
-            .await
-            .map_err(|error| connection_error("looking for the row that does not fit", error))?;
-        let Some(found) = found else { return Ok(Vec::new()) };
-        let key = statements.key_of(&rows::texts(found)?)?;
-        Ok(vec![statements.key.describe(&key)])
+        let action = "looking for the row that does not fit";
+        let mut conn = self.session(action).await?;
+        let found = match row {
+            Some(row) => {
+                let sql = statements.nth_key(range, keys, except, row)?;
+                rows::keys(&mut conn, statements, &sql, action).await?.pop()
+            }
+            None => {
+                let sql = statements.keys(range, keys, except)?;
+                let keys = rows::keys(&mut conn, statements, &sql, action).await?;
+                rows::first_unfit(&mut conn, statements, keys, action).await?
+            }
+        };
+        Ok(found.map(|key| statements.key.describe(&key)).into_iter().collect())
     }
 
     async fn by_value(&self, conn: &mut Conn, scope: Scope<'_>) -> Result<Vec<Key>> {
