@@ -437,6 +437,16 @@ impl Statements {
         )
     }
 
+    /// Whether the index's values can be computed from the projection: not where it is on a column
+    /// that the server generates.
+    pub fn tells_apart(&self, index: &Index) -> bool {
+        index
+            .parts
+            .iter()
+            .filter_map(|part| part.column.as_ref())
+            .all(|name| self.projection.columns.iter().any(|column| column.target.same(name)))
+    }
+
     /// The index's parts over a table alias, as the index sees them.
     fn unique_parts(&self, index: &Index, alias: &str) -> Vec<String> {
         index

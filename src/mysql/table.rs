@@ -195,6 +195,9 @@ impl MysqlTable {
                         return Err(Error::Data { reason: message, rows: Vec::new() });
                     }
                 };
+                if !statements.tells_apart(index) {
+                    return Err(Error::Data { reason: message, rows: Vec::new() });
+                }
                 let mut conn = self.session("looking for what clashed").await?;
                 let sql = statements.clashes(index, range, keys, except)?;
                 let pairs: Vec<mysql_async::Row> = conn
