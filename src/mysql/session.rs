@@ -55,6 +55,8 @@ impl Sessions {
         let opts: Opts = OptsBuilder::from_opts(self.opts.clone())
             .setup(vec![
                 "SET NAMES utf8mb4".to_owned(),
+                // The server's default may be off, and the ledger's records would be lost.
+                "SET SESSION autocommit = 1".to_owned(),
                 format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
                 "SET SESSION foreign_key_checks = 0".to_owned(),
             ])

@@ -214,6 +214,8 @@ async fn within_budget(
             let who = blockers::who(&mut conn, table, id).await.unwrap_or_default();
             run(&mut conn, action, &format!("KILL QUERY {id}")).await?;
             match request.await {
+                // Granted after all, but the KILL may still meet the session's next statement.
+                Ok(()) => return Ok(Some("the lock was granted too late".into())),
                 // Interrupted, or its own timeout.
                 Err(mysql_async::Error::Server(error))
                     if matches!(error.code, 1317 | 1205 | 1969) =>
