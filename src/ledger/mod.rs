@@ -47,3 +47,10 @@ pub struct RunRecord {
     #[serde(skip)]
     pub carried: Option<String>,
 }
+
+impl RunRecord {
+    /// Whether it was stopped, or died, or is under way.
+    pub fn is_unfinished(&self) -> bool {
+        self.result.as_deref().is_none_or(|result| result == "stopped")
+    }
+}

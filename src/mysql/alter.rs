@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use crate::engine::migration::{Surroundings, migrate};
 use crate::engine::progress::{Event, Progress, Sink, Summary};
 use crate::engine::run::Settings;
 use crate::engine::{Error, Result};
+use crate::ledger::RunRecord;
 use crate::mysql::change::Change;
 use crate::mysql::checks::{self, Checked, Findings};
 use crate::mysql::clauses::Clauses;
@@ -23,10 +25,10 @@ use crate::mysql::dependents::Dependents;
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{self, Table};
 use crate::mysql::ledger::{End, Ledger, NewRun};
-use crate::mysql::name::{Helpers, Ident, TableName};
+use crate::mysql::name::{Helpers, Ident, TableName, Text};
 use crate::mysql::native::{self, Native};
 use crate::mysql::swap::is_swapped;
-use crate::mysql::table::{MysqlTable, Setting};
+use crate::mysql::table::{MysqlTable, Setting, lock_name, other_clauses, other_run};
 use crate::mysql::throttle;
 use crate::plan::road::{Attempt, ColumnFacts, Road, TableFacts, attempts};
 use crate::plan::{Plan, Step};
@@ -181,16 +183,18 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<Prepared> {
 
 /// Whether a run of the same change died, or was stopped: it is gone on with.
 async fn dead_run(conn: &mut Conn, name: &TableName, clauses: &str) -> Result<bool> {
+    let last = unfinished(conn, name).await?;
+    Ok(last.is_some_and(|run| run.state.is_some() && run.clauses.trim() == clauses.trim()))
+}
+
+/// The last run on the table, if it has not ended.
+async fn unfinished(conn: &mut Conn, name: &TableName) -> Result<Option<RunRecord>> {
     let ledger = Ledger::of(&name.schema);
     if !ledger.exists(conn).await? {
-        return Ok(false);
+        return Ok(None);
     }
     let runs = ledger.runs(conn, Some(&name.table), 1).await?;
-    Ok(runs.first().is_some_and(|run| {
-        run.result.as_deref().is_none_or(|result| result == "stopped")
-            && run.state.is_some()
-            && run.clauses.trim() == clauses.trim()
-    }))
+    Ok(runs.into_iter().next().filter(RunRecord::is_unfinished))
 }
 
 fn table_name(job: &Job) -> Result<TableName> {
@@ -239,6 +243,11 @@ async fn go_native(
     attempt: &Attempt,
 ) -> Result<std::result::Result<Summary, String>> {
     let name = &prepared.original.name;
+    let claim = claim(conn, name).await?;
+    if let Some(run) = unfinished(conn, name).await?.filter(|run| run.state.is_some()) {
+        // Its checkpoint would be worth nothing any more.
+        return Err(other_clauses(&run));
+    }
     let Some(statement) = attempt.statement(&prepared.change.clauses, name) else {
         return Err(Error::Internal("a native road without a statement".into()));
     };
@@ -256,6 +265,7 @@ async fn go_native(
             help: "run the command again".into(),
         }),
     };
+    let _ = conn.query_drop(format!("DO RELEASE_LOCK({claim})")).await;
     match outcome {
         Native::Refused(reason) => Ok(Err(reason)),
         Native::Done { attempts } => {
@@ -277,6 +287,16 @@ async fn go_native(
             }))
         }
     }
+}
+
+/// Takes the table's lock for `conn`, so that no run is under way; returns its name as a literal.
+async fn claim(conn: &mut Conn, table: &TableName) -> Result<String> {
+    let lock = Text(&lock_name(table)).to_string();
+    let got: Option<Option<i64>> = conn
+        .query_first(format!("SELECT GET_LOCK({lock}, 0)"))
+        .await
+        .map_err(|error| connection_error("claiming the table", error))?;
+    if got.flatten() == Some(1) { Ok(lock) } else { Err(other_run(table)) }
 }
 
 async fn record_native(
@@ -348,7 +368,6 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
 
 /// Whether anybody reads the binlog as a replica does.
 async fn has_replicas(conn: &mut Conn) -> Result<bool> {
-    use mysql_async::prelude::Queryable;
     let dumps: Option<u64> = conn
         .query_first(
             "SELECT COUNT(*) FROM information_schema.PROCESSLIST \

@@ -12,6 +12,7 @@ use crate::mysql::ledger::{End, Ledger, RunId};
 use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::session::run;
 use crate::mysql::shadow;
+use crate::mysql::swap::is_swapped;
 use crate::mysql::table::lock_name;
 
 /// What there is to drop, and the session that found it.
@@ -63,6 +64,24 @@ impl Cleanup {
             let runs = ledger.runs(&mut conn, Some(&name.table), 100).await?;
             known = !runs.is_empty();
             let open = |result: Option<&str>| result.is_none_or(|result| result == "stopped");
+            if let Some(dead) =
+                runs.first().filter(|run| run.is_unfinished() && run.state.is_some())
+                && is_swapped(&mut conn, &name).await?
+            {
+                return Err(Error::Refused(vec![Finding::new(
+                    "unsettled",
+                    format!(
+                        "run {} on {} died after its swap: keys and triggers may still hang on the \
+                         retired table",
+                        dead.run,
+                        name.plain()
+                    ),
+                    format!(
+                        "finish it first, with the same command: osc alter … {:?}",
+                        dead.clauses
+                    ),
+                )]));
+            }
             unfinished = runs
                 .iter()
                 .filter(|run| open(run.result.as_deref()))

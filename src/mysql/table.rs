@@ -15,6 +15,7 @@ use crate::engine::server::{
     Clash, Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome,
 };
 use crate::engine::{Error, Result};
+use crate::ledger::RunRecord;
 use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
 use crate::mysql::change::Change;
 use crate::mysql::connect::connection_error;
@@ -149,11 +150,7 @@ impl MysqlTable {
         if got.flatten() == Some(1) {
             return Ok(conn);
         }
-        Err(Error::Refused(vec![Finding::new(
-            "other-run",
-            format!("another osc is at work on {}", self.setting.original.name.plain()),
-            "wait for it to end; `osc status` tells how far it is",
-        )]))
+        Err(other_run(&self.setting.original.name))
     }
 
     /// Makes the statements and sessions from the shadow as it is on the server.
@@ -280,6 +277,24 @@ fn read_carried(text: Option<&str>) -> Result<Carried> {
     })
 }
 
+/// The refusal where another run is under way.
+pub fn other_run(table: &TableName) -> Error {
+    Error::Refused(vec![Finding::new(
+        "other-run",
+        format!("another osc is at work on {}", table.plain()),
+        "wait for it to end; `osc status` tells how far it is",
+    )])
+}
+
+/// The refusal where a run with other clauses was not finished.
+pub fn other_clauses(earlier: &RunRecord) -> Error {
+    Error::Refused(vec![Finding::new(
+        "dead-run",
+        format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
+        "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
+    )])
+}
+
 /// The server-wide lock that one run on a table holds: at most 64 characters.
 pub fn lock_name(table: &TableName) -> String {
     let plain = table.plain();
@@ -308,20 +323,13 @@ impl Server for MysqlTable {
         self.ledger.create(&mut conn).await?;
         let table = &self.setting.original.name.table;
         let earlier = self.ledger.runs(&mut conn, Some(table), 1).await?.into_iter().next();
-        let earlier = earlier.filter(|run| run.result.as_deref().is_none_or(|r| r == "stopped"));
+        let earlier = earlier.filter(RunRecord::is_unfinished);
         let Some(earlier) = earlier else {
             self.begin(&mut conn).await?;
             return Ok(None);
         };
         if earlier.clauses.trim() != self.setting.change.text.trim() {
-            return Err(Error::Refused(vec![Finding::new(
-                "dead-run",
-                format!(
-                    "run {} on this table was not finished; it was: {}",
-                    earlier.run, earlier.clauses
-                ),
-                "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
-            )]));
+            return Err(other_clauses(&earlier));
         }
         shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
         let swapped = swap::has_happened(&mut conn, self, &earlier).await?;
