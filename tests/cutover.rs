@@ -177,3 +177,46 @@ async fn readers_of_the_shadow_cost_no_write_at_the_swap_on_mariadb() {
     writers.stop().await.assert_undisturbed();
     twin.assert_equal(CLAUSES).await;
 }
+
+/// A closed window, lag and load hold the swap back as they hold the copy.
+async fn waits_while_throttled(kind: Kind) {
+    let server = support::shared(kind);
+    let database = support::database(server).await;
+    server.exec(&format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)")).await;
+    server.exec(&format!("CREATE TABLE {database}.gate (shut INT)")).await;
+    server.exec(&format!("INSERT INTO {database}.gate VALUES (0)")).await;
+    let control = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "gate-{}-{}",
+        std::process::id(),
+        kind.name()
+    ));
+    std::fs::write(&control, "cut_over = 'hold'").unwrap();
+    let query = format!("SELECT MAX(shut) FROM {database}.gate");
+    let steering = ["--throttle-query", &query, "--control-file", control.to_str().unwrap()];
+    let arguments = [&["t", "ADD COLUMN added INT"], &steering[..]].concat();
+    let mut run = Run::start(server, &database, &arguments);
+    run.phase("hold").await;
+    server.exec(&format!("UPDATE {database}.gate SET shut = 1")).await;
+    run.event(|event| event["event"] == "throttled" && event["reason"].is_string()).await;
+
+    std::fs::write(&control, "cut_over = 'now'").unwrap();
+    run.phase("cut-over").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let swapped = format!(
+        "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = '{database}' \
+         AND TABLE_NAME = 't' AND COLUMN_NAME = 'added'"
+    );
+    assert_eq!(server.value(&swapped).await, "0");
+
+    server.exec(&format!("UPDATE {database}.gate SET shut = 0")).await;
+    run.done().await;
+    assert_eq!(server.value(&swapped).await, "1");
+    std::fs::remove_file(&control).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_swap_while_the_throttle_is_shut() {
+    for kind in Kind::ALL {
+        waits_while_throttled(kind).await;
+    }
+}

@@ -132,7 +132,7 @@ pub struct Tuning {
     /// When ready, wait for leave to cut over (cut_over = "now" in the control file)
     #[arg(long, help_heading = "Cut-over")]
     pub hold: bool,
-    /// How long one attempt may wait for the table's lock [default: 3s]
+    /// How long the lock may be held for the last changes to be taken in [default: 3s]
     #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
     pub cut_over_timeout: Option<Period>,
     /// How many attempts to make before the run stops, resumably [default: 60]
@@ -223,7 +223,7 @@ pub struct AlterSettings {
     pub control_file: Option<PathBuf>,
     /// Wait for leave to cut over.
     pub hold: bool,
-    /// How long one cut-over attempt may wait for the lock.
+    /// How long one cut-over attempt may hold the lock while the stream is drained.
     pub cut_over_timeout: Duration,
     /// How many cut-over attempts to make.
     pub cut_over_attempts: NonZeroU32,
