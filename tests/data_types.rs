@@ -110,6 +110,28 @@ const VALUES: &[Case] = &[
         clauses: "ADD d DATE AS (DATE(ts)) VIRTUAL",
     },
     Case {
+        name: "a timestamp in a check",
+        setup: "CREATE TABLE t (id INT PRIMARY KEY, ts TIMESTAMP NULL, n INT, CHECK (ts > '2024-07-01 00:00:00'));
+                INSERT INTO t (id, ts, n) VALUES (1, '2024-07-01 01:00:00', 1), (2, NULL, 2);
+                ",
+        clauses: "MODIFY n BIGINT",
+    },
+    Case {
+        name: "a default that is the time",
+        setup: "CREATE TABLE t (id INT PRIMARY KEY, n INT);
+                INSERT INTO t VALUES (1, 1);
+                ",
+        // How far the session's clock is from UTC: the time itself would differ in both tables.
+        clauses: "ADD zone INT DEFAULT (TIMESTAMPDIFF(HOUR, UTC_TIMESTAMP(), NOW()))",
+    },
+    Case {
+        name: "a timestamp in a stored column and in a default",
+        setup: "CREATE TABLE t (id INT PRIMARY KEY, ts TIMESTAMP NULL, n INT, s DATETIME AS (ts) STORED);
+                INSERT INTO t (id, ts, n) VALUES (1, '2024-07-01 01:00:00', 1), (2, NULL, 2);
+                ",
+        clauses: "ADD d VARCHAR(40) AS (CONCAT(ts, '')) STORED, ADD e DATE DEFAULT (DATE(ts))",
+    },
+    Case {
         name: "bits",
         setup: "CREATE TABLE t (id INT PRIMARY KEY, a BIT(1), b BIT(64), c BIT(12), d BIT(8));
                 INSERT INTO t VALUES (1, b'1', 18446744073709551615, b'101010101010', 65), (2, b'0', 0, NULL, 0);
