@@ -4,7 +4,8 @@
 mod data;
 mod support;
 
-use data::{Case, all, becomes_the_same};
+use data::{Case, Pair, all, becomes_the_same, ended};
+use mysql_async::prelude::Queryable;
 use support::server::Kind;
 
 /// On both servers.
@@ -274,4 +275,21 @@ async fn mariadb_carries_values_as_it_does_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mysql_carries_values_as_it_does_itself() {
     all(VALUES.iter().chain(JSON_OF_MYSQL), |case| becomes_the_same(Kind::Mysql, case)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_of_others_may_have_any_character() {
+    for kind in Kind::ALL {
+        let server = support::shared(kind);
+        let mut other = server.conn().await;
+        let id = other.id();
+        let asleep = tokio::spawn(async move {
+            let _ = other.query_drop("SELECT SLEEP(300), '🧨'").await;
+        });
+        let pair = Pair::new(kind, "CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+        let output = pair.alter("t", "MODIFY n BIGINT").await;
+        server.exec(&format!("KILL {id}")).await;
+        asleep.await.unwrap();
+        ended(&output, 0).unwrap();
+    }
 }
