@@ -27,6 +27,7 @@ use crate::mysql::inspect::{self, Table};
 use crate::mysql::ledger::{End, Ledger, NewRun};
 use crate::mysql::name::{Helpers, Ident, TableName, Text};
 use crate::mysql::native::{self, Native};
+use crate::mysql::session::processes;
 use crate::mysql::swap::is_swapped;
 use crate::mysql::table::{MysqlTable, Setting, lock_name, other_clauses, other_run};
 use crate::mysql::throttle;
@@ -368,12 +369,6 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
 
 /// Whether anybody reads the binlog as a replica does.
 async fn has_replicas(conn: &mut Conn) -> Result<bool> {
-    let dumps: Option<u64> = conn
-        .query_first(
-            "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
-             WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')",
-        )
-        .await
-        .map_err(|error| connection_error("looking for replicas", error))?;
-    Ok(dumps.unwrap_or(0) > 0)
+    let processes = processes(conn, "looking for replicas").await?;
+    Ok(processes.iter().any(|process| process.command.starts_with("Binlog Dump")))
 }

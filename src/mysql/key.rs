@@ -49,7 +49,7 @@ pub enum KeyKind {
         /// The character set.
         charset: String,
     },
-    /// BINARY, VARBINARY, BLOB, UUID, INET4, INET6.
+    /// BINARY, VARBINARY.
     Binary {
         /// Fixed length to which values are padded with zero bytes.
         pad: Option<usize>,

@@ -11,6 +11,7 @@ use mysql_async::prelude::Queryable;
 use crate::engine::run::jittered;
 use crate::engine::{Error, Result};
 use crate::mysql::connect::{connect, connection_error};
+use crate::mysql::session::process;
 use crate::plan::road::is_refusal;
 
 /// How long the statement may wait for the metadata lock.
@@ -81,13 +82,8 @@ async fn give_up_waiting(watcher: &mut Conn, id: u32) -> Result<()> {
     let mut since: Option<Instant> = None;
     loop {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let state: Option<Option<String>> = watcher
-            .query_first(format!(
-                "SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"
-            ))
-            .await
-            .map_err(|error| connection_error(action, error))?;
-        let waits = state.flatten().is_some_and(|state| state.contains("metadata lock"));
+        let state = process(watcher, id, action).await?.map(|process| process.state);
+        let waits = state.is_some_and(|state| state.contains("metadata lock"));
         match (waits, since) {
             (true, Some(started)) if started.elapsed() > LOCK_BUDGET => {
                 return watcher

@@ -47,8 +47,8 @@ pub enum Compared {
 pub struct Projection {
     /// Its columns, in the shadow's order.
     pub columns: Vec<Projected>,
-    /// TIMESTAMP becomes something else, or something else TIMESTAMP: the server's own time zone
-    /// counts.
+    /// TIMESTAMP becomes something else, or something else TIMESTAMP, or an expression reads one or
+    /// the clock: the server's own time zone counts.
     pub zoned: bool,
     /// Text becomes a date: invalid dates must be refused.
     pub dated: bool,
@@ -61,7 +61,7 @@ pub fn project(
     shadow: &Table,
     kept: &[(Ident, Ident)],
 ) -> (Projection, Vec<Finding>) {
-    let mut projection = Projection::default();
+    let mut projection = Projection { zoned: reads_timestamps(shadow), ..Projection::default() };
     let mut findings = Vec::new();
     for target in &shadow.columns {
         if target.generated {
@@ -98,7 +98,7 @@ pub fn project(
                     "give it a DEFAULT, or let it be NULL",
                 )),
             },
-            None => {}
+            None => projection.zoned |= reads_the_clock(target),
         }
     }
     (projection, findings)
@@ -106,6 +106,30 @@ pub fn project(
 
 fn is_timestamp(column: &Column) -> bool {
     column.data_type == "timestamp"
+}
+
+/// Whether an expression of the table (generated column, check, default, functional key) names a
+/// TIMESTAMP, which it sees in the session's zone.
+fn reads_timestamps(table: &Table) -> bool {
+    let names: Vec<String> = table
+        .columns
+        .iter()
+        .filter(|column| is_timestamp(column))
+        .map(|column| column.name.to_string().to_lowercase())
+        .collect();
+    let create = table.create.to_lowercase();
+    // Up to the options and partitions, where only UNIX_TIMESTAMP is allowed.
+    let lines = create.lines().map(str::trim).skip(1).take_while(|line| !line.starts_with(')'));
+    lines
+        .filter(|line| line.starts_with('`') || line.contains("((") || line.contains(" check ("))
+        .any(|line| names.iter().any(|name| line.strip_prefix(name).unwrap_or(line).contains(name)))
+}
+
+/// Whether the default of a new column may be a time of day.
+fn reads_the_clock(column: &Column) -> bool {
+    let computed = column.extra.contains("default_generated")
+        || column.default.as_ref().is_some_and(|default| default.contains('('));
+    computed && !is_timestamp(column)
 }
 
 /// What is selected of a column that is carried over. These go into text as they are shown: by

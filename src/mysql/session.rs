@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
+use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row};
 
 use crate::engine::{Error, Result};
 use crate::mysql::connect::connection_error;
@@ -162,6 +162,36 @@ fn row_of(message: &str) -> Option<u64> {
 /// Runs a statement whose result does not matter.
 pub async fn run(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
     conn.query_drop(sql).await.map_err(|error| connection_error(action, error))
+}
+
+/// What a session of the server's is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub id: u64,
+    /// The kind of its command, such as `Query` or `Binlog Dump`.
+    pub command: String,
+    /// What it is doing, such as waiting for a lock.
+    pub state: String,
+}
+
+/// The server's sessions. SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's
+/// statement has a character that utf8mb3 lacks.
+pub async fn processes(conn: &mut Conn, action: &str) -> Result<Vec<Process>> {
+    let rows: Vec<Row> =
+        conn.query("SHOW PROCESSLIST").await.map_err(|error| connection_error(action, error))?;
+    let text =
+        |row: &Row, at| row.get_opt(at).and_then(std::result::Result::ok).unwrap_or_default();
+    let process = |row: Row| {
+        let id = row.get_opt::<u64, _>(0)?.ok()?;
+        Some(Process { id, command: text(&row, 4), state: text(&row, 6) })
+    };
+    Ok(rows.into_iter().filter_map(process).collect())
+}
+
+/// What the session `id` is at; `None` when it is gone.
+pub async fn process(conn: &mut Conn, id: u32, action: &str) -> Result<Option<Process>> {
+    Ok(processes(conn, action).await?.into_iter().find(|process| process.id == u64::from(id)))
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ pub fn statements(
             && key.0.iter().any(|column| matches!(column.kind, KeyKind::Timestamp { .. }))
         {
             reasons.push(format!(
-                "{}: it has a TIMESTAMP, and the change converts one in the server's time zone",
+                "{}: it has a TIMESTAMP, and this change must be made in the server's time zone",
                 index.name
             ));
             continue;

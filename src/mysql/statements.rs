@@ -359,8 +359,8 @@ impl Statements {
             Some(range) => self.scope(range, except)?,
             None => self.one_of(Side::Original, keys)?,
         };
-        let held = self.unique_parts(index, "s");
-        let wanted = self.unique_parts(index, "p");
+        let held = Self::unique_parts(index, "s", false);
+        let wanted = Self::unique_parts(index, "p", true);
         let equal: Vec<String> =
             held.iter().zip(&wanted).map(|(held, wanted)| format!("{held} = {wanted}")).collect();
         let same: Vec<String> = (0..self.key.0.len())
@@ -394,7 +394,7 @@ impl Statements {
         if let Some(range) = range {
             scope = format!("({scope} OR ({}))", self.range(Side::Original, range)?);
         }
-        let parts = self.unique_parts(index, "p");
+        let parts = Self::unique_parts(index, "p", true);
         let keys: Vec<String> = (0..self.key.0.len())
             .map(|at| {
                 format!(
@@ -438,25 +438,37 @@ impl Statements {
     }
 
     /// Whether the index's values can be computed from the projection: not where it is on a column
-    /// that the server generates.
+    /// that the server generates from another such column.
     pub fn tells_apart(&self, index: &Index) -> bool {
-        index
-            .parts
-            .iter()
-            .filter_map(|part| part.column.as_ref())
-            .all(|name| self.projection.columns.iter().any(|column| column.target.same(name)))
+        let known =
+            |name: &Ident| self.projection.columns.iter().any(|column| column.target.same(name));
+        index.parts.iter().all(|part| match (&part.column, &part.expression) {
+            (Some(column), None) => known(column),
+            (Some(_), Some(expression)) => {
+                expression.split('`').skip(1).step_by(2).all(|name| known(&Ident::new(name)))
+            }
+            (None, _) => true,
+        })
     }
 
-    /// The index's parts over a table alias, as the index sees them.
-    fn unique_parts(&self, index: &Index, alias: &str) -> Vec<String> {
+    /// The index's parts over a table alias, as the index sees them. `computed`: the alias has no
+    /// generated columns.
+    fn unique_parts(index: &Index, alias: &str, computed: bool) -> Vec<String> {
         index
             .parts
             .iter()
-            .map(|part| match (&part.column, &part.expression, part.prefix) {
-                (Some(column), _, Some(prefix)) => format!("LEFT({alias}.{column}, {prefix})"),
-                (Some(column), _, None) => format!("{alias}.{column}"),
-                (None, Some(expression), _) => qualify(expression, alias),
-                (None, None, _) => "NULL".into(),
+            .map(|part| {
+                let value = match (&part.column, &part.expression) {
+                    (Some(column), expression) if !computed || expression.is_none() => {
+                        format!("{alias}.{column}")
+                    }
+                    (_, Some(expression)) => qualify(expression, alias),
+                    (_, None) => "NULL".into(),
+                };
+                match part.prefix {
+                    Some(prefix) => format!("LEFT({value}, {prefix})"),
+                    None => value,
+                }
             })
             .collect()
     }

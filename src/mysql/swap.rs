@@ -23,7 +23,7 @@ use crate::mysql::inspect::Table;
 use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::projection::Side;
 use crate::mysql::rows::{self, Write};
-use crate::mysql::session::run;
+use crate::mysql::session::{process, run};
 use crate::mysql::statements::Scope;
 use crate::mysql::table::MysqlTable;
 use crate::mysql::{blockers, histograms, shadow};
@@ -360,15 +360,9 @@ async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
     let mut conn = table.plain("watching the rename").await?;
     let started = Instant::now();
     while started.elapsed() < RENAME_SEEN {
-        let state: Option<Option<String>> = conn
-            .query_first(format!(
-                "SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"
-            ))
-            .await
-            .map_err(|error| connection_error("watching the rename", error))?;
-        if state
-            .flatten()
-            .is_some_and(|state| state.eq_ignore_ascii_case("Waiting for table metadata lock"))
+        let state =
+            process(&mut conn, id, "watching the rename").await?.map(|process| process.state);
+        if state.is_some_and(|state| state.eq_ignore_ascii_case("Waiting for table metadata lock"))
         {
             return Ok(true);
         }
@@ -406,13 +400,7 @@ async fn try_settle(
     for id in sessions.iter().flatten() {
         let _ = conn.query_drop(format!("KILL {id}")).await;
         loop {
-            let alive: Option<u32> = conn
-                .query_first(format!(
-                    "SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}"
-                ))
-                .await
-                .map_err(|error| connection_error(action, error))?;
-            if alive.is_none() {
+            if process(&mut conn, *id, action).await?.is_none() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
