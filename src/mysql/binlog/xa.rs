@@ -1,0 +1,52 @@
+//! XA transactions: logged when they are prepared, visible only after they were committed.
+
+use super::bytes::{Bytes, Read};
+use super::position::Place;
+use crate::engine::key::Key;
+
+/// An XA transaction's name, in the servers' text: `X'6162',X'',1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Xid(String);
+
+impl Xid {
+    /// The name from what follows XA START, COMMIT or ROLLBACK.
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_uppercase())
+    }
+}
+
+/// Reads an XA_PREPARE event: whether it is the commit in one phase.
+pub(super) fn one_phase(body: &[u8]) -> Read<bool> {
+    Ok(Bytes(body).byte()? != 0)
+}
+
+/// A prepared transaction that changed rows of the original.
+#[derive(Debug)]
+struct Prepared {
+    xid: Xid,
+    keys: Vec<Key>,
+    before: Place,
+}
+
+/// The prepared transactions that await their end, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct PreparedList(Vec<Prepared>);
+
+impl PreparedList {
+    /// Keeps the keys of a transaction that was prepared after `before`.
+    pub(super) fn prepare(&mut self, xid: Xid, keys: Vec<Key>, before: Place) {
+        self.0.push(Prepared { xid, keys, before });
+    }
+
+    /// Takes the keys of a transaction that was committed or rolled back. None for one that was
+    /// prepared before the stream began: the start barrier has waited for its end.
+    pub(super) fn resolve(&mut self, xid: &Xid) -> Vec<Key> {
+        let at = self.0.iter().position(|prepared| prepared.xid == *xid);
+        at.map(|at| self.0.remove(at).keys).unwrap_or_default()
+    }
+
+    /// The place before which no transaction awaits its end; none awaits: `None`.
+    pub(super) fn hold(&self) -> Option<&Place> {
+        self.0.first().map(|prepared| &prepared.before)
+    }
+}
