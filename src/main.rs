@@ -1,1 +1,79 @@
-fn main() {}
+//! The program `osc`: parse, run, exit code.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use osc::cli::{Cli, failure};
+use osc::engine::Error;
+use osc::report::screen::Screen;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Fails only if there is one already, which then serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    quiet_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::of_command_line(&error),
+    };
+    let screen = Screen::default();
+    log_to(&screen, cli.verbose);
+    let json = cli.json();
+    match run(cli, &screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            failure::show(&error, json, &screen);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli, screen: &Screen) -> osc::engine::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Internal(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(cli.run(screen));
+    // A control file on a hung file system must not keep the program from ending.
+    runtime.shutdown_background();
+    result
+}
+
+/// A defect is one line for the user. With `OSC_LOG` set, it is told in full.
+fn quiet_panics() {
+    let full = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::env::var_os("OSC_LOG").is_some() {
+            full(panic);
+        }
+        let place = panic.location().map_or(String::new(), |place| format!(" at {place}"));
+        let _ = writeln!(std::io::stderr(), "osc: internal error{place}; please report this");
+        std::process::exit(1);
+    }));
+}
+
+fn log_to(screen: &Screen, verbose: u8) {
+    let usual = match verbose {
+        0 => "warn",
+        1 => "warn,osc=info",
+        2 => "warn,osc=debug",
+        _ => "info,osc=trace",
+    };
+    let wished = std::env::var("OSC_LOG").ok().filter(|filter| !filter.is_empty());
+    let (filter, refused) = match wished.as_deref().map(EnvFilter::try_new) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(usual), Some(error)),
+        None => (EnvFilter::new(usual), None),
+    };
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(screen.clone())
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
+    if let Some(error) = refused {
+        tracing::warn!("OSC_LOG is ignored: {error}");
+    }
+}

@@ -1,1 +1,96 @@
-//! cli.
+//! The command line: one file a command, each of them arguments, a call, and rendering.
+
+pub mod alter;
+pub mod change;
+pub mod cleanup;
+pub mod completions;
+pub mod confirm;
+pub mod failure;
+pub mod plan;
+pub mod status;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::engine::Result;
+use crate::report::screen::Screen;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed, the original table is untouched
+  2  wrong usage
+  3  stopped; the same command line again goes on
+  4  refused by the checks before the start
+  5  verification failed, not swapped";
+
+/// Online schema change for MySQL and MariaDB
+///
+/// Changes the schema of a large, busy table while the application goes on reading and writing
+/// it: takes the cheapest safe road, proves that the new table holds the same data, swaps it in,
+/// and can be throttled, paused, killed and resumed at any moment.
+#[derive(Debug, Parser)]
+#[command(name = "osc", version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Log more: -v what is done, -vv details, -vvv everything; $OSC_LOG takes filters
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Change a table online
+    Alter(Box<alter::AlterArgs>),
+    /// Say what a change would do, and change nothing
+    Plan(Box<plan::PlanArgs>),
+    /// Show runs: phase, progress, and what a dead one left
+    Status(status::StatusArgs),
+    /// Drop the retired table and leftovers of dead runs
+    Cleanup(cleanup::CleanupArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// Whatever ends the command other than success.
+    pub async fn run(self, screen: &Screen) -> Result<()> {
+        match self.command {
+            Command::Alter(args) => alter::run(*args, screen).await,
+            Command::Plan(args) => plan::run(*args, screen).await,
+            Command::Status(args) => status::run(args, screen).await,
+            Command::Cleanup(args) => cleanup::run(args, screen).await,
+            Command::Completions(args) => {
+                completions::run(args);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether stdout is for a program: a failure is then told there too.
+    pub fn json(&self) -> bool {
+        match &self.command {
+            Command::Alter(args) => args.json,
+            Command::Plan(args) => args.json,
+            Command::Status(args) => args.json,
+            Command::Cleanup(_) | Command::Completions(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

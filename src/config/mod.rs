@@ -1,3 +1,22 @@
 //! Flags over environment over `osc.toml` over defaults, as one typed value.
 
+pub mod draft;
+pub mod file;
+pub mod my_cnf;
+pub mod period;
+pub mod resolve;
+pub mod settings;
 pub mod target;
+pub mod url;
+
+use crate::engine::Error;
+
+/// A usage error with what helps.
+fn usage(message: impl Into<String>, help: impl Into<String>) -> Error {
+    Error::Usage { message: message.into(), help: help.into() }
+}
+
+/// The line, from 1, in which the byte at `offset` is.
+pub(crate) fn line_of(text: &[u8], offset: usize) -> usize {
+    text.iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}

@@ -1,5 +1,8 @@
 //! What an operator asks for while a run is under way.
 
+pub mod file;
+pub mod steer;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 

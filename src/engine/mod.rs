@@ -1,8 +1,16 @@
 //! The migration itself. Knows no SQL and no server: [`server::Server`] is all it sees of one.
 
+pub mod copy;
+pub mod coverage;
+pub mod cutover;
+pub mod dirty;
 pub mod error;
 pub mod key;
+pub mod migration;
 pub mod progress;
+pub mod refresh;
+pub mod run;
 pub mod server;
+pub mod verify;
 
 pub use error::{Error, Result};

@@ -37,17 +37,27 @@ pub trait ChangeStream: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<Change>> + Send;
 }
 
-/// A clash of one row with others on a unique key of the shadow.
+/// How a copy or a refresh ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyOutcome {
     /// So many rows were written and committed.
     Written(Rows),
-    /// Nothing was written: these rows of the shadow hold a unique value that a row to be written
-    /// needs. They are stale and must be refreshed together with what clashed.
-    Clash(Vec<Key>),
+    /// Nothing was written: rows of the shadow hold a unique value that rows to be written need.
+    Clash(Clash),
     /// Nothing was written: a deadlock or a lock wait among our own writes. Try again, in smaller
     /// parts.
     Contention,
+}
+
+/// Who clashed with whom. Either the holders are stale, or the original really has duplicates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clash {
+    /// The unique key of the shadow, for a human.
+    pub index: String,
+    /// Rows of the original that could not be written.
+    pub own: Vec<Key>,
+    /// Rows of the shadow that hold their values.
+    pub holders: Vec<Key>,
 }
 
 /// The result of comparing one range of both tables in one statement.
@@ -132,6 +142,9 @@ pub trait Server: Send + Sync + 'static {
     /// The original's estimated rows.
     fn estimate(&self) -> impl Future<Output = Result<Rows>> + Send;
 
+    /// The last key of the original; `None` when it has no rows.
+    fn last(&self) -> impl Future<Output = Result<Option<Key>>> + Send;
+
     /// The key `rows` rows after `after` in the original; `None` when fewer are left.
     fn bound(
         &self,
@@ -139,11 +152,13 @@ pub trait Server: Send + Sync + 'static {
         rows: Rows,
     ) -> impl Future<Output = Result<Option<Key>>> + Send;
 
-    /// Copies one range in one transaction. `clear`: the shadow may hold rows of it already.
+    /// Copies one range but the `except`ed keys, in one transaction. `clear`: the shadow may hold
+    /// rows of it already.
     fn copy(
         &self,
         range: &KeyRange,
         clear: bool,
+        except: &[Key],
     ) -> impl Future<Output = Result<CopyOutcome>> + Send;
 
     /// Commits something of ours that becomes visible after everything committed before it: the
@@ -153,17 +168,14 @@ pub trait Server: Send + Sync + 'static {
     /// Writes rows of `keys` again: delete and insert by key, in one transaction.
     fn refresh(&self, keys: &[Key]) -> impl Future<Output = Result<CopyOutcome>> + Send;
 
-    /// Which rows of the original make it impossible to write `keys` (or `range`): two of them
-    /// have the same value of a unique key of the shadow, in one snapshot. Empty: none, so the
-    /// clash was with a stale row.
-    fn true_duplicates(
+    /// Which rows of the original, among those in `range` and `keys`, have the same value of the
+    /// shadow's unique key that a clash named, in one snapshot. Empty: the holders were stale.
+    fn duplicates(
         &self,
+        index: &str,
+        range: Option<&KeyRange>,
         keys: &[Key],
-        others: &[Key],
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
-
-    /// The keys of the original's rows in `range`.
-    fn keys_in(&self, range: &KeyRange) -> impl Future<Output = Result<Vec<Key>>> + Send;
 
     /// Builds the indexes that `create_shadow` left out. Cheap when they are there already.
     fn build_indexes(&self) -> impl Future<Output = Result<()>> + Send;
@@ -203,6 +215,10 @@ pub trait Server: Send + Sync + 'static {
         &self,
         summary: &crate::engine::progress::Summary,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Records in the ledger that the run ended with this error; drops what can never be gone on
+    /// from.
+    fn abandon(&self, error: &crate::engine::Error) -> impl Future<Output = Result<()>> + Send;
 
     /// The retired table's name, for a human.
     fn retired(&self) -> String;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use crate::engine::key::{Key, KeyOrder};
 use crate::engine::{Error, Result};
-use crate::mysql::name::{Hex, Ident};
+use crate::mysql::name::{Hex, Ident, Text};
 
 /// The kind of a key column, as far as its values' form goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,18 +202,29 @@ impl KeyColumns {
 impl KeyColumn {
     /// The column's SELECT expression that gives a value [`KeyColumn::value`] can read.
     pub fn select(&self) -> String {
-        let name = &self.name;
+        self.select_as(&self.name.to_string())
+    }
+
+    /// As [`KeyColumn::select`], for the column under another name or alias (already quoted).
+    pub fn select_as(&self, name: &str) -> String {
         match &self.kind {
             KeyKind::Int { .. } => name.to_string(),
             KeyKind::Bit | KeyKind::Enum | KeyKind::Set => format!("{name}+0"),
             KeyKind::Decimal
             | KeyKind::Date { .. }
             | KeyKind::Timestamp { .. }
-            | KeyKind::Time { .. } => {
-                format!("CAST({name} AS CHAR)")
-            }
+            | KeyKind::Time { .. } => format!("CAST({name} AS CHAR)"),
             KeyKind::Text { .. } | KeyKind::Binary { .. } | KeyKind::Uuid => format!("HEX({name})"),
         }
+    }
+
+    /// An expression for a human: `id = 5`.
+    pub fn shown(&self, name: &str) -> String {
+        let value = match &self.kind {
+            KeyKind::Bit | KeyKind::Binary { .. } => self.select_as(name),
+            _ => name.to_string(),
+        };
+        format!("CONCAT({}, {value})", Text(&format!("{} = ", self.name.as_str())))
     }
 
     /// Reads the text of [`KeyColumn::select`]'s result.

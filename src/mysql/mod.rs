@@ -1,6 +1,33 @@
 //! Everything about MySQL and MariaDB.
 
+pub mod alter;
 pub mod binlog;
+pub mod blockers;
+pub mod catalog;
+pub mod change;
+pub mod checks;
+pub mod clauses;
+pub mod cleanup;
+pub mod connect;
+pub mod dependents;
+pub mod executed;
 pub mod flavor;
+pub mod foreign_keys;
+pub mod gauges;
+pub mod histograms;
+pub mod inspect;
 pub mod key;
+pub mod lag;
+pub mod ledger;
 pub mod name;
+pub mod native;
+pub mod projection;
+pub mod rows;
+pub mod session;
+pub mod shadow;
+pub mod statements;
+pub mod status;
+pub mod swap;
+pub mod table;
+pub mod throttle;
+pub mod triggers;

@@ -1,1 +1,212 @@
 //! The sources of back-pressure, one a file, and the one place that combines them.
+//!
+//! A [`Source`] looks at one thing at its own pace. [`Throttle`] runs them all, adds the
+//! operator's wishes and the row rate, and lets the copy through a chunk at a time. It fails
+//! closed: what has not been seen, or cannot be, pauses the copy.
+
+pub mod gauge;
+pub mod http;
+pub mod lag;
+pub mod load;
+pub mod query;
+pub mod window;
+
+mod board;
+mod rate;
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::control::Directives;
+use crate::engine::error::{Error, Result};
+use board::{Board, Slot};
+use rate::Meter;
+
+/// What a source says of the copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go on.
+    Run,
+    /// It must wait, for this reason, with its numbers:
+    /// `replica 127.0.0.1:3307 lags 4.2s (limit 1.5s)`.
+    Pause(String),
+    /// The run must end, resumably, for this reason.
+    End(String),
+}
+
+/// One thing that can hold the copy back.
+pub trait Source: Send + 'static {
+    /// A short name for logs and for reasons: `replica lag`.
+    fn name(&self) -> &str;
+
+    /// How often to look.
+    fn period(&self) -> Duration;
+
+    /// How long one look may take; the copy pauses when it takes longer.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    /// Looks. What cannot be seen is [`Verdict::Pause`]. Dropped when it takes too long, or when
+    /// the run ends.
+    fn check(&mut self, wishes: &Directives) -> impl Future<Output = Verdict> + Send;
+}
+
+/// Says when the copy may go on. Its tasks end when it is dropped.
+#[derive(Debug)]
+pub struct Throttle {
+    board: Arc<Board>,
+    directives: watch::Receiver<Directives>,
+    rate: Option<NonZeroU32>,
+    meter: Mutex<Meter>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Throttle {
+    /// A throttle that obeys the operator's `directives`, copies at most `rate` rows a second
+    /// unless they name another rate, and ends with `stop`.
+    pub fn new(
+        directives: watch::Receiver<Directives>,
+        rate: Option<NonZeroU32>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let throttle = Self {
+            board: Arc::new(Board::new(stop.child_token())),
+            rate,
+            meter: Mutex::new(Meter::default()),
+            stop: stop.child_token(),
+            tasks: TaskTracker::new(),
+            directives: directives.clone(),
+        };
+        let slot = throttle.board.slot(operator(&directives.borrow()));
+        throttle.spawn("operator", obey(slot, directives));
+        throttle
+    }
+
+    /// Adds a source and starts to watch it. The copy waits for its first verdict.
+    #[must_use]
+    pub fn with<S: Source>(self, source: S) -> Self {
+        let name = source.name().to_owned();
+        let slot = self.board.slot(Verdict::Pause(format!("{name}: not looked at yet")));
+        self.spawn(&name, watch_source(source, slot, self.directives.clone()));
+        self
+    }
+
+    fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        let span = tracing::info_span!("throttle", source = name);
+        let task = async move { stop.run_until_cancelled(task).await };
+        self.tasks.spawn(task.instrument(span));
+    }
+
+    /// Waits until nothing pauses the copy and `rows` more rows fit the rate. Callers are served
+    /// in turn. Dropping the call gives its turn away.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when the operator aborts, a source ends the run, or the run is cancelled.
+    pub async fn admit(&self, rows: u32) -> Result<()> {
+        let mut meter = self.meter.lock().await;
+        let mut reason = self.board.reason();
+        let mut directives = self.directives.clone();
+        let mut left = rows;
+        loop {
+            if self.board.ended().is_cancelled() {
+                return Err(self.stopped());
+            }
+            let paused = reason.borrow_and_update().is_some();
+            let wish = directives.borrow_and_update().max_rows_per_second;
+            meter.set_rate(wish.or(self.rate));
+            let ready = if paused { None } else { meter.take(&mut left) };
+            if !paused && ready.is_none() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = self.board.ended().cancelled() => {}
+                _ = reason.changed() => {}
+                Ok(()) = directives.changed() => {}
+                () = sleep_until(ready.unwrap_or_else(Instant::now)), if ready.is_some() => {}
+            }
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        Error::Stopped {
+            reason: self.board.end().unwrap_or_else(|| "the run was cancelled".into()),
+            help: "the same command line again goes on from the checkpoint".into(),
+        }
+    }
+
+    /// Why the copy is paused now, with the latest numbers; `None`: it is not.
+    pub fn paused(&self) -> Option<String> {
+        self.board.reason().borrow().clone()
+    }
+
+    /// Why the copy is paused, to be told of changes. The value always has the latest numbers; a
+    /// change of nothing but numbers wakes nobody, so that every wake is worth a line in a log.
+    pub fn changed(&self) -> watch::Receiver<Option<String>> {
+        self.board.reason()
+    }
+
+    /// Ends the sources and waits until they are gone, with their connections.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn operator(wishes: &Directives) -> Verdict {
+    match &wishes.pause {
+        _ if wishes.abort => Verdict::End("the operator aborted the run".into()),
+        Some(reason) => Verdict::Pause(reason.clone()),
+        None => Verdict::Run,
+    }
+}
+
+async fn obey(slot: Slot, mut directives: watch::Receiver<Directives>) {
+    loop {
+        slot.set(operator(&directives.borrow_and_update()));
+        if directives.changed().await.is_err() {
+            // Nobody can wish any more: what was wished last holds.
+            return std::future::pending().await;
+        }
+    }
+}
+
+async fn watch_source<S: Source>(
+    mut source: S,
+    slot: Slot,
+    mut directives: watch::Receiver<Directives>,
+) {
+    loop {
+        let started = Instant::now();
+        let wishes = directives.borrow_and_update().clone();
+        let patience = source.patience();
+        let verdict = timeout(patience, source.check(&wishes)).await.unwrap_or_else(|_| {
+            Verdict::Pause(format!("{}: no answer within {patience:?}", source.name()))
+        });
+        slot.set(verdict);
+        tokio::select! {
+            () = sleep_until(started + source.period()) => {}
+            Ok(()) = directives.changed() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

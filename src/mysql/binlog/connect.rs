@@ -13,6 +13,7 @@ use super::position::{Gtids, Place};
 use super::query::Watch;
 use crate::engine::key::Position;
 use crate::engine::{Error, Result};
+use crate::mysql::connect::{connect, connection_error};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::name::{TableName, Text};
 
@@ -36,22 +37,8 @@ pub(super) struct Session {
     pub(super) clock: Clock,
 }
 
-/// The error that a failed step of the driver is.
-pub(super) fn failed(action: &str, error: &mysql_async::Error) -> Error {
-    /// Errors of a server that ends the session: shutting down, killed, timed out.
-    const ENDED: [u16; 6] = [1053, 1152, 1158, 1159, 1160, 1927];
-    match error {
-        mysql_async::Error::Server(server) if !ENDED.contains(&server.code) => Error::Server {
-            action: action.into(),
-            message: server.message.clone(),
-            code: Some(server.code),
-        },
-        _ => Error::Connection { action: action.into(), message: error.to_string() },
-    }
-}
-
 /// The error that the stream ended with, when all up to `place` was delivered.
-pub(super) fn ended(place: &Place, error: &mysql_async::Error) -> Error {
+pub(super) fn ended(place: &Place, error: mysql_async::Error) -> Error {
     match error {
         mysql_async::Error::Server(server) if server.code == CANNOT_READ_LOG => {
             match place.position() {
@@ -59,13 +46,12 @@ pub(super) fn ended(place: &Place, error: &mysql_async::Error) -> Error {
                 Err(error) => error,
             }
         }
-        // The server refuses a stream before it begins; later it only ends it.
-        _ => failed("reading the binary log", error),
+        _ => connection_error("reading the binary log", error),
     }
 }
 
 async fn row(conn: &mut Conn, action: &str, sql: &str) -> Result<Option<Row>> {
-    conn.query_first(sql).await.map_err(|error| failed(action, &error))
+    conn.query_first(sql).await.map_err(|error| connection_error(action, error))
 }
 
 async fn text(conn: &mut Conn, action: &str, sql: &str) -> Result<String> {
@@ -132,9 +118,7 @@ pub(super) async fn prepare(config: &StreamConfig) -> Result<Session> {
         // A server on this machine would be spoken to through its socket, past TLS and proxies.
         .prefer_socket(false)
         .max_allowed_packet(Some(LARGEST_PACKET));
-    let mut conn = Conn::new(opts)
-        .await
-        .map_err(|error| failed("connecting to read the binary log", &error))?;
+    let mut conn = connect(&opts.into(), "connecting to read the binary log").await?;
     let heartbeat = HEARTBEAT.as_nanos();
     let mut settings = format!(
         "SET @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}, \
@@ -147,7 +131,7 @@ pub(super) async fn prepare(config: &StreamConfig) -> Result<Session> {
         // 4: GTID events as they are. Lower, and the server rewrites what it thinks we cannot read.
         settings.push_str(", @mariadb_slave_capability = 4");
     }
-    conn.query_drop(settings).await.map_err(|error| failed(ACTION, &error))?;
+    conn.query_drop(settings).await.map_err(|error| connection_error(ACTION, error))?;
 
     let asked = Instant::now();
     let now =
@@ -175,7 +159,7 @@ async fn watch(conn: &mut Conn, config: &StreamConfig) -> Result<Watch> {
         Text(table.as_str())
     );
     let triggers: Vec<(String, String)> =
-        conn.query(triggers).await.map_err(|error| failed(ACTION, &error))?;
+        conn.query(triggers).await.map_err(|error| connection_error(ACTION, error))?;
     let others: Vec<(String, String)> = conn
         .query(
             "SELECT table_schema, table_name FROM information_schema.tables \
@@ -184,7 +168,7 @@ async fn watch(conn: &mut Conn, config: &StreamConfig) -> Result<Watch> {
              FROM information_schema.triggers",
         )
         .await
-        .map_err(|error| failed(ACTION, &error))?;
+        .map_err(|error| connection_error(ACTION, error))?;
     Ok(Watch {
         original: config.original.clone(),
         fold_case: case != "0",
@@ -258,10 +242,10 @@ pub(super) async fn request(
                 Text(&state)
             ))
             .await
-            .map_err(|error| failed("asking for a place in the binary log", &error))?;
+            .map_err(|error| connection_error("asking for a place in the binary log", error))?;
             request.with_pos(4)
         }
         _ => request.with_filename(place.file.as_bytes()).with_pos(place.offset),
     };
-    conn.get_binlog_stream(request).await.map_err(|error| ended(place, &error))
+    conn.get_binlog_stream(request).await.map_err(|error| ended(place, error))
 }

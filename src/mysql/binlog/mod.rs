@@ -86,8 +86,6 @@ pub struct StreamConfig {
     pub flavor: Flavor,
     /// The table whose changed keys are delivered.
     pub original: TableName,
-    /// The table being filled; DDL on it is osc's own.
-    pub shadow: TableName,
     /// The table into which this run writes its markers: `run BIGINT NOT NULL` and
     /// `marker BIGINT UNSIGNED NOT NULL` are its first two columns.
     pub ledger: TableName,
@@ -163,7 +161,7 @@ impl ChangeStream for BinlogStream {
                 Ok(Some(Ok(event))) => event,
                 Ok(Some(Err(error))) => {
                     self.ended = Some(error.to_string());
-                    return Err(connect::ended(self.changes.place(), &error));
+                    return Err(connect::ended(self.changes.place(), error));
                 }
                 Ok(None) => return Err(self.lost("the server ended the stream".into())),
                 Err(_) => {

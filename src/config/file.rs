@@ -1,0 +1,182 @@
+//! `osc.toml`: profiles, each a connection and the settings of `alter` that go with it.
+//!
+//! ```toml
+//! [profiles.default]
+//! url = "mysql://osc@localhost/shop"
+//!
+//! [profiles.production]
+//! url = "mysql://osc@db.example.com/shop"
+//! password_command = "pass show db/osc"
+//!
+//! [profiles.production.alter]
+//! threads = 2
+//! max_load = ["Threads_running=50"]
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::settings::Tuning;
+use super::{line_of, usage};
+use crate::engine::Result;
+
+/// The profile that is used when none is named.
+pub const DEFAULT_PROFILE: &str = "default";
+
+/// One profile.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profile {
+    /// Where to connect.
+    pub url: Option<String>,
+    /// A shell command that prints the password.
+    pub password_command: Option<String>,
+    /// Settings of `alter`.
+    pub alter: Tuning,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    profiles: BTreeMap<String, Profile>,
+}
+
+/// The profile to use: `name` of `file`, or what the defaults of both are. `places` are looked
+/// into, in order, when no `file` is given; the first that exists is taken. `None`: there is no
+/// file, or no default profile in it, and none was asked for.
+///
+/// # Errors
+/// `Usage` when a file or profile that was asked for is missing, or the file has a mistake.
+pub fn profile(
+    file: Option<&Path>,
+    name: Option<&str>,
+    places: &[PathBuf],
+) -> Result<Option<Profile>> {
+    let found = match file {
+        Some(path) => Some((path, read(path)?.ok_or_else(|| missing(path))?)),
+        None => {
+            let mut found = None;
+            for path in places {
+                if let Some(text) = read(path)? {
+                    found = Some((path.as_path(), text));
+                    break;
+                }
+            }
+            found
+        }
+    };
+    let Some((path, text)) = found else {
+        return match name {
+            Some(name) => Err(usage(
+                format!("no osc.toml was found, so there is no profile {name:?}"),
+                "put it in this directory or in ~/.config/osc, or name it with --config FILE",
+            )),
+            None => Ok(None),
+        };
+    };
+    let mut profiles = parse(path, &text)?;
+    let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+    match (profiles.remove(name.unwrap_or(DEFAULT_PROFILE)), name) {
+        (Some(profile), _) => Ok(Some(profile)),
+        (None, None) => Ok(None),
+        (None, Some(name)) => Err(usage(
+            format!("{} has no profile {name:?}", path.display()),
+            if known.is_empty() { "it has none".into() } else { format!("it has: {known}") },
+        )),
+    }
+}
+
+fn missing(path: &Path) -> crate::engine::Error {
+    usage(format!("{} does not exist", path.display()), "name an existing file with --config")
+}
+
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(_) if world_writable(path) => Err(usage(
+            format!("{} is not used: everybody may write to it", path.display()),
+            "it can run commands as you; take the right away with chmod o-w",
+        )),
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(usage(format!("cannot read {}: {error}", path.display()), "")),
+    }
+}
+
+/// Whether everybody may change what the file says.
+pub(super) fn world_writable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
+}
+
+/// The message alone, never the line: it could hold a password.
+fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, Profile>> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| line_of(text.as_bytes(), span.start));
+        let line = line.map_or(String::new(), |line| format!(" line {line}"));
+        let message = error.message().replace('\n', ": ");
+        usage(format!("{}{line}: {message}", path.display()), "")
+    })?;
+    Ok(file.profiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "[profiles.default]\nurl = 'mysql://a'\n\n[profiles.other]\n\
+                        url = 'mysql://b'\n[profiles.other.alter]\nthreads = 2\n";
+
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("osc.toml");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    fn complaint(text: &str) -> String {
+        let (_folder, path) = written(text);
+        profile(Some(&path), None, &[]).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn profiles_are_chosen_by_name_or_by_default() {
+        let (folder, path) = written(FILE);
+        let places = [folder.path().join("absent.toml"), path];
+        let default = profile(None, None, &places).unwrap().unwrap();
+        assert_eq!(default.url.as_deref(), Some("mysql://a"));
+        let other = profile(None, Some("other"), &places).unwrap().unwrap();
+        assert_eq!(other.alter.threads.unwrap().get(), 2);
+        let error = profile(None, Some("third"), &places).map(|_| ()).unwrap_err();
+        assert!(error.help().unwrap().contains("default, other"));
+    }
+
+    #[test]
+    fn what_was_asked_for_must_be_there() {
+        assert!(profile(None, None, &[]).unwrap().is_none());
+        assert!(profile(None, Some("x"), &[]).is_err());
+        assert!(profile(Some(Path::new("/nowhere/osc.toml")), None, &[]).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line_and_without_the_text() {
+        let message = complaint("[profiles.default]\nurl = 'mysql://u:SECRET@h'\nurll = 'x'\n");
+        assert!(message.contains("line 3") && message.contains("urll"), "{message}");
+        let message = complaint("[profiles.default]\nurl = \"mysql://u:SECRET@h\n");
+        assert!(message.contains("line 2") && !message.contains("SECRET"), "{message}");
+        let message = complaint("[profiles.default.alter]\nthreads = 0\n");
+        assert!(message.contains("line 2"), "{message}");
+        let message = complaint("[profiles.default.alter]\nthreads = 1\nchunk_time = 'x'\n");
+        assert!(message.contains("line 3") && message.contains("duration"), "{message}");
+    }
+
+    #[test]
+    fn a_file_that_everybody_may_write_to_is_refused() {
+        let (_folder, path) = written(FILE);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(profile(Some(&path), None, &[]).is_err());
+    }
+}

@@ -1,0 +1,316 @@
+//! Which connection and which settings a command line means.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use secrecy::SecretString;
+
+use super::file::{self, Profile};
+use super::settings::{AlterSettings, RunFlags, Tuning};
+use super::target::{Scheme, Target};
+use super::{my_cnf, url, usage};
+use crate::engine::Result;
+
+/// What the command line says of the connection.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// Where to connect: mysql://USER:PASSWORD@HOST:PORT/DATABASE
+    ///
+    /// Without it: $OSC_URL, $DATABASE_URL, a profile of osc.toml, then ~/.my.cnf.
+    /// A password given here shows in the process list: $OSC_URL, $MYSQL_PWD, osc.toml and
+    /// ~/.my.cnf do not. Parameters: socket, ssl-mode, ssl-ca, ssl-cert, ssl-key. TLS is off
+    /// for this machine and verified for others, unless ssl-mode says otherwise.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The profile of osc.toml to use; its URL wins over the environment [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// The file with the profiles [default: ./osc.toml, then ~/.config/osc/osc.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The process's surroundings, as far as they matter.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// This process's.
+    pub fn of_process() -> Self {
+        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { variables: std::env::vars_os().filter_map(utf8).collect() }
+    }
+
+    /// A variable; an empty one counts as absent.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn login(&self) -> Option<&str> {
+        self.get("USER").or_else(|| self.get("LOGNAME"))
+    }
+
+    fn config_files(&self) -> Vec<PathBuf> {
+        let home = || self.get("HOME").map(|home| PathBuf::from(home).join(".config"));
+        let folder = self.get("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+        let named = folder.map(|folder| folder.join("osc").join("osc.toml"));
+        std::iter::once(PathBuf::from("osc.toml")).chain(named).collect()
+    }
+}
+
+/// The target that a command line and its surroundings name.
+///
+/// In order: `--url`; the URL of a profile that was asked for with `--profile` or `--config`;
+/// `$OSC_URL`; `$DATABASE_URL`; the URL of the default profile; `~/.my.cnf`.
+///
+/// # Errors
+/// `Usage` when nothing names one, or what does has a mistake.
+pub fn target(connection: &Connection, environment: &Environment) -> Result<Target> {
+    let profile = profile(connection, environment)?;
+    find_target(connection, environment, profile.as_ref()).map(|(target, _)| target)
+}
+
+/// The target and the settings of an `osc alter`.
+///
+/// # Errors
+/// `Usage`, as [`target`], and for replicas that make no sense.
+pub fn alter(
+    connection: &Connection,
+    tuning: Tuning,
+    flags: RunFlags,
+    environment: &Environment,
+) -> Result<(Target, AlterSettings)> {
+    let profile = profile(connection, environment)?;
+    let (target, from_profile) = find_target(connection, environment, profile.as_ref())?;
+    let lag_asked = tuning.max_lag.is_some();
+    let mut base = profile.map(|profile| profile.alter).unwrap_or_default();
+    if !from_profile {
+        // They belong to the profile's server, which is not the one that was asked for.
+        base.replicas.clear();
+    }
+    let tuning = tuning.over(base);
+    if lag_asked && tuning.replicas.is_empty() {
+        return Err(usage("--max-lag has no replica to look at", "name one with --replica URL"));
+    }
+    let replica = |url: &String| url::parse(url)?.like(&target).complete(environment.login());
+    let replicas = tuning.replicas.iter().map(replica).collect::<Result<Vec<_>>>()?;
+    replicas.iter().try_for_each(require_served)?;
+    Ok((target, AlterSettings::new(tuning, replicas, flags)))
+}
+
+/// Fails for kinds of servers that this version of osc cannot talk to.
+///
+/// # Errors
+/// `Usage`.
+pub fn require_served(target: &Target) -> Result<()> {
+    match target.scheme {
+        Scheme::Mysql => Ok(()),
+        Scheme::Postgres => Err(usage(
+            "PostgreSQL is not yet served by this version of osc",
+            "it serves MySQL and MariaDB: mysql://USER@HOST/DATABASE",
+        )),
+    }
+}
+
+fn profile(connection: &Connection, environment: &Environment) -> Result<Option<Profile>> {
+    file::profile(
+        connection.config.as_deref(),
+        connection.profile.as_deref(),
+        &environment.config_files(),
+    )
+}
+
+/// The target, and whether it is the profile's.
+fn find_target(
+    connection: &Connection,
+    environment: &Environment,
+    profile: Option<&Profile>,
+) -> Result<(Target, bool)> {
+    let asked = connection.profile.is_some() || connection.config.is_some();
+    let of_profile = profile.and_then(|profile| profile.url.as_deref()).map(|url| (url, true));
+    let (first, last) = if asked { (of_profile, None) } else { (None, of_profile) };
+    let found = (connection.url.as_deref().map(|url| (url, false)))
+        .or(first)
+        .or_else(|| environment.get("OSC_URL").map(|url| (url, false)))
+        .or_else(|| environment.get("DATABASE_URL").map(|url| (url, false)))
+        .or(last);
+    let (mut draft, from_profile) = match found {
+        Some((text, from_profile)) => (url::parse(text)?, from_profile),
+        None => (option_file(environment)?, false),
+    };
+    if connection.url.is_some() && draft.password.is_some() {
+        tracing::warn!(
+            "the password in --url shows in the process list; $OSC_URL and $MYSQL_PWD do not"
+        );
+    }
+    let command = profile.and_then(|profile| profile.password_command.as_deref());
+    if draft.password.is_none() {
+        draft.password = match command.filter(|_| from_profile) {
+            Some(command) => Some(password_of(command)?),
+            None if draft.scheme == Scheme::Mysql => {
+                environment.get("MYSQL_PWD").map(SecretString::from)
+            }
+            None => None,
+        };
+    }
+    let target = draft.complete(environment.login())?;
+    require_served(&target)?;
+    Ok((target, from_profile))
+}
+
+fn option_file(environment: &Environment) -> Result<super::draft::Draft> {
+    let draft = match environment.get("HOME") {
+        Some(home) => my_cnf::read(&PathBuf::from(home).join(".my.cnf"))?,
+        None => None,
+    };
+    draft.ok_or_else(|| {
+        usage(
+            "nothing says where to connect",
+            "give --url mysql://USER@HOST/DATABASE, set OSC_URL, or write an osc.toml or ~/.my.cnf",
+        )
+    })
+}
+
+/// What the command prints, without the line's end. It may ask on the terminal.
+fn password_of(command: &str) -> Result<SecretString> {
+    let help = "run it in a shell to see why";
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::inherit())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| usage(format!("password_command cannot be run: {error}"), help))?;
+    if !output.status.success() {
+        return Err(usage(format!("password_command failed: {}", output.status), help));
+    }
+    let text = String::from_utf8(output.stdout)
+        .map_err(|_| usage("password_command printed something that is not UTF-8", help))?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() {
+        return Err(usage("password_command printed nothing", help));
+    }
+    Ok(SecretString::from(password))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use secrecy::ExposeSecret;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::target::Address;
+
+    /// A home with an `osc.toml` in its configuration folder and a `.my.cnf`.
+    fn home() -> TempDir {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(".config/osc");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(
+            folder.join("osc.toml"),
+            "[profiles.default]\nurl = 'mysql://me@from-file/db'\n\
+             password_command = 'printf \"s3cret\\n\"'\n\
+             alter = { threads = 7, replicas = ['mysql://replica'] }\n\
+             [profiles.prod]\nurl = 'mysql://me@from-profile/db'\n",
+        )
+        .unwrap();
+        std::fs::write(home.path().join(".my.cnf"), "[client]\nhost=from-cnf\nuser=me\n").unwrap();
+        home
+    }
+
+    fn environment(home: &Path, more: &[(&str, &str)]) -> Environment {
+        let home = [("HOME", home.to_str().unwrap())];
+        let pairs = home.iter().chain(more);
+        Environment { variables: pairs.map(|(k, v)| ((*k).into(), (*v).into())).collect() }
+    }
+
+    fn host(connection: &Connection, environment: &Environment) -> String {
+        match target(connection, environment).unwrap().address {
+            Address::Tcp { host, .. } => host,
+            Address::Socket(path) => path.display().to_string(),
+        }
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_files() {
+        let home = home();
+        let all = [("OSC_URL", "mysql://me@from-osc"), ("DATABASE_URL", "mysql://me@from-db")];
+        let url = Connection { url: Some("mysql://me@from-flag".into()), ..Default::default() };
+        let prod = Connection { profile: Some("prod".into()), ..Default::default() };
+        let none = Connection::default();
+        assert_eq!(host(&url, &environment(home.path(), &all)), "from-flag");
+        assert_eq!(host(&prod, &environment(home.path(), &all)), "from-profile");
+        assert_eq!(host(&none, &environment(home.path(), &all)), "from-osc");
+        assert_eq!(host(&none, &environment(home.path(), &all[1..])), "from-db");
+        assert_eq!(host(&none, &environment(home.path(), &[("OSC_URL", "")])), "from-file");
+        std::fs::remove_file(home.path().join(".config/osc/osc.toml")).unwrap();
+        assert_eq!(host(&none, &environment(home.path(), &[])), "from-cnf");
+        std::fs::remove_file(home.path().join(".my.cnf")).unwrap();
+        let error = target(&none, &environment(home.path(), &[])).unwrap_err();
+        assert!(error.to_string().contains("where to connect"));
+    }
+
+    #[test]
+    fn passwords_come_from_the_url_the_command_or_the_environment() {
+        let home = home();
+        let password = |url: Option<&str>| {
+            let connection = Connection { url: url.map(Into::into), ..Default::default() };
+            let environment = environment(home.path(), &[("MYSQL_PWD", "env")]);
+            let target = target(&connection, &environment).unwrap();
+            target.password.unwrap().expose_secret().to_owned()
+        };
+        assert_eq!(password(None), "s3cret");
+        assert_eq!(password(Some("mysql://me@h")), "env");
+        assert_eq!(password(Some("mysql://me:own@h")), "own");
+    }
+
+    #[test]
+    fn a_failing_password_command_is_told() {
+        assert!(password_of("exit 3").unwrap_err().to_string().contains("exit status: 3"));
+        assert!(password_of("true").unwrap_err().to_string().contains("nothing"));
+    }
+
+    #[test]
+    fn settings_of_the_profile_hold_everywhere_but_its_replicas_do_not() {
+        let home = home();
+        let environment = environment(home.path(), &[]);
+        let run = |url: Option<&str>| {
+            let connection = Connection { url: url.map(Into::into), ..Default::default() };
+            alter(&connection, Tuning::default(), RunFlags::default(), &environment).unwrap()
+        };
+        let (_, settings) = run(None);
+        assert_eq!(settings.threads.get(), 7);
+        let replica = settings.replicas.first().unwrap();
+        assert_eq!(replica.user, "me");
+        assert_eq!(replica.password.as_ref().unwrap().expose_secret(), "s3cret");
+        let (_, settings) = run(Some("mysql://me@elsewhere"));
+        assert_eq!(settings.threads.get(), 7);
+        assert!(settings.replicas.is_empty());
+    }
+
+    #[test]
+    fn a_lag_limit_without_replicas_is_a_mistake() {
+        let home = home();
+        let connection = Connection { url: Some("mysql://me@h".into()), ..Default::default() };
+        let tuning = Tuning { max_lag: "1s".parse().ok(), ..Default::default() };
+        let environment = environment(home.path(), &[]);
+        assert!(alter(&connection, tuning, RunFlags::default(), &environment).is_err());
+    }
+
+    #[test]
+    fn postgres_is_refused_where_it_is_used() {
+        let home = home();
+        let environment = environment(home.path(), &[("OSC_URL", "postgres://me@h/db")]);
+        let error = target(&Connection::default(), &environment).unwrap_err();
+        assert!(error.to_string().contains("not yet served"));
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,366 @@
+//! The settings of `osc alter`, as given and as used.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::{Deserialize, Deserializer};
+
+use super::period::Period;
+use super::target::Target;
+use crate::control::{CutOver, Directives};
+use crate::plan::road::Strategy;
+
+/// When secondary indexes are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Indexes {
+    /// After the copy, unless a replica would lag behind by it.
+    #[default]
+    Auto,
+    /// After the copy: faster.
+    After,
+    /// While rows are copied: no replica waits for an index build.
+    During,
+}
+
+impl Indexes {
+    /// The words of the command line.
+    pub const WORDS: [&str; 3] = ["auto", "after", "during"];
+}
+
+impl FromStr for Indexes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "after" => Ok(Self::After),
+            "during" => Ok(Self::During),
+            _ => Err(format!("indexes is one of {}", Self::WORDS.join(", "))),
+        }
+    }
+}
+
+/// A status variable and the value it may reach: `Threads_running=50`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadLimit {
+    /// The variable.
+    pub name: String,
+    /// The highest value that is fine.
+    pub limit: u64,
+}
+
+impl FromStr for LoadLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let help = "write NAME=NUMBER, like Threads_running=50";
+        let (name, limit) = text.split_once('=').ok_or(help)?;
+        let name = name.trim();
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(help.into());
+        }
+        let limit = limit.trim().parse().map_err(|_| help)?;
+        Ok(Self { name: name.to_owned(), limit })
+    }
+}
+
+/// What may be said on the command line and in a profile of `osc.toml`; `None`: not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tuning {
+    /// Chunks copied at the same time [default: 4]
+    #[arg(long, value_name = "N", help_heading = "Speed")]
+    pub threads: Option<NonZeroUsize>,
+    /// Rows of the first chunks; later ones are sized by --chunk-time [default: 5000]
+    #[arg(long, value_name = "ROWS", help_heading = "Speed")]
+    pub chunk_size: Option<NonZeroU64>,
+    /// How long one chunk should take [default: 500ms]
+    #[arg(long, value_name = "DURATION", help_heading = "Speed")]
+    pub chunk_time: Option<Period>,
+    /// When to build secondary indexes: after the copy is faster, during it spares replicas
+    /// [default: auto]
+    #[arg(long, value_name = "WHEN", help_heading = "Speed", value_parser = words::<Indexes>(&Indexes::WORDS))]
+    #[serde(deserialize_with = "parsed")]
+    pub indexes: Option<Indexes>,
+    /// Which road to take [default: auto, the cheapest safe one]
+    ///
+    /// instant: metadata only; inplace: the server's own online DDL; copy: a shadow table that is
+    /// filled, verified and swapped in. A road that the server cannot take for this change is
+    /// refused.
+    #[arg(long, value_name = "ROAD", help_heading = "Speed", value_parser = words::<Strategy>(&Strategy::WORDS))]
+    #[serde(deserialize_with = "parsed")]
+    pub strategy: Option<Strategy>,
+    /// Copy at most so many rows a second [default: no limit]
+    #[arg(long, value_name = "ROWS", help_heading = "Throttle")]
+    pub max_rows_per_second: Option<NonZeroU32>,
+    /// A replica whose lag is watched; may be given several times
+    ///
+    /// A connection URL; without a user in it, user and password are those of the main connection.
+    #[arg(long = "replica", value_name = "URL", help_heading = "Throttle")]
+    pub replicas: Vec<String>,
+    /// Pause the copy while a --replica is behind by more than this [default: 1500ms]
+    #[arg(long, value_name = "DURATION", help_heading = "Throttle")]
+    pub max_lag: Option<Period>,
+    /// Pause the copy while a status variable is above N, like Threads_running=50
+    #[arg(long, value_name = "NAME=N", value_delimiter = ',', help_heading = "Throttle")]
+    #[serde(deserialize_with = "all_parsed")]
+    pub max_load: Vec<LoadLimit>,
+    /// Stop the run, resumably, when a status variable is above N
+    #[arg(long, value_name = "NAME=N", value_delimiter = ',', help_heading = "Throttle")]
+    #[serde(deserialize_with = "all_parsed")]
+    pub critical_load: Vec<LoadLimit>,
+    /// Pause the copy while this query's first value is neither 0 nor NULL
+    #[arg(long, value_name = "SQL", help_heading = "Throttle")]
+    pub throttle_query: Option<String>,
+    /// Pause the copy while this URL answers with anything but 200
+    #[arg(long, value_name = "URL", help_heading = "Throttle")]
+    pub throttle_http: Option<String>,
+    /// Copy and cut over only at this time of day: "22:00-05:00", "22:00-05:00 Europe/Rome"
+    #[arg(long, value_name = "FROM-TO", help_heading = "Throttle")]
+    pub window: Option<String>,
+    /// A file that steers the run: absent = run, empty = paused, else TOML
+    ///
+    /// `touch FILE` pauses and `rm FILE` goes on. Keys, each optional: pause = true,
+    /// cut_over = "auto" | "hold" | "now", max_rows_per_second = 20000, threads = 2,
+    /// chunk_time = "500ms", max_lag = "2s", abort = true. A mistake in it pauses the copy.
+    #[arg(long, value_name = "FILE", help_heading = "Throttle")]
+    pub control_file: Option<PathBuf>,
+    /// When ready, wait for leave to cut over (cut_over = "now" in the control file)
+    #[arg(long, help_heading = "Cut-over")]
+    pub hold: bool,
+    /// How long one attempt may wait for the table's lock [default: 3s]
+    #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
+    pub cut_over_timeout: Option<Period>,
+    /// How many attempts to make before the run stops, resumably [default: 60]
+    #[arg(long, value_name = "N", help_heading = "Cut-over")]
+    pub cut_over_attempts: Option<NonZeroU32>,
+    /// End sessions that have held the table's lock for so long [default: never, they are shown]
+    #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
+    pub kill_blockers_after: Option<Period>,
+    /// `verify = false` in a profile; `--no-verify` on the command line.
+    #[arg(skip)]
+    pub verify: Option<bool>,
+}
+
+impl Tuning {
+    /// What `self` says, and `base` where it says nothing.
+    #[must_use]
+    pub fn over(self, base: Self) -> Self {
+        fn either<T>(own: Vec<T>, base: Vec<T>) -> Vec<T> {
+            if own.is_empty() { base } else { own }
+        }
+        Self {
+            threads: self.threads.or(base.threads),
+            chunk_size: self.chunk_size.or(base.chunk_size),
+            chunk_time: self.chunk_time.or(base.chunk_time),
+            indexes: self.indexes.or(base.indexes),
+            strategy: self.strategy.or(base.strategy),
+            max_rows_per_second: self.max_rows_per_second.or(base.max_rows_per_second),
+            replicas: either(self.replicas, base.replicas),
+            max_lag: self.max_lag.or(base.max_lag),
+            max_load: either(self.max_load, base.max_load),
+            critical_load: either(self.critical_load, base.critical_load),
+            throttle_query: self.throttle_query.or(base.throttle_query),
+            throttle_http: self.throttle_http.or(base.throttle_http),
+            window: self.window.or(base.window),
+            control_file: self.control_file.or(base.control_file),
+            hold: self.hold || base.hold,
+            cut_over_timeout: self.cut_over_timeout.or(base.cut_over_timeout),
+            cut_over_attempts: self.cut_over_attempts.or(base.cut_over_attempts),
+            kill_blockers_after: self.kill_blockers_after.or(base.kill_blockers_after),
+            verify: self.verify.or(base.verify),
+        }
+    }
+}
+
+/// What concerns one run only, and is said on the command line only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunFlags {
+    /// Say what would happen, and change nothing.
+    pub dry_run: bool,
+    /// One JSON object a line.
+    pub json: bool,
+    /// Only warnings and errors.
+    pub quiet: bool,
+    /// Ask nothing.
+    pub yes: bool,
+}
+
+/// Everything that steers one `osc alter`, with the defaults filled in.
+#[derive(Debug, Clone)]
+pub struct AlterSettings {
+    /// Chunks in flight.
+    pub threads: NonZeroUsize,
+    /// Rows of the first chunks.
+    pub chunk_size: NonZeroU64,
+    /// How long a chunk should take.
+    pub chunk_time: Duration,
+    /// When secondary indexes are built.
+    pub indexes: Indexes,
+    /// Which road to take.
+    pub strategy: Strategy,
+    /// Copy at most so many rows a second.
+    pub max_rows_per_second: Option<NonZeroU32>,
+    /// Replicas whose lag is watched.
+    pub replicas: Vec<Target>,
+    /// Lag of a replica above which the copy pauses; without replicas it means nothing.
+    pub max_lag: Duration,
+    /// Status variables and the values above which the copy pauses.
+    pub max_load: Vec<(String, u64)>,
+    /// Status variables and the values above which the run stops.
+    pub critical_load: Vec<(String, u64)>,
+    /// The copy pauses while its first value is neither 0 nor NULL.
+    pub throttle_query: Option<String>,
+    /// The copy pauses while it answers with anything but 200.
+    pub throttle_http: Option<String>,
+    /// The time of day to work in, as written.
+    pub window: Option<String>,
+    /// The control file.
+    pub control_file: Option<PathBuf>,
+    /// Wait for leave to cut over.
+    pub hold: bool,
+    /// How long one cut-over attempt may wait for the lock.
+    pub cut_over_timeout: Duration,
+    /// How many cut-over attempts to make.
+    pub cut_over_attempts: NonZeroU32,
+    /// End sessions that have held the lock for so long.
+    pub kill_blockers_after: Option<Duration>,
+    /// Compare both tables before the swap.
+    pub verify: bool,
+    /// Say what would happen, and change nothing.
+    pub dry_run: bool,
+    /// One JSON object a line.
+    pub json: bool,
+    /// Only warnings and errors.
+    pub quiet: bool,
+    /// Ask nothing.
+    pub yes: bool,
+}
+
+const THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+const CHUNK_SIZE: NonZeroU64 = NonZeroU64::MIN.saturating_add(4_999);
+const CHUNK_TIME: Duration = Duration::from_millis(500);
+const MAX_LAG: Duration = Duration::from_millis(1500);
+const CUT_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+const CUT_OVER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
+
+impl AlterSettings {
+    /// What was said, and the defaults where nothing was. `replicas` are those of `tuning`, read.
+    pub fn new(tuning: Tuning, replicas: Vec<Target>, flags: RunFlags) -> Self {
+        let limits = |limits: Vec<LoadLimit>| {
+            limits.into_iter().map(|limit| (limit.name, limit.limit)).collect()
+        };
+        let length = |period: Option<Period>, default| period.map_or(default, Period::get);
+        Self {
+            threads: tuning.threads.unwrap_or(THREADS),
+            chunk_size: tuning.chunk_size.unwrap_or(CHUNK_SIZE),
+            chunk_time: length(tuning.chunk_time, CHUNK_TIME),
+            indexes: tuning.indexes.unwrap_or_default(),
+            strategy: tuning.strategy.unwrap_or_default(),
+            max_rows_per_second: tuning.max_rows_per_second,
+            replicas,
+            max_lag: length(tuning.max_lag, MAX_LAG),
+            max_load: limits(tuning.max_load),
+            critical_load: limits(tuning.critical_load),
+            throttle_query: tuning.throttle_query,
+            throttle_http: tuning.throttle_http,
+            window: tuning.window,
+            control_file: tuning.control_file,
+            hold: tuning.hold,
+            cut_over_timeout: length(tuning.cut_over_timeout, CUT_OVER_TIMEOUT),
+            cut_over_attempts: tuning.cut_over_attempts.unwrap_or(CUT_OVER_ATTEMPTS),
+            kill_blockers_after: tuning.kill_blockers_after.map(Period::get),
+            verify: tuning.verify.unwrap_or(true),
+            dry_run: flags.dry_run,
+            json: flags.json,
+            quiet: flags.quiet,
+            yes: flags.yes,
+        }
+    }
+
+    /// What the operator wishes as long as no control file says otherwise.
+    pub fn directives(&self) -> Directives {
+        Directives {
+            pause: None,
+            cut_over: if self.hold { CutOver::Hold } else { CutOver::Auto },
+            max_rows_per_second: self.max_rows_per_second,
+            threads: Some(self.threads),
+            chunk_time: Some(self.chunk_time),
+            max_lag: Some(self.max_lag),
+            abort: false,
+        }
+    }
+}
+
+/// A command-line parser that knows its words, for the help and the completions.
+fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: fmt::Display> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(words)
+        .try_map(|word| word.parse::<T>().map_err(|error| std::io::Error::other(error.to_string())))
+}
+
+fn parsed<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn all_parsed<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_that_the_help_names() {
+        let settings = AlterSettings::new(Tuning::default(), Vec::new(), RunFlags::default());
+        assert_eq!(settings.threads.get(), 4);
+        assert_eq!(settings.chunk_size.get(), 5000);
+        assert_eq!(settings.cut_over_attempts.get(), 60);
+        assert!(settings.verify && !settings.hold);
+        assert_eq!(settings.directives().cut_over, CutOver::Auto);
+    }
+
+    #[test]
+    fn what_is_said_wins_over_the_base() {
+        let own: Tuning = toml::from_str("threads = 2\nmax_load = ['Threads_running=9']").unwrap();
+        let base: Tuning = toml::from_str(
+            "threads = 8\nchunk_time = '1s'\nmax_load = ['a=1', 'b=2']\nhold = true\n\
+             strategy = 'copy'\nindexes = 'during'\nverify = false",
+        )
+        .unwrap();
+        let settings = AlterSettings::new(own.over(base), Vec::new(), RunFlags::default());
+        assert_eq!(settings.threads.get(), 2);
+        assert_eq!(settings.chunk_time, Duration::from_secs(1));
+        assert_eq!(settings.max_load, [("Threads_running".to_owned(), 9)]);
+        assert_eq!(settings.strategy, Strategy::Copy);
+        assert_eq!(settings.indexes, Indexes::During);
+        assert_eq!(settings.directives().cut_over, CutOver::Hold);
+        assert!(!settings.verify);
+    }
+
+    #[test]
+    fn load_limits_are_a_name_and_a_number() {
+        let limit = LoadLimit { name: "Threads_running".into(), limit: 50 };
+        assert_eq!("Threads_running = 50".parse(), Ok(limit));
+        for text in ["", "Threads_running", "=5", "a=-1", "a=b", "a b=1"] {
+            assert!(text.parse::<LoadLimit>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The operator's wishes from all sides: the control file and the process's signals.
+
+use std::io;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Directives, file};
+
+/// The exit code of a run that can be resumed (design §5).
+const RESUMABLE: i32 = 3;
+
+/// Follows the control file, if there is one, and the signals that ask a program to end: the
+/// first sets [`Directives::abort`], which stays; the second ends the program on the spot, which
+/// a run survives as it survives a crash. `base` is what holds without a control file. Ends when
+/// the handle is dropped.
+///
+/// # Errors
+/// When the process cannot listen to signals.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn steer(
+    control_file: Option<PathBuf>,
+    base: Directives,
+) -> io::Result<(watch::Receiver<Directives>, AbortOnDropHandle<()>)> {
+    let mut ends = Ends::listen()?;
+    let (sender, receiver);
+    let mut followed = None;
+    match control_file {
+        Some(path) => {
+            let (file, task) = file::watch(path, base);
+            (sender, receiver) = watch::channel(file.borrow().clone());
+            followed = Some((file, task));
+        }
+        None => (sender, receiver) = watch::channel(base),
+    }
+    let task = tokio::spawn(async move {
+        let mut asked_to_end = false;
+        loop {
+            let changed = async {
+                if let Some((file, _)) = &mut followed
+                    && file.changed().await.is_ok()
+                {
+                    return file.borrow().clone();
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                mut wishes = changed => {
+                    wishes.abort |= asked_to_end;
+                    sender.send_replace(wishes);
+                }
+                () = ends.next() => {
+                    if asked_to_end {
+                        std::process::exit(RESUMABLE);
+                    }
+                    asked_to_end = true;
+                    sender.send_modify(|wishes| wishes.abort = true);
+                }
+            }
+        }
+    });
+    Ok((receiver, AbortOnDropHandle::new(task)))
+}
+
+/// The signals that ask a program to end. Not SIGHUP: listening to it would undo `nohup`, and a
+/// run that it kills can be resumed as well.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ends {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_asks_for_the_end_and_the_file_does_not_take_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("F");
+        let (mut wishes, _task) = steer(Some(path.clone()), Directives::default()).unwrap();
+        assert!(!wishes.borrow_and_update().abort);
+
+        let id = std::process::id().to_string();
+        let sent = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(sent.success());
+        wishes.wait_for(|now| now.abort).await.unwrap();
+
+        std::fs::write(&path, "pause = true\nabort = false").unwrap();
+        let now = wishes.wait_for(|now| now.pause.is_some()).await.unwrap();
+        assert!(now.abort);
+    }
+}

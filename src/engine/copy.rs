@@ -1,0 +1,205 @@
+//! The copy: chunks in key order, several in flight, each one statement in one short transaction.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam::utils::CachePadded;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use crate::engine::coverage::{ChunkNumber, Edge};
+use crate::engine::dirty::SLOW_COPY_KEYS;
+use crate::engine::key::{Key, KeyOrder, KeyRange, Rows};
+use crate::engine::refresh::{fail_on_duplicates, refresh_keys};
+use crate::engine::run::{Run, jittered, note};
+use crate::engine::server::{CopyOutcome, Server};
+use crate::engine::{Error, Result};
+
+/// As many chunks as may ever be in flight.
+pub const MOST_THREADS: usize = 32;
+
+const FEWEST_ROWS: u64 = 50;
+const MOST_ROWS: u64 = 50_000;
+
+/// Attempts at one chunk before giving up.
+const ATTEMPTS: u32 = 60;
+
+/// Steers the rows of a chunk towards the time that one should take.
+#[derive(Debug)]
+pub struct Sizer(CachePadded<AtomicU64>);
+
+impl Sizer {
+    /// Begins with `rows`.
+    pub fn new(rows: Rows) -> Self {
+        Self(CachePadded::new(AtomicU64::new(rows.0.clamp(FEWEST_ROWS, MOST_ROWS))))
+    }
+
+    /// Rows of the next chunk.
+    pub fn rows(&self) -> Rows {
+        Rows(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Learns from a chunk of `rows` that took `took` where `target` was wanted. Grows by half at
+    /// most, since a chunk that is too long cannot be taken back; shrinks at once.
+    pub fn learn(&self, rows: Rows, took: Duration, target: Duration) {
+        if rows.0 < FEWEST_ROWS {
+            return;
+        }
+        let ratio = (target.as_secs_f64() / took.as_secs_f64().max(0.0005)).clamp(0.1, 1.5);
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive row count far below 2^52"
+        )]
+        let next = (rows.0 as f64 * ratio) as u64;
+        self.0.store(next.clamp(FEWEST_ROWS, MOST_ROWS), Ordering::Relaxed);
+    }
+}
+
+/// Copies what the coverage says is missing.
+pub async fn copy<S: Server>(run: &Run<S>, resumed: bool) -> Result<()> {
+    let sizer = Sizer::new(run.settings.chunk_rows);
+    let planner = tokio::sync::Mutex::new(());
+    stream::iter(0..MOST_THREADS)
+        .map(|number| worker(run, &sizer, &planner, number, resumed))
+        .buffer_unordered(MOST_THREADS)
+        .try_collect()
+        .await
+}
+
+async fn worker<S: Server>(
+    run: &Run<S>,
+    sizer: &Sizer,
+    planner: &tokio::sync::Mutex<()>,
+    number: usize,
+    resumed: bool,
+) -> Result<()> {
+    // Under `KeyOrder::Server`, refreshes may have put rows ahead of the copy.
+    let clear = resumed || run.server.key_order() == KeyOrder::Server;
+    loop {
+        wait_for_turn(run, number).await;
+        if *run.coverage().handed_out() == Edge::End {
+            return Ok(());
+        }
+        while run.dirty.len() > SLOW_COPY_KEYS {
+            run.cycles.next_whole().await;
+        }
+        let rows = sizer.rows();
+        run.throttle.admit(u32::try_from(rows.0).unwrap_or(u32::MAX)).await?;
+        let Some((chunk, range)) = plan(run, planner, rows).await? else { return Ok(()) };
+        let started = Instant::now();
+        let written = copy_chunk(run, &range, clear).await?;
+        let took = started.elapsed();
+        note(&run.chunk_times, took);
+        if range.upto.is_some() {
+            sizer.learn(rows, took, run.chunk_time());
+        }
+        run.progress.rows_copied.fetch_add(written.0, Ordering::Relaxed);
+        run.coverage().end(chunk);
+        run.chunk_ended.notify_waiters();
+    }
+}
+
+/// Workers above the wished number wait for more to be wished, or for the end.
+async fn wait_for_turn<S: Server>(run: &Run<S>, number: usize) {
+    let mut directives = run.directives.clone();
+    while number >= run.threads() && *run.coverage().handed_out() != Edge::End {
+        tokio::select! {
+            changed = directives.changed() => if changed.is_err() {
+                run.chunk_ended.notified().await;
+            },
+            () = run.chunk_ended.notified() => {}
+        }
+    }
+}
+
+async fn plan<S: Server>(
+    run: &Run<S>,
+    planner: &tokio::sync::Mutex<()>,
+    rows: Rows,
+) -> Result<Option<(ChunkNumber, KeyRange)>> {
+    let _alone = planner.lock().await;
+    let after = match run.coverage().handed_out().clone() {
+        Edge::Start => None,
+        Edge::At(key) => Some(key),
+        Edge::End => return Ok(None),
+    };
+    let upto = run.steadily(|| run.server.bound(after.as_ref(), rows)).await?;
+    Ok(Some(run.coverage().hand_out(upto)))
+}
+
+/// Copies one chunk. Rows that clash on a unique key with stale rows of the shadow are left out,
+/// and then written together with those in one transaction (rule 5); only then is the chunk done.
+async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> Result<Rows> {
+    let mut clear = clear;
+    let mut apart: HashSet<Key> = HashSet::new();
+    let mut stale: HashSet<Key> = HashSet::new();
+    for attempt in 0..ATTEMPTS {
+        let except: Vec<Key> = apart.iter().cloned().collect();
+        // Given back between attempts: the refresher may have what this one waits for.
+        let turn = match run.server.key_order() {
+            KeyOrder::Server => Some(run.apart.read().await),
+            KeyOrder::Bytes => None,
+        };
+        let outcome = match run.server.copy(range, clear, &except).await {
+            Err(error) if error.is_connection() => {
+                // Whether it was committed is not known: the next attempt clears.
+                clear = true;
+                tracing::info!(%error, "copying the chunk again");
+                run.steadily(|| run.server.hold_claim()).await?;
+                CopyOutcome::Contention
+            }
+            outcome => outcome?,
+        };
+        match outcome {
+            CopyOutcome::Written(rows) => {
+                drop(turn);
+                let late: Vec<Key> = apart.iter().chain(&stale).cloned().collect();
+                refresh_keys(run, late).await?;
+                return Ok(Rows(rows.0 + apart.len() as u64));
+            }
+            CopyOutcome::Contention => {
+                drop(turn);
+                tracing::debug!(
+                    attempt,
+                    ?range,
+                    "a chunk met a lock or a row that is there already"
+                );
+                clear = true;
+                let pause = Duration::from_millis(5 << attempt.min(7));
+                tokio::time::sleep(jittered(pause)).await;
+            }
+            CopyOutcome::Clash(clash) => {
+                tracing::debug!(attempt, ?clash, "a chunk met unique values of stale rows");
+                fail_on_duplicates(run, &clash, Some(range)).await?;
+                drop(turn);
+                // Those who hold the values are stale: the next attempt may meet others only.
+                refresh_keys(run, clash.holders.clone()).await?;
+                apart.extend(clash.own);
+                stale.extend(clash.holders);
+            }
+        }
+    }
+    Err(Error::Stopped {
+        reason: "a chunk met deadlocks, lost connections or moving unique values too often".into(),
+        help: "run the same command again; it goes on from the checkpoint".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_grow_slowly_and_shrink_at_once() {
+        let sizer = Sizer::new(Rows(1000));
+        sizer.learn(Rows(1000), Duration::from_millis(10), Duration::from_millis(500));
+        assert_eq!(sizer.rows(), Rows(1500));
+        sizer.learn(Rows(1500), Duration::from_secs(5), Duration::from_millis(500));
+        assert_eq!(sizer.rows(), Rows(150));
+        sizer.learn(Rows(150), Duration::from_secs(500), Duration::from_millis(500));
+        assert_eq!(sizer.rows(), Rows(FEWEST_ROWS));
+    }
+}

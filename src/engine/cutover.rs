@@ -1,0 +1,126 @@
+//! The cut-over: leave to swap, nearly nothing left to refresh, and then attempts of one atomic
+//! step each, until one comes through.
+
+use std::time::Duration;
+
+use crate::control::CutOver;
+use crate::engine::dirty::Batch;
+use crate::engine::key::Key;
+use crate::engine::progress::{Event, Phase};
+use crate::engine::run::{Run, jittered};
+use crate::engine::server::{Drain, Drained, Server, SwapOutcome};
+use crate::engine::{Error, Result};
+
+/// More dirty keys than this are refreshed before the lock is asked for: those left are refreshed
+/// under it, one session alone, at about 20,000 a second.
+const FEW_KEYS: usize = 200;
+
+/// Rounds of catching up before an attempt is made with what is left.
+const ROUNDS: u32 = 20;
+
+/// The swap as it came through.
+#[derive(Debug, Clone, Copy)]
+pub struct Swapped {
+    /// How long the original was locked.
+    pub locked: Duration,
+    /// Which attempt it was, from 1.
+    pub attempts: u32,
+}
+
+/// Waits for leave, then swaps. `suspects` are compared under the lock.
+pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapped> {
+    wait_for_leave(run).await?;
+    run.enter(Phase::CutOver);
+    run.steadily(|| run.server.before_swap()).await?;
+    let mut pause = Duration::from_millis(100);
+    for attempt in 1..=run.settings.cut_over_attempts {
+        come_close(run).await?;
+        let alone = run.refreshing.lock().await;
+        let mut drainer = Drainer { run, suspects, taken: None };
+        let outcome = run.server.swap(run.next_marker(), &mut drainer).await;
+        let taken = drainer.taken;
+        match outcome {
+            Ok(SwapOutcome::Swapped { locked }) => {
+                return Ok(Swapped { locked, attempts: attempt });
+            }
+            Ok(SwapOutcome::NotYet(reason)) => {
+                run.dirty.set_swapping(false);
+                // Taken for this attempt, refreshed by none.
+                run.dirty.add(taken.into_iter().flat_map(|batch| batch.keys));
+                drop(alone);
+                run.sink.event(Event::CutOverRetry { attempt, reason });
+                tokio::time::sleep(jittered(pause)).await;
+                pause = (pause * 2).min(Duration::from_secs(10));
+                wait_for_leave(run).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::Stopped {
+        reason: format!("no cut-over in {} attempts", run.settings.cut_over_attempts),
+        help: "look for long transactions on the table, then run the same command again; it goes \
+               on from the checkpoint"
+            .into(),
+    })
+}
+
+async fn wait_for_leave<S: Server>(run: &Run<S>) -> Result<()> {
+    let mut directives = run.directives.clone();
+    let mut said = false;
+    loop {
+        {
+            let wishes = directives.borrow_and_update();
+            if wishes.abort {
+                return Err(Error::Stopped {
+                    reason: "abort was asked for".into(),
+                    help: "the same command goes on from the checkpoint".into(),
+                });
+            }
+            if wishes.cut_over != CutOver::Hold {
+                return Ok(());
+            }
+        }
+        if !said {
+            run.enter(Phase::Hold);
+            said = true;
+        }
+        if directives.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Refreshes until few keys are dirty, or it does not get better.
+async fn come_close<S: Server>(run: &Run<S>) -> Result<()> {
+    for _ in 0..ROUNDS {
+        run.catch_up().await?;
+        if run.dirty.len() <= FEW_KEYS {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Drainer<'a, S> {
+    run: &'a Run<S>,
+    suspects: &'a [Key],
+    taken: Option<Batch>,
+}
+
+impl<S: Server> Drain for Drainer<'_, S> {
+    async fn drain(&mut self, marker: u64) -> Result<Drained> {
+        let run = self.run;
+        tokio::time::timeout(run.settings.cut_over_timeout, run.dirty.marker(marker))
+            .await
+            .map_err(|_| Error::Stopped {
+                reason: "the stream did not reach the lock's marker in time".into(),
+                help: String::new(),
+            })?;
+        let batch = self.taken.insert(run.dirty.take());
+        run.dirty.set_swapping(true);
+        Ok(Drained {
+            dirty: batch.keys.iter().cloned().collect(),
+            suspects: self.suspects.to_vec(),
+        })
+    }
+}

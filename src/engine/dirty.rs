@@ -1,0 +1,252 @@
+//! The dirty keys: what the stream named and no refresh has covered yet.
+//!
+//! One task feeds the set from the stream; the refresher takes all of it at once together with the
+//! position up to which it is complete, so that a position is only ever recorded as applied when
+//! every key before it was (rule 3).
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::engine::key::{Key, Position};
+use crate::engine::progress::Progress;
+use crate::engine::server::{Change, ChangeStream, Server};
+use crate::engine::{Error, Result};
+
+/// Above this many keys the stream is not read further until a refresh has taken them: its own
+/// retention on the server is the spill.
+const MOST_KEYS: usize = 500_000;
+
+/// Above this many keys the copy waits for the refresher.
+pub const SLOW_COPY_KEYS: usize = 100_000;
+
+/// How long a broken stream is tried again before the run stops.
+const RECONNECT_FOR: Duration = Duration::from_secs(120);
+
+#[derive(Default)]
+struct Inner {
+    keys: HashSet<Key>,
+    position: Option<Position>,
+    touched: Option<HashSet<Key>>,
+}
+
+/// The set, shared by the stream's reader, the refresher and the verification.
+pub struct Dirty {
+    inner: Mutex<Inner>,
+    arrived: Notify,
+    taken: Notify,
+    marker: watch::Sender<u64>,
+    swapping: Arc<watch::Sender<bool>>,
+    progress: Arc<Progress>,
+}
+
+/// What the refresher takes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The keys.
+    pub keys: HashSet<Key>,
+    /// The last commit that they cover whole.
+    pub position: Option<Position>,
+}
+
+impl Dirty {
+    /// An empty set.
+    pub fn new(progress: Arc<Progress>, swapping: Arc<watch::Sender<bool>>) -> Self {
+        Self {
+            inner: Mutex::default(),
+            arrived: Notify::new(),
+            taken: Notify::new(),
+            marker: watch::Sender::new(0),
+            swapping,
+            progress,
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds keys.
+    pub fn add(&self, keys: impl IntoIterator<Item = Key>) {
+        {
+            let mut inner = self.inner();
+            for key in keys {
+                if let Some(touched) = &mut inner.touched {
+                    touched.insert(key.clone());
+                }
+                inner.keys.insert(key);
+            }
+            self.count(&inner);
+        }
+        self.arrived.notify_one();
+    }
+
+    fn count(&self, inner: &Inner) {
+        self.progress.dirty_keys.store(inner.keys.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Takes everything.
+    pub fn take(&self) -> Batch {
+        let batch = {
+            let mut inner = self.inner();
+            let batch =
+                Batch { keys: std::mem::take(&mut inner.keys), position: inner.position.clone() };
+            self.count(&inner);
+            batch
+        };
+        self.taken.notify_waiters();
+        batch
+    }
+
+    /// How many keys wait.
+    pub fn len(&self) -> usize {
+        self.inner().keys.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until a key arrives or the time is over.
+    pub async fn wait(&self, most: Duration) {
+        if self.is_empty() {
+            let _ = tokio::time::timeout(most, self.arrived.notified()).await;
+        }
+    }
+
+    /// Begins to remember which keys are touched, forgetting what was remembered.
+    pub fn watch_touched(&self) {
+        self.inner().touched = Some(HashSet::new());
+    }
+
+    /// Whether `key` was touched since [`Dirty::watch_touched`].
+    pub fn was_touched(&self, key: &Key) -> bool {
+        self.inner().touched.as_ref().is_none_or(|touched| touched.contains(key))
+    }
+
+    /// Waits until the stream has delivered `marker`.
+    pub async fn marker(&self, marker: u64) {
+        let mut seen = self.marker.subscribe();
+        // The sender lives in self: waiting cannot fail.
+        let _ = seen.wait_for(|seen| *seen >= marker).await;
+    }
+
+    /// Whether the table is locked and drained: nobody else can change it, and what the stream
+    /// says of it may be our own rename.
+    pub fn set_swapping(&self, swapping: bool) {
+        self.swapping.send_replace(swapping);
+    }
+
+    /// Feeds the set from the stream, for ever; returns what ended it. A stream that broke is
+    /// opened again after the last whole transaction that was delivered.
+    ///
+    /// While the tables are being swapped nothing is returned: our own rename is in the stream too,
+    /// perhaps before we know of it, and what was drained needs no stream any more.
+    pub async fn feed<S: Server>(&self, server: &S, stream: S::Stream, start: Position) -> Error {
+        let error = self.read(server, stream, start).await;
+        // The sender lives in self: waiting cannot fail.
+        let _ = self.swapping.subscribe().wait_for(|swapping| !swapping).await;
+        error
+    }
+
+    async fn read<S: Server>(&self, server: &S, mut stream: S::Stream, start: Position) -> Error {
+        let mut position = start;
+        loop {
+            let error = loop {
+                match stream.next().await {
+                    Ok(Change::Keys(keys)) => {
+                        self.add(keys);
+                        self.wait_for_room().await;
+                    }
+                    Ok(Change::Marker(marker)) => {
+                        self.marker.send_replace(marker);
+                    }
+                    Ok(Change::Commit { position: reached, age }) => {
+                        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                        self.progress.stream_lag_ms.store(age, Ordering::Relaxed);
+                        position = reached.clone();
+                        self.inner().position = Some(reached);
+                    }
+                    Ok(Change::Foreign(what)) => return Error::Foreign(what),
+                    Err(error) => break error,
+                }
+            };
+            if !error.is_connection() {
+                return error;
+            }
+            tracing::info!(%error, "the stream broke; opening it again");
+            stream = match reopen(server, &position).await {
+                Ok(stream) => stream,
+                Err(error) => return error,
+            };
+        }
+    }
+
+    async fn wait_for_room(&self) {
+        loop {
+            let taken = self.taken.notified();
+            if self.len() < MOST_KEYS {
+                return;
+            }
+            taken.await;
+        }
+    }
+}
+
+async fn reopen<S: Server>(server: &S, position: &Position) -> Result<S::Stream> {
+    let started = tokio::time::Instant::now();
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match server.stream(position).await {
+            Err(error) if error.is_connection() && started.elapsed() < RECONNECT_FOR => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> Key {
+        Key(Box::new([byte]))
+    }
+
+    #[test]
+    fn a_key_named_many_times_waits_once() {
+        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
+        dirty.add([key(1), key(2)]);
+        dirty.add([key(1)]);
+        assert_eq!(dirty.len(), 2);
+        assert_eq!(dirty.take().keys.len(), 2);
+        assert!(dirty.is_empty());
+    }
+
+    #[test]
+    fn touched_keys_are_remembered_only_while_watched() {
+        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
+        assert!(dirty.was_touched(&key(1)), "unwatched, nothing can be ruled out");
+        dirty.watch_touched();
+        assert!(!dirty.was_touched(&key(1)));
+        dirty.add([key(1)]);
+        dirty.take();
+        assert!(dirty.was_touched(&key(1)));
+        dirty.watch_touched();
+        assert!(!dirty.was_touched(&key(1)));
+    }
+
+    #[tokio::test]
+    async fn a_marker_that_has_passed_is_not_waited_for() {
+        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
+        dirty.marker.send_replace(7);
+        dirty.marker(7).await;
+        dirty.marker(3).await;
+    }
+}

@@ -1,0 +1,229 @@
+//! A migration by copy, from claim to finish.
+//!
+//! ```text
+//! claim ─ position ─ shadow ─ stream ─ barrier ─ copy ─ indexes ─ verify ─ hold ─ swap ─ finish
+//!                                └──── refresher, checkpoints ──────────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Directives;
+use crate::engine::coverage::{Edge, Limit};
+use crate::engine::cutover::{Swapped, cut_over};
+use crate::engine::key::{KeyOrder, Position};
+use crate::engine::progress::{Event, Phase, Progress, Sink, Summary};
+use crate::engine::run::{Run, Settings, State, quantiles};
+use crate::engine::server::Server;
+use crate::engine::verify::{Verified, verify};
+use crate::engine::{Error, Result, copy, refresh};
+use crate::throttle::Throttle;
+
+/// How long a run that is to stop may take to store where it is.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
+
+/// What a migration is given besides the server.
+pub struct Surroundings {
+    /// What to do.
+    pub settings: Settings,
+    /// Back-pressure.
+    pub throttle: Arc<Throttle>,
+    /// The operator's wishes.
+    pub directives: watch::Receiver<Directives>,
+    /// Counters for whoever shows them.
+    pub progress: Arc<Progress>,
+    /// Where events go.
+    pub sink: Arc<dyn Sink>,
+    /// Ends the run, resumably.
+    pub stop: CancellationToken,
+}
+
+/// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
+pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
+    let stop = around.stop.clone();
+    // True from the moment when everything is drained: the swap is then seen through.
+    let swapping = Arc::new(watch::Sender::new(false));
+    let outcome = tokio::select! {
+        biased;
+        outcome = road(Arc::clone(&server), around, Arc::clone(&swapping)) => outcome,
+        () = async {
+            asked_to_stop(&stop, &swapping).await;
+            // For a last checkpoint; before there is anything to store, this is what ends the run.
+            tokio::time::sleep(LAST_CHECKPOINT).await;
+        } => Err(stopped()),
+    };
+    if let Err(error) = &outcome
+        && let Err(unrecorded) = server.abandon(error).await
+    {
+        tracing::warn!(error = %unrecorded, "the end of the run could not be recorded");
+    }
+    outcome
+}
+
+/// Returns when the run is to stop, but not in the middle of a swap.
+async fn asked_to_stop(stop: &CancellationToken, swapping: &watch::Sender<bool>) {
+    stop.cancelled().await;
+    // The sender is borrowed: waiting cannot fail.
+    let _ = swapping.subscribe().wait_for(|swapping| !swapping).await;
+}
+
+fn stopped() -> Error {
+    Error::Stopped {
+        reason: "asked to stop".into(),
+        help: "the same command line again goes on from the checkpoint".into(),
+    }
+}
+
+async fn road<S: Server>(
+    server: Arc<S>,
+    around: Surroundings,
+    swapping: Arc<watch::Sender<bool>>,
+) -> Result<Summary> {
+    around.sink.event(Event::Phase { phase: Phase::Prepare });
+    let earlier = server.claim().await?;
+    if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
+        let text = "an earlier run had swapped the tables; finishing its work".to_owned();
+        around.sink.event(Event::Note { text });
+        return finish(&server, &around.sink, &around.progress, Summary::default()).await;
+    }
+    let (state, resumed) = match earlier {
+        Some(earlier) => (read_state(&earlier.state)?, true),
+        None => (prepare(&*server, &around.settings).await?, false),
+    };
+    if resumed {
+        around.sink.event(Event::Resumed { rows: state.rows });
+    }
+    let estimate = server.estimate().await?;
+    around.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
+    let start = state.position.clone();
+    let stream = server.stream(&start).await?;
+    let run = Run::new(
+        server,
+        around.settings,
+        around.throttle,
+        around.directives,
+        around.progress,
+        around.sink,
+        state,
+        Arc::clone(&swapping),
+    )?;
+    let stop = around.stop;
+    let outcome = tokio::select! {
+        outcome = phases(&run, resumed) => outcome,
+        () = asked_to_stop(&stop, &swapping) => Err(stopped()),
+        error = run.dirty.feed(&*run.server, stream, start) => Err(error),
+        error = refresh::forever(&run) => Err(error),
+        error = tell_throttle(&run) => Err(error),
+    };
+    if matches!(outcome, Err(Error::Stopped { .. }))
+        // So that the next sitting need not copy again what this one did since the last one.
+        && let Err(error) = run.checkpoint().await
+    {
+        tracing::info!(%error, "no last checkpoint");
+    }
+    let summary = outcome?;
+    finish(&run.server, &run.sink, &run.progress, summary).await
+}
+
+/// Rule 1: position, then the shadow and the barrier, then the first chunk.
+async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
+    let position: Position = server.position().await?;
+    server.create_shadow(settings.defer_indexes).await?;
+    server.start_barrier().await?;
+    let limit = match server.key_order() {
+        KeyOrder::Server => Limit::Open,
+        KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
+    };
+    let indexed = !settings.defer_indexes;
+    let state = State { position, copied: Edge::Start, limit, rows: 0, indexed };
+    server.checkpoint(Some(state.text()?)).await?;
+    Ok(state)
+}
+
+fn read_state(text: &str) -> Result<State> {
+    serde_json::from_str(text).map_err(|error| Error::Stopped {
+        reason: format!("the ledger's checkpoint cannot be read: {error}"),
+        help: "`osc cleanup TABLE` drops what the dead run left; then start anew".into(),
+    })
+}
+
+async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
+    run.enter(Phase::Copy);
+    copy::copy(run, resumed).await?;
+
+    // Side by side: comparing reads rows in the copy key's order, whatever indexes there are.
+    let ((), verified) = tokio::try_join!(index(run), compare(run))?;
+    let suspects = verified.as_ref().map_or(&[][..], |verified| &verified.suspects);
+
+    let swapped = cut_over(run, suspects).await?;
+    Ok(summary(run, verified.as_ref(), swapped))
+}
+
+async fn index<S: Server>(run: &Run<S>) -> Result<()> {
+    if run.indexed.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    run.enter(Phase::Index);
+    run.steadily(|| run.server.build_indexes()).await?;
+    run.indexed.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
+    if !run.settings.verify {
+        return Ok(None);
+    }
+    run.enter(Phase::Verify);
+    verify(run).await.map(Some)
+}
+
+fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {
+    Summary {
+        road: "copy".into(),
+        rows: run.progress.rows_copied.load(Ordering::Relaxed),
+        refreshed: run.progress.refreshed_keys.load(Ordering::Relaxed),
+        verified_rows: verified.map(|verified| verified.rows.0),
+        lock_ms: Some(swapped.locked.as_secs_f64() * 1000.0),
+        attempts: swapped.attempts,
+        chunk_ms: quantiles(&run.chunk_times),
+        refresh_ms: quantiles(&run.refresh_times),
+        ..Summary::default()
+    }
+}
+
+async fn finish<S: Server>(
+    server: &Arc<S>,
+    sink: &Arc<dyn Sink>,
+    progress: &Progress,
+    mut summary: Summary,
+) -> Result<Summary> {
+    progress.set_phase(Phase::Finish);
+    sink.event(Event::Phase { phase: Phase::Finish });
+    summary.warnings = server.after_swap().await?;
+    summary.retired = Some(server.retired());
+    summary.seconds = progress.elapsed().as_secs_f64();
+    server.finish(&summary).await?;
+    progress.set_phase(Phase::Done);
+    Ok(summary)
+}
+
+/// Tells of every change of the throttle; ends only when the throttle itself is gone.
+async fn tell_throttle<S: Server>(run: &Run<S>) -> Error {
+    let mut changed = run.throttle.changed();
+    let mut told = None;
+    loop {
+        let reason = changed.borrow_and_update().clone();
+        run.progress.set_throttled(reason.clone());
+        if reason.is_some() != told.is_some() {
+            run.sink.event(Event::Throttled { reason: reason.clone() });
+            told = reason;
+        }
+        if changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

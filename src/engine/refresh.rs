@@ -1,0 +1,218 @@
+//! The refresher: takes the dirty keys, waits until what they name is visible, and has the server
+//! write those rows again.
+//!
+//! A cycle: take all dirty keys and the position they cover; commit something of ours, after which
+//! every change that named one of them is visible (rule 2); then refresh. Keys ahead of the copy
+//! are dropped: the chunk that will hold them starts later and sees the change (rule 3). Keys in a
+//! chunk in flight wait until it has ended (rule 4), in a later cycle if that takes long: the chunk
+//! itself may be waiting for another row to be refreshed. When all are done the position is applied.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use crate::engine::coverage::Place;
+use crate::engine::key::{Key, KeyOrder};
+use crate::engine::run::{Run, jittered, note};
+use crate::engine::server::{Clash, CopyOutcome, Server};
+use crate::engine::{Error, Result};
+
+/// Keys that one transaction refreshes.
+const BATCH: usize = 500;
+
+/// A cycle begins at least so often: it is the checkpoint too.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+
+/// Keys gather for so long, so that a hot row is refreshed once and not for each of its changes.
+const GATHER: Duration = Duration::from_millis(25);
+
+/// How long a cycle waits for chunks in flight.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Attempts at one batch before giving up.
+const ATTEMPTS: u32 = 60;
+
+/// A clash may draw in so many keys.
+const LARGEST_CLASH: usize = 10_000;
+
+/// Runs cycles for ever; returns what ended them.
+pub async fn forever<S: Server>(run: &Run<S>) -> Error {
+    loop {
+        tokio::select! {
+            () = run.cycles.wanted() => {}
+            () = run.dirty.wait(LONGEST_GAP) => tokio::time::sleep(GATHER).await,
+        }
+        let _alone = run.refreshing.lock().await;
+        if let Err(error) = cycle(run).await {
+            return error;
+        }
+    }
+}
+
+async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
+    let number = run.cycles.begin();
+    run.steadily(|| run.server.hold_claim()).await?;
+    let batch = run.dirty.take();
+    run.checkpoint().await?;
+    let count = batch.keys.len() as u64;
+    match run.server.key_order() {
+        KeyOrder::Bytes => {
+            let left = refresh_around_chunks(run, batch.keys).await?;
+            if !left.is_empty() {
+                run.dirty.add(left);
+                run.cycles.end(number);
+                return Ok(());
+            }
+        }
+        KeyOrder::Server => {
+            let _alone = run.apart.write().await;
+            refresh_all(run, batch.keys.into_iter().collect(), 1).await?;
+        }
+    }
+    if let Some(position) = batch.position {
+        run.set_applied(position);
+    }
+    run.progress.refreshed_keys.fetch_add(count, Ordering::Relaxed);
+    run.cycles.end(number);
+    Ok(())
+}
+
+/// Returns the keys whose chunks are still in flight after a while.
+async fn refresh_around_chunks<S: Server>(
+    run: &Run<S>,
+    mut keys: HashSet<Key>,
+) -> Result<HashSet<Key>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ended = run.chunk_ended.notified();
+        tokio::pin!(ended);
+        ended.as_mut().enable();
+        let mut copied = Vec::new();
+        {
+            let coverage = run.coverage();
+            keys.retain(|key| match coverage.place(key) {
+                Place::Ahead => false,
+                Place::InFlight => true,
+                Place::Copied => {
+                    copied.push(key.clone());
+                    false
+                }
+            });
+        }
+        let settled = copied.is_empty();
+        refresh_all(run, copied, run.threads()).await?;
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        if settled && tokio::time::timeout_at(deadline, ended).await.is_err() {
+            return Ok(keys);
+        }
+    }
+}
+
+async fn refresh_all<S: Server>(run: &Run<S>, mut keys: Vec<Key>, width: usize) -> Result<()> {
+    keys.sort_unstable();
+    let batches: Vec<Vec<Key>> = keys.chunks(BATCH).map(<[Key]>::to_vec).collect();
+    stream::iter(batches)
+        .map(|batch| refresh_keys(run, batch))
+        .buffer_unordered(width.max(1))
+        .try_collect()
+        .await
+}
+
+/// Refreshes `keys`, whatever stands in the way but real duplicates.
+pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
+    let mut parts = vec![keys];
+    let mut attempts = 0;
+    while let Some(keys) = parts.pop() {
+        if keys.is_empty() {
+            continue;
+        }
+        let started = Instant::now();
+        match run.steadily(|| run.server.refresh(&keys)).await? {
+            CopyOutcome::Written(_) => {
+                note(&run.refresh_times, started.elapsed());
+                continue;
+            }
+            CopyOutcome::Contention => {
+                tracing::debug!(attempts, keys = keys.len(), "a refresh met a lock");
+                if keys.len() > 1 && attempts % 3 == 2 {
+                    let (left, right) = keys.split_at(keys.len() / 2);
+                    parts.extend([right.to_vec(), left.to_vec()]);
+                } else {
+                    parts.push(keys);
+                }
+            }
+            CopyOutcome::Clash(clash) => {
+                tracing::debug!(attempts, ?clash, "a refresh met unique values of stale rows");
+                fail_on_duplicates(run, &clash, None).await?;
+                let apart: HashSet<&Key> = clash.own.iter().collect();
+                let rest = keys.iter().filter(|key| !apart.contains(key)).cloned().collect();
+                let together: HashSet<Key> =
+                    clash.own.iter().chain(&clash.holders).cloned().collect();
+                // Where all clashed with all there is nothing to set apart.
+                let together =
+                    if together.is_empty() { keys.clone() } else { together.into_iter().collect() };
+                let rest = if clash.own.is_empty() && clash.holders.is_empty() {
+                    Vec::new()
+                } else {
+                    rest
+                };
+                if together.len() > LARGEST_CLASH {
+                    return Err(Error::Server {
+                        action: "refreshing rows".into(),
+                        message: format!("unique values on {} keep moving", clash.index),
+                        code: None,
+                    });
+                }
+                parts.push(rest);
+                parts.push(grown(together, &keys, &clash));
+            }
+        }
+        attempts += 1;
+        if attempts > ATTEMPTS {
+            return Err(Error::Stopped {
+                reason: "refreshing rows met deadlocks or moving unique values too often".into(),
+                help: "run the same command again; it goes on from the checkpoint".into(),
+            });
+        }
+        tokio::time::sleep(jittered(Duration::from_millis(2 * u64::from(attempts)))).await;
+    }
+    Ok(())
+}
+
+/// What must be refreshed in one transaction: the clashing rows with those who hold their values.
+/// A clash inside such a group (all of `own` in `keys`, few keys) keeps the group and adds to it.
+fn grown(together: Vec<Key>, keys: &[Key], clash: &Clash) -> Vec<Key> {
+    if keys.len() > BATCH / 2 || clash.own.is_empty() {
+        return together;
+    }
+    let mut all: HashSet<Key> = together.into_iter().collect();
+    all.extend(keys.iter().cloned());
+    let mut all: Vec<Key> = all.into_iter().collect();
+    all.sort_unstable();
+    all
+}
+
+/// Ends the run when the clash is no staleness but real duplicates in the original.
+pub async fn fail_on_duplicates<S: Server>(
+    run: &Run<S>,
+    clash: &Clash,
+    range: Option<&crate::engine::key::KeyRange>,
+) -> Result<()> {
+    let keys: Vec<Key> = clash.own.iter().chain(&clash.holders).cloned().collect();
+    if keys.is_empty() && range.is_none() {
+        return Ok(());
+    }
+    let rows = run.steadily(|| run.server.duplicates(&clash.index, range, &keys)).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Data {
+        reason: format!("rows have the same value of the unique key {}", clash.index),
+        rows,
+    })
+}

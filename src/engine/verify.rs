@@ -1,0 +1,143 @@
+//! The verification: both tables compared chunk by chunk, by checksums that the server computes.
+//!
+//! The application writes meanwhile, so a range may differ because some of its keys are dirty.
+//! Such keys become suspects, and are compared again after everything committed by then has been
+//! refreshed. A suspect that differs although the stream did not name it again is a failure. One
+//! that is written all the time is compared once more under the cut-over's lock, where nothing
+//! moves (rule 7).
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use crate::engine::copy::Sizer;
+use crate::engine::coverage::Edge;
+use crate::engine::key::{Key, KeyRange, Rows};
+use crate::engine::run::Run;
+use crate::engine::server::Server;
+use crate::engine::{Error, Result};
+
+/// Comparing reads only, so that a chunk may hold more rows than one of the copy.
+const FIRST_ROWS: Rows = Rows(20_000);
+
+/// So many differing rows are looked up in one chunk.
+const SUSPECTS_A_CHUNK: usize = 2_000;
+
+/// With more suspects than this left, the tables just differ.
+const MOST_SUSPECTS: usize = 20_000;
+
+/// Rounds of catching up and comparing the suspects again.
+const ROUNDS: u32 = 6;
+
+/// Suspects that the cut-over may have to compare under its lock.
+const MOST_UNDER_LOCK: usize = 500;
+
+/// Keys printed when the tables differ.
+const SHOWN: usize = 10;
+
+/// What the verification found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Rows compared.
+    pub rows: Rows,
+    /// Keys that are written so often that only the cut-over can tell.
+    pub suspects: Vec<Key>,
+}
+
+/// Compares the whole of both tables.
+pub async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
+    run.progress.rows_verified.store(0, Ordering::Relaxed);
+    run.catch_up().await?;
+    let suspects = Mutex::new(HashSet::new());
+    let edge = tokio::sync::Mutex::new(Edge::Start);
+    let sizer = Sizer::new(FIRST_ROWS);
+    stream::iter(0..run.threads())
+        .map(|_| worker(run, &sizer, &edge, &suspects))
+        .buffer_unordered(run.threads().max(1))
+        .try_collect::<()>()
+        .await?;
+    let suspects = suspects.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let suspects = acquit(run, suspects.into_iter().collect()).await?;
+    Ok(Verified { rows: Rows(run.progress.rows_verified.load(Ordering::Relaxed)), suspects })
+}
+
+async fn worker<S: Server>(
+    run: &Run<S>,
+    sizer: &Sizer,
+    edge: &tokio::sync::Mutex<Edge>,
+    suspects: &Mutex<HashSet<Key>>,
+) -> Result<()> {
+    loop {
+        let rows = sizer.rows();
+        run.throttle.admit(0).await?;
+        let Some(range) = plan(run, edge, rows).await? else { return Ok(()) };
+        let started = Instant::now();
+        let comparison = run.steadily(|| run.server.compare(&range)).await?;
+        if range.upto.is_some() {
+            sizer.learn(rows, started.elapsed(), run.chunk_time());
+        }
+        if !comparison.equal {
+            let keys = run.steadily(|| run.server.differing(&range, SUSPECTS_A_CHUNK)).await?;
+            let mut suspects = suspects.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            suspects.extend(keys);
+            if suspects.len() > MOST_SUSPECTS {
+                return Err(failure(run, suspects.iter().take(SHOWN), suspects.len()));
+            }
+        }
+        run.progress.rows_verified.fetch_add(comparison.rows.0, Ordering::Relaxed);
+    }
+}
+
+async fn plan<S: Server>(
+    run: &Run<S>,
+    edge: &tokio::sync::Mutex<Edge>,
+    rows: Rows,
+) -> Result<Option<KeyRange>> {
+    let mut edge = edge.lock().await;
+    let after = match &*edge {
+        Edge::Start => None,
+        Edge::At(key) => Some(key.clone()),
+        Edge::End => return Ok(None),
+    };
+    let upto = run.steadily(|| run.server.bound(after.as_ref(), rows)).await?;
+    *edge = upto.clone().map_or(Edge::End, Edge::At);
+    Ok(Some(KeyRange { after, upto }))
+}
+
+/// Compares suspects again and again until each is equal, surely different, or just too busy.
+async fn acquit<S: Server>(run: &Run<S>, mut suspects: Vec<Key>) -> Result<Vec<Key>> {
+    for _ in 0..ROUNDS {
+        if suspects.is_empty() {
+            break;
+        }
+        run.dirty.watch_touched();
+        run.catch_up().await?;
+        suspects = run.steadily(|| run.server.still_differing(&suspects)).await?;
+        // A commit may be visible to the comparison and not yet named by the stream.
+        run.catch_up().await?;
+        let untouched: Vec<&Key> =
+            suspects.iter().filter(|key| !run.dirty.was_touched(key)).collect();
+        if !untouched.is_empty() && run.server.key_order() == crate::engine::key::KeyOrder::Bytes {
+            let count = untouched.len();
+            return Err(failure(run, untouched.into_iter().take(SHOWN), count));
+        }
+    }
+    if suspects.len() > MOST_UNDER_LOCK {
+        return Err(failure(run, suspects.iter().take(SHOWN), suspects.len()));
+    }
+    Ok(suspects)
+}
+
+fn failure<'a, S: Server>(
+    run: &Run<S>,
+    keys: impl Iterator<Item = &'a Key>,
+    count: usize,
+) -> Error {
+    Error::Verification {
+        count: count as u64,
+        keys: keys.map(|key| run.server.describe(key)).collect(),
+    }
+}

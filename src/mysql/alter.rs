@@ -1,0 +1,330 @@
+//! `osc alter` and `osc plan` on MySQL and MariaDB: read, check, choose the road, go.
+
+use std::sync::Arc;
+
+use mysql_async::{Conn, Opts};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::settings::{AlterSettings, Indexes};
+use crate::config::target::Target;
+use crate::control::Directives;
+use crate::engine::error::Finding;
+use crate::engine::key::Rows;
+use crate::engine::migration::{Surroundings, migrate};
+use crate::engine::progress::{Event, Progress, Sink, Summary};
+use crate::engine::run::Settings;
+use crate::engine::{Error, Result};
+use crate::mysql::change::Change;
+use crate::mysql::checks::{self, Checked, Findings};
+use crate::mysql::clauses::Clauses;
+use crate::mysql::connect::{connect, connection_error, opts};
+use crate::mysql::dependents::Dependents;
+use crate::mysql::flavor::Flavor;
+use crate::mysql::inspect::{self, Table};
+use crate::mysql::ledger::{End, Ledger, NewRun};
+use crate::mysql::name::{Helpers, Ident, TableName};
+use crate::mysql::native::{self, Native};
+use crate::mysql::table::{MysqlTable, Setting};
+use crate::mysql::throttle;
+use crate::plan::road::{Attempt, ColumnFacts, Road, TableFacts, attempts};
+use crate::plan::{Plan, Step};
+
+/// What is to be done, and with what.
+pub struct Job {
+    /// Where.
+    pub target: Target,
+    /// The table's schema, if it was named.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// The clauses, or a whole ALTER TABLE.
+    pub clauses: String,
+    /// How.
+    pub settings: AlterSettings,
+    /// The operator's wishes.
+    pub directives: watch::Receiver<Directives>,
+    /// Counters for whoever shows them.
+    pub progress: Arc<Progress>,
+    /// Where events go.
+    pub sink: Arc<dyn Sink>,
+    /// Ends the run, resumably.
+    pub stop: CancellationToken,
+}
+
+/// Everything that is known before the road is taken.
+struct Prepared {
+    opts: Opts,
+    flavor: Flavor,
+    original: Table,
+    change: Change,
+    dependents: Dependents,
+    roads: Vec<Attempt>,
+}
+
+/// Changes the table.
+pub async fn alter(job: Job) -> Result<Summary> {
+    let mut conn = connect(&opts(&job.target)?, "connecting").await?;
+    let prepared = prepare(&mut conn, &job).await?;
+    for note in prepared.change.clauses.notes() {
+        job.sink.event(Event::Note { text: note });
+    }
+    let mut summary = None;
+    let mut because = None;
+    for attempt in &prepared.roads {
+        let reason = because.take().unwrap_or_else(|| attempt.reason.clone());
+        if attempt.road == Road::Copy {
+            let road = attempt.road.to_string();
+            job.sink.event(Event::Road { road, reason });
+            break;
+        }
+        match go_native(&mut conn, &job, &prepared, attempt).await? {
+            Ok(done) => {
+                job.sink.event(Event::Road { road: attempt.road.to_string(), reason });
+                summary = Some(done);
+                break;
+            }
+            Err(refusal) => {
+                let text = attempt.refused(&refusal);
+                job.sink.event(Event::Note { text: text.clone() });
+                because = Some(text);
+            }
+        }
+    }
+    let mut summary = match (summary, prepared.roads.last()) {
+        (Some(summary), _) => summary,
+        (None, Some(last)) if last.road == Road::Copy => copy(&mut conn, &job, prepared).await?,
+        (None, _) => {
+            return Err(Error::Refused(vec![Finding::new(
+                "strategy",
+                because.unwrap_or_else(|| "no road is open".into()),
+                "use --strategy auto or copy",
+            )]));
+        }
+    };
+    summary.seconds = job.progress.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// What `alter` would do. Changes nothing.
+pub async fn plan(job: &Job) -> Result<Plan> {
+    let mut conn = connect(&opts(&job.target)?, "connecting").await?;
+    let prepared = prepare(&mut conn, job).await?;
+    let original = &prepared.original.name;
+    let mut plan = Plan {
+        table: original.plain(),
+        server: prepared.flavor.to_string(),
+        rows_estimate: prepared.original.rows.0,
+        bytes: prepared.original.bytes,
+        notes: prepared.change.clauses.notes(),
+        ..Plan::default()
+    };
+    for attempt in &prepared.roads {
+        plan.roads.push(Step {
+            what: attempt.road.to_string(),
+            why: attempt.reason.clone(),
+            statement: attempt.statement(&prepared.change.clauses, original),
+        });
+    }
+    if prepared.roads.iter().any(|attempt| attempt.road == Road::Copy) {
+        let findings = check(&mut conn, &prepared).await?;
+        plan.refusals = findings.refusals;
+        plan.notes.extend(findings.notes);
+        plan.notes.extend(prepared.dependents.notes());
+        let helpers = Helpers::of(original);
+        let shadow = &helpers.shadow;
+        plan.statements = vec![
+            format!("CREATE TABLE {shadow} LIKE {original}"),
+            prepared.change.for_shadow(shadow, &[]),
+            format!("INSERT INTO {shadow} (…) SELECT … FROM {original} WHERE … (chunk by chunk)"),
+            format!("RENAME TABLE {original} TO {}, {shadow} TO {original}", helpers.retired),
+        ];
+    }
+    Ok(plan)
+}
+
+async fn prepare(conn: &mut Conn, job: &Job) -> Result<Prepared> {
+    let flavor = inspect::flavor(conn).await?;
+    let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
+    let refusals = clauses.refusals();
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let name = table_name(job)?;
+    let original = Table::read(conn, &name).await?.ok_or_else(|| {
+        Error::Refused(vec![Finding::new(
+            "table",
+            format!("there is no table {}", name.plain()),
+            "check the name, and the schema in the URL",
+        )])
+    })?;
+    let dependents = Dependents::read(conn, &original.name).await?;
+    let change =
+        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?;
+    let roads = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
+    Ok(Prepared { opts: opts(&job.target)?, flavor, original, change, dependents, roads })
+}
+
+fn table_name(job: &Job) -> Result<TableName> {
+    let schema = job.schema.clone().or_else(|| job.target.database.clone());
+    let schema = schema.ok_or_else(|| Error::Usage {
+        message: format!("in which schema is {}?", job.table),
+        help: "name it: `osc alter shop.users …`, or in the URL: mysql://host/shop".into(),
+    })?;
+    Ok(TableName { schema: Ident::new(schema), table: Ident::new(job.table.clone()) })
+}
+
+fn facts(table: &Table) -> TableFacts {
+    TableFacts {
+        collation: table.collation.clone(),
+        columns: table
+            .columns
+            .iter()
+            .map(|column| ColumnFacts {
+                name: column.name.clone(),
+                data_type: column.data_type.clone(),
+                characters: column.characters,
+                octets: column.octets,
+                collation: column.collation.clone(),
+                nullable: column.nullable,
+                generated: column.generated,
+            })
+            .collect(),
+    }
+}
+
+async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
+    let checked = Checked {
+        flavor: prepared.flavor,
+        original: &prepared.original,
+        change: &prepared.change,
+        dependents: &prepared.dependents,
+    };
+    checks::all(conn, &checked).await
+}
+
+/// One of the server's own roads; the inner error is the server's refusal.
+async fn go_native(
+    conn: &mut Conn,
+    job: &Job,
+    prepared: &Prepared,
+    attempt: &Attempt,
+) -> Result<std::result::Result<Summary, String>> {
+    let name = &prepared.original.name;
+    let Some(statement) = attempt.statement(&prepared.change.clauses, name) else {
+        return Err(Error::Internal("a native road without a statement".into()));
+    };
+    let sink = Arc::clone(&job.sink);
+    let running = native::run(
+        &prepared.opts,
+        &statement,
+        job.settings.cut_over_attempts.get(),
+        |attempt, reason| sink.event(Event::CutOverRetry { attempt, reason }),
+    );
+    let outcome = tokio::select! {
+        outcome = running => outcome?,
+        () = job.stop.cancelled() => return Err(Error::Stopped {
+            reason: "asked to stop".into(),
+            help: "run the command again".into(),
+        }),
+    };
+    match outcome {
+        Native::Refused(reason) => Ok(Err(reason)),
+        Native::Done { attempts } => {
+            let ledger = Ledger::of(&name.schema);
+            let mut warnings = Vec::new();
+            let road = attempt.road.word();
+            if let Err(error) =
+                record_native(conn, &ledger, name, &prepared.change.text, road).await
+            {
+                warnings.push(format!("done, but not recorded in the ledger: {error}"));
+            }
+            Ok(Ok(Summary {
+                table: name.plain(),
+                clauses: prepared.change.text.clone(),
+                road: road.into(),
+                attempts,
+                warnings,
+                ..Summary::default()
+            }))
+        }
+    }
+}
+
+async fn record_native(
+    conn: &mut Conn,
+    ledger: &Ledger,
+    name: &TableName,
+    clauses: &str,
+    road: &str,
+) -> Result<()> {
+    ledger.create(conn).await?;
+    let owner = format!("{:032x}", rand::random::<u128>());
+    let new = NewRun { table: &name.table, clauses, road, verify: false, owner: &owner };
+    let run = ledger.begin(conn, &new).await?;
+    ledger.end(conn, run, &End { result: "done", phase: Some("done"), ..End::default() }).await
+}
+
+async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
+    let findings = check(conn, &prepared).await?;
+    if !findings.refusals.is_empty() {
+        return Err(Error::Refused(findings.refusals));
+    }
+    for text in findings.notes {
+        job.sink.event(Event::Note { text });
+    }
+    let settings = &job.settings;
+    let defer_indexes = match settings.indexes {
+        Indexes::After => true,
+        Indexes::During => false,
+        // Replicas would stand still for as long as the build takes.
+        Indexes::Auto => settings.replicas.is_empty() && !has_replicas(conn).await?,
+    };
+    let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
+    let throttle = throttle::build(job, &prepared.opts)?;
+    let server = Arc::new(MysqlTable::new(Setting {
+        opts: prepared.opts,
+        flavor: prepared.flavor,
+        original: prepared.original,
+        change: prepared.change,
+        dependents: prepared.dependents,
+        verify: settings.verify,
+        defer_indexes,
+        cut_over_timeout: settings.cut_over_timeout,
+        kill_blockers_after: settings.kill_blockers_after,
+        progress: Arc::clone(&job.progress),
+    }));
+    let around = Surroundings {
+        settings: Settings {
+            threads: settings.threads.get(),
+            chunk_rows: Rows(settings.chunk_size.get()),
+            chunk_time: settings.chunk_time,
+            verify: settings.verify,
+            defer_indexes,
+            cut_over_attempts: settings.cut_over_attempts.get(),
+            cut_over_timeout: settings.cut_over_timeout,
+        },
+        throttle,
+        directives: job.directives.clone(),
+        progress: Arc::clone(&job.progress),
+        sink: Arc::clone(&job.sink),
+        stop: job.stop.clone(),
+    };
+    let mut summary = migrate(server, around).await?;
+    summary.table = table;
+    summary.clauses = clauses;
+    Ok(summary)
+}
+
+/// Whether anybody reads the binlog as a replica does.
+async fn has_replicas(conn: &mut Conn) -> Result<bool> {
+    use mysql_async::prelude::Queryable;
+    let dumps: Option<u64> = conn
+        .query_first(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
+             WHERE COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')",
+        )
+        .await
+        .map_err(|error| connection_error("looking for replicas", error))?;
+    Ok(dumps.unwrap_or(0) > 0)
+}

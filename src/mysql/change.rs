@@ -1,0 +1,49 @@
+//! What is to change, in the form that the shadow needs.
+
+use crate::engine::Result;
+use crate::mysql::clauses::{Clauses, Fate, ForeignKeyChanges, ShadowNames};
+use crate::mysql::flavor::Flavor;
+use crate::mysql::inspect::Table;
+use crate::mysql::name::{Ident, TableName};
+
+/// The change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The clauses as they were given: what makes two runs the same.
+    pub text: String,
+    /// The clauses, read.
+    pub clauses: Clauses,
+    /// Old and new names of the columns whose data is carried over.
+    pub kept: Vec<(Ident, Ident)>,
+    /// Foreign keys that the clauses add and drop.
+    pub foreign_keys: ForeignKeyChanges,
+    existing: Vec<Ident>,
+}
+
+impl Change {
+    /// What `clauses` do to `original`, whose own foreign keys are named `existing`.
+    pub fn of(
+        text: &str,
+        clauses: Clauses,
+        flavor: Flavor,
+        original: &Table,
+        existing: Vec<Ident>,
+    ) -> Result<Self> {
+        let kept = clauses
+            .column_fates(&original.column_names())?
+            .into_iter()
+            .filter_map(|(old, fate)| match fate {
+                Fate::Kept(new) => Some((old, new)),
+                Fate::Dropped => None,
+            })
+            .collect();
+        let foreign_keys = clauses.foreign_keys(flavor, &existing)?;
+        Ok(Self { text: text.trim().to_owned(), clauses, kept, foreign_keys, existing })
+    }
+
+    /// The statement that changes the empty shadow. `checks`: the names of the original's CHECK
+    /// constraints and those of their twins in the shadow.
+    pub fn for_shadow(&self, shadow: &TableName, checks: &[(Ident, Ident)]) -> String {
+        self.clauses.for_shadow(shadow, ShadowNames { foreign_keys: &self.existing, checks })
+    }
+}

@@ -1,0 +1,64 @@
+//! The checks before the start. Each is a function of its own that adds findings: what is wrong,
+//! where, and what to do. Nothing is changed by any of them.
+
+pub mod leftovers;
+pub mod rights;
+pub mod server;
+pub mod table;
+
+use mysql_async::Conn;
+
+use crate::engine::Result;
+use crate::engine::error::Finding;
+use crate::mysql::change::Change;
+use crate::mysql::dependents::Dependents;
+use crate::mysql::flavor::Flavor;
+use crate::mysql::foreign_keys::unlogged_cascades;
+use crate::mysql::inspect::Table;
+
+/// What the checks look at.
+pub struct Checked<'a> {
+    /// The server's family and version.
+    pub flavor: Flavor,
+    /// The table.
+    pub original: &'a Table,
+    /// What is to change.
+    pub change: &'a Change,
+    /// What hangs on the table.
+    pub dependents: &'a Dependents,
+}
+
+/// What the checks found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Reasons not to start.
+    pub refusals: Vec<Finding>,
+    /// Things to know.
+    pub notes: Vec<String>,
+}
+
+impl Findings {
+    /// Adds a refusal.
+    pub fn refuse(
+        &mut self,
+        check: &'static str,
+        problem: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.refusals.push(Finding::new(check, problem, help));
+    }
+}
+
+/// Runs all checks that a copy needs.
+pub async fn all(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
+    let mut findings = Findings::default();
+    table::definition(checked, &mut findings);
+    server::binlog(conn, checked, &mut findings).await?;
+    server::topology(conn, checked, &mut findings).await?;
+    server::disk(conn, checked, &mut findings).await?;
+    rights::granted(conn, checked, &mut findings).await?;
+    leftovers::tables(conn, checked, &mut findings).await?;
+    let cascades = unlogged_cascades(conn, &checked.dependents.outgoing).await?;
+    findings.refusals.extend(cascades);
+    Ok(findings)
+}

@@ -1,0 +1,154 @@
+//! Whether the user may do what a run will need.
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::engine::Result;
+use crate::mysql::checks::{Checked, Findings};
+use crate::mysql::connect::connection_error;
+
+/// What a run needs on the table's schema.
+const ON_SCHEMA: [&str; 9] =
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "LOCK TABLES"];
+
+/// Compares the user's grants with what a run needs. A user with roles is believed: what a role
+/// gives is not told here, and the server will say what is missing.
+pub async fn granted(
+    conn: &mut Conn,
+    checked: &Checked<'_>,
+    findings: &mut Findings,
+) -> Result<()> {
+    let failed = |error| connection_error("reading the user's rights", error);
+    let lines: Vec<String> = conn.query("SHOW GRANTS FOR CURRENT_USER()").await.map_err(failed)?;
+    let user: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.map_err(failed)?;
+    let user = user.unwrap_or_default();
+    let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::parse(line)).collect();
+    if lines.iter().any(|line| !line.contains(" ON ")) {
+        return Ok(());
+    }
+    let schema = checked.original.name.schema.as_str();
+    let has =
+        |right: &str| grants.iter().any(|grant| grant.covers_schema(schema) && grant.gives(right));
+    let mut missing: Vec<&str> = ON_SCHEMA.into_iter().filter(|right| !has(right)).collect();
+    let dependents = checked.dependents;
+    let keys = !checked.change.foreign_keys.added.is_empty()
+        || !dependents.outgoing.is_empty()
+        || !dependents.incoming.is_empty();
+    if keys && !has("REFERENCES") {
+        missing.push("REFERENCES");
+    }
+    // Without it the server shows no triggers at all.
+    if !has("TRIGGER") {
+        missing.push("TRIGGER");
+    }
+    if !missing.is_empty() {
+        let list = missing.join(", ");
+        findings.refuse(
+            "rights",
+            format!("{user} lacks {list} on schema {schema}"),
+            format!("GRANT {list} ON `{schema}`.* TO …"),
+        );
+    }
+    let everywhere = |rights: &[&str]| {
+        grants
+            .iter()
+            .any(|grant| grant.everywhere() && rights.iter().any(|right| grant.gives(right)))
+    };
+    let status: &[&str] = if checked.flavor.is_mariadb() {
+        &["BINLOG MONITOR", "REPLICATION CLIENT", "SUPER"]
+    } else {
+        &["REPLICATION CLIENT", "SUPER"]
+    };
+    for (name, rights) in [
+        ("REPLICATION SLAVE", &["REPLICATION SLAVE", "REPLICATION SLAVE ADMIN"][..1]),
+        (status[0], status),
+        ("PROCESS", &["PROCESS"][..]),
+    ] {
+        if !everywhere(rights) {
+            findings.refuse(
+                "rights",
+                format!("{user} lacks {name}, needed to read the binlog and to watch the cut-over"),
+                format!("GRANT {name} ON *.* TO …"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// One line of SHOW GRANTS.
+#[derive(Debug, PartialEq, Eq)]
+struct Grant {
+    rights: Vec<String>,
+    scope: String,
+}
+
+impl Grant {
+    fn parse(line: &str) -> Option<Self> {
+        let rest = line.strip_prefix("GRANT ")?;
+        let (rights, rest) = rest.split_once(" ON ")?;
+        let (scope, _) = rest.split_once(" TO ")?;
+        // A right on single columns is no right on the table.
+        let rights = rights
+            .split(", ")
+            .filter(|right| !right.contains('('))
+            .map(|right| right.trim().to_uppercase())
+            .collect();
+        Some(Self { rights, scope: scope.replace('`', "") })
+    }
+
+    fn everywhere(&self) -> bool {
+        self.scope == "*.*"
+    }
+
+    fn covers_schema(&self, schema: &str) -> bool {
+        self.everywhere()
+            || self.scope.strip_suffix(".*").is_some_and(|pattern| like(pattern, schema))
+    }
+
+    fn gives(&self, right: &str) -> bool {
+        self.rights.iter().any(|given| given == right || given.starts_with("ALL PRIVILEGES"))
+    }
+}
+
+/// Whether `text` matches a grant's pattern with `%`, `_` and `\`.
+fn like(pattern: &str, text: &str) -> bool {
+    let mut pattern = pattern.chars();
+    let mut rest = text.chars();
+    match pattern.next() {
+        None => text.is_empty(),
+        Some('%') => {
+            let tail = pattern.as_str();
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .any(|at| like(tail, &text[at..]))
+        }
+        Some('_') => rest.next().is_some() && like(pattern.as_str(), rest.as_str()),
+        Some('\\') => {
+            let wanted = pattern.next();
+            wanted.is_some() && rest.next() == wanted && like(pattern.as_str(), rest.as_str())
+        }
+        Some(c) => rest.next() == Some(c) && like(pattern.as_str(), rest.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_read_and_matched_to_the_schema() {
+        let grant = Grant::parse("GRANT SELECT, LOCK TABLES ON `shop\\_1`.* TO `a`@`%`").unwrap();
+        assert!(grant.covers_schema("shop_1"));
+        assert!(!grant.covers_schema("shopx1"));
+        assert!(grant.gives("LOCK TABLES"));
+        assert!(!grant.gives("ALTER"));
+        let all =
+            Grant::parse("GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION");
+        assert!(all.unwrap().gives("ALTER"));
+        let wild = Grant::parse("GRANT ALTER ON `sh%`.* TO `a`@`%`").unwrap();
+        assert!(wild.covers_schema("shop"));
+        let columns = Grant::parse("GRANT SELECT (a) ON `s`.* TO `a`@`%`").unwrap();
+        assert!(!columns.gives("SELECT"));
+    }
+}

@@ -1,0 +1,195 @@
+//! Whether the server's settings allow an online copy.
+
+use std::collections::HashMap;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+
+use crate::engine::Result;
+use crate::mysql::checks::{Checked, Findings};
+use crate::mysql::connect::connection_error;
+use crate::mysql::rows::texts;
+
+async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>> {
+    let names = [
+        "log_bin",
+        "binlog_format",
+        "binlog_order_commits",
+        "server_id",
+        "read_only",
+        "super_read_only",
+        "log_slave_updates",
+        "log_replica_updates",
+        "wsrep_on",
+        "group_replication_single_primary_mode",
+        "innodb_read_only",
+    ];
+    let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    let rows: Vec<(String, String)> = conn
+        .query(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", list.join(", ")))
+        .await
+        .map_err(|error| connection_error("reading the server's settings", error))?;
+    Ok(rows.into_iter().map(|(name, value)| (name.to_lowercase(), value.to_uppercase())).collect())
+}
+
+/// The binlog is there, in row format, in commit order, and has this schema.
+pub async fn binlog(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
+    let variables = variables(conn).await?;
+    let is = |name: &str, value: &str| variables.get(name).is_some_and(|found| found == value);
+    if !is("log_bin", "ON") {
+        findings.refuse(
+            "log-bin",
+            "the server writes no binlog (log_bin is OFF), so changes cannot be followed",
+            "start the server with log_bin",
+        );
+        return Ok(());
+    }
+    if let Some(format) = variables.get("binlog_format").filter(|format| *format != "ROW") {
+        findings.refuse(
+            "binlog-format",
+            format!("binlog_format is {format}: the binlog does not name the rows that change"),
+            "SET GLOBAL binlog_format = ROW, and let sessions that were open before reconnect",
+        );
+    }
+    if is("binlog_order_commits", "OFF") {
+        findings.refuse(
+            "binlog-order-commits",
+            "binlog_order_commits is OFF: a change could be read in the binlog long before it is \
+             visible to readers",
+            "SET GLOBAL binlog_order_commits = ON",
+        );
+    }
+    if is("server_id", "0") {
+        findings.refuse(
+            "server-id",
+            "server_id is 0: the server refuses to send its binlog",
+            "SET GLOBAL server_id to a number of its own",
+        );
+    }
+    for name in ["super_read_only", "innodb_read_only"] {
+        if is(name, "ON") {
+            findings.refuse(
+                "read-only",
+                format!("the server is read only ({name} is ON)"),
+                "connect to the primary",
+            );
+        }
+    }
+    filters(conn, checked, findings).await?;
+    Ok(())
+}
+
+async fn filters(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
+    let new_words = !checked.flavor.is_mariadb() && checked.flavor.at_least(8, 2, 0);
+    let sql = if new_words { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    let status: Option<Row> = match conn.query_first(sql).await {
+        Ok(status) => status,
+        // The missing right is a finding of its own.
+        Err(mysql_async::Error::Server(_)) => None,
+        Err(error) => return Err(connection_error("reading the binlog's status", error)),
+    };
+    let Some(status) = status else { return Ok(()) };
+    let texts = texts(status)?;
+    let schema = checked.original.name.schema.as_str();
+    let names = |at: usize| -> Vec<String> {
+        texts
+            .get(at)
+            .map(|list| list.split(',').map(|name| name.trim().to_owned()).collect())
+            .unwrap_or_default()
+    };
+    let (only, ignored) = (names(2), names(3));
+    let only: Vec<&String> = only.iter().filter(|name| !name.is_empty()).collect();
+    if (!only.is_empty() && !only.iter().any(|name| *name == schema))
+        || ignored.iter().any(|name| name == schema)
+    {
+        findings.refuse(
+            "binlog-filter",
+            format!("changes in schema {schema} are kept out of the binlog (binlog_do_db, binlog_ignore_db)"),
+            "take the filter away: osc must see every change",
+        );
+    }
+    Ok(())
+}
+
+/// Galera, group replication with several primaries, a replica that does not log what it applies.
+pub async fn topology(
+    conn: &mut Conn,
+    checked: &Checked<'_>,
+    findings: &mut Findings,
+) -> Result<()> {
+    let variables = variables(conn).await?;
+    let is = |name: &str, value: &str| variables.get(name).is_some_and(|found| found == value);
+    if is("wsrep_on", "ON") {
+        findings.refuse(
+            "galera",
+            "the server is a Galera node: LOCK TABLES locks one node only, so that writes on the \
+             others would be lost at the cut-over",
+            "use a rolling upgrade, or the server's own ALTER with total order isolation",
+        );
+    }
+    if is("group_replication_single_primary_mode", "OFF") {
+        findings.refuse(
+            "group-replication",
+            "group replication runs with several primaries: LOCK TABLES locks one of them only",
+            "switch the group to a single primary while osc works",
+        );
+    }
+    let logs = is("log_slave_updates", "ON") || is("log_replica_updates", "ON");
+    if !logs && is_replica(conn, checked).await? {
+        findings.refuse(
+            "log-replica-updates",
+            "the server is a replica that does not log what it applies: changes would be missed",
+            "connect to the primary, or set log_replica_updates (log_slave_updates)",
+        );
+    }
+    if is("read_only", "ON") && !is("super_read_only", "ON") {
+        findings.notes.push("the server is read only for ordinary users (read_only is ON)".into());
+    }
+    Ok(())
+}
+
+async fn is_replica(conn: &mut Conn, checked: &Checked<'_>) -> Result<bool> {
+    let sql = if checked.flavor.is_mariadb() {
+        "SHOW ALL SLAVES STATUS"
+    } else if checked.flavor.at_least(8, 0, 22) {
+        "SHOW REPLICA STATUS"
+    } else {
+        "SHOW SLAVE STATUS"
+    };
+    match conn.query::<Row, _>(sql).await {
+        Ok(rows) => Ok(!rows.is_empty()),
+        Err(mysql_async::Error::Server(_)) => Ok(false),
+        Err(error) => Err(connection_error("asking whether the server is a replica", error)),
+    }
+}
+
+/// The space that a copy needs against what is free, where the server tells (MariaDB's DISKS
+/// plugin).
+pub async fn disk(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
+    let needed = checked.original.bytes.saturating_mul(11) / 10;
+    let shown = indicatif::HumanBytes(needed);
+    let free: std::result::Result<Option<Option<u64>>, _> = conn
+        .query_first(
+            "SELECT Available * 1024 FROM information_schema.DISKS \
+             WHERE @@datadir LIKE CONCAT(TRIM(TRAILING '/' FROM Path), '/%') \
+             ORDER BY LENGTH(Path) DESC LIMIT 1",
+        )
+        .await;
+    match free {
+        Ok(Some(Some(free))) if free < needed => findings.refuse(
+            "disk-space",
+            format!(
+                "the shadow needs about {shown}, and as much again for the binlog; the server has {} free",
+                indicatif::HumanBytes(free)
+            ),
+            "make room first: a full disk stops the whole server",
+        ),
+        Ok(Some(Some(_))) => {}
+        Ok(_) | Err(mysql_async::Error::Server(_)) => findings.notes.push(format!(
+            "the shadow needs about {shown} of disk, and its rows pass through the binlog; this server \
+             does not tell how much is free"
+        )),
+        Err(error) => return Err(connection_error("asking for free disk space", error)),
+    }
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! What the foreign keys must be after the swap, and whether they can be: the server is asked, with
+//! tables that are empty.
+
+use mysql_async::Conn;
+use serde::{Deserialize, Serialize};
+
+use super::restore::{allow_old_forms, on_shadow, renamed};
+use super::{ForeignKey, incoming, outgoing};
+use crate::engine::error::{Error, Finding, Result};
+use crate::mysql::catalog::{run, temporary, text_rows};
+use crate::mysql::name::{Helpers, Ident, TableName, Text};
+
+/// Columns that the clauses rename or drop.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ColumnChanges {
+    /// Old and new names.
+    pub renamed: Vec<(Ident, Ident)>,
+    /// Names of the columns that go.
+    pub dropped: Vec<Ident>,
+}
+
+/// The foreign keys of one migration; worth keeping in the ledger, since after the swap the catalog
+/// tells no longer what is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Settled {
+    /// The keys that the new table must have, as they must be then.
+    pub outgoing: Vec<ForeignKey>,
+    /// The keys of other tables that must reference the new table, as they are before the swap.
+    pub incoming: Vec<ForeignKey>,
+    /// Columns that are called otherwise in the new table, old names first.
+    pub renames: Vec<(Ident, Ident)>,
+}
+
+/// Settles which foreign keys there must be after the swap, and finds those that cannot be.
+///
+/// `shadow` is empty, used by nobody, has no foreign keys and *all* its indexes. `added` are the
+/// clauses that add keys, `dropped` the keys that the clauses drop. For each key of `added` the
+/// shadow is left with the index that the server makes for it where there is none.
+///
+/// Tables are probed by adding keys to the empty shadow, and to an empty copy of each child, and
+/// dropping them at once.
+///
+/// # Errors
+/// Those of [`connection_error`](crate::mysql::connect::connection_error) when the probing itself
+/// fails. What the server has against a key is a finding.
+pub async fn settle(
+    conn: &mut Conn,
+    original: &TableName,
+    shadow: &TableName,
+    columns: &ColumnChanges,
+    added: &[String],
+    dropped: &[Ident],
+) -> Result<(Settled, Vec<Finding>)> {
+    allow_old_forms(conn).await?;
+    let mut findings = Vec::new();
+    let present = outgoing(conn, original).await?;
+    let mut wanted = Vec::new();
+    for key in present.iter().filter(|key| !dropped.iter().any(|name| name.same(&key.name))) {
+        let mut key =
+            ForeignKey { columns: renamed(&key.columns, &columns.renamed), ..key.clone() };
+        if key.is_self_reference() {
+            key.referenced_columns = renamed(&key.referenced_columns, &columns.renamed);
+        }
+        findings.extend(probe_kept(conn, shadow, &key).await?);
+        wanted.push(key);
+    }
+    for clause in added {
+        match probe_added(conn, original, shadow, clause).await? {
+            Ok(keys) => {
+                for mut key in keys {
+                    key.name = final_name(key.name, original, shadow, &present, &wanted);
+                    wanted.push(key);
+                }
+            }
+            Err(finding) => findings.push(finding),
+        }
+    }
+    let children = incoming(conn, original).await?;
+    findings.extend(probe_children(conn, original, shadow, columns, &children).await?);
+    findings.extend(hidden_children(conn, original, &children).await?);
+    let renames = columns.renamed.clone();
+    Ok((Settled { outgoing: wanted, incoming: children, renames }, findings))
+}
+
+/// What the server has against something; `Err` when it could not be asked.
+fn objection(result: Result<()>) -> Result<Option<String>> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(Error::Server { message, .. }) => Ok(Some(message)),
+        Err(other) => Err(other),
+    }
+}
+
+async fn indexes(conn: &mut Conn, table: &TableName) -> Result<Vec<[String; 1]>> {
+    let sql = format!(
+        "SELECT DISTINCT INDEX_NAME FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        Text(table.schema.as_str()),
+        Text(table.table.as_str())
+    );
+    text_rows(conn, "reading the indexes of the shadow", &sql).await
+}
+
+async fn drop_key(conn: &mut Conn, table: &TableName, name: &Ident) -> Result<()> {
+    let sql = format!("ALTER TABLE {table} DROP FOREIGN KEY {name}");
+    run(conn, "dropping a foreign key that was tried", sql).await
+}
+
+async fn probe_kept(
+    conn: &mut Conn,
+    shadow: &TableName,
+    key: &ForeignKey,
+) -> Result<Option<Finding>> {
+    let before = indexes(conn, shadow).await?.len();
+    let name = temporary(&key.name);
+    let sql = format!("ALTER TABLE {shadow} {}", on_shadow(key, shadow).add_as(&name));
+    let add = run(conn, "trying a foreign key on the shadow", sql).await;
+    if let Some(message) = objection(add)? {
+        return Ok(Some(Finding::new(
+            "foreign-key",
+            format!("the foreign key {} cannot be kept: {message}", key.plain()),
+            format!("drop it in the same statement: DROP FOREIGN KEY {}", key.name),
+        )));
+    }
+    drop_key(conn, shadow, &name).await?;
+    // The server makes the missing index of its own, which would read the whole table later.
+    Ok((indexes(conn, shadow).await?.len() > before).then(|| {
+        Finding::new(
+            "foreign-key-index",
+            format!("the clauses drop the index that the foreign key {} needs", key.plain()),
+            "keep the index, or drop the foreign key in the same statement",
+        )
+    }))
+}
+
+/// The keys that a clause adds, as the server understands it.
+async fn probe_added(
+    conn: &mut Conn,
+    original: &TableName,
+    shadow: &TableName,
+    clause: &str,
+) -> Result<std::result::Result<Vec<ForeignKey>, Finding>> {
+    let sql = format!("ALTER TABLE {shadow} {clause}");
+    if let Some(message) = objection(run(conn, "trying a new foreign key", sql).await)? {
+        return Ok(Err(Finding::new(
+            "foreign-key",
+            format!("the server refuses `{clause}`: {message}"),
+            "mend the clause",
+        )));
+    }
+    let mut keys = outgoing(conn, shadow).await?;
+    for key in &mut keys {
+        drop_key(conn, shadow, &key.name).await?;
+        key.table = original.clone();
+        if key.referenced == *shadow {
+            key.referenced = original.clone();
+        }
+    }
+    Ok(Ok(keys))
+}
+
+/// The name that the server would have given the key on the original: `users_ibfk_3` where it made
+/// `users_osc_new_ibfk_1`.
+fn final_name(
+    name: Ident,
+    original: &TableName,
+    shadow: &TableName,
+    present: &[ForeignKey],
+    wanted: &[ForeignKey],
+) -> Ident {
+    let number = |name: &Ident, table: &TableName| -> Option<u32> {
+        name.as_str().strip_prefix(table.table.as_str())?.strip_prefix("_ibfk_")?.parse().ok()
+    };
+    if number(&name, shadow).is_none() {
+        return name;
+    }
+    let taken = present.iter().chain(wanted).filter_map(|key| number(&key.name, original)).max();
+    Ident(format!("{}_ibfk_{}", original.table.as_str(), taken.unwrap_or(0).saturating_add(1)))
+}
+
+/// An empty table beside `original` that a child's keys are tried on.
+fn probe_of(original: &TableName) -> TableName {
+    original.sibling(temporary(&Helpers::of(original).shadow.table).0)
+}
+
+async fn probe_children(
+    conn: &mut Conn,
+    original: &TableName,
+    shadow: &TableName,
+    columns: &ColumnChanges,
+    children: &[ForeignKey],
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let probe = probe_of(original);
+    let drop_probe = format!("DROP TABLE IF EXISTS {probe}");
+    for key in children {
+        let gone = key
+            .referenced_columns
+            .iter()
+            .find(|column| columns.dropped.iter().any(|dropped| dropped.same(column)));
+        if let Some(column) = gone {
+            findings.push(Finding::new(
+                "referenced-column",
+                format!(
+                    "the column {column} goes, but the foreign key {} references it",
+                    key.plain()
+                ),
+                format!(
+                    "first drop that key: ALTER TABLE {} DROP FOREIGN KEY {}",
+                    key.table, key.name
+                ),
+            ));
+            continue;
+        }
+        let stand_in = temporary(&key.name);
+        if outgoing(conn, &key.table).await?.iter().any(|other| other.name.same(&stand_in)) {
+            findings.push(Finding::new(
+                "foreign-key-name",
+                format!("{} has a foreign key {stand_in}, whose name osc needs", key.table.plain()),
+                "give it another name first",
+            ));
+        }
+        let action = "trying a child's foreign key on the shadow";
+        run(conn, action, &drop_probe).await?;
+        run(conn, action, format!("CREATE TABLE {probe} LIKE {}", key.table)).await?;
+        let tried = ForeignKey {
+            table: probe.clone(),
+            referenced: shadow.clone(),
+            referenced_columns: renamed(&key.referenced_columns, &columns.renamed),
+            ..key.clone()
+        };
+        let sql = format!("ALTER TABLE {probe} {}", tried.add_as(&stand_in));
+        let tried = objection(run(conn, action, sql).await);
+        run(conn, "dropping an empty table", &drop_probe).await?;
+        if let Some(message) = tried? {
+            findings.push(Finding::new(
+                "referenced-column",
+                format!(
+                    "the foreign key {} could not reference the new table: {message}",
+                    key.plain()
+                ),
+                "keep the referenced columns' types and an index on them, or drop that key first",
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+/// Children that the user may not see would silently go on referencing the retired table. InnoDB's
+/// own list has them all; it needs the right PROCESS, and without that there is no telling.
+async fn hidden_children(
+    conn: &mut Conn,
+    original: &TableName,
+    seen: &[ForeignKey],
+) -> Result<Vec<Finding>> {
+    let (Some(schema), Some(table)) =
+        (file_name(original.schema.as_str()), file_name(original.table.as_str()))
+    else {
+        return Ok(Vec::new());
+    };
+    let reference = format!("{schema}/{table}");
+    for list in ["INNODB_FOREIGN", "INNODB_SYS_FOREIGN"] {
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.{list} \
+             WHERE REF_NAME = {reference} AND FOR_NAME <> {reference}",
+            reference = Text(&reference)
+        );
+        match text_rows(conn, "counting the children of a table", &sql).await {
+            Ok(rows) => {
+                let counted: usize =
+                    rows.first().and_then(|[count]| count.parse().ok()).unwrap_or(0);
+                if counted <= seen.len() {
+                    return Ok(Vec::new());
+                }
+                return Ok(vec![Finding::new(
+                    "hidden-children",
+                    format!(
+                        "{counted} foreign keys reference {}, of which osc's user may see {}",
+                        original.plain(),
+                        seen.len()
+                    ),
+                    "grant the user SELECT, REFERENCES and ALTER on the tables that have them",
+                )]);
+            }
+            // MariaDB has the other name; without PROCESS the list is closed.
+            Err(Error::Server { .. } | Error::Refused(_)) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The name as InnoDB writes it, for names that are plain enough to tell.
+fn file_name(name: &str) -> Option<&str> {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_').then_some(name)
+}
+
+/// Keys by which a parent's row changes the original's rows without a word in the binary log:
+/// a run that reads only the log would miss these changes.
+///
+/// InnoDB cascades below the log on MariaDB and MySQL; MySQL logs them from 9.6 on, unless
+/// `innodb_native_foreign_keys` is set.
+///
+/// # Errors
+/// Those of [`connection_error`](crate::mysql::connect::connection_error).
+pub async fn unlogged_cascades(conn: &mut Conn, outgoing: &[ForeignKey]) -> Result<Vec<Finding>> {
+    let cascades = |key: &&ForeignKey| key.on_delete.writes() || key.on_update.writes();
+    if !outgoing.iter().any(|key| cascades(&key)) {
+        return Ok(Vec::new());
+    }
+    let sql = "SHOW VARIABLES LIKE 'innodb_native_foreign_keys'";
+    let rows = text_rows(conn, "asking who cascades", sql).await?;
+    if rows.first().is_some_and(|[_, value]| value == "OFF") {
+        return Ok(Vec::new());
+    }
+    Ok(outgoing
+        .iter()
+        .filter(cascades)
+        .map(|key| {
+            Finding::new(
+                "unlogged-cascade",
+                format!(
+                    "a change of {} changes rows of {} through the foreign key {} (ON DELETE {}, \
+                     ON UPDATE {}), and this server does not write that to its binary log",
+                    key.referenced.plain(),
+                    key.table.plain(),
+                    key.name,
+                    key.on_delete,
+                    key.on_update
+                ),
+                "make the key RESTRICT for the time of the change, or see to it that the parent's \
+                 rows are neither deleted nor given new keys",
+            )
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_name_is_the_one_that_the_original_would_have_got() {
+        let (original, shadow) = (TableName::new("s", "u"), TableName::new("s", "u_osc_new"));
+        let name = |name: &str| final_name(Ident::new(name), &original, &shadow, &[], &[]);
+        assert_eq!(name("u_osc_new_ibfk_4").as_str(), "u_ibfk_1");
+        assert_eq!(name("mine").as_str(), "mine");
+    }
+}

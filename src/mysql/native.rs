@@ -1,0 +1,103 @@
+//! The roads that the server goes by itself: INSTANT, and INPLACE where it touches no rows.
+//!
+//! Even these need the table's exclusive metadata lock for a moment. A statement that waits for it
+//! holds up everybody behind it, so the wait is cut short and tried again later.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::engine::run::jittered;
+use crate::engine::{Error, Result};
+use crate::mysql::connect::{connect, connection_error};
+use crate::plan::road::is_refusal;
+
+/// How long the statement may wait for the metadata lock.
+const LOCK_BUDGET: Duration = Duration::from_millis(150);
+
+/// How a native attempt ended.
+#[derive(Debug)]
+pub enum Native {
+    /// Done.
+    Done {
+        /// Attempts needed.
+        attempts: u32,
+    },
+    /// The server cannot go this road; the reason.
+    Refused(String),
+}
+
+/// Runs `statement`, again and again while the lock is not to be had.
+pub async fn run(
+    opts: &mysql_async::Opts,
+    statement: &str,
+    attempts: u32,
+    mut tell: impl FnMut(u32, String),
+) -> Result<Native> {
+    let action = "changing the table";
+    let mut pause = Duration::from_millis(100);
+    let mut watcher = connect(opts, action).await?;
+    for attempt in 1..=attempts {
+        let mut conn = connect(opts, action).await?;
+        conn.query_drop("SET SESSION lock_wait_timeout = 5")
+            .await
+            .map_err(|error| connection_error(action, error))?;
+        let id = conn.id();
+        let outcome = {
+            let running = conn.query_drop(statement);
+            tokio::pin!(running);
+            tokio::select! {
+                outcome = &mut running => outcome,
+                watched = give_up_waiting(&mut watcher, id) => {
+                    watched?;
+                    running.await
+                }
+            }
+        };
+        match outcome {
+            Ok(()) => return Ok(Native::Done { attempts: attempt }),
+            // A lock wait, or our own KILL QUERY.
+            Err(mysql_async::Error::Server(error)) if matches!(error.code, 1205 | 1317 | 1969) => {
+                tell(attempt, "the table's lock was not to be had".into());
+                tokio::time::sleep(jittered(pause)).await;
+                pause = (pause * 2).min(Duration::from_secs(10));
+            }
+            Err(mysql_async::Error::Server(error)) if is_refusal(error.code) => {
+                return Ok(Native::Refused(error.message));
+            }
+            Err(error) => return Err(connection_error(action, error)),
+        }
+    }
+    Err(Error::Stopped {
+        reason: format!("the table's lock was not to be had in {attempts} attempts"),
+        help: "look for long transactions on the table, then run the command again".into(),
+    })
+}
+
+/// Takes the statement back once it has waited for the lock too long; returns only then.
+async fn give_up_waiting(watcher: &mut Conn, id: u32) -> Result<()> {
+    let action = "watching the change";
+    let mut since: Option<Instant> = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let state: Option<Option<String>> = watcher
+            .query_first(format!(
+                "SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"
+            ))
+            .await
+            .map_err(|error| connection_error(action, error))?;
+        let waits = state.flatten().is_some_and(|state| state.contains("metadata lock"));
+        match (waits, since) {
+            (true, Some(started)) if started.elapsed() > LOCK_BUDGET => {
+                return watcher
+                    .query_drop(format!("KILL QUERY {id}"))
+                    .await
+                    .map_err(|error| connection_error(action, error));
+            }
+            (true, None) => since = Some(Instant::now()),
+            (true, Some(_)) => {}
+            (false, _) => since = None,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Reading and writing rows: transactions, results, digests.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, FromValueError, Row, Value};
+use tokio::time::Instant;
+
+use crate::engine::key::{Key, KeyRange, Rows};
+use crate::engine::{Error, Result};
+use crate::mysql::connect::connection_error;
+use crate::mysql::session::{WriteError, write_error};
+use crate::mysql::statements::Statements;
+
+/// How a write transaction ended; it is committed only when `Done`.
+#[derive(Debug)]
+pub enum Write {
+    /// Committed.
+    Done(Rows),
+    /// A deadlock or lock wait.
+    Contention,
+    /// A value exists already.
+    Duplicate {
+        /// In this unique index.
+        index: String,
+        /// The server's words.
+        message: String,
+    },
+    /// A value does not fit.
+    Unfit {
+        /// The server's words.
+        message: String,
+        /// Which row of the statement.
+        row: Option<u64>,
+    },
+}
+
+/// Runs `delete` and `insert` in one transaction. A warning counts as a failure: nothing that the
+/// server remarks upon is swallowed (rule 5).
+pub async fn write(
+    conn: &mut Conn,
+    delete: Option<&str>,
+    insert: &str,
+    action: &str,
+) -> Result<Write> {
+    conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
+    let outcome = write_statements(conn, delete, insert, action).await;
+    match outcome {
+        Ok(Write::Done(rows)) => match conn.query_drop("COMMIT").await {
+            Ok(()) => Ok(Write::Done(rows)),
+            Err(error) => read(write_error(action, error)),
+        },
+        Err(error) if error.is_connection() => Err(error),
+        outcome => {
+            conn.query_drop("ROLLBACK").await.map_err(|error| connection_error(action, error))?;
+            outcome
+        }
+    }
+}
+
+/// Runs `insert` in a session that must not begin a transaction: one that holds LOCK TABLES, which
+/// START TRANSACTION would release without a word. The session has `autocommit = 0`; the caller
+/// commits, or ends the session.
+pub async fn insert_under_lock(conn: &mut Conn, insert: &str, action: &str) -> Result<Write> {
+    write_statements(conn, None, insert, action).await
+}
+
+async fn write_statements(
+    conn: &mut Conn,
+    delete: Option<&str>,
+    insert: &str,
+    action: &str,
+) -> Result<Write> {
+    if let Some(delete) = delete
+        && let Err(error) = conn.query_drop(delete).await
+    {
+        return read(write_error(action, error));
+    }
+    if let Err(error) = conn.query_drop(insert).await {
+        return read(write_error(action, error));
+    }
+    let rows = Rows(conn.affected_rows());
+    if conn.get_warnings() == 0 {
+        return Ok(Write::Done(rows));
+    }
+    let warnings: Vec<(String, u16, String)> = conn
+        .query("SHOW WARNINGS LIMIT 5")
+        .await
+        .map_err(|error| connection_error(action, error))?;
+    match warnings.into_iter().next() {
+        None => Ok(Write::Done(rows)),
+        Some((_, _, message)) => {
+            let row = message.rsplit_once(" at row ").and_then(|(_, row)| row.trim().parse().ok());
+            Ok(Write::Unfit { message, row })
+        }
+    }
+}
+
+fn read(error: WriteError) -> Result<Write> {
+    match error {
+        WriteError::Duplicate { index, message } => Ok(Write::Duplicate { index, message }),
+        WriteError::Contention => Ok(Write::Contention),
+        WriteError::Unfit { message, row } => Ok(Write::Unfit { message, row }),
+        WriteError::Other(error) => Err(error),
+    }
+}
+
+/// The columns of a row as text.
+pub fn texts(row: Row) -> Result<Vec<String>> {
+    row.unwrap()
+        .into_iter()
+        .map(|value| match value {
+            Value::NULL => Ok("NULL".to_owned()),
+            Value::Int(number) => Ok(number.to_string()),
+            Value::UInt(number) => Ok(number.to_string()),
+            other => mysql_async::from_value_opt::<String>(other)
+                .map_err(|FromValueError(_)| Error::Internal("a result is no text".into())),
+        })
+        .collect()
+}
+
+/// The keys that a statement selects.
+pub async fn keys(
+    conn: &mut Conn,
+    statements: &Statements,
+    sql: &str,
+    action: &str,
+) -> Result<Vec<Key>> {
+    let rows: Vec<Row> = conn.query(sql).await.map_err(|error| connection_error(action, error))?;
+    rows.into_iter().map(|row| statements.key_of(&texts(row)?)).collect()
+}
+
+/// The digests and keys that a statement selects.
+pub async fn digests(
+    conn: &mut Conn,
+    statements: &Statements,
+    sql: &str,
+) -> Result<HashMap<Key, String>> {
+    let rows: Vec<Row> =
+        conn.query(sql).await.map_err(|error| connection_error("comparing the tables", error))?;
+    rows.into_iter()
+        .map(|row| {
+            let mut texts = texts(row)?;
+            let key = statements.key_of(texts.get(1..).unwrap_or_default())?;
+            Ok((key, std::mem::take(&mut texts[0])))
+        })
+        .collect()
+}
+
+/// The keys whose digests differ, or that one side lacks.
+pub fn difference(original: HashMap<Key, String>, mut shadow: HashMap<Key, String>) -> Vec<Key> {
+    let mut differing: Vec<Key> = original
+        .into_iter()
+        .filter_map(|(key, digest)| (shadow.remove(&key) != Some(digest)).then_some(key))
+        .collect();
+    differing.extend(shadow.into_keys());
+    differing.sort_unstable();
+    differing
+}
+
+/// Compares a range: rows of the original, and whether both sides are equal.
+pub async fn compare(
+    conn: &mut Conn,
+    statements: &Statements,
+    range: &KeyRange,
+) -> Result<(Rows, bool)> {
+    let failed = |error| connection_error("comparing the tables", error);
+    let sums: Option<(u64, u64, u64, u64)> =
+        conn.query_first(statements.compare(range)?).await.map_err(failed)?;
+    let (rows, digest, shadow_rows, shadow_digest) =
+        sums.ok_or_else(|| Error::Internal("the comparison gave no row".into()))?;
+    let mut equal = rows == shadow_rows && digest == shadow_digest;
+    if equal && let Some(sql) = statements.compare_by_value(range)? {
+        let different: Option<u64> = conn.query_first(sql).await.map_err(failed)?;
+        equal = different == Some(0);
+    }
+    Ok((Rows(rows), equal))
+}
+
+/// Waits until transactions that were prepared (XA) before the stream's position have ended: their
+/// rows are in the stream before it, and visible only after their end.
+pub async fn wait_for_prepared(conn: &mut Conn, most: Duration) -> Result<()> {
+    let prepared = |rows: Vec<Row>| -> Vec<String> {
+        rows.into_iter().filter_map(|row| texts(row).ok()).map(|texts| texts.join(" ")).collect()
+    };
+    let list = |rows: std::result::Result<Vec<Row>, mysql_async::Error>| match rows {
+        Ok(rows) => Ok(prepared(rows)),
+        // Without the right to see them (XA_RECOVER_ADMIN) there is no way to know.
+        Err(mysql_async::Error::Server(error)) if matches!(error.code, 1227 | 1401) => {
+            tracing::warn!("no right to run XA RECOVER: prepared transactions cannot be seen");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(connection_error("waiting for prepared transactions", error)),
+    };
+    let first = list(conn.query("XA RECOVER").await)?;
+    let started = Instant::now();
+    let mut left = first;
+    while !left.is_empty() {
+        if started.elapsed() > most {
+            return Err(Error::Stopped {
+                reason: format!("prepared XA transactions do not end: {}", left.join("; ")),
+                help: "end them (XA RECOVER lists them), then run the command again".into(),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = list(conn.query("XA RECOVER").await)?;
+        left.retain(|xid| now.contains(xid));
+    }
+    Ok(())
+}

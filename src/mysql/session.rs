@@ -1,0 +1,181 @@
+//! Sessions: how each is set up, and how the server's errors are read.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
+
+use crate::engine::{Error, Result};
+use crate::mysql::connect::connection_error;
+
+/// How long a statement of ours waits for a row lock, and for a metadata lock.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Sessions for the copy, the refreshes and the verification.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    pool: Pool,
+    opts: Opts,
+}
+
+/// How the sessions see values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// In the server's own time zone, not in UTC.
+    pub zoned: bool,
+    /// Refusing dates such as February 31st.
+    pub strict_dates: bool,
+}
+
+impl Sessions {
+    /// Sessions with these options.
+    pub fn new(opts: &Opts, reading: Reading) -> Self {
+        let constraints = PoolConstraints::new(0, 64).unwrap_or_default();
+        let pool_opts = PoolOpts::default()
+            .with_constraints(constraints)
+            .with_inactive_connection_ttl(Duration::from_secs(60));
+        let with_setup: Opts =
+            OptsBuilder::from_opts(opts.clone()).pool_opts(pool_opts).setup(setup(reading)).into();
+        Self { pool: Pool::new(with_setup), opts: opts.clone() }
+    }
+
+    /// A session for data: READ COMMITTED, strict, UTC.
+    pub async fn get(&self, action: &str) -> Result<Conn> {
+        self.pool.get_conn().await.map_err(|error| connection_error(action, error))
+    }
+
+    /// A session of its own, outside the pool, set up as those in it.
+    pub async fn own(&self, action: &str, reading: Reading) -> Result<Conn> {
+        let opts: Opts = OptsBuilder::from_opts(self.opts.clone()).setup(setup(reading)).into();
+        crate::mysql::connect::connect(&opts, action).await
+    }
+
+    /// A session for DDL: as a user's own would be, with short lock waits.
+    pub async fn ddl(&self, action: &str) -> Result<Conn> {
+        let opts: Opts = OptsBuilder::from_opts(self.opts.clone())
+            .setup(vec![
+                "SET NAMES utf8mb4".to_owned(),
+                format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
+                "SET SESSION foreign_key_checks = 0".to_owned(),
+            ])
+            .into();
+        crate::mysql::connect::connect(&opts, action).await
+    }
+
+    /// Ends all pooled sessions.
+    pub async fn close(self) {
+        let _ = self.pool.disconnect().await;
+    }
+}
+
+/// What makes a session safe for copying, whatever the server's defaults are.
+fn setup(reading: Reading) -> Vec<String> {
+    let zone = if reading.zoned { "@@GLOBAL.time_zone" } else { "'+00:00'" };
+    let dates = if reading.strict_dates { "" } else { ",ALLOW_INVALID_DATES" };
+    vec![
+        "SET NAMES utf8mb4".to_owned(),
+        format!("SET SESSION time_zone = {zone}"),
+        format!(
+            "SET SESSION sql_mode = \
+             'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION{dates}'"
+        ),
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
+        "SET SESSION foreign_key_checks = 0".to_owned(),
+        "SET SESSION unique_checks = 1".to_owned(),
+        "SET SESSION sql_safe_updates = 0".to_owned(),
+        "SET SESSION sql_select_limit = DEFAULT".to_owned(),
+        "SET SESSION sql_auto_is_null = 0".to_owned(),
+        format!("SET SESSION innodb_lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
+        format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
+        "SET SESSION net_read_timeout = 600, SESSION net_write_timeout = 600".to_owned(),
+        "SET SESSION autocommit = 1".to_owned(),
+    ]
+}
+
+/// What a failed write means.
+#[derive(Debug)]
+pub enum WriteError {
+    /// A value exists already in the unique index of this name.
+    Duplicate {
+        /// The index.
+        index: String,
+        /// The server's words.
+        message: String,
+    },
+    /// A deadlock or a lock wait.
+    Contention,
+    /// A value does not fit the shadow; the row of the statement, from 1, where the server tells.
+    Unfit {
+        /// The server's words.
+        message: String,
+        /// Which row.
+        row: Option<u64>,
+    },
+    /// Anything else.
+    Other(Error),
+}
+
+/// Reads the server's error for a write.
+pub fn write_error(action: &str, error: mysql_async::Error) -> WriteError {
+    let mysql_async::Error::Server(server) = &error else {
+        return WriteError::Other(connection_error(action, error));
+    };
+    match server.code {
+        // ER_DUP_ENTRY, ER_DUP_ENTRY_WITH_KEY_NAME
+        1062 | 1586 => WriteError::Duplicate {
+            index: index_of(&server.message),
+            message: server.message.clone(),
+        },
+        // ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, ER_CHECKREAD
+        1213 | 1205 | 1020 => WriteError::Contention,
+        code if is_unfit(code) => {
+            WriteError::Unfit { row: row_of(&server.message), message: server.message.clone() }
+        }
+        _ => WriteError::Other(connection_error(action, error)),
+    }
+}
+
+/// Errors and warnings that tell of a value that does not fit its column.
+fn is_unfit(code: u16) -> bool {
+    matches!(
+        code,
+        // NULL into NOT NULL, no default, out of range, truncated, invalid date, wrong value
+        1048 | 1138 | 1364 | 1264 | 1265 | 1292 | 1366 | 1367 | 1406 | 1411 | 1441
+        // numbers out of range, geometry, invalid JSON, CHECK of MySQL and MariaDB, partition
+        | 1690 | 1416 | 3140..=3147 | 3156 | 3819 | 4025 | 1526 | 3854 | 3988 | 1300 | 3058 | 3643
+        // division by zero in a generated column, functional index on a bad value, row too large
+        | 1365 | 3751..=3759 | 1118 | 3903 | 3904 | 3907
+    )
+}
+
+fn index_of(message: &str) -> String {
+    let name = message.rsplit('\'').nth(1).unwrap_or_default();
+    name.rsplit_once('.').map_or(name, |(_, index)| index).to_owned()
+}
+
+fn row_of(message: &str) -> Option<u64> {
+    message.rsplit_once(" at row ").and_then(|(_, row)| row.trim().parse().ok())
+}
+
+/// Runs a statement whose result does not matter.
+pub async fn run(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
+    conn.query_drop(sql).await.map_err(|error| connection_error(action, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_of_a_duplicate_is_read_in_both_spellings() {
+        assert_eq!(index_of("Duplicate entry 'a-b' for key 't_osc_new.u'"), "u");
+        assert_eq!(index_of("Duplicate entry 'it''s' for key 'PRIMARY'"), "PRIMARY");
+        assert_eq!(index_of("nonsense"), "");
+    }
+
+    #[test]
+    fn the_row_of_an_unfit_value_is_read() {
+        assert_eq!(row_of("Data too long for column 'c' at row 12"), Some(12));
+        assert_eq!(row_of("Data too long"), None);
+    }
+}

@@ -1,0 +1,351 @@
+//! The shadow: created like the original, changed by the clauses, and proved to be what the plan
+//! says before a row is copied.
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::engine::error::Finding;
+use crate::engine::{Error, Result};
+use crate::mysql::connect::connection_error;
+use crate::mysql::inspect::{Column, Index, Table};
+use crate::mysql::key::KeyColumns;
+use crate::mysql::name::{Helpers, Ident, TableName};
+use crate::mysql::projection::project;
+use crate::mysql::session::{Reading, run};
+use crate::mysql::statements::Statements;
+use crate::mysql::table::Setting;
+
+/// Creates the empty shadow.
+pub async fn create(conn: &mut Conn, setting: &Setting, helpers: &Helpers) -> Result<()> {
+    let action = "creating the shadow";
+    drop_table(conn, &helpers.shadow).await?;
+    run(conn, action, &format!("CREATE TABLE {} LIKE {}", helpers.shadow, setting.original.name))
+        .await?;
+    if setting.change.clauses.clauses.is_empty() {
+        return Ok(());
+    }
+    let checks = renamed_checks(conn, setting, &helpers.shadow).await?;
+    let alter = setting.change.for_shadow(&helpers.shadow, &checks);
+    match conn.query_drop(alter).await {
+        Ok(()) => Ok(()),
+        Err(mysql_async::Error::Server(error)) => {
+            drop_table(conn, &helpers.shadow).await?;
+            Err(Error::Refused(vec![Finding::new(
+                "clauses",
+                format!(
+                    "the server does not take these clauses: {} ({})",
+                    error.message, error.code
+                ),
+                "they were tried on an empty copy of the table; the original is untouched",
+            )]))
+        }
+        Err(error) => Err(connection_error(action, error)),
+    }
+}
+
+/// MySQL names CHECK constraints once a schema, so that those of the shadow have other names than
+/// the original's, and stand in another order: twins are told by what they check.
+async fn renamed_checks(
+    conn: &mut Conn,
+    setting: &Setting,
+    shadow: &TableName,
+) -> Result<Vec<(Ident, Ident)>> {
+    if setting.flavor.is_mariadb() {
+        return Ok(Vec::new());
+    }
+    let created: Option<(String, String)> = conn
+        .query_first(format!("SHOW CREATE TABLE {shadow}"))
+        .await
+        .map_err(|error| connection_error("reading the shadow's definition", error))?;
+    let mut twins = checks(&created.map(|(_, create)| create).unwrap_or_default());
+    let pairs = checks(&setting.original.create).into_iter().filter_map(|(name, check)| {
+        let at = twins.iter().position(|(_, twin)| *twin == check)?;
+        Some((name, twins.swap_remove(at).0))
+    });
+    Ok(pairs.collect())
+}
+
+/// The named CHECK constraints and what they check.
+fn checks(create: &str) -> Vec<(Ident, String)> {
+    create
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("CONSTRAINT "))
+        .filter_map(|rest| {
+            let (name, rest) = quoted(rest)?;
+            let check = rest.trim_start().strip_prefix("CHECK ")?;
+            Some((name, check.trim_end_matches(',').to_owned()))
+        })
+        .collect()
+}
+
+/// A backquoted name at the start of `text`, and what follows it.
+fn quoted(text: &str) -> Option<(Ident, &str)> {
+    let mut rest = text.strip_prefix('`')?;
+    let mut name = String::new();
+    loop {
+        let (head, tail) = rest.split_once('`')?;
+        name.push_str(head);
+        match tail.strip_prefix('`') {
+            Some(more) => {
+                name.push('`');
+                rest = more;
+            }
+            None => return Some((Ident::new(name), tail)),
+        }
+    }
+}
+
+/// Makes the statements from both tables' definitions; refuses where they do not fit together.
+pub fn statements(
+    setting: &Setting,
+    helpers: &Helpers,
+    shadow: &Table,
+) -> Result<(Statements, Reading)> {
+    let original = &setting.original;
+    let kept = &setting.change.kept;
+    prove_columns(original, shadow, kept)?;
+    let (projection, findings) = project(original, shadow, kept);
+    if !findings.is_empty() {
+        return Err(Error::Refused(findings));
+    }
+    let mut reasons = Vec::new();
+    for index in original.copy_keys() {
+        let key = original.key_columns(index)?;
+        match in_shadow(original, shadow, kept, &key) {
+            Ok((shadow_key, shadow_index)) => {
+                let reading = Reading { zoned: projection.zoned, strict_dates: projection.dated };
+                let statements = Statements {
+                    original: original.name.clone(),
+                    shadow: helpers.shadow.clone(),
+                    key,
+                    index: index.name.clone(),
+                    shadow_key,
+                    shadow_index,
+                    projection,
+                };
+                return Ok((statements, reading));
+            }
+            Err(reason) => reasons.push(format!("{}: {reason}", index.name)),
+        }
+    }
+    let problem = if reasons.is_empty() {
+        format!(
+            "{} has no primary key and no unique key on not-null columns",
+            original.name.plain()
+        )
+    } else {
+        format!("no unique key of both tables can order the copy ({})", reasons.join("; "))
+    };
+    Err(Error::Refused(vec![Finding::new(
+        "copy-key",
+        problem,
+        "add a primary key, or a unique key on columns that are NOT NULL and keep their type",
+    )]))
+}
+
+/// The shadow must have exactly the columns that the clauses account for.
+fn prove_columns(original: &Table, shadow: &Table, kept: &[(Ident, Ident)]) -> Result<()> {
+    let unclear: Vec<Finding> = kept
+        .iter()
+        .filter(|(old, new)| original.column(old).is_none() || shadow.column(new).is_none())
+        .map(|(old, new)| {
+            Finding::new(
+                "column-fate",
+                format!("column {old} should have become {new}, but the server did otherwise"),
+                "write the change in clauses that osc knows, or in several runs",
+            )
+        })
+        .collect();
+    if unclear.is_empty() { Ok(()) } else { Err(Error::Refused(unclear)) }
+}
+
+/// The copy key's columns and index in the shadow, or why it has none.
+fn in_shadow(
+    original: &Table,
+    shadow: &Table,
+    kept: &[(Ident, Ident)],
+    key: &KeyColumns,
+) -> std::result::Result<(Vec<Ident>, Ident), String> {
+    let mut names = Vec::new();
+    for part in &key.0 {
+        let (_, new) = kept
+            .iter()
+            .find(|(old, _)| old.same(&part.name))
+            .ok_or_else(|| format!("its column {} is dropped", part.name))?;
+        let old = original.column(&part.name).ok_or("its column is gone")?;
+        let new = shadow.column(new).ok_or("its column is gone")?;
+        if !comparable(old, new) {
+            return Err(format!(
+                "its column {} becomes {} and would be compared in another way",
+                part.name, new.column_type
+            ));
+        }
+        names.push(new.name.clone());
+    }
+    let covers = |index: &&Index| {
+        index.unique
+            && index.kind == "BTREE"
+            && index.parts.len() == names.len()
+            && index.parts.iter().zip(&names).zip(&key.0).all(|((part, name), column)| {
+                part.prefix.is_none()
+                    && part.descending == column.descending
+                    && part.column.as_ref().is_some_and(|column| column.same(name))
+            })
+    };
+    let any_order = |index: &&Index| {
+        index.unique
+            && index.kind == "BTREE"
+            && index.parts.len() == names.len()
+            && names.iter().all(|name| {
+                index.parts.iter().any(|part| {
+                    part.prefix.is_none() && part.column.as_ref().is_some_and(|c| c.same(name))
+                })
+            })
+    };
+    shadow
+        .indexes
+        .iter()
+        .find(covers)
+        .or_else(|| shadow.indexes.iter().find(any_order))
+        .map(|index| (names.clone(), index.name.clone()))
+        .ok_or_else(|| "the changed table has no unique key on the same columns".to_owned())
+}
+
+/// Whether a literal of the old column compares with the new one as it did with the old.
+fn comparable(old: &Column, new: &Column) -> bool {
+    let int = |column: &Column| {
+        matches!(
+            column.data_type.as_str(),
+            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year"
+        )
+    };
+    if old.is_text() {
+        return new.is_text()
+            && old.charset == new.charset
+            && old.collation == new.collation
+            && (old.data_type == "char") == (new.data_type == "char");
+    }
+    match old.data_type.as_str() {
+        _ if int(old) => int(new),
+        "enum" | "set" | "binary" => old.column_type == new.column_type,
+        "decimal" => new.data_type == "decimal",
+        _ => old.data_type == new.data_type && old.fraction <= new.fraction,
+    }
+}
+
+/// Drops the secondary indexes that can be built after the copy; returns their definitions.
+pub async fn drop_deferrable(
+    conn: &mut Conn,
+    shadow: &Table,
+    statements: &Statements,
+) -> Result<Vec<String>> {
+    let leads_with_counter = |index: &Index| {
+        index
+            .parts
+            .first()
+            .and_then(|part| part.column.as_ref())
+            .is_some_and(|name| shadow.column(name).is_some_and(|column| column.auto_increment))
+    };
+    let deferrable: Vec<(&Index, String)> = shadow
+        .indexes
+        .iter()
+        .filter(|index| {
+            !index.unique
+                && index.kind == "BTREE"
+                && !index.name.same(&statements.shadow_index)
+                && !leads_with_counter(index)
+        })
+        .filter_map(|index| definition(&shadow.create, &index.name).map(|text| (index, text)))
+        .collect();
+    if deferrable.is_empty() {
+        return Ok(Vec::new());
+    }
+    let drops: Vec<String> =
+        deferrable.iter().map(|(index, _)| format!("DROP INDEX {}", index.name)).collect();
+    run(
+        conn,
+        "leaving indexes to after the copy",
+        &format!("ALTER TABLE {} {}", shadow.name, drops.join(", ")),
+    )
+    .await?;
+    Ok(deferrable.into_iter().map(|(_, text)| text).collect())
+}
+
+/// An index's definition in the server's own words.
+fn definition(create: &str, name: &Ident) -> Option<String> {
+    let start = format!("KEY {name} (");
+    create
+        .lines()
+        .map(|line| line.trim().trim_end_matches(','))
+        .find(|line| line.starts_with(&start))
+        .map(ToOwned::to_owned)
+}
+
+/// Adds the indexes that were left out and are not there yet, in one pass over the table.
+pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[String]) -> Result<()> {
+    let Some(table) = Table::read(conn, shadow).await? else {
+        return Err(Error::Internal("the shadow is gone".into()));
+    };
+    let missing: Vec<String> = deferred
+        .iter()
+        .filter(|text| {
+            text.strip_prefix("KEY ")
+                .and_then(quoted)
+                .is_none_or(|(name, _)| !table.indexes.iter().any(|index| index.name.same(&name)))
+        })
+        .map(|text| format!("ADD {text}"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    run(
+        conn,
+        "building indexes",
+        &format!("ALTER TABLE {shadow} {}, ALGORITHM=INPLACE, LOCK=NONE", missing.join(", ")),
+    )
+    .await
+}
+
+/// Waits until transactions that a dead run left on the shadow are gone: its lock is granted only
+/// when no session has the table in an open transaction.
+pub async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()> {
+    let action = "waiting for sessions of the dead run";
+    run(conn, action, &format!("LOCK TABLES {shadow} WRITE")).await?;
+    run(conn, action, "UNLOCK TABLES").await
+}
+
+/// Drops a helper table, if it is there.
+pub async fn drop_table(conn: &mut Conn, table: &TableName) -> Result<()> {
+    run(conn, "dropping a helper table", &format!("DROP TABLE IF EXISTS {table}")).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_definition_is_found_in_the_servers_words() {
+        let create = "CREATE TABLE `t` (\n  `a` int,\n  PRIMARY KEY (`a`),\n  UNIQUE KEY `u` (`b`),\n  \
+                      KEY `k``1` (`c`(10) DESC,`d`) COMMENT 'x',\n  KEY `k` (`c`)\n) ENGINE=InnoDB";
+        assert_eq!(
+            definition(create, &Ident::new("k`1")).as_deref(),
+            Some("KEY `k``1` (`c`(10) DESC,`d`) COMMENT 'x'")
+        );
+        assert_eq!(definition(create, &Ident::new("k")).as_deref(), Some("KEY `k` (`c`)"));
+        assert_eq!(definition(create, &Ident::new("u")), None);
+    }
+
+    #[test]
+    fn checks_are_listed_with_what_they_check() {
+        let create = "CREATE TABLE `t` (\n  `a` int,\n  CONSTRAINT `c``1` CHECK ((`a` > 1)),\n  \
+                      CONSTRAINT `f` FOREIGN KEY (`a`) REFERENCES `p` (`a`),\n  \
+                      CONSTRAINT `c2` CHECK ((`a` < 9))\n)";
+        assert_eq!(
+            checks(create),
+            [
+                (Ident::new("c`1"), "((`a` > 1))".to_owned()),
+                (Ident::new("c2"), "((`a` < 9))".to_owned()),
+            ]
+        );
+    }
+}

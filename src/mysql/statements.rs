@@ -1,0 +1,557 @@
+//! All SQL that reads and writes rows of the original and the shadow.
+
+use std::fmt::Write as _;
+
+use crate::engine::Result;
+use crate::engine::key::{Key, KeyRange, Rows};
+use crate::mysql::inspect::Index;
+use crate::mysql::key::{KeyColumns, KeyValue};
+use crate::mysql::name::{Ident, TableName};
+use crate::mysql::projection::{Projection, Side};
+
+/// What the statements are made from.
+#[derive(Debug, Clone)]
+pub struct Statements {
+    /// The original.
+    pub original: TableName,
+    /// The shadow.
+    pub shadow: TableName,
+    /// The copy key's columns in the original.
+    pub key: KeyColumns,
+    /// The original's index that orders the copy.
+    pub index: Ident,
+    /// The names of the copy key's columns in the shadow.
+    pub shadow_key: Vec<Ident>,
+    /// The shadow's index on them.
+    pub shadow_index: Ident,
+    /// The projection.
+    pub projection: Projection,
+}
+
+impl Statements {
+    fn names(&self, side: Side) -> Vec<String> {
+        match side {
+            Side::Original => self.key.0.iter().map(|column| column.name.to_string()).collect(),
+            Side::Shadow => self.shadow_key.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn table(&self, side: Side) -> String {
+        match side {
+            Side::Original => format!("{} FORCE INDEX ({})", self.original, self.index),
+            Side::Shadow => format!("{} FORCE INDEX ({})", self.shadow, self.shadow_index),
+        }
+    }
+
+    fn literals(&self, key: &Key) -> Result<Vec<String>> {
+        let values = self.key.decode(key)?;
+        Ok(self.key.0.iter().zip(&values).map(|(column, value)| column.literal(value)).collect())
+    }
+
+    /// `names` after (or up to) `key` in the index's order, in a form whose ranges the server uses.
+    fn bound_predicate(&self, names: &[String], key: &Key, after: bool) -> Result<String> {
+        let literals = self.literals(key)?;
+        let mut predicate = String::new();
+        for (at, column) in self.key.0.iter().enumerate().rev() {
+            let (name, literal) = (&names[at], &literals[at]);
+            let strict = if after ^ column.descending { ">" } else { "<" };
+            if predicate.is_empty() {
+                let inclusive = if after { "" } else { "=" };
+                predicate = format!("{name} {strict}{inclusive} {literal}");
+            } else {
+                predicate = format!(
+                    "{name} {strict}= {literal} AND ({name} {strict} {literal} OR ({predicate}))"
+                );
+            }
+        }
+        Ok(format!("({predicate})"))
+    }
+
+    /// The range as a predicate over one side's key columns.
+    pub fn range(&self, side: Side, range: &KeyRange) -> Result<String> {
+        let names = self.names(side);
+        let mut parts = Vec::new();
+        if let Some(after) = &range.after {
+            parts.push(self.bound_predicate(&names, after, true)?);
+        }
+        if let Some(upto) = &range.upto {
+            parts.push(self.bound_predicate(&names, upto, false)?);
+        }
+        Ok(if parts.is_empty() { "TRUE".into() } else { parts.join(" AND ") })
+    }
+
+    /// "Is one of these keys", over one side's key columns. MariaDB finds no ranges in a row
+    /// constructor, so a composite key becomes a disjunction.
+    pub fn one_of(&self, side: Side, keys: &[Key]) -> Result<String> {
+        let names = self.names(side);
+        if keys.is_empty() {
+            return Ok("FALSE".into());
+        }
+        let mut text = String::new();
+        if let [name] = names.as_slice() {
+            for key in keys {
+                let separator = if text.is_empty() { "" } else { ", " };
+                let _ = write!(text, "{separator}{}", self.literals(key)?.concat());
+            }
+            return Ok(format!("{name} IN ({text})"));
+        }
+        for key in keys {
+            let separator = if text.is_empty() { "" } else { " OR " };
+            let equal: Vec<String> = names
+                .iter()
+                .zip(self.literals(key)?)
+                .map(|(name, literal)| format!("{name} = {literal}"))
+                .collect();
+            let _ = write!(text, "{separator}({})", equal.join(" AND "));
+        }
+        Ok(format!("({text})"))
+    }
+
+    /// The SELECT list that gives a key of one side; see `KeyColumn::select`.
+    pub fn key_list(&self, side: Side) -> String {
+        let columns = self.key.0.iter().zip(self.names(side));
+        columns.map(|(column, name)| column.select_as(&name)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn order(&self, side: Side) -> String {
+        self.ordered(side, false)
+    }
+
+    fn ordered(&self, side: Side, backwards: bool) -> String {
+        let columns = self.key.0.iter().zip(self.names(side));
+        columns
+            .map(
+                |(column, name)| {
+                    if column.descending ^ backwards { format!("{name} DESC") } else { name }
+                },
+            )
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Selects the original's last key.
+    pub fn last(&self) -> String {
+        format!(
+            "SELECT {} FROM {} ORDER BY {} LIMIT 1",
+            self.key_list(Side::Original),
+            self.table(Side::Original),
+            self.ordered(Side::Original, true)
+        )
+    }
+
+    /// Selects the key that lies `rows` rows after `after`.
+    pub fn bound(&self, after: Option<&Key>, rows: Rows) -> Result<String> {
+        let range = KeyRange { after: after.cloned(), upto: None };
+        Ok(format!(
+            "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
+            self.key_list(Side::Original),
+            self.table(Side::Original),
+            self.range(Side::Original, &range)?,
+            self.order(Side::Original),
+            rows.0.saturating_sub(1)
+        ))
+    }
+
+    /// Selects the key of the `row`th row (from 1) that a copy or a rewrite reads.
+    pub fn nth_key(
+        &self,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+        except: &[Key],
+        row: u64,
+    ) -> Result<String> {
+        let scope = match range {
+            Some(range) => self.scope(range, except)?,
+            None => self.one_of(Side::Original, keys)?,
+        };
+        Ok(format!(
+            "SELECT {} FROM {} WHERE {scope} ORDER BY {} LIMIT 1 OFFSET {}",
+            self.key_list(Side::Original),
+            self.table(Side::Original),
+            self.order(Side::Original),
+            row.saturating_sub(1)
+        ))
+    }
+
+    /// Deletes a range from the shadow.
+    pub fn clear(&self, range: &KeyRange) -> Result<String> {
+        Ok(format!(
+            "DELETE FROM {0} USING {1} WHERE {2}",
+            self.shadow,
+            self.table(Side::Shadow),
+            self.range(Side::Shadow, range)?
+        ))
+    }
+
+    fn insert(&self, predicate: &str) -> String {
+        format!(
+            "INSERT INTO {} ({}) SELECT {} FROM {} WHERE {predicate}",
+            self.shadow,
+            self.projection.targets(),
+            self.projection.sources(),
+            self.table(Side::Original),
+        )
+    }
+
+    /// Copies a range, but for some keys.
+    pub fn copy(&self, range: &KeyRange, except: &[Key]) -> Result<String> {
+        Ok(self.insert(&self.scope(range, except)?))
+    }
+
+    fn scope(&self, range: &KeyRange, except: &[Key]) -> Result<String> {
+        let mut predicate = self.range(Side::Original, range)?;
+        if !except.is_empty() {
+            let _ = write!(predicate, " AND NOT {}", self.one_of(Side::Original, except)?);
+        }
+        Ok(predicate)
+    }
+
+    /// Deletes keys from the shadow.
+    pub fn delete(&self, keys: &[Key]) -> Result<String> {
+        Ok(format!(
+            "DELETE FROM {} USING {} WHERE {}",
+            self.shadow,
+            self.table(Side::Shadow),
+            self.one_of(Side::Shadow, keys)?
+        ))
+    }
+
+    /// Writes keys to the shadow, as they are in the original.
+    pub fn rewrite(&self, keys: &[Key]) -> Result<String> {
+        Ok(self.insert(&self.one_of(Side::Original, keys)?))
+    }
+
+    /// Compares a range of both sides, in one statement and so in one snapshot: rows and digest of
+    /// the original, rows and digest of the shadow.
+    pub fn compare(&self, range: &KeyRange) -> Result<String> {
+        let side = |side, name| {
+            Ok::<_, crate::engine::Error>(format!(
+                "(SELECT COUNT(*) AS n, {} AS h FROM {} WHERE {}) {name}",
+                self.projection.aggregate(side),
+                self.table(side),
+                self.range(side, range)?
+            ))
+        };
+        Ok(format!(
+            "SELECT o.n, o.h, s.n, s.h FROM {}, {}",
+            side(Side::Original, "o")?,
+            side(Side::Shadow, "s")?
+        ))
+    }
+
+    /// How many rows of the range differ in columns that only `<=>` can compare; `None` when there
+    /// is no such column.
+    pub fn compare_by_value(&self, range: &KeyRange) -> Result<Option<String>> {
+        let Some(condition) = self.values_equal() else { return Ok(None) };
+        Ok(Some(format!(
+            "SELECT COUNT(*) FROM {} JOIN {} ON {} WHERE {} AND NOT ({condition})",
+            self.aliased(Side::Original),
+            self.aliased(Side::Shadow),
+            self.joined(),
+            self.qualified_range(range)?,
+        )))
+    }
+
+    fn values_equal(&self) -> Option<String> {
+        let pairs: Vec<String> = self
+            .projection
+            .by_value()
+            .map(|(original, shadow)| format!("o.{original} <=> s.{shadow}"))
+            .collect();
+        (!pairs.is_empty()).then(|| pairs.join(" AND "))
+    }
+
+    fn aliased(&self, side: Side) -> String {
+        match side {
+            Side::Original => format!("{} o FORCE INDEX ({})", self.original, self.index),
+            Side::Shadow => format!("{} s FORCE INDEX ({})", self.shadow, self.shadow_index),
+        }
+    }
+
+    fn joined(&self) -> String {
+        let pairs: Vec<String> = self
+            .key
+            .0
+            .iter()
+            .zip(&self.shadow_key)
+            .map(|(column, name)| format!("o.{} = s.{name}", column.name))
+            .collect();
+        pairs.join(" AND ")
+    }
+
+    fn qualified_range(&self, range: &KeyRange) -> Result<String> {
+        let names: Vec<String> =
+            self.key.0.iter().map(|column| format!("o.{}", column.name)).collect();
+        let mut parts = vec!["TRUE".to_owned()];
+        if let Some(after) = &range.after {
+            parts.push(self.bound_predicate(&names, after, true)?);
+        }
+        if let Some(upto) = &range.upto {
+            parts.push(self.bound_predicate(&names, upto, false)?);
+        }
+        Ok(parts.join(" AND "))
+    }
+
+    /// One side's keys and row digests, for finding which rows of a range or of `keys` differ.
+    pub fn digests(&self, side: Side, scope: Scope<'_>) -> Result<String> {
+        Ok(format!(
+            "SELECT {}, {} FROM {} WHERE {}",
+            self.projection.digest(side),
+            self.key_list(side),
+            self.table(side),
+            match scope {
+                Scope::Range(range) => self.range(side, range)?,
+                Scope::Keys(keys) => self.one_of(side, keys)?,
+            }
+        ))
+    }
+
+    /// The keys of a range or of `keys` that differ in columns that only `<=>` can compare.
+    pub fn differing_by_value(&self, scope: Scope<'_>) -> Result<Option<String>> {
+        let Some(condition) = self.values_equal() else { return Ok(None) };
+        let list: Vec<String> = self
+            .key
+            .0
+            .iter()
+            .map(|column| column.select_as(&format!("o.{}", column.name)))
+            .collect();
+        let scope = match scope {
+            Scope::Range(range) => self.qualified_range(range)?,
+            Scope::Keys(keys) => {
+                let mut any = Vec::new();
+                for key in keys {
+                    let equal: Vec<String> = self
+                        .key
+                        .0
+                        .iter()
+                        .zip(self.literals(key)?)
+                        .map(|(column, literal)| format!("o.{} = {literal}", column.name))
+                        .collect();
+                    any.push(format!("({})", equal.join(" AND ")));
+                }
+                if any.is_empty() { "FALSE".into() } else { format!("({})", any.join(" OR ")) }
+            }
+        };
+        Ok(Some(format!(
+            "SELECT {} FROM {} JOIN {} ON {} WHERE {scope} AND NOT ({condition})",
+            list.join(", "),
+            self.aliased(Side::Original),
+            self.aliased(Side::Shadow),
+            self.joined(),
+        )))
+    }
+
+    /// Rows of the original, in a range or among keys, whose value of the shadow's unique `index`
+    /// is held by another row of the shadow: both keys.
+    pub fn clashes(
+        &self,
+        index: &Index,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+        except: &[Key],
+    ) -> Result<String> {
+        let scope = match range {
+            Some(range) => self.scope(range, except)?,
+            None => self.one_of(Side::Original, keys)?,
+        };
+        let held = self.unique_parts(index, "s");
+        let wanted = self.unique_parts(index, "p");
+        let equal: Vec<String> =
+            held.iter().zip(&wanted).map(|(held, wanted)| format!("{held} = {wanted}")).collect();
+        let same: Vec<String> = (0..self.key.0.len())
+            .map(|at| format!("s.{} = p.osc_key_{at}", self.shadow_key[at]))
+            .collect();
+        let own: Vec<String> = (0..self.key.0.len())
+            .map(|at| self.key.0[at].select_as(&format!("p.osc_key_{at}")))
+            .collect();
+        let holder: Vec<String> = (0..self.key.0.len())
+            .map(|at| self.key.0[at].select_as(&format!("s.{}", self.shadow_key[at])))
+            .collect();
+        Ok(format!(
+            "SELECT {}, {} FROM {} p JOIN {} s ON {} WHERE NOT ({}) LIMIT 1000",
+            own.join(", "),
+            holder.join(", "),
+            self.projected(&scope),
+            self.shadow,
+            equal.join(" AND "),
+            same.join(" AND ")
+        ))
+    }
+
+    /// Rows of the original that have the same value of the shadow's unique `index`.
+    pub fn duplicates(
+        &self,
+        index: &Index,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+    ) -> Result<String> {
+        let mut scope = self.one_of(Side::Original, keys)?;
+        if let Some(range) = range {
+            scope = format!("({scope} OR ({}))", self.range(Side::Original, range)?);
+        }
+        let parts = self.unique_parts(index, "p");
+        let keys: Vec<String> = (0..self.key.0.len())
+            .map(|at| {
+                format!(
+                    "CONVERT({} USING utf8mb4)",
+                    self.key.0[at].shown(&format!("p.osc_key_{at}"))
+                )
+            })
+            .collect();
+        let shown: Vec<String> =
+            parts.iter().map(|part| format!("CONVERT({part} USING utf8mb4)")).collect();
+        let known: Vec<String> = parts.iter().map(|part| format!("{part} IS NOT NULL")).collect();
+        Ok(format!(
+            "SELECT CONCAT_WS('-', {}), GROUP_CONCAT(CONCAT_WS(', ', {}) SEPARATOR ' and ') FROM {} p \
+             WHERE {} GROUP BY {} HAVING COUNT(*) > 1 LIMIT 10",
+            shown.join(", "),
+            keys.join(", "),
+            self.projected(&scope),
+            known.join(" AND "),
+            parts.join(", ")
+        ))
+    }
+
+    /// The projection of some rows of the original under the shadow's column names, and their keys.
+    fn projected(&self, scope: &str) -> String {
+        let columns = self
+            .projection
+            .columns
+            .iter()
+            .map(|column| format!("{} AS {}", column.source, column.target));
+        let keys = self
+            .key
+            .0
+            .iter()
+            .enumerate()
+            .map(|(at, column)| format!("{} AS osc_key_{at}", column.name));
+        format!(
+            "(SELECT {} FROM {} WHERE {scope})",
+            columns.chain(keys).collect::<Vec<_>>().join(", "),
+            self.table(Side::Original)
+        )
+    }
+
+    /// The index's parts over a table alias, as the index sees them.
+    fn unique_parts(&self, index: &Index, alias: &str) -> Vec<String> {
+        index
+            .parts
+            .iter()
+            .map(|part| match (&part.column, &part.expression, part.prefix) {
+                (Some(column), _, Some(prefix)) => format!("LEFT({alias}.{column}, {prefix})"),
+                (Some(column), _, None) => format!("{alias}.{column}"),
+                (None, Some(expression), _) => qualify(expression, alias),
+                (None, None, _) => "NULL".into(),
+            })
+            .collect()
+    }
+
+    /// A key from a row of [`Statements::key_list`]'s texts.
+    pub fn key_of(&self, texts: &[String]) -> Result<Key> {
+        let values: Vec<KeyValue> = self
+            .key
+            .0
+            .iter()
+            .zip(texts)
+            .map(|(column, text)| column.value(text))
+            .collect::<Result<_>>()?;
+        self.key.encode(&values)
+    }
+}
+
+/// Rows of which range, or which keys.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// A range.
+    Range(&'a KeyRange),
+    /// Keys.
+    Keys(&'a [Key]),
+}
+
+/// Qualifies the backquoted names of a functional index part, which the server tells unqualified.
+fn qualify(expression: &str, alias: &str) -> String {
+    let expression = expression.replace("\\'", "'");
+    let mut text = String::with_capacity(expression.len() + 8);
+    let mut inside = false;
+    for c in expression.chars() {
+        if c == '`' {
+            if !inside {
+                text.push_str(alias);
+                text.push('.');
+            }
+            inside = !inside;
+        }
+        text.push(c);
+    }
+    format!("({text})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::key::{KeyColumn, KeyKind};
+
+    fn column(name: &str, descending: bool) -> KeyColumn {
+        let kind = KeyKind::Int { bytes: 4, unsigned: false };
+        KeyColumn { name: Ident::new(name), ordinal: 0, kind, descending }
+    }
+
+    fn statements(columns: Vec<KeyColumn>) -> Statements {
+        Statements {
+            original: TableName::new("d", "t"),
+            shadow: TableName::new("d", "t_osc_new"),
+            shadow_key: columns.iter().map(|column| column.name.clone()).collect(),
+            key: KeyColumns(columns),
+            index: Ident::new("PRIMARY"),
+            shadow_index: Ident::new("PRIMARY"),
+            projection: Projection::default(),
+        }
+    }
+
+    fn key(statements: &Statements, values: &[i64]) -> Key {
+        let values: Vec<KeyValue> = values.iter().map(|value| KeyValue::Int(*value)).collect();
+        statements.key.encode(&values).unwrap()
+    }
+
+    #[test]
+    fn a_range_of_a_single_key_is_half_open() {
+        let statements = statements(vec![column("id", false)]);
+        let range =
+            KeyRange { after: Some(key(&statements, &[1])), upto: Some(key(&statements, &[9])) };
+        assert_eq!(statements.range(Side::Original, &range).unwrap(), "(`id` > 1) AND (`id` <= 9)");
+        assert_eq!(statements.range(Side::Original, &KeyRange::all()).unwrap(), "TRUE");
+    }
+
+    #[test]
+    fn a_range_of_a_composite_key_compares_part_by_part_in_the_parts_direction() {
+        let statements = statements(vec![column("a", false), column("b", true)]);
+        let range = KeyRange { after: Some(key(&statements, &[1, 2])), upto: None };
+        assert_eq!(
+            statements.range(Side::Original, &range).unwrap(),
+            "(`a` >= 1 AND (`a` > 1 OR (`b` < 2)))"
+        );
+        let range = KeyRange { after: None, upto: Some(key(&statements, &[1, 2])) };
+        assert_eq!(
+            statements.range(Side::Original, &range).unwrap(),
+            "(`a` <= 1 AND (`a` < 1 OR (`b` >= 2)))"
+        );
+    }
+
+    #[test]
+    fn keys_are_named_by_in_or_by_a_disjunction() {
+        let single = statements(vec![column("id", false)]);
+        let keys = [key(&single, &[1]), key(&single, &[-2])];
+        assert_eq!(single.one_of(Side::Shadow, &keys).unwrap(), "`id` IN (1, -2)");
+        let composite = statements(vec![column("a", false), column("b", false)]);
+        let keys = [key(&composite, &[1, 2]), key(&composite, &[3, 4])];
+        assert_eq!(
+            composite.one_of(Side::Shadow, &keys).unwrap(),
+            "((`a` = 1 AND `b` = 2) OR (`a` = 3 AND `b` = 4))"
+        );
+    }
+
+    #[test]
+    fn a_functional_part_is_qualified() {
+        assert_eq!(qualify("lower(`name`)", "p"), "(lower(p.`name`))");
+    }
+}

@@ -1,0 +1,472 @@
+//! The swap. On MySQL one session locks both tables, drains, refreshes and renames. MariaDB refuses
+//! RENAME under LOCK TABLES (error 1192), so there a second session renames while the first holds
+//! the lock, and a sentry table under the retired name makes that rename fail should the first
+//! session die before everything is drained.
+//!
+//! Waiting for the lock stalls the application, whose statements queue behind the request. So each
+//! attempt asks for so short a time that nobody minds, and takes the request back when it is over.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::engine::key::Key;
+use crate::engine::server::{Drain, Drained, SwapOutcome};
+use crate::engine::{Error, Result};
+use crate::ledger::RunRecord;
+use crate::mysql::connect::connection_error;
+use crate::mysql::inspect::Table;
+use crate::mysql::name::{TableName, Text};
+use crate::mysql::projection::Side;
+use crate::mysql::rows::{self, Write};
+use crate::mysql::session::run;
+use crate::mysql::statements::Scope;
+use crate::mysql::table::MysqlTable;
+use crate::mysql::{blockers, histograms, shadow};
+
+/// How long one attempt may wait for the lock: what the application may see as a stall.
+const LOCK_BUDGET: Duration = Duration::from_millis(100);
+
+/// How long the rename may take to be seen waiting (MariaDB).
+const RENAME_SEEN: Duration = Duration::from_millis(500);
+
+/// What the sentry's comment says.
+const SENTRY: &str = "osc sentry";
+
+/// Keys in one statement under the lock.
+const BATCH: usize = 500;
+
+/// Before the first attempt: statistics and counters of the shadow.
+pub async fn before(table: &MysqlTable) -> Result<()> {
+    let mut conn = table.plain("preparing the swap").await?;
+    let shadow = &table.helpers.shadow;
+    let setting = &table.setting;
+    let (original, kept) = (&setting.original.name, &setting.change.kept);
+    histograms::analyze(&mut conn, setting.flavor, original, shadow, kept).await?;
+    raise_counter(&mut conn, table).await
+}
+
+/// Sets the shadow's AUTO_INCREMENT to the original's, if that is higher.
+async fn raise_counter(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
+    let action = "carrying AUTO_INCREMENT over";
+    if !table.setting.flavor.is_mariadb() {
+        run(conn, action, "SET SESSION information_schema_stats_expiry = 0").await?;
+    }
+    let original = counter(conn, &table.setting.original.name).await?;
+    let shadow = counter(conn, &table.helpers.shadow).await?;
+    match (original, shadow) {
+        (Some(original), Some(shadow)) if original > shadow => {
+            let name = &table.helpers.shadow;
+            run(conn, action, &format!("ALTER TABLE {name} AUTO_INCREMENT = {original}")).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn counter(conn: &mut Conn, name: &TableName) -> Result<Option<u64>> {
+    let value: Option<Option<u64>> = conn
+        .query_first(format!(
+            "SELECT AUTO_INCREMENT FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            Text(name.schema.as_str()),
+            Text(name.table.as_str())
+        ))
+        .await
+        .map_err(|error| connection_error("reading AUTO_INCREMENT", error))?;
+    Ok(value.flatten())
+}
+
+/// One attempt. Whatever happens on the way, the catalog decides what the outcome was.
+pub async fn attempt<D: Drain>(
+    table: &MysqlTable,
+    marker: u64,
+    drain: &mut D,
+) -> Result<SwapOutcome> {
+    let blocked = {
+        let mut conn = table.plain("looking for blockers").await?;
+        blockers::old_transactions(&mut conn, table, LOCK_BUDGET).await?
+    };
+    if let Some(reason) = blocked {
+        return Ok(SwapOutcome::NotYet(reason));
+    }
+    let mut holder =
+        table.ready()?.sessions.own("preparing the swap", table.ready()?.reading).await?;
+    let holder_id = holder.id();
+    let outcome = match prepare_holder(&mut holder, table).await {
+        Ok(()) => locked(table, &mut holder, marker, drain).await,
+        Err(error) => Err(error),
+    };
+    let renamer = match &outcome {
+        Ok(Attempt { renamer, .. }) => *renamer,
+        Err(_) => None,
+    };
+    match outcome {
+        Ok(Attempt { outcome: Some(outcome), .. }) => {
+            let _ = holder.disconnect().await;
+            if matches!(outcome, SwapOutcome::NotYet(_)) {
+                let mut conn = table.plain("clearing an attempt away").await?;
+                clear_away(&mut conn, table).await?;
+            }
+            Ok(outcome)
+        }
+        Ok(Attempt { outcome: None, locked_at, .. }) => {
+            drop(holder);
+            settle(table, &[Some(holder_id), renamer], locked_at).await
+        }
+        Err(error) => {
+            // The session ends here, and its locks with it.
+            drop(holder);
+            let settled = settle(table, &[Some(holder_id)], Instant::now()).await?;
+            match (settled, error) {
+                (swapped @ SwapOutcome::Swapped { .. }, _) => Ok(swapped),
+                (
+                    SwapOutcome::NotYet(_),
+                    error @ (Error::Stopped { .. } | Error::Connection { .. }),
+                ) => Ok(SwapOutcome::NotYet(error.to_string())),
+                (SwapOutcome::NotYet(_), error) => Err(error),
+            }
+        }
+    }
+}
+
+struct Attempt {
+    /// `None`: the catalog must tell.
+    outcome: Option<SwapOutcome>,
+    renamer: Option<u32>,
+    locked_at: Instant,
+}
+
+fn not_yet(reason: impl Into<String>, locked_at: Instant) -> Attempt {
+    Attempt { outcome: Some(SwapOutcome::NotYet(reason.into())), renamer: None, locked_at }
+}
+
+async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
+    let action = "preparing the swap";
+    // START TRANSACTION would release LOCK TABLES without a word: this session never begins.
+    run(holder, action, "SET SESSION autocommit = 0").await?;
+    let seconds = table.setting.cut_over_timeout.as_secs().max(1);
+    run(holder, action, &format!("SET SESSION lock_wait_timeout = {seconds}")).await?;
+    if table.setting.flavor.is_mariadb() {
+        let retired = &table.helpers.retired;
+        run(
+            holder,
+            action,
+            &format!(
+                "CREATE TABLE IF NOT EXISTS {retired} (id INT) ENGINE=InnoDB COMMENT={}",
+                Text(SENTRY)
+            ),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn locked<D: Drain>(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    marker: u64,
+    drain: &mut D,
+) -> Result<Attempt> {
+    let original = &table.setting.original.name;
+    let shadow = &table.helpers.shadow;
+    let retired = &table.helpers.retired;
+    let mariadb = table.setting.flavor.is_mariadb();
+    let sentry = if mariadb { format!(", {retired} WRITE") } else { String::new() };
+    let asked_at = Instant::now();
+    let mut lock = format!("LOCK TABLES {original} WRITE, {shadow} WRITE{sentry}");
+    for other in table.carried().lock_set(original) {
+        let _ = write!(lock, ", {other} WRITE");
+    }
+    let id = holder.id();
+    if let Some(reason) = within_budget(table, id, holder.query_drop(lock)).await? {
+        return Ok(not_yet(reason, asked_at));
+    }
+    let locked_at = Instant::now();
+    crate::engine::server::Server::mark(table, marker).await?;
+    let drained = drain.drain(marker).await?;
+    refresh_under_lock(table, holder, &drained).await?;
+    raise_counter(holder, table).await?;
+    table.carried().install(holder, original, &table.helpers, mariadb).await?;
+    if mariadb {
+        rename_from_outside(table, holder, locked_at).await
+    } else {
+        rename_under_lock(table, holder, locked_at).await
+    }
+}
+
+/// Waits for a lock, but not longer than the budget; then takes the request back and says who is
+/// in the way.
+async fn within_budget(
+    table: &MysqlTable,
+    id: u32,
+    request: impl Future<Output = std::result::Result<(), mysql_async::Error>>,
+) -> Result<Option<String>> {
+    let action = "locking the table";
+    tokio::pin!(request);
+    let outcome = match tokio::time::timeout(LOCK_BUDGET, &mut request).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let mut conn = table.plain(action).await?;
+            let who = blockers::who(&mut conn, table, id).await.unwrap_or_default();
+            run(&mut conn, action, &format!("KILL QUERY {id}")).await?;
+            match request.await {
+                // Interrupted, or its own timeout.
+                Err(mysql_async::Error::Server(error))
+                    if matches!(error.code, 1317 | 1205 | 1969) =>
+                {
+                    return Ok(Some(format!(
+                        "the lock was not granted within {} ms{who}",
+                        LOCK_BUDGET.as_millis()
+                    )));
+                }
+                outcome => outcome,
+            }
+        }
+    };
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(mysql_async::Error::Server(error)) if matches!(error.code, 1205 | 1213) => {
+            Ok(Some(error.message))
+        }
+        Err(error) => Err(connection_error(action, error)),
+    }
+}
+
+/// Everything that the stream named is written again by the session that holds the lock: all
+/// deletes first, so that no stale row can hold a unique value.
+async fn refresh_under_lock(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    drained: &Drained,
+) -> Result<()> {
+    let action = "refreshing under the lock";
+    let statements = &table.ready()?.statements;
+    for keys in drained.dirty.chunks(BATCH) {
+        holder
+            .query_drop(statements.delete(keys)?)
+            .await
+            .map_err(|error| connection_error(action, error))?;
+    }
+    for keys in drained.dirty.chunks(BATCH) {
+        // Again: keys that differ in bytes only may name a row that an earlier part has written.
+        holder
+            .query_drop(statements.delete(keys)?)
+            .await
+            .map_err(|error| connection_error(action, error))?;
+        let write = rows::insert_under_lock(holder, &statements.rewrite(keys)?, action).await?;
+        match write {
+            Write::Done(_) => {}
+            Write::Contention => {
+                return Err(Error::Stopped {
+                    reason: "a lock wait under the lock".into(),
+                    help: String::new(),
+                });
+            }
+            Write::Duplicate { message, .. } | Write::Unfit { message, .. } => {
+                return Err(Error::Data { reason: message, rows: Vec::new() });
+            }
+        }
+    }
+    holder.query_drop("COMMIT").await.map_err(|error| connection_error(action, error))?;
+    let mut differing: Vec<Key> = Vec::new();
+    for keys in drained.suspects.chunks(BATCH) {
+        let scope = Scope::Keys(keys);
+        let original =
+            rows::digests(holder, statements, &statements.digests(Side::Original, scope)?).await?;
+        let shadow =
+            rows::digests(holder, statements, &statements.digests(Side::Shadow, scope)?).await?;
+        differing.extend(rows::difference(original, shadow));
+    }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Verification {
+        count: differing.len() as u64,
+        keys: differing.iter().take(10).map(|key| statements.key.describe(key)).collect(),
+    })
+}
+
+async fn rename_under_lock(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    locked_at: Instant,
+) -> Result<Attempt> {
+    let renamed = holder.query_drop(rename(table)).await;
+    match renamed {
+        Ok(()) => {
+            let original = &table.setting.original.name;
+            let restored = table.carried().restore_locked(holder, original, &table.helpers).await;
+            if let Err(error) = restored {
+                tracing::info!(%error, "what hangs on the table is settled after the lock");
+            }
+            run(holder, "unlocking", "UNLOCK TABLES").await?;
+            let locked = locked_at.elapsed();
+            Ok(Attempt { outcome: Some(SwapOutcome::Swapped { locked }), renamer: None, locked_at })
+        }
+        Err(mysql_async::Error::Server(error)) => Ok(not_yet(error.message, locked_at)),
+        Err(_) => Ok(Attempt { outcome: None, renamer: None, locked_at }),
+    }
+}
+
+fn rename(table: &MysqlTable) -> String {
+    let (original, helpers) = (&table.setting.original.name, &table.helpers);
+    format!("RENAME TABLE {original} TO {}, {} TO {original}", helpers.retired, helpers.shadow)
+}
+
+async fn rename_from_outside(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    locked_at: Instant,
+) -> Result<Attempt> {
+    let mut renamer = table.plain("renaming the tables").await?;
+    let seconds = table.setting.cut_over_timeout.as_secs().max(1);
+    run(&mut renamer, "renaming the tables", &format!("SET SESSION lock_wait_timeout = {seconds}"))
+        .await?;
+    let id = renamer.id();
+    let statement = rename(table);
+    let renaming = tokio::spawn(async move { renamer.query_drop(statement).await });
+    if !seen_waiting(table, id).await? {
+        let mut conn = table.plain("renaming the tables").await?;
+        let _ = conn.query_drop(format!("KILL {id}")).await;
+        let _ = renaming.await;
+        return Ok(not_yet("the rename was not seen waiting for the original", locked_at));
+    }
+    // From here on the rename may go through: everything is drained and refreshed.
+    let dropped = holder.query_drop(format!("DROP TABLE {}", table.helpers.retired)).await;
+    let unlocked = holder.query_drop("UNLOCK TABLES").await;
+    let renamed = renaming.await;
+    let locked = locked_at.elapsed();
+    if dropped.is_ok() && unlocked.is_ok() && matches!(renamed, Ok(Ok(()))) {
+        return Ok(Attempt {
+            outcome: Some(SwapOutcome::Swapped { locked }),
+            renamer: None,
+            locked_at,
+        });
+    }
+    Ok(Attempt { outcome: None, renamer: Some(id), locked_at })
+}
+
+/// Whether the rename waits for a table's metadata lock. All helpers' names sort after the
+/// original's, and RENAME takes its locks in that order, so the table it waits for first is the
+/// original (`docs/decisions/names.md`).
+async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
+    let mut conn = table.plain("watching the rename").await?;
+    let started = Instant::now();
+    while started.elapsed() < RENAME_SEEN {
+        let state: Option<Option<String>> = conn
+            .query_first(format!(
+                "SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id}"
+            ))
+            .await
+            .map_err(|error| connection_error("watching the rename", error))?;
+        if state
+            .flatten()
+            .is_some_and(|state| state.eq_ignore_ascii_case("Waiting for table metadata lock"))
+        {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(false)
+}
+
+/// Learns from the catalog what happened, after the sessions that could still act are gone.
+async fn settle(
+    table: &MysqlTable,
+    sessions: &[Option<u32>],
+    locked_at: Instant,
+) -> Result<SwapOutcome> {
+    let mut pause = Duration::from_millis(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        match try_settle(table, sessions, locked_at).await {
+            Err(error) if error.is_connection() && Instant::now() < deadline => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn try_settle(
+    table: &MysqlTable,
+    sessions: &[Option<u32>],
+    locked_at: Instant,
+) -> Result<SwapOutcome> {
+    let action = "learning the swap's outcome";
+    let mut conn = table.plain(action).await?;
+    for id in sessions.iter().flatten() {
+        let _ = conn.query_drop(format!("KILL {id}")).await;
+        loop {
+            let alive: Option<u32> = conn
+                .query_first(format!(
+                    "SELECT ID FROM information_schema.PROCESSLIST WHERE ID = {id}"
+                ))
+                .await
+                .map_err(|error| connection_error(action, error))?;
+            if alive.is_none() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    if swapped_in_catalog(&mut conn, table).await? {
+        return Ok(SwapOutcome::Swapped { locked: locked_at.elapsed() });
+    }
+    clear_away(&mut conn, table).await?;
+    Ok(SwapOutcome::NotYet("the connection was lost before the rename; nothing was swapped".into()))
+}
+
+async fn swapped_in_catalog(conn: &mut Conn, table: &MysqlTable) -> Result<bool> {
+    let helpers = &table.helpers;
+    let shadow = Table::read(conn, &helpers.shadow).await?;
+    let retired = is_retired(conn, &helpers.retired).await?;
+    let original = Table::read(conn, &table.setting.original.name).await?;
+    Ok(shadow.is_none() && retired && original.is_some())
+}
+
+/// Whether the retired name holds a real table, not a sentry.
+pub async fn is_retired(conn: &mut Conn, retired: &TableName) -> Result<bool> {
+    Ok(Table::read(conn, retired).await?.is_some_and(|table| !is_sentry(&table)))
+}
+
+fn is_sentry(table: &Table) -> bool {
+    table.create.contains(&format!("COMMENT='{SENTRY}'"))
+}
+
+/// Whether the swap of a dead run has happened.
+pub async fn has_happened(
+    conn: &mut Conn,
+    table: &MysqlTable,
+    earlier: &RunRecord,
+) -> Result<bool> {
+    Ok(earlier.state.is_some() && swapped_in_catalog(conn, table).await?)
+}
+
+/// Drops what an attempt that did not come through may have left: the sentry.
+pub async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
+    let (original, helpers) = (&table.setting.original.name, &table.helpers);
+    table.carried().uninstall(conn, original, helpers).await?;
+    // Last: while the sentry is there, no rename of the dead can come through.
+    if Table::read(conn, &helpers.retired).await?.as_ref().is_some_and(is_sentry) {
+        shadow::drop_table(conn, &helpers.retired).await?;
+    }
+    Ok(())
+}
+
+/// After the swap: what hangs on the table is settled, as far as the lock's holder has not done it.
+/// `died`: a run died on the way, so that there was a moment when keys were not enforced.
+pub async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
+    let mut conn = table.plain("settling what hangs on the table").await?;
+    let original = &table.setting.original.name;
+    let carried = table.carried();
+    let mut warnings = carried.restore(&mut conn, original, &table.helpers).await?;
+    if died {
+        warnings.extend(carried.orphans(&mut conn, original).await?);
+    }
+    Ok(warnings)
+}

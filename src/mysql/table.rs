@@ -1,0 +1,605 @@
+//! One table under change on MySQL or MariaDB: the engine's [`Server`].
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+use tokio::sync::Mutex;
+
+use crate::engine::error::Finding;
+use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
+use crate::engine::progress::{Progress, Summary};
+use crate::engine::server::{
+    Clash, Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome,
+};
+use crate::engine::{Error, Result};
+use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
+use crate::mysql::change::Change;
+use crate::mysql::connect::connection_error;
+use crate::mysql::dependents::{Carried, Dependents};
+use crate::mysql::flavor::Flavor;
+use crate::mysql::inspect::{Index, Table};
+use crate::mysql::ledger::{Checkpoint, End, Ledger, NewRun, RunId};
+use crate::mysql::name::{Helpers, TableName, Text, fnv1a};
+use crate::mysql::projection::Side;
+use crate::mysql::rows::{self, Write};
+use crate::mysql::session::{Reading, Sessions, run};
+use crate::mysql::shadow;
+use crate::mysql::statements::{Scope, Statements};
+use crate::mysql::swap;
+
+/// Keys looked up by one statement.
+const LOOK_UP: usize = 500;
+
+/// The claim is looked at so often.
+const CLAIM_PERIOD: Duration = Duration::from_secs(1);
+
+/// What a migration on MySQL or MariaDB is made from.
+pub struct Setting {
+    /// The server.
+    pub opts: Opts,
+    /// Its family and version.
+    pub flavor: Flavor,
+    /// The table as it is now.
+    pub original: Table,
+    /// What is to change.
+    pub change: Change,
+    /// What hangs on the table.
+    pub dependents: Dependents,
+    /// Compare the tables before the swap.
+    pub verify: bool,
+    /// Leave secondary indexes to after the copy.
+    pub defer_indexes: bool,
+    /// How long the cut-over waits for its locks.
+    pub cut_over_timeout: Duration,
+    /// Kill those who block the cut-over, after so long.
+    pub kill_blockers_after: Option<Duration>,
+    /// The run's counters, recorded at each checkpoint.
+    pub progress: Arc<Progress>,
+}
+
+/// One table under change.
+pub struct MysqlTable {
+    /// What it was made from.
+    pub setting: Setting,
+    /// The names of its helpers.
+    pub helpers: Helpers,
+    /// The ledger.
+    pub ledger: Ledger,
+    owner: String,
+    claim: Mutex<Option<Conn>>,
+    claim_seen: std::sync::Mutex<Option<Instant>>,
+    run: OnceLock<RunId>,
+    ready: OnceLock<Ready>,
+    carried: OnceLock<Carried>,
+    died_in_swap: AtomicBool,
+}
+
+/// What is known once the shadow is there.
+pub struct Ready {
+    /// The shadow's definition.
+    pub shadow: Table,
+    /// The statements.
+    pub statements: Statements,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// How the sessions see values.
+    pub reading: Reading,
+}
+
+impl MysqlTable {
+    /// A table under change.
+    pub fn new(setting: Setting) -> Self {
+        let helpers = Helpers::of(&setting.original.name);
+        let ledger = Ledger::of(&setting.original.name.schema);
+        let owner = format!("{:032x}", rand::random::<u128>());
+        Self {
+            setting,
+            helpers,
+            ledger,
+            owner,
+            claim: Mutex::new(None),
+            claim_seen: std::sync::Mutex::new(None),
+            run: OnceLock::new(),
+            ready: OnceLock::new(),
+            carried: OnceLock::new(),
+            died_in_swap: AtomicBool::new(false),
+        }
+    }
+
+    /// The run's number.
+    pub fn run(&self) -> Result<RunId> {
+        self.run.get().copied().ok_or_else(|| Error::Internal("the run has no number yet".into()))
+    }
+
+    /// What is known once the shadow is there.
+    pub fn ready(&self) -> Result<&Ready> {
+        self.ready.get().ok_or_else(|| Error::Internal("the shadow is not there yet".into()))
+    }
+
+    /// What the new table must have after the swap.
+    pub fn carried(&self) -> &Carried {
+        self.carried.get_or_init(Carried::default)
+    }
+
+    async fn session(&self, action: &str) -> Result<Conn> {
+        self.ready()?.sessions.get(action).await
+    }
+
+    /// A session outside the data sessions' rules.
+    pub async fn plain(&self, action: &str) -> Result<Conn> {
+        Sessions::new(&self.setting.opts, Reading { zoned: false, strict_dates: false })
+            .ddl(action)
+            .await
+    }
+
+    async fn take_lock(&self, seconds: u64) -> Result<Conn> {
+        let mut conn = self.plain("claiming the table").await?;
+        let _ = run(&mut conn, "claiming the table", "SET SESSION wait_timeout = 86400").await;
+        let got: Option<Option<i64>> = conn
+            .query_first(format!(
+                "SELECT GET_LOCK({}, {seconds})",
+                Text(&lock_name(&self.setting.original.name))
+            ))
+            .await
+            .map_err(|error| connection_error("claiming the table", error))?;
+        if got.flatten() == Some(1) {
+            return Ok(conn);
+        }
+        Err(Error::Refused(vec![Finding::new(
+            "other-run",
+            format!("another osc is at work on {}", self.setting.original.name.plain()),
+            "wait for it to end; `osc status` tells how far it is",
+        )]))
+    }
+
+    /// Makes the statements and sessions from the shadow as it is on the server.
+    async fn get_ready(&self, conn: &mut Conn) -> Result<&Ready> {
+        let shadow =
+            Table::read(conn, &self.helpers.shadow).await?.ok_or_else(|| Error::Stopped {
+                reason: "the shadow of the dead run is gone".into(),
+                help: "`osc cleanup TABLE` forgets the dead run; then start anew".into(),
+            })?;
+        let (statements, reading) = shadow::statements(&self.setting, &self.helpers, &shadow)?;
+        let sessions = Sessions::new(&self.setting.opts, reading);
+        Ok(self.ready.get_or_init(|| Ready { shadow, statements, sessions, reading }))
+    }
+
+    fn unique_index(&self, name: &str) -> Result<Option<&Index>> {
+        let shadow = &self.ready()?.shadow;
+        Ok(shadow
+            .indexes
+            .iter()
+            .find(|index| index.unique && index.name.as_str().eq_ignore_ascii_case(name)))
+    }
+
+    async fn outcome(
+        &self,
+        write: Write,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+        except: &[Key],
+    ) -> Result<CopyOutcome> {
+        match write {
+            Write::Done(rows) => Ok(CopyOutcome::Written(rows)),
+            Write::Contention => Ok(CopyOutcome::Contention),
+            Write::Duplicate { index, message } => {
+                let statements = &self.ready()?.statements;
+                let index = match self.unique_index(&index)? {
+                    Some(index) if !index.name.same(&statements.shadow_index) => index,
+                    Some(_) => return Ok(CopyOutcome::Contention),
+                    None => {
+                        return Err(Error::Data { reason: message, rows: Vec::new() });
+                    }
+                };
+                let mut conn = self.session("looking for what clashed").await?;
+                let sql = statements.clashes(index, range, keys, except)?;
+                let pairs: Vec<mysql_async::Row> = conn
+                    .query(sql)
+                    .await
+                    .map_err(|error| connection_error("looking for what clashed", error))?;
+                let width = statements.key.0.len();
+                let mut clash = Clash { index: index.name.as_str().into(), ..Clash::default() };
+                for pair in pairs {
+                    let texts = rows::texts(pair)?;
+                    let (own, holder) = texts.split_at(width.min(texts.len()));
+                    clash.own.push(statements.key_of(own)?);
+                    clash.holders.push(statements.key_of(holder)?);
+                }
+                Ok(CopyOutcome::Clash(clash))
+            }
+            Write::Unfit { message, row } => {
+                let named = self.unfit_row(range, keys, except, row).await.unwrap_or_default();
+                Err(Error::Data { reason: message, rows: named })
+            }
+        }
+    }
+
+    /// The key of the row that a failed statement counted.
+    async fn unfit_row(
+        &self,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+        except: &[Key],
+        row: Option<u64>,
+    ) -> Result<Vec<String>> {
+        let Some(row) = row else { return Ok(Vec::new()) };
+        let statements = &self.ready()?.statements;
+        let sql = statements.nth_key(range, keys, except, row)?;
+        let mut conn = self.session("looking for the row that does not fit").await?;
+        let found: Option<mysql_async::Row> = conn
+            .query_first(sql)
+            .await
+            .map_err(|error| connection_error("looking for the row that does not fit", error))?;
+        let Some(found) = found else { return Ok(Vec::new()) };
+        let key = statements.key_of(&rows::texts(found)?)?;
+        Ok(vec![statements.key.describe(&key)])
+    }
+
+    async fn by_value(&self, conn: &mut Conn, scope: Scope<'_>) -> Result<Vec<Key>> {
+        let statements = &self.ready()?.statements;
+        let Some(sql) = statements.differing_by_value(scope)? else { return Ok(Vec::new()) };
+        rows::keys(conn, statements, &sql, "comparing the tables").await
+    }
+
+    async fn difference(&self, scope: Scope<'_>) -> Result<Vec<Key>> {
+        let statements = &self.ready()?.statements;
+        let mut conn = self.session("comparing the tables").await?;
+        let action = "comparing the tables";
+        // One snapshot for both sides; a plain SELECT takes no lock under REPEATABLE READ either.
+        run(&mut conn, action, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+        run(&mut conn, action, "START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+        let original =
+            rows::digests(&mut conn, statements, &statements.digests(Side::Original, scope)?)
+                .await?;
+        let shadow =
+            rows::digests(&mut conn, statements, &statements.digests(Side::Shadow, scope)?).await?;
+        let mut differing = rows::difference(original, shadow);
+        differing.extend(self.by_value(&mut conn, scope).await?);
+        run(&mut conn, action, "COMMIT").await?;
+        Ok(differing)
+    }
+}
+
+fn read_carried(text: Option<&str>) -> Result<Carried> {
+    let Some(text) = text else { return Ok(Carried::default()) };
+    serde_json::from_str(text).map_err(|error| Error::Stopped {
+        reason: format!("the ledger's record of keys and triggers cannot be read: {error}"),
+        help: "the run was begun by another version of osc; go on with that one".into(),
+    })
+}
+
+/// The server-wide lock that one run on a table holds: at most 64 characters.
+pub fn lock_name(table: &TableName) -> String {
+    let plain = table.plain();
+    let short: String = plain.chars().take(40).collect();
+    format!("osc:{:08x}:{short}", fnv1a(plain.as_bytes()))
+}
+
+impl Server for MysqlTable {
+    type Stream = BinlogStream;
+
+    fn key_order(&self) -> KeyOrder {
+        self.ready.get().map_or(KeyOrder::Server, |ready| ready.statements.key.order())
+    }
+
+    fn describe(&self, key: &Key) -> String {
+        match self.ready.get() {
+            Some(ready) => ready.statements.key.describe(key),
+            None => "(unknown key)".into(),
+        }
+    }
+
+    async fn claim(&self) -> Result<Option<Resumable>> {
+        let claim = self.take_lock(0).await?;
+        *self.claim.lock().await = Some(claim);
+        let mut conn = self.plain("reading the ledger").await?;
+        self.ledger.create(&mut conn).await?;
+        let table = &self.setting.original.name.table;
+        let earlier = self.ledger.runs(&mut conn, Some(table), 1).await?.into_iter().next();
+        let earlier = earlier.filter(|run| run.result.as_deref().is_none_or(|r| r == "stopped"));
+        let Some(earlier) = earlier else {
+            self.begin(&mut conn).await?;
+            return Ok(None);
+        };
+        if earlier.clauses.trim() != self.setting.change.text.trim() {
+            return Err(Error::Refused(vec![Finding::new(
+                "dead-run",
+                format!(
+                    "run {} on this table was not finished; it was: {}",
+                    earlier.run, earlier.clauses
+                ),
+                "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
+            )]));
+        }
+        let swapped = swap::has_happened(&mut conn, self, &earlier).await?;
+        let shadow_is_there = Table::read(&mut conn, &self.helpers.shadow).await?.is_some();
+        if earlier.state.is_none() || (!swapped && !shadow_is_there) {
+            self.ledger
+                .end(
+                    &mut conn,
+                    RunId(earlier.run),
+                    &End {
+                        result: "failed",
+                        detail: Some("died before its first checkpoint".into()),
+                        ..End::default()
+                    },
+                )
+                .await?;
+            self.begin(&mut conn).await?;
+            return Ok(None);
+        }
+        let id = RunId(earlier.run);
+        self.ledger.take_over(&mut conn, id, &self.owner).await?;
+        let _ = self.run.set(id);
+        let _ = self.carried.set(read_carried(earlier.carried.as_deref())?);
+        self.died_in_swap.store(swapped, Ordering::Relaxed);
+        if !swapped {
+            swap::clear_away(&mut conn, self).await?;
+            shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
+            self.get_ready(&mut conn).await?;
+        }
+        Ok(Some(Resumable { state: earlier.state.unwrap_or_default(), swapped }))
+    }
+
+    async fn hold_claim(&self) -> Result<()> {
+        let now = Instant::now();
+        {
+            let mut seen =
+                self.claim_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if seen.is_some_and(|seen| now.duration_since(seen) < CLAIM_PERIOD) {
+                return Ok(());
+            }
+            *seen = Some(now);
+        }
+        let mut claim = self.claim.lock().await;
+        if let Some(conn) = claim.as_mut() {
+            let held: std::result::Result<Option<Option<i64>>, _> = conn
+                .query_first(format!(
+                    "SELECT IS_USED_LOCK({}) = CONNECTION_ID()",
+                    Text(&lock_name(&self.setting.original.name))
+                ))
+                .await;
+            if matches!(held, Ok(Some(Some(1)))) {
+                return Ok(());
+            }
+        }
+        *claim = None;
+        match self.take_lock(10).await {
+            Ok(conn) => {
+                *claim = Some(conn);
+                Ok(())
+            }
+            Err(Error::Refused(_)) => Err(Error::Stopped {
+                reason: "the run's lock was lost, and another osc holds it now".into(),
+                help: "look at `osc status`".into(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn position(&self) -> Result<Position> {
+        let mut conn = self.plain("asking for the binlog's position").await?;
+        binlog::current_position(&mut conn, self.setting.flavor).await
+    }
+
+    async fn stream(&self, position: &Position) -> Result<BinlogStream> {
+        let config = StreamConfig {
+            opts: self.setting.opts.clone(),
+            flavor: self.setting.flavor,
+            original: self.setting.original.name.clone(),
+            ledger: self.ledger.markers.clone(),
+            run: self.run()?.0,
+            key: self.ready()?.statements.key.clone(),
+        };
+        binlog::open(&config, position).await
+    }
+
+    async fn start_barrier(&self) -> Result<()> {
+        let mut conn = self.plain("waiting for prepared transactions").await?;
+        self.ledger.mark(&mut conn, self.run()?, 0).await?;
+        rows::wait_for_prepared(&mut conn, self.setting.cut_over_timeout * 10).await
+    }
+
+    async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
+        let mut conn = self.plain("creating the shadow").await?;
+        shadow::create(&mut conn, &self.setting, &self.helpers).await?;
+        self.get_ready(&mut conn).await?;
+        let setting = &self.setting;
+        let carried = Carried::settle(
+            &mut conn,
+            &setting.original,
+            &self.helpers,
+            &setting.change,
+            &setting.dependents,
+        )
+        .await?;
+        let text = serde_json::to_string(&carried)
+            .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
+        self.ledger.carry(&mut conn, self.run()?, &text).await?;
+        let _ = self.carried.set(carried);
+        if defer_indexes {
+            let shadow = &self.ready()?.shadow;
+            let deferred =
+                shadow::drop_deferrable(&mut conn, shadow, &self.ready()?.statements).await?;
+            self.ledger.defer(&mut conn, self.run()?, &deferred).await?;
+        }
+        Ok(())
+    }
+
+    async fn estimate(&self) -> Result<Rows> {
+        Ok(self.setting.original.rows)
+    }
+
+    async fn last(&self) -> Result<Option<Key>> {
+        let statements = &self.ready()?.statements;
+        let mut conn = self.session("looking for the last row").await?;
+        let sql = statements.last();
+        Ok(rows::keys(&mut conn, statements, &sql, "looking for the last row").await?.pop())
+    }
+
+    async fn bound(&self, after: Option<&Key>, rows: Rows) -> Result<Option<Key>> {
+        let statements = &self.ready()?.statements;
+        let mut conn = self.session("planning a chunk").await?;
+        let sql = statements.bound(after, rows)?;
+        Ok(rows::keys(&mut conn, statements, &sql, "planning a chunk").await?.pop())
+    }
+
+    async fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<CopyOutcome> {
+        let statements = &self.ready()?.statements;
+        let clear = if clear { Some(statements.clear(range)?) } else { None };
+        let insert = statements.copy(range, except)?;
+        let mut conn = self.session("copying a chunk").await?;
+        let write = rows::write(&mut conn, clear.as_deref(), &insert, "copying a chunk").await?;
+        drop(conn);
+        self.outcome(write, Some(range), &[], except).await
+    }
+
+    async fn checkpoint(&self, state: Option<String>) -> Result<()> {
+        let snapshot = self.setting.progress.snapshot();
+        let now = Checkpoint {
+            state,
+            phase: snapshot.phase.word(),
+            rows_copied: snapshot.rows_copied,
+            rows_estimate: snapshot.rows_estimate,
+            rows_verified: (snapshot.rows_verified > 0).then_some(snapshot.rows_verified),
+        };
+        let mut conn = self.session("storing the checkpoint").await?;
+        self.ledger.checkpoint(&mut conn, self.run()?, &self.owner, &now).await
+    }
+
+    async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
+        let statements = &self.ready()?.statements;
+        let delete = statements.delete(keys)?;
+        let insert = statements.rewrite(keys)?;
+        let mut conn = self.session("refreshing rows").await?;
+        let write = rows::write(&mut conn, Some(&delete), &insert, "refreshing rows").await?;
+        drop(conn);
+        self.outcome(write, None, keys, &[]).await
+    }
+
+    async fn duplicates(
+        &self,
+        index: &str,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+    ) -> Result<Vec<String>> {
+        let Some(index) = self.unique_index(index)? else { return Ok(Vec::new()) };
+        let sql = self.ready()?.statements.duplicates(index, range, keys)?;
+        let mut conn = self.session("looking for duplicates").await?;
+        let found: Vec<mysql_async::Row> = conn
+            .query(sql)
+            .await
+            .map_err(|error| connection_error("looking for duplicates", error))?;
+        found
+            .into_iter()
+            .map(|row| {
+                let texts = rows::texts(row)?;
+                Ok(texts.join(": "))
+            })
+            .collect()
+    }
+
+    async fn build_indexes(&self) -> Result<()> {
+        let mut conn = self.plain("building indexes").await?;
+        let table = &self.setting.original.name.table;
+        let records = self.ledger.runs(&mut conn, Some(table), 1).await?;
+        let deferred = records.into_iter().next().map(|run| run.deferred).unwrap_or_default();
+        shadow::add_deferred(&mut conn, &self.helpers.shadow, &deferred).await
+    }
+
+    async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
+        let statements = &self.ready()?.statements;
+        let mut conn = self.session("comparing the tables").await?;
+        let (rows, equal) = rows::compare(&mut conn, statements, range).await?;
+        Ok(Comparison { rows, equal })
+    }
+
+    async fn differing(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>> {
+        let mut keys = self.difference(Scope::Range(range)).await?;
+        keys.truncate(limit);
+        Ok(keys)
+    }
+
+    async fn still_differing(&self, keys: &[Key]) -> Result<Vec<Key>> {
+        let mut differing = Vec::new();
+        for part in keys.chunks(LOOK_UP) {
+            differing.extend(self.difference(Scope::Keys(part)).await?);
+        }
+        Ok(differing)
+    }
+
+    async fn before_swap(&self) -> Result<()> {
+        swap::before(self).await
+    }
+
+    async fn mark(&self, marker: u64) -> Result<()> {
+        let mut conn = self.session("writing a marker").await?;
+        self.ledger.mark(&mut conn, self.run()?, marker).await
+    }
+
+    async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {
+        swap::attempt(self, marker, drain).await
+    }
+
+    async fn after_swap(&self) -> Result<Vec<String>> {
+        swap::after(self, self.died_in_swap.load(Ordering::Relaxed)).await
+    }
+
+    async fn finish(&self, summary: &Summary) -> Result<()> {
+        let mut conn = self.plain("recording the end of the run").await?;
+        let end = End {
+            result: "done",
+            phase: Some("done"),
+            lock_ms: summary.lock_ms,
+            rows_copied: (summary.rows > 0).then_some(summary.rows),
+            rows_verified: summary.verified_rows,
+            verification: summary.verified_rows.is_some().then_some("passed"),
+            detail: (!summary.warnings.is_empty()).then(|| summary.warnings.join("; ")),
+        };
+        self.ledger.end(&mut conn, self.run()?, &end).await?;
+        *self.claim.lock().await = None;
+        if let Some(ready) = self.ready.get() {
+            ready.sessions.clone().close().await;
+        }
+        Ok(())
+    }
+
+    async fn abandon(&self, error: &Error) -> Result<()> {
+        let Some(run_id) = self.run.get().copied() else { return Ok(()) };
+        let mut conn = self.plain("recording the failure").await?;
+        let resumable = error.exit_code() == 3;
+        let end = End {
+            result: if resumable { "stopped" } else { "failed" },
+            detail: Some(error.to_string()),
+            ..End::default()
+        };
+        self.ledger.end(&mut conn, run_id, &end).await?;
+        // What can never be gone on from would only fill the disk; differing tables are evidence.
+        if !resumable && !matches!(error, Error::Verification { .. } | Error::Internal(_)) {
+            shadow::drop_table(&mut conn, &self.helpers.shadow).await?;
+        }
+        Ok(())
+    }
+
+    fn retired(&self) -> String {
+        self.helpers.retired.plain()
+    }
+}
+
+impl MysqlTable {
+    async fn begin(&self, conn: &mut Conn) -> Result<()> {
+        let new = NewRun {
+            table: &self.setting.original.name.table,
+            clauses: &self.setting.change.text,
+            road: "copy",
+            verify: self.setting.verify,
+            owner: &self.owner,
+        };
+        let run = self.ledger.begin(conn, &new).await?;
+        let _ = self.run.set(run);
+        Ok(())
+    }
+}

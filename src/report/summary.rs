@@ -1,0 +1,138 @@
+//! What a run did, told to a human at its end.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use indicatif::HumanCount;
+
+use super::text::length;
+use crate::engine::progress::Summary;
+
+/// The summary as lines, without a line's end after the last.
+pub fn text(summary: &Summary) -> String {
+    let mut rows: Vec<(&str, String)> = vec![("road", summary.road.clone())];
+    // Only the copy has chunks, and only the copy compares and swaps.
+    if summary.lock_ms.is_some() || summary.chunk_ms.is_some() || summary.rows > 0 {
+        rows.push(("rows", copied(summary)));
+        rows.push(("verification", verification(summary)));
+    }
+    rows.push(("duration", length(seconds(summary.seconds))));
+    if let Some(lock) = summary.lock_ms {
+        rows.push(("cut-over", cut_over(lock, summary.attempts)));
+    }
+    let percentiles = |(median, high): (f64, f64)| {
+        format!("median {}, 99 % within {}", millis(median), millis(high))
+    };
+    rows.extend(summary.chunk_ms.map(|times| ("chunks", percentiles(times))));
+    rows.extend(summary.refresh_ms.map(|times| ("refreshes", percentiles(times))));
+    if let Some(retired) = &summary.retired {
+        let cleanup = format!("osc cleanup {}", shell_word(&summary.table));
+        rows.push(("retired", format!("{retired} is kept; drop it with: {cleanup}")));
+    }
+    rows.extend(summary.warnings.iter().map(|warning| ("warning", warning.clone())));
+
+    let mut text = format!("done: {} {}", summary.table, summary.clauses);
+    for (name, value) in rows {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n  {name:<13} {value}");
+    }
+    text
+}
+
+fn copied(summary: &Summary) -> String {
+    let keys = if summary.refreshed == 1 { "key" } else { "keys" };
+    format!(
+        "{} copied, {} {keys} refreshed",
+        HumanCount(summary.rows),
+        HumanCount(summary.refreshed)
+    )
+}
+
+fn verification(summary: &Summary) -> String {
+    match summary.verified_rows {
+        Some(rows) => format!("{} rows compared, all equal", HumanCount(rows)),
+        None => "switched off".into(),
+    }
+}
+
+fn cut_over(lock: f64, attempts: u32) -> String {
+    let attempts = match attempts {
+        0 | 1 => "first attempt".to_owned(),
+        more => format!("{more} attempts"),
+    };
+    format!("table locked for {}, {attempts}", millis(lock))
+}
+
+fn millis(millis: f64) -> String {
+    if millis < 1000.0 { format!("{millis:.1}ms") } else { length(seconds(millis / 1000.0)) }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// As one word for a POSIX shell.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_told_in_full() {
+        let summary = Summary {
+            table: "shop.users".into(),
+            clauses: "ADD COLUMN a INT".into(),
+            road: "copy".into(),
+            rows: 1_000_000,
+            refreshed: 312,
+            verified_rows: Some(1_000_311),
+            seconds: 72.4,
+            lock_ms: Some(12.34),
+            attempts: 2,
+            chunk_ms: Some((410.0, 1620.0)),
+            refresh_ms: Some((3.0, 9.0)),
+            retired: Some("shop.users_osc_old".into()),
+            warnings: vec!["look here".into()],
+        };
+        let expected = "\
+done: shop.users ADD COLUMN a INT
+  road          copy
+  rows          1,000,000 copied, 312 keys refreshed
+  verification  1,000,311 rows compared, all equal
+  duration      1m 12s
+  cut-over      table locked for 12.3ms, 2 attempts
+  chunks        median 410.0ms, 99 % within 1.6s
+  refreshes     median 3.0ms, 99 % within 9.0ms
+  retired       shop.users_osc_old is kept; drop it with: osc cleanup shop.users
+  warning       look here";
+        assert_eq!(text(&summary), expected);
+    }
+
+    #[test]
+    fn a_change_without_a_copy_says_nothing_of_rows() {
+        let summary = Summary {
+            table: "t".into(),
+            road: "instant".into(),
+            seconds: 0.02,
+            ..Default::default()
+        };
+        assert!(!text(&summary).contains("rows"));
+        let off = Summary { rows: 5, ..summary };
+        assert!(text(&off).contains("switched off"));
+    }
+
+    #[test]
+    fn names_are_safe_to_paste_into_a_shell() {
+        assert_eq!(shell_word("shop.users"), "shop.users");
+        assert_eq!(shell_word("a b"), "'a b'");
+        assert_eq!(shell_word("it's; rm"), r"'it'\''s; rm'");
+    }
+}

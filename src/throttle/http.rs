@@ -1,0 +1,167 @@
+//! A question over HTTP, as freno and the like answer it.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use url::{Host, Url};
+
+use super::{Source, Verdict};
+use crate::control::Directives;
+use crate::engine::error::{Error, Result};
+
+/// A status line longer than this is none.
+const LONGEST_LINE: u64 = 1024;
+
+/// Pauses the copy while HEAD of a URL is answered by anything but status 200, or not at all.
+#[derive(Debug)]
+pub struct Http {
+    /// For a human: without the query, which may hold a token.
+    shown: String,
+    host: String,
+    port: u16,
+    request: String,
+}
+
+impl Http {
+    /// # Errors
+    /// [`Error::Usage`] when `url` is no plain `http://` URL, or holds a user or password.
+    pub fn new(url: &str) -> Result<Self> {
+        let wrong = |problem: &str, help: &str| Error::Usage {
+            message: format!("the throttle's URL {problem}"),
+            help: help.into(),
+        };
+        let example = "such as http://freno.example:8111/check/osc/mysql/shop";
+        let url = Url::parse(url).map_err(|error| wrong(&format!("is none: {error}"), example))?;
+        if url.scheme() != "http" {
+            return Err(wrong(
+                &format!("begins with {}://, and osc asks over http:// only", url.scheme()),
+                "name an http:// address, or use --throttle-query",
+            ));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("holds a user or a password", "name it without"));
+        }
+        let host = match url.host() {
+            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+            None => return Err(wrong("names no host", example)),
+        };
+        let authority = url.authority();
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Ok(Self {
+            shown: format!("http://{authority}{}", url.path()),
+            port: url.port_or_known_default().unwrap_or(80),
+            request: format!(
+                "HEAD {}{query} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: osc/{}\r\n\
+                 Accept: */*\r\nConnection: close\r\n\r\n",
+                url.path(),
+                env!("CARGO_PKG_VERSION"),
+            ),
+            host,
+        })
+    }
+
+    async fn status(&self) -> io::Result<u16> {
+        let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        stream.write_all(self.request.as_bytes()).await?;
+        let mut line = Vec::new();
+        BufReader::new(stream.take(LONGEST_LINE)).read_until(b'\n', &mut line).await?;
+        status_of(&line)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+    }
+}
+
+/// The number in `HTTP/1.1 200 OK`.
+fn status_of(line: &[u8]) -> Option<u16> {
+    let mut words = std::str::from_utf8(line).ok()?.strip_suffix('\n')?.split_ascii_whitespace();
+    words.next()?.strip_prefix("HTTP/1.")?;
+    words.next()?.parse().ok()
+}
+
+impl Source for Http {
+    fn name(&self) -> &'static str {
+        "throttle-http"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    async fn check(&mut self, _: &Directives) -> Verdict {
+        match self.status().await {
+            Ok(200) => Verdict::Run,
+            Ok(status) => Verdict::Pause(format!("{} answers {status}", self.shown)),
+            Err(error) => Verdict::Pause(format!("{}: {error}", self.shown)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Asks a server that gives this answer; returns the verdict and what the server was asked.
+    async fn asked(answer: &'static str) -> (Verdict, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut http = Http::new(&format!("http://127.0.0.1:{port}/check?token=x")).unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        };
+        let (verdict, request) =
+            tokio::join!(async { http.check(&Directives::default()).await }, serve);
+        (verdict, request.replace(&port.to_string(), "PORT"))
+    }
+
+    #[tokio::test]
+    async fn only_status_200_lets_the_copy_run() {
+        let (verdict, request) = asked("HTTP/1.1 200 OK\r\n\r\n").await;
+        assert_eq!(verdict, Verdict::Run);
+        assert!(request.starts_with("HEAD /check?token=x HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n"));
+        for answer in ["HTTP/1.1 429 Too Many\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n", "SSH-2\r\n", ""]
+        {
+            let (verdict, _) = asked(answer).await;
+            let Verdict::Pause(reason) = verdict else { panic!("{answer}: {verdict:?}") };
+            assert!(reason.contains("/check") && !reason.contains("token"), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_pauses_the_copy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let verdict = Http::new(&url).unwrap().check(&Directives::default()).await;
+        assert!(matches!(verdict, Verdict::Pause(_)));
+    }
+
+    #[test]
+    fn urls_that_cannot_be_asked_are_wrong_usage_and_keep_their_secrets() {
+        for url in ["https://a/", "http://bob:s3cret@a/", "ftp://a", "a", "http://", ""] {
+            let error = Http::new(url).unwrap_err();
+            assert!(matches!(error, Error::Usage { .. }), "{url}");
+            assert!(!error.to_string().contains("s3cret"));
+        }
+        assert_eq!(Http::new("http://[::1]:81").unwrap().host, "::1");
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_panic(line: Vec<u8>) {
+            let _ = status_of(&line);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The server's load, by its status variables.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::gauge::{Gauge, brief};
+use super::{Source, Verdict};
+use crate::control::Directives;
+use crate::engine::error::Error;
+
+/// A critical load must last so long to end the run.
+const PROOF: Duration = Duration::from_secs(1);
+
+/// A status variable and the value that it must not exceed; written `Threads_running=25`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    name: String,
+    most: f64,
+}
+
+impl FromStr for Limit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let limit = text.split_once('=').and_then(|(name, most)| {
+            let (name, most) = (name.trim(), most.trim().parse::<f64>().ok()?);
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            (!name.is_empty() && name.chars().all(plain) && most.is_finite() && most >= 0.0)
+                .then(|| Self { name: name.to_owned(), most })
+        });
+        limit.ok_or_else(|| Error::Usage {
+            message: format!("{text:?} is no load limit"),
+            help: "write a status variable and its limit, such as Threads_running=25".into(),
+        })
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.most)
+    }
+}
+
+/// Pauses the copy while a status variable exceeds its limit, and ends the run when one exceeds
+/// its critical limit and still does a second later.
+#[derive(Debug)]
+pub struct Load<G> {
+    gauge: G,
+    max: Vec<Limit>,
+    critical: Vec<Limit>,
+    critical_since: Option<Instant>,
+}
+
+impl<G: Gauge> Load<G> {
+    /// Both lists may be empty.
+    pub fn new(gauge: G, max: Vec<Limit>, critical: Vec<Limit>) -> Self {
+        Self { gauge, max, critical, critical_since: None }
+    }
+
+    fn judge(&mut self, values: &[f64]) -> Verdict {
+        let exceeded = |limits: &[Limit], values: &[f64]| {
+            let one = |(limit, value): (&Limit, &f64)| {
+                let Limit { name, most } = limit;
+                (value > most).then(|| format!("{name} is {value} (limit {most})"))
+            };
+            let all: Vec<String> = limits.iter().zip(values).filter_map(one).collect();
+            (!all.is_empty()).then(|| all.join("; "))
+        };
+        let (max, critical) = values.split_at_checked(self.max.len()).unwrap_or_default();
+        if let Some(reason) = exceeded(&self.critical, critical) {
+            let since = *self.critical_since.get_or_insert_with(Instant::now);
+            return if since.elapsed() >= PROOF {
+                Verdict::End(format!("critical load: {reason}"))
+            } else {
+                Verdict::Pause(format!("load is critical, to be looked at once more: {reason}"))
+            };
+        }
+        self.critical_since = None;
+        exceeded(&self.max, max).map_or(Verdict::Run, Verdict::Pause)
+    }
+}
+
+impl<G: Gauge> Source for Load<G> {
+    fn name(&self) -> &'static str {
+        "load"
+    }
+
+    fn period(&self) -> Duration {
+        PROOF
+    }
+
+    async fn check(&mut self, _: &Directives) -> Verdict {
+        let names: Vec<&str> =
+            self.max.iter().chain(&self.critical).map(|limit| limit.name.as_str()).collect();
+        match self.gauge.status(&names).await {
+            Ok(values) => self.judge(&values),
+            Err(error) => Verdict::Pause(format!("load unknown: {}", brief(&error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `judge` asks nobody.
+    struct Nobody;
+
+    impl Gauge for Nobody {
+        async fn status(&mut self, _: &[&str]) -> crate::engine::Result<Vec<f64>> {
+            Ok(Vec::new())
+        }
+
+        async fn number(&mut self, _: &str) -> crate::engine::Result<Option<f64>> {
+            Ok(None)
+        }
+    }
+
+    fn load() -> Load<Nobody> {
+        let limit = |text: &str| vec![text.parse().unwrap()];
+        Load::new(Nobody, limit("Threads_running=25"), limit("Threads_connected = 100"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_copy_pauses_above_its_limit_only() {
+        let mut load = load();
+        assert_eq!(load.judge(&[25.0, 100.0]), Verdict::Run);
+        let reason = "Threads_running is 26 (limit 25)".to_owned();
+        assert_eq!(load.judge(&[26.0, 100.0]), Verdict::Pause(reason));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_critical_load_ends_the_run_only_when_it_lasts() {
+        let mut load = load();
+        assert!(matches!(load.judge(&[1.0, 101.0]), Verdict::Pause(_)));
+        assert_eq!(load.judge(&[1.0, 99.0]), Verdict::Run);
+        tokio::time::advance(PROOF).await;
+        assert!(matches!(load.judge(&[1.0, 101.0]), Verdict::Pause(_)));
+        tokio::time::advance(PROOF / 2).await;
+        assert!(matches!(load.judge(&[1.0, 101.0]), Verdict::Pause(_)));
+        tokio::time::advance(PROOF / 2).await;
+        let reason = "critical load: Threads_connected is 120 (limit 100)".to_owned();
+        assert_eq!(load.judge(&[1.0, 120.0]), Verdict::End(reason));
+    }
+
+    #[test]
+    fn limits_are_a_name_and_a_number() {
+        assert_eq!("a_B=2.5".parse::<Limit>().unwrap().to_string(), "a_B=2.5");
+        for wrong in ["", "a", "=1", "a=", "a=x", "a=-1", "a=inf", "a b=1", "a'=1"] {
+            assert!(matches!(wrong.parse::<Limit>(), Err(Error::Usage { .. })), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_a_limit_never_panics(text: String) {
+            let _ = text.parse::<Limit>();
+        }
+    }
+}

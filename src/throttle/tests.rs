@@ -1,0 +1,209 @@
+//! The throttle as a whole, under a clock that jumps.
+
+use super::*;
+
+/// Does as a test tells it.
+struct Puppet {
+    name: &'static str,
+    verdict: watch::Receiver<Option<Verdict>>,
+}
+
+impl Source for Puppet {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
+    async fn check(&mut self, _: &Directives) -> Verdict {
+        match self.verdict.borrow().clone() {
+            Some(verdict) => verdict,
+            None => panic!("the puppet falls"),
+        }
+    }
+}
+
+/// Compares the operator's limit with a lag of one second.
+struct OneSecond;
+
+impl Source for OneSecond {
+    fn name(&self) -> &str {
+        "one second"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    async fn check(&mut self, wishes: &Directives) -> Verdict {
+        match wishes.max_lag {
+            Some(limit) if limit < Duration::from_secs(1) => Verdict::Pause("1s".into()),
+            _ => Verdict::Run,
+        }
+    }
+}
+
+/// Never answers.
+struct Deaf;
+
+impl Source for Deaf {
+    fn name(&self) -> &str {
+        "deaf"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
+    async fn check(&mut self, _: &Directives) -> Verdict {
+        std::future::pending().await
+    }
+}
+
+struct Stage {
+    wishes: watch::Sender<Directives>,
+    stop: CancellationToken,
+}
+
+fn stage(rate: u32) -> (Stage, Throttle) {
+    let stage = Stage { wishes: watch::Sender::default(), stop: CancellationToken::new() };
+    let throttle = Throttle::new(stage.wishes.subscribe(), NonZeroU32::new(rate), &stage.stop);
+    (stage, throttle)
+}
+
+fn puppet(first: Verdict) -> (watch::Sender<Option<Verdict>>, Puppet) {
+    let (string, verdict) = watch::channel(Some(first));
+    (string, Puppet { name: "puppet", verdict })
+}
+
+const MOMENT: Duration = Duration::from_millis(200);
+
+async fn admits(throttle: &Throttle) -> bool {
+    timeout(MOMENT, throttle.admit(1)).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_sources_the_copy_runs() {
+    let (_stage, throttle) = stage(0);
+    assert!(admits(&throttle).await);
+    assert_eq!(throttle.paused(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_was_not_looked_at_yet_holds_the_copy_back() {
+    let (_stage, throttle) = stage(0);
+    let throttle = throttle.with(Deaf);
+    assert_eq!(throttle.paused().unwrap(), "deaf: not looked at yet");
+    assert!(!admits(&throttle).await);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(throttle.paused().unwrap(), "deaf: no answer within 2s");
+    assert!(!admits(&throttle).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_lasts_until_the_source_takes_it_back() {
+    let (_stage, throttle) = stage(0);
+    let (string, puppet) = puppet(Verdict::Pause("busy".into()));
+    let throttle = throttle.with(puppet);
+    assert!(!admits(&throttle).await);
+    assert_eq!(throttle.paused().unwrap(), "busy");
+    let mut changed = throttle.changed();
+    string.send_replace(Some(Verdict::Run));
+    changed.changed().await.unwrap();
+    assert_eq!(*changed.borrow(), None);
+    assert!(admits(&throttle).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_pauses_the_copy() {
+    let (_stage, throttle) = stage(0);
+    let (string, puppet) = puppet(Verdict::Run);
+    let throttle = throttle.with(puppet);
+    assert!(admits(&throttle).await);
+    string.send_replace(None);
+    tokio::time::sleep(MOMENT).await;
+    assert!(!admits(&throttle).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn critical_load_ends_the_run_resumably_and_for_all_who_wait() {
+    let (_stage, throttle) = stage(1);
+    let (string, puppet) = puppet(Verdict::Run);
+    let throttle = throttle.with(puppet);
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        string.send_replace(Some(Verdict::End("too hot".into())));
+    };
+    let (one, two, ()) = tokio::join!(throttle.admit(1000), throttle.admit(1000), end);
+    for result in [one, two, throttle.admit(1).await] {
+        let error = result.unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.exit_code()), ("stopped: too hot", 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_pauses_goes_on_and_aborts_within_a_moment() {
+    let (stage, throttle) = stage(0);
+    stage.wishes.send_modify(|wishes| wishes.pause = Some("paused by hand".into()));
+    tokio::task::yield_now().await;
+    assert!(!admits(&throttle).await);
+    assert_eq!(throttle.paused().unwrap(), "paused by hand");
+    stage.wishes.send_modify(|wishes| wishes.pause = None);
+    assert!(admits(&throttle).await);
+    stage.wishes.send_modify(|wishes| wishes.pause = Some("again".into()));
+    tokio::task::yield_now().await;
+    let abort = async { stage.wishes.send_modify(|wishes| wishes.abort = true) };
+    let (result, ()) = tokio::join!(timeout(MOMENT, throttle.admit(1)), abort);
+    assert!(matches!(result, Ok(Err(Error::Stopped { .. }))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_limit_reaches_a_source_at_once() {
+    let (stage, throttle) = stage(0);
+    let throttle = throttle.with(OneSecond);
+    assert!(admits(&throttle).await);
+    stage.wishes.send_modify(|wishes| wishes.max_lag = Some(MOMENT));
+    tokio::time::sleep(MOMENT).await;
+    assert!(!admits(&throttle).await);
+    stage.wishes.send_modify(|wishes| wishes.max_lag = None);
+    assert!(admits(&throttle).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_rate_reaches_a_copy_that_waits() {
+    let (stage, throttle) = stage(10);
+    let start = Instant::now();
+    let raise = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stage.wishes.send_modify(|wishes| wishes.max_rows_per_second = NonZeroU32::new(100_000));
+    };
+    let (result, ()) = tokio::join!(throttle.admit(10_000), raise);
+    result.unwrap();
+    let took = start.elapsed().as_secs_f64();
+    assert!((1.0..1.2).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_callers_share_one_rate() {
+    let (_stage, throttle) = stage(1000);
+    let start = Instant::now();
+    let copy = async || {
+        for _ in 0..10 {
+            throttle.admit(250).await.unwrap();
+        }
+    };
+    tokio::join!(copy(), copy(), copy(), copy());
+    let took = start.elapsed().as_secs_f64();
+    assert!((9.8..10.1).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_the_run_ends_every_wait_and_every_task() {
+    let (stage, throttle) = stage(0);
+    let throttle = throttle.with(Deaf);
+    stage.stop.cancel();
+    assert!(matches!(throttle.admit(1).await, Err(Error::Stopped { .. })));
+    throttle.close().await;
+}

@@ -1,0 +1,72 @@
+//! The test kit: real private servers, the twin-table torture, the built program.
+//!
+//! A server that is not installed fails the test that needs it; no test is skipped for it.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of the kit")]
+
+mod datadir;
+mod process;
+pub mod proxy;
+pub mod server;
+pub mod twin;
+pub mod writers;
+
+use std::ops::Range;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use server::{Kind, Server};
+
+/// The server of this kind that the tests of this process share. Tests that restart, break or
+/// configure a server start their own.
+pub fn shared(kind: Kind) -> &'static Server {
+    static MARIADB: OnceLock<Server> = OnceLock::new();
+    static MYSQL: OnceLock<Server> = OnceLock::new();
+    let server = match kind {
+        Kind::Mariadb => &MARIADB,
+        Kind::Mysql => &MYSQL,
+    };
+    server.get_or_init(|| Server::start(kind))
+}
+
+/// Creates an empty database and returns its name, which no other test has.
+pub async fn database(server: &Server) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    server.exec(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
+    name
+}
+
+/// The seeds that a torture test runs with: one, or as many as `OSC_TORTURE_SEEDS` says.
+pub fn torture_seeds() -> Range<u64> {
+    1..1 + from_environment("OSC_TORTURE_SEEDS").unwrap_or(1)
+}
+
+/// The rows that a torture test begins with: `usual`, or what `OSC_TORTURE_ROWS` says.
+pub fn torture_rows(usual: u64) -> u64 {
+    from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}
+
+/// The built program, with nothing of the caller's environment that would change what it does.
+pub fn osc() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_osc"));
+    let ours = |name: &str| {
+        ["OSC_", "MYSQL_", "PG"].iter().any(|prefix| name.starts_with(prefix))
+            || name == "DATABASE_URL"
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(ours) {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("HOME", env!("CARGO_TARGET_TMPDIR"))
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdin(std::process::Stdio::null());
+    command
+}

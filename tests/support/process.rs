@@ -1,0 +1,102 @@
+//! A server's process: started so that it dies with us, watched through its log.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Lines of a server's log that are kept to be shown when it fails.
+const LOG_LINES: usize = 60;
+
+/// How long a server may take to start, crash recovery on a busy machine included.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+type Request = (Command, Sender<io::Result<Child>>);
+
+/// The thread that starts all servers. The kernel kills a server when the *thread* that started it
+/// ends, and a test's thread ends long before a shared server may.
+static SPAWNER: LazyLock<Sender<Request>> = LazyLock::new(|| {
+    let (sender, requests) = mpsc::channel::<Request>();
+    thread::spawn(move || {
+        for (mut command, answer) in requests {
+            let _ = answer.send(command.spawn());
+        }
+    });
+    sender
+});
+
+/// A running process, killed on drop.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Process {
+    /// Starts a server and waits until it says that it accepts connections. It will be killed when
+    /// this process ends, however that comes about. An error is the end of its log.
+    pub fn start(program: &str, arguments: &[String]) -> Result<Self, String> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let (sender, answer) = mpsc::channel();
+        SPAWNER.send((command, sender)).expect("the spawner lives as long as the process");
+        let mut child = answer
+            .recv()
+            .expect("the spawner answers")
+            .unwrap_or_else(|error| panic!("cannot run setpriv (of util-linux): {error}"));
+
+        let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let (announce, ready) = mpsc::channel();
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if line.contains("ready for connections") {
+                    let _ = announce.send(());
+                }
+                let mut log = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if log.len() == LOG_LINES {
+                    log.pop_front();
+                }
+                log.push_back(line);
+            }
+        });
+        let process = Self { child, log };
+        match ready.recv_timeout(START_TIMEOUT) {
+            Ok(()) => Ok(process),
+            Err(RecvTimeoutError::Disconnected) => Err(process.log()),
+            Err(RecvTimeoutError::Timeout) => Err(format!("not ready in time\n{}", process.log())),
+        }
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) {
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
