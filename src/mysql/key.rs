@@ -209,7 +209,8 @@ impl KeyColumn {
     pub fn select_as(&self, name: &str) -> String {
         match &self.kind {
             KeyKind::Int { .. } => name.to_string(),
-            KeyKind::Bit | KeyKind::Enum | KeyKind::Set => format!("{name}+0"),
+            // Adding 0 would make the 64th bit a sign, and on MySQL a floating-point number.
+            KeyKind::Bit | KeyKind::Enum | KeyKind::Set => format!("CAST({name} AS UNSIGNED)"),
             KeyKind::Decimal
             | KeyKind::Date { .. }
             | KeyKind::Timestamp { .. }
