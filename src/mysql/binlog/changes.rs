@@ -13,7 +13,7 @@ use super::position::{Gtids, Place};
 use super::query::{QueryEvent, Statement, Watch};
 use super::rows::{Images, Layout, RowsEvent};
 use super::table::TableMap;
-use super::xa::{self, PreparedList, Xid};
+use super::xa::{PrepareEvent, PreparedList, Xid};
 use crate::engine::key::Key;
 use crate::engine::server::Change;
 use crate::engine::{Error, Result};
@@ -70,7 +70,8 @@ struct Transaction {
     gtid: Option<NextGtid>,
     /// When it was committed, by the server's clock, in microseconds since 1970.
     committed: Option<u64>,
-    xa: Option<Xid>,
+    /// Whether it is an XA transaction, whose rows count only after it was prepared and committed.
+    xa: bool,
     keys: Vec<Key>,
     markers: Vec<u64>,
     ours: bool,
@@ -192,16 +193,17 @@ impl Changes {
             event::EXECUTE_LOAD_QUERY => {
                 self.statement(QueryEvent::parse(body, event::LOAD_EXTRA)?, head)?;
             }
-            event::XID => self.finish(head, true)?,
+            event::XID => self.finish(head, None)?,
             event::XA_PREPARE => {
-                let committed = xa::one_phase(body)?;
-                self.finish(head, committed)?;
+                let event = PrepareEvent::parse(body)?;
+                self.finish(head, Some(event.xid).filter(|_| !event.one_phase))?;
             }
             event::GTID | event::ANONYMOUS_GTID | event::GTID_TAGGED => self.begin_mysql(raw)?,
             event::MARIADB_GTID => {
                 let gtid = mariadb::GtidEvent::parse(head.server, body)?;
                 self.transaction = Transaction {
                     open: !gtid.standalone,
+                    xa: gtid.prepared,
                     gtid: Some(NextGtid::Mariadb(gtid.gtid)),
                     ..Transaction::default()
                 };
@@ -361,7 +363,7 @@ impl Changes {
             {
                 transaction.keys.push(layout.key().encode(after)?);
             }
-            if transaction.keys.len() >= KEYS_AT_ONCE && transaction.xa.is_none() {
+            if transaction.keys.len() >= KEYS_AT_ONCE && !transaction.xa {
                 ready.push_back(Change::Keys(std::mem::take(&mut transaction.keys)));
             }
             Ok::<_, Error>(())
@@ -371,17 +373,17 @@ impl Changes {
     fn statement(&mut self, event: QueryEvent<'_>, head: Head) -> Result<()> {
         match self.watch.statement(&event) {
             Statement::Begin => self.transaction.open = true,
-            Statement::XaStart(xid) => {
+            Statement::XaStart => {
                 self.transaction.open = true;
-                self.transaction.xa = Some(xid);
+                self.transaction.xa = true;
             }
             Statement::Mark => {}
-            Statement::End | Statement::XaOnePhase => self.finish(head, true)?,
+            Statement::End | Statement::XaOnePhase => self.finish(head, None)?,
             Statement::XaResolved(xid) => {
                 let keys = self.prepared.resolve(&xid);
                 self.transaction.ours |= !keys.is_empty();
                 self.transaction.keys.extend(keys);
-                self.finish(head, true)?;
+                self.finish(head, None)?;
             }
             Statement::Foreign(what) => {
                 self.ready.push_back(Change::Foreign(what));
@@ -394,15 +396,17 @@ impl Changes {
 
     /// The end of a statement, which is its transaction's unless one is open.
     fn statement_alone(&mut self, head: Head) -> Result<()> {
-        if self.transaction.open { Ok(()) } else { self.finish(head, true) }
+        if self.transaction.open { Ok(()) } else { self.finish(head, None) }
     }
 
-    /// The end of a transaction; not `committed`: it is an XA transaction that was prepared.
-    fn finish(&mut self, head: Head, committed: bool) -> Result<()> {
-        let Transaction { gtid, committed: when, xa, mut keys, markers, ours, .. } =
+    /// The end of a transaction; `prepared`: of an XA transaction of this name, in the log only.
+    fn finish(&mut self, head: Head, prepared: Option<Xid>) -> Result<()> {
+        let Transaction { gtid, committed, mut keys, markers, ours, .. } =
             std::mem::take(&mut self.transaction);
         self.tables.clear();
-        if let (Some(xid), false, false) = (xa, committed, keys.is_empty()) {
+        if let Some(xid) = prepared
+            && !keys.is_empty()
+        {
             self.prepared.prepare(xid, std::mem::take(&mut keys), self.place.clone());
         }
         while !keys.is_empty() {
@@ -423,7 +427,7 @@ impl Changes {
             // Where the log has whole seconds only, the age is too small by up to one, not too
             // large: throttles act on it.
             let whole_second = (u64::from(head.time) + 1) * 1_000_000;
-            self.tell(self.clock.since(when.unwrap_or(whole_second)))?;
+            self.tell(self.clock.since(committed.unwrap_or(whole_second)))?;
         }
         Ok(())
     }

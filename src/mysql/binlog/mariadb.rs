@@ -88,18 +88,25 @@ pub(super) struct GtidEvent {
     pub(super) gtid: Gtid,
     /// Whether one statement follows that is a transaction by itself; else a COMMIT will come.
     pub(super) standalone: bool,
+    /// Whether it is an XA transaction that will be prepared.
+    pub(super) prepared: bool,
 }
 
 impl GtidEvent {
     /// Reads an event that this server wrote.
     pub(super) fn parse(server: u32, body: &[u8]) -> Read<Self> {
         const STANDALONE: u8 = 1;
+        const PREPARED_XA: u8 = 64;
         let mut bytes = Bytes(body);
         let sequence = bytes.little(8)?;
         let domain = u32::try_from(bytes.little(4)?)
             .map_err(|_| Malformed("a GTID event has no domain".into()))?;
         let flags = bytes.byte()?;
-        Ok(Self { gtid: Gtid { domain, server, sequence }, standalone: flags & STANDALONE != 0 })
+        Ok(Self {
+            gtid: Gtid { domain, server, sequence },
+            standalone: flags & STANDALONE != 0,
+            prepared: flags & PREPARED_XA != 0,
+        })
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) enum Statement {
     /// A transaction ends, rolled back or not.
     End,
     /// An XA transaction begins.
-    XaStart(Xid),
+    XaStart,
     /// A prepared XA transaction is committed or rolled back.
     XaResolved(Xid),
     /// An XA transaction is committed without having been prepared, where it began.
@@ -244,7 +244,7 @@ impl<'a> Scan<'a> {
                 };
                 let one_phase = self.tokens.last().is_some_and(|token| token.is("PHASE"));
                 match () {
-                    () if self.any(1, &["START", "BEGIN"]) => Statement::XaStart(name()),
+                    () if self.any(1, &["START", "BEGIN"]) => Statement::XaStart,
                     () if self.is(1, "COMMIT") && one_phase => Statement::XaOnePhase,
                     () if self.any(1, &["COMMIT", "ROLLBACK"]) => Statement::XaResolved(name()),
                     () => Statement::Mark,

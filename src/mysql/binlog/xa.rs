@@ -3,21 +3,38 @@
 use super::bytes::{Bytes, Read};
 use super::position::Place;
 use crate::engine::key::Key;
+use crate::mysql::name::Hex;
 
 /// An XA transaction's name, in the servers' text: `X'6162',X'',1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Xid(String);
 
 impl Xid {
-    /// The name from what follows XA START, COMMIT or ROLLBACK.
+    /// The name from what follows XA COMMIT or ROLLBACK.
     pub(super) fn new(text: &str) -> Self {
         Self(text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_uppercase())
     }
 }
 
-/// Reads an XA_PREPARE event: whether it is the commit in one phase.
-pub(super) fn one_phase(body: &[u8]) -> Read<bool> {
-    Ok(Bytes(body).byte()? != 0)
+/// An XA_PREPARE event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PrepareEvent {
+    /// Whether it is the commit in one phase.
+    pub(super) one_phase: bool,
+    /// Whose.
+    pub(super) xid: Xid,
+}
+
+impl PrepareEvent {
+    /// Reads an event.
+    pub(super) fn parse(body: &[u8]) -> Read<Self> {
+        let mut bytes = Bytes(body);
+        let one_phase = bytes.byte()? != 0;
+        let format = bytes.little(4)?;
+        let (global, branch) = (bytes.length(4)?, bytes.length(4)?);
+        let (global, branch) = (Hex(bytes.take(global)?), Hex(bytes.take(branch)?));
+        Ok(Self { one_phase, xid: Xid(format!("{global},{branch},{format}")) })
+    }
 }
 
 /// A prepared transaction that changed rows of the original.
@@ -48,5 +65,18 @@ impl PreparedList {
     /// The place before which no transaction awaits its end; none awaits: `None`.
     pub(super) fn hold(&self) -> Option<&Place> {
         self.0.first().map(|prepared| &prepared.before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_and_a_statement_name_the_same_transaction() {
+        let body = [&[0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0][..], b"\xabaz"].concat();
+        let event = PrepareEvent::parse(&body).unwrap();
+        assert_eq!(event, PrepareEvent { one_phase: false, xid: Xid::new("X'ab61', X'7a',1") });
+        assert!(PrepareEvent::parse(&body[..15]).is_err());
     }
 }
