@@ -422,11 +422,12 @@ async fn a_user_with_a_password_reads_with_and_without_tls(kind: Kind) {
 async fn a_key_with_a_default_is_in_a_minimal_image(kind: Kind) {
     let mut field = Field::new(support::shared(kind)).await;
     field.run("CREATE TABLE t (v INT, id INT NOT NULL DEFAULT 7 PRIMARY KEY)").await;
+    field.run("INSERT INTO t (id) VALUES (1)").await;
     field.run("SET SESSION binlog_row_image = 'MINIMAL'").await;
     let mut stream = field.stream().await;
     field.run("INSERT INTO t (v) VALUES (1)").await;
-    field.run("UPDATE t SET v = 2").await;
-    field.run("UPDATE t SET id = 9").await;
+    field.run("UPDATE t SET v = 2 WHERE id > 1").await;
+    field.run("UPDATE t SET id = 9 WHERE id > 1").await;
     field.run("REPLACE INTO t (v, id) VALUES (5, 9)").await;
     field.run("INSERT INTO t (v, id) VALUES (5, 9) ON DUPLICATE KEY UPDATE id = 10").await;
     assert_eq!(ids(&field.read(&mut stream, 1).await.keys), [7, 9, 10]);

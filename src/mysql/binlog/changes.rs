@@ -47,6 +47,17 @@ impl Clock {
     }
 }
 
+/// What a session found out before the stream began.
+#[derive(Debug)]
+pub(super) struct Learnt {
+    /// What is watched.
+    pub(super) watch: Watch,
+    /// The server's clock.
+    pub(super) clock: Clock,
+    /// The defaults of the key's columns, as far as they have any.
+    pub(super) defaults: Vec<Option<KeyValue>>,
+}
+
 /// What a table number stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -90,6 +101,7 @@ pub(super) struct Changes {
     ledger: TableName,
     run: i64,
     key: KeyColumns,
+    defaults: Vec<Option<KeyValue>>,
     clock: Clock,
     /// The tables of this transaction.
     tables: HashMap<u64, Role>,
@@ -110,9 +122,11 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Reads on from `place`.
-    pub(super) fn new(config: &StreamConfig, watch: Watch, clock: Clock, place: Place) -> Self {
+    pub(super) fn new(config: &StreamConfig, learnt: Learnt, place: Place) -> Self {
+        let Learnt { watch, clock, defaults } = learnt;
         Self {
             watch,
+            defaults,
             ledger: config.ledger.clone(),
             run: config.run,
             key: config.key.clone(),
@@ -291,8 +305,12 @@ impl Changes {
             }
         };
         if known.as_ref().is_none_or(|known| *known.description != *map.description()) {
-            let key = if role == Role::Original { self.key.clone() } else { marker_columns() };
-            let mut layout = Layout::new(map.columns()?, key);
+            let (key, defaults) = if role == Role::Original {
+                (self.key.clone(), self.defaults.clone())
+            } else {
+                (marker_columns(), Vec::new())
+            };
+            let mut layout = Layout::new(map.columns()?, key, defaults);
             if let (Some(known), Ok(new)) = (&known, &layout)
                 && !known.layout.same(new)
             {

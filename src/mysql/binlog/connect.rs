@@ -8,14 +8,15 @@ use mysql_async::{BinlogStreamRequest, Conn, OptsBuilder, Row};
 use rand::Rng;
 
 use super::StreamConfig;
-use super::changes::Clock;
+use super::changes::{Clock, Learnt};
 use super::position::{Gtids, Place};
 use super::query::Watch;
 use crate::engine::key::Position;
 use crate::engine::{Error, Result};
 use crate::mysql::connect::{connect, connection_error};
 use crate::mysql::flavor::Flavor;
-use crate::mysql::name::{TableName, Text};
+use crate::mysql::key::KeyValue;
+use crate::mysql::name::{Ident, TableName, Text};
 
 /// How often the server says that it has nothing to say.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -29,13 +30,6 @@ const LARGEST_PACKET: usize = 1 << 30;
 
 /// "Got fatal error from master when reading data from binary log".
 const CANNOT_READ_LOG: u16 = 1236;
-
-/// A session's first words and what was learnt by them.
-pub(super) struct Session {
-    pub(super) conn: Conn,
-    pub(super) watch: Watch,
-    pub(super) clock: Clock,
-}
 
 /// The error that the stream ended with, when all up to `place` was delivered.
 pub(super) fn ended(place: &Place, error: mysql_async::Error) -> Error {
@@ -112,7 +106,7 @@ pub async fn current_position(conn: &mut Conn, flavor: Flavor) -> Result<Positio
 }
 
 /// Opens a session, tells the server what the stream must be like and learns what it is about.
-pub(super) async fn prepare(config: &StreamConfig) -> Result<Session> {
+pub(super) async fn prepare(config: &StreamConfig) -> Result<(Conn, Learnt)> {
     const ACTION: &str = "preparing to read the binary log";
     let opts = OptsBuilder::from_opts(config.opts.clone())
         // A server on this machine would be spoken to through its socket, past TLS and proxies.
@@ -124,7 +118,7 @@ pub(super) async fn prepare(config: &StreamConfig) -> Result<Session> {
         "SET @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}, \
          @master_binlog_checksum = @@GLOBAL.binlog_checksum, \
          @source_binlog_checksum = @@GLOBAL.binlog_checksum, \
-         SESSION net_write_timeout = {}",
+         SESSION net_write_timeout = {}, SESSION time_zone = '+00:00'",
         WRITE_TIMEOUT.as_secs()
     );
     if config.flavor.is_mariadb() {
@@ -141,7 +135,8 @@ pub(super) async fn prepare(config: &StreamConfig) -> Result<Session> {
     let there =
         now.parse().map_err(|_| Error::Internal(format!("the server's time is {now:?}")))?;
     let watch = watch(&mut conn, config).await?;
-    Ok(Session { conn, watch, clock: Clock { here, there } })
+    let defaults = defaults(&mut conn, config).await?;
+    Ok((conn, Learnt { watch, clock: Clock { here, there }, defaults }))
 }
 
 async fn watch(conn: &mut Conn, config: &StreamConfig) -> Result<Watch> {
@@ -175,6 +170,32 @@ async fn watch(conn: &mut Conn, config: &StreamConfig) -> Result<Watch> {
         triggers: pairs(triggers).map(|(name, _)| name).collect(),
         opaque: pairs(others).collect::<HashSet<_>>(),
     })
+}
+
+/// The literal defaults of the key's columns, of which a table without rows tells none. Defaults
+/// that are expressions are not needed: what they gave is always logged.
+async fn defaults(conn: &mut Conn, config: &StreamConfig) -> Result<Vec<Option<KeyValue>>> {
+    const ACTION: &str = "reading the defaults of the key's columns";
+    let sql = format!(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = {} \
+         AND table_name = {} AND column_default IS NOT NULL AND extra NOT LIKE '%DEFAULT_GENERATED%'",
+        Text(config.original.schema.as_str()),
+        Text(config.original.table.as_str())
+    );
+    let names: Vec<String> =
+        conn.query(sql).await.map_err(|error| connection_error(ACTION, error))?;
+    let mut defaults = Vec::with_capacity(config.key.0.len());
+    for column in &config.key.0 {
+        if !names.iter().any(|name| column.name.same(&Ident::new(name.as_str()))) {
+            defaults.push(None);
+            continue;
+        }
+        let value = column.select_as(&format!("DEFAULT({})", column.name));
+        let sql = format!("SELECT {value} FROM {} LIMIT 1", config.original);
+        let row = row(conn, ACTION, &sql).await?.and_then(|row| self::column(&row, 0));
+        defaults.push(row.map(|text| column.value(&text)).transpose()?);
+    }
+    Ok(defaults)
 }
 
 /// MariaDB's times from before version 10.1 with digits after the seconds are logged without

@@ -127,11 +127,11 @@ impl fmt::Debug for BinlogStream {
 /// has what follows `from`; which some servers say only when the stream is first read.
 pub async fn open(config: &StreamConfig, from: &Position) -> Result<BinlogStream> {
     let place = Place::parse(from)?;
-    let session = connect::prepare(config).await?;
-    let events = connect::request(session.conn, config.flavor, &place).await?;
+    let (conn, learnt) = connect::prepare(config).await?;
+    let events = connect::request(conn, config.flavor, &place).await?;
     Ok(BinlogStream {
         events,
-        changes: Changes::new(config, session.watch, session.clock, place),
+        changes: Changes::new(config, learnt, place),
         deadline: Instant::now() + SILENCE,
         ended: None,
     })

@@ -68,11 +68,17 @@ pub(super) struct Layout {
     cells: Vec<Cell>,
     json_columns: usize,
     key: KeyColumns,
+    /// The defaults of the key's columns, where they have one and it is known.
+    defaults: Vec<Option<KeyValue>>,
 }
 
 impl Layout {
     /// The key of a table with these columns. The error says what does not fit.
-    pub(super) fn new(columns: Vec<Column>, key: KeyColumns) -> Result<Self, String> {
+    pub(super) fn new(
+        columns: Vec<Column>,
+        key: KeyColumns,
+        defaults: Vec<Option<KeyValue>>,
+    ) -> Result<Self, String> {
         for part in &key.0 {
             let name = part.name.as_str();
             match columns.get(part.ordinal) {
@@ -98,7 +104,7 @@ impl Layout {
                 part: key.0.iter().position(|part| part.ordinal == at),
             })
             .collect();
-        Ok(Self { cells, json_columns, key })
+        Ok(Self { cells, json_columns, key, defaults })
     }
 
     /// Whether the columns of `other` are of the same types.
@@ -131,9 +137,14 @@ impl Layout {
         }
         let [first, second] = event.present;
         let first = self.image(first);
-        self.whole_key(&first)?;
+        // A minimal image of a new row lacks columns that got their defaults.
+        let mut before = (0..self.key.0.len())
+            .map(|part| match self.defaults.get(part) {
+                Some(Some(value)) if event.images == Images::After => Ok(value.clone()),
+                _ => self.in_image(&first, part).map(|()| KeyValue::UInt(0)),
+            })
+            .collect::<Read<Vec<KeyValue>>>()?;
         let mut bytes = Bytes(rows);
-        let mut before = vec![KeyValue::UInt(0); self.key.0.len()];
         if !matches!(event.images, Images::Both | Images::BothPartial) {
             while !bytes.is_empty() {
                 self.row(&first, &mut bytes, &mut before)?;
@@ -169,16 +180,14 @@ impl Layout {
             .collect()
     }
 
-    fn whole_key(&self, image: &[Cell]) -> Read<()> {
-        let missing = (0..self.key.0.len())
-            .find(|part| !image.iter().any(|cell| cell.part == Some(*part)))
-            .and_then(|part| self.key.0.get(part));
-        missing.map_or(Ok(()), |part| {
-            Err(Malformed(format!(
-                "a row was logged without the key column {}: set binlog_row_image to FULL",
-                part.name
-            )))
-        })
+    fn in_image(&self, image: &[Cell], part: usize) -> Read<()> {
+        if image.iter().any(|cell| cell.part == Some(part)) {
+            return Ok(());
+        }
+        let name = self.key.0.get(part).map(|column| column.name.to_string()).unwrap_or_default();
+        Err(Malformed(format!(
+            "a row was logged without the key column {name}: set binlog_row_image to FULL"
+        )))
     }
 
     /// Reads one image of one row.
@@ -231,7 +240,12 @@ mod tests {
         };
         let tiny = Column { kind: kind::TINY, detail: [0; 2], width: Width::Fixed(1) };
         let text = Column { kind: kind::VARCHAR, detail: [20, 0], width: Width::Counted(1) };
-        Layout::new(vec![tiny, text, tiny], KeyColumns(vec![int(2), int(0)])).unwrap()
+        Layout::new(
+            vec![tiny, text, tiny],
+            KeyColumns(vec![int(2), int(0)]),
+            vec![None, Some(KeyValue::UInt(77))],
+        )
+        .unwrap()
     }
 
     fn keys(body: &[u8], images: Images) -> Read<Vec<[Option<Vec<KeyValue>>; 2]>> {
@@ -268,9 +282,17 @@ mod tests {
     }
 
     #[test]
+    fn a_new_row_without_a_key_column_has_its_default() {
+        let body = [&HEAD[..], &[6, 0, 1, b'x', 9]].concat();
+        assert_eq!(keys(&body, Images::After).unwrap(), [[None, key([9, 77])]]);
+        let body = [&HEAD[..], &[3, 0, 1, 1, b'x']].concat();
+        assert!(keys(&body, Images::After).unwrap_err().0.contains("`k2`"));
+    }
+
+    #[test]
     fn a_row_without_its_key_is_an_error() {
         let body = [&HEAD[..], &[6, 0, 1, b'x', 9]].concat();
-        assert!(keys(&body, Images::After).unwrap_err().0.contains("`k0`"));
+        assert!(keys(&body, Images::Before).unwrap_err().0.contains("`k0`"));
         let null = [&HEAD[..], &[7, 1, 0, 6]].concat();
         assert!(keys(&null, Images::After).unwrap_err().0.contains("NULL"));
     }
