@@ -3,27 +3,27 @@
 //! # What is read
 //!
 //! Only keys. A row event of the original gives the copy key's values before and after the change;
-//! all other columns are stepped over by their width ([`rows`]). So row images of any size, partial
+//! all other columns are stepped over by their width (`rows`). So row images of any size, partial
 //! JSON, compressed columns and types unknown to osc do no harm, and the values of keys come out as
-//! a SELECT of the key gives them ([`value`]).
+//! a SELECT of the key gives them (`value`).
 //!
 //! # How it is cut
 //!
 //! A transaction begins with a GTID event and ends with XID, COMMIT, or the one statement that it
-//! consists of ([`changes`]). Keys are delivered while it is read (the log holds whole
+//! consists of (`changes`). Keys are delivered while it is read (the log holds whole
 //! transactions only), markers and the commit at its end. Transactions of other tables are told of
 //! now and then, and when the log is idle the server's heartbeats are, so a position is never old.
 //!
 //! An XA transaction is logged when it is prepared and becomes visible when it is committed, which
 //! may be much later. Its keys wait for that, and the position told of stays before it, so that a
-//! stream that begins there reads its keys again ([`xa`]). Transactions prepared before the stream
+//! stream that begins there reads its keys again (`xa`). Transactions prepared before the stream
 //! began are the start barrier's business.
 //!
 //! # What must not be missed
 //!
 //! | what hides changes | what is done |
 //! |---|---|
-//! | changes logged as statements | every statement is looked at ([`query`]): the run ends where one may be to the original |
+//! | changes logged as statements | every statement is looked at (`query`): the run ends where one may be to the original |
 //! | DDL and TRUNCATE on the original | likewise |
 //! | compressed events of MariaDB | unpacked here, the driver does not know them |
 //! | compressed transactions of MySQL | unpacked by the driver, which swallows failures: their bytes are counted |
@@ -109,7 +109,7 @@ impl fmt::Debug for StreamConfig {
 /// The change stream.
 pub struct BinlogStream {
     events: mysql_async::BinlogStream,
-    changes: Changes,
+    changes: Box<Changes>,
     deadline: Instant,
     /// Why it ended.
     ended: Option<String>,
@@ -127,11 +127,11 @@ impl fmt::Debug for BinlogStream {
 /// has what follows `from`; which some servers say only when the stream is first read.
 pub async fn open(config: &StreamConfig, from: &Position) -> Result<BinlogStream> {
     let place = Place::parse(from)?;
-    let (conn, learnt) = connect::prepare(config).await?;
-    let events = connect::request(conn, config.flavor, &place).await?;
+    let (conn, learnt) = Box::pin(connect::prepare(config)).await?;
+    let events = Box::pin(connect::request(conn, config.flavor, &place)).await?;
     Ok(BinlogStream {
         events,
-        changes: Changes::new(config, learnt, place),
+        changes: Box::new(Changes::new(config, learnt, place)),
         deadline: Instant::now() + SILENCE,
         ended: None,
     })
