@@ -4,7 +4,7 @@
 //!
 //! Only keys. A row event of the original gives the copy key's values before and after the change;
 //! all other columns are stepped over by their width (`rows`). So row images of any size, partial
-//! JSON, compressed columns and types unknown to osc do no harm, and the values of keys come out as
+//! JSON and compressed columns do no harm, and the values of keys come out as
 //! a SELECT of the key gives them (`value`).
 //!
 //! # How it is cut
