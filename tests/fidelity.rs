@@ -218,16 +218,3 @@ async fn renamed_columns_carry_their_data_in_every_spelling() {
         }
     }
 }
-
-#[tokio::test]
-async fn a_key_whose_order_only_mariadb_knows_is_refused() {
-    let server = support::shared(Kind::Mariadb);
-    for key in ["UUID", "INET4", "INET6"] {
-        let database = support::database(server).await;
-        server.exec_in(&database, &format!("CREATE TABLE t (id {key} PRIMARY KEY, v INT)")).await;
-        let output = alter(server, &database, "ADD COLUMN x INT");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(4), "{key}: {said}");
-        assert!(said.contains("[copy-key]"), "{key}: {said}");
-    }
-}

@@ -285,8 +285,9 @@ fn key_kind(column: &Column) -> Option<KeyKind> {
             Some(KeyKind::Binary { pad: column.octets.and_then(|n| usize::try_from(n).ok()) })
         }
         "varbinary" => Some(KeyKind::Binary { pad: None }),
-        // UUID, INET4 and INET6 of MariaDB are not ordered as their bytes are: a key of theirs would
-        // be taken for copied, or for ahead of the copy, when it is not.
+        "uuid" => Some(KeyKind::Uuid),
+        "inet6" => Some(KeyKind::Binary { pad: Some(16) }),
+        "inet4" => Some(KeyKind::Binary { pad: Some(4) }),
         _ => None,
     }
 }

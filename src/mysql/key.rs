@@ -49,11 +49,14 @@ pub enum KeyKind {
         /// The character set.
         charset: String,
     },
-    /// BINARY, VARBINARY.
+    /// BINARY, VARBINARY, BLOB, INET4, INET6.
     Binary {
         /// Fixed length to which values are padded with zero bytes.
         pad: Option<usize>,
     },
+    /// MariaDB's UUID: 16 bytes in the order of its text, which is not the order in which the
+    /// server sorts them.
+    Uuid,
 }
 
 /// One column of the copy key.
@@ -88,7 +91,10 @@ impl KeyColumns {
     /// Who can compare keys of these columns.
     pub fn order(&self) -> KeyOrder {
         let comparable = |column: &KeyColumn| {
-            !matches!(column.kind, KeyKind::Decimal | KeyKind::Text { .. } | KeyKind::Time { .. })
+            !matches!(
+                column.kind,
+                KeyKind::Decimal | KeyKind::Text { .. } | KeyKind::Time { .. } | KeyKind::Uuid
+            )
         };
         if self.0.iter().all(comparable) { KeyOrder::Bytes } else { KeyOrder::Server }
     }
@@ -180,7 +186,9 @@ impl KeyColumns {
                 KeyValue::Int(number) => write!(text, "{number}"),
                 KeyValue::UInt(number) => write!(text, "{number}"),
                 KeyValue::Bytes(raw) => match (std::str::from_utf8(raw), &column.kind) {
-                    (Ok(plain), kind) if !matches!(kind, KeyKind::Binary { .. }) => {
+                    (Ok(plain), kind)
+                        if !matches!(kind, KeyKind::Binary { .. } | KeyKind::Uuid) =>
+                    {
                         write!(text, "'{plain}'")
                     }
                     _ => write!(text, "{}", Hex(raw)),
@@ -201,12 +209,13 @@ impl KeyColumn {
     pub fn select_as(&self, name: &str) -> String {
         match &self.kind {
             KeyKind::Int { .. } => name.to_string(),
-            KeyKind::Bit | KeyKind::Enum | KeyKind::Set => format!("{name}+0"),
+            // Adding 0 would make the 64th bit a sign, and on MySQL a floating-point number.
+            KeyKind::Bit | KeyKind::Enum | KeyKind::Set => format!("CAST({name} AS UNSIGNED)"),
             KeyKind::Decimal
             | KeyKind::Date { .. }
             | KeyKind::Timestamp { .. }
             | KeyKind::Time { .. } => format!("CAST({name} AS CHAR)"),
-            KeyKind::Text { .. } | KeyKind::Binary { .. } => format!("HEX({name})"),
+            KeyKind::Text { .. } | KeyKind::Binary { .. } | KeyKind::Uuid => format!("HEX({name})"),
         }
     }
 
@@ -230,12 +239,18 @@ impl KeyColumn {
             KeyKind::Int { .. } | KeyKind::Bit | KeyKind::Enum | KeyKind::Set => {
                 KeyValue::UInt(text.parse().map_err(|_| broken())?)
             }
-            KeyKind::Text { .. } | KeyKind::Binary { .. } => {
+            KeyKind::Text { .. } | KeyKind::Binary { .. } | KeyKind::Uuid => {
                 let bytes: Option<Vec<u8>> = (0..text.len())
                     .step_by(2)
                     .map(|at| text.get(at..at + 2).and_then(|p| u8::from_str_radix(p, 16).ok()))
                     .collect();
                 KeyValue::Bytes(bytes.ok_or_else(broken)?)
+            }
+            KeyKind::Decimal => {
+                // ZEROFILL pads with zeros, which the binlog does not have.
+                let plain = text.trim_start_matches('0');
+                let zero = if plain.is_empty() || plain.starts_with('.') { "0" } else { "" };
+                KeyValue::Bytes(format!("{zero}{plain}").into_bytes())
             }
             _ => KeyValue::Bytes(text.as_bytes().to_vec()),
         })
@@ -248,7 +263,7 @@ impl KeyColumn {
             (KeyValue::Int(number), _) => number.to_string(),
             (KeyValue::UInt(number), _) => number.to_string(),
             (KeyValue::Bytes(raw), KeyKind::Text { charset }) => format!("_{charset} {}", Hex(raw)),
-            (KeyValue::Bytes(raw), KeyKind::Binary { .. }) => Hex(raw).to_string(),
+            (KeyValue::Bytes(raw), KeyKind::Binary { .. } | KeyKind::Uuid) => Hex(raw).to_string(),
             (KeyValue::Bytes(raw), KeyKind::Decimal) => String::from_utf8_lossy(raw).into_owned(),
             (KeyValue::Bytes(raw), _) => format!("'{}'", String::from_utf8_lossy(raw)),
         }

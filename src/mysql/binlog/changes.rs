@@ -1,0 +1,478 @@
+//! From the log's events to the engine's changes: what a transaction is, and what in it is ours.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use mysql_common::binlog::events::{Event, GtidEvent};
+
+use super::StreamConfig;
+use super::bytes::Malformed;
+use super::event::{self, Head};
+use super::mariadb;
+use super::position::{Gtids, Place};
+use super::query::{QueryEvent, Statement, Watch};
+use super::rows::{Images, Layout, RowsEvent};
+use super::table::TableMap;
+use super::xa::{PrepareEvent, PreparedList, Xid};
+use crate::engine::key::Key;
+use crate::engine::server::Change;
+use crate::engine::{Error, Result};
+use crate::mysql::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+use crate::mysql::name::{Ident, TableName};
+
+/// Keys in one [`Change::Keys`] at most.
+const KEYS_AT_ONCE: usize = 4096;
+
+/// Other people's transactions are told of together: after so long, or so many.
+const QUIET: Duration = Duration::from_millis(50);
+const QUIET_COUNT: u32 = 500;
+
+/// The largest compressed transaction that is unpacked, which the driver does in memory.
+const PAYLOAD_LIMIT: u64 = 4 << 30;
+
+/// The server's clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    /// A moment here,
+    pub(super) here: Instant,
+    /// and what the server's clock said then, in microseconds since 1970.
+    pub(super) there: u64,
+}
+
+impl Clock {
+    fn since(self, micros: u64) -> Duration {
+        Duration::from_micros(self.there)
+            .saturating_add(self.here.elapsed())
+            .saturating_sub(Duration::from_micros(micros))
+    }
+}
+
+/// What a session found out before the stream began.
+#[derive(Debug)]
+pub(super) struct Learnt {
+    /// What is watched.
+    pub(super) watch: Watch,
+    /// The server's clock.
+    pub(super) clock: Clock,
+    /// The defaults of the key's columns, as far as they have any.
+    pub(super) defaults: Vec<Option<KeyValue>>,
+}
+
+/// What a table number stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Original,
+    Ledger,
+    Other,
+}
+
+/// A table's layout and the bytes that it was read from.
+#[derive(Debug)]
+struct Known {
+    description: Box<[u8]>,
+    layout: Layout,
+}
+
+/// The transaction being read.
+#[derive(Debug, Default)]
+struct Transaction {
+    /// Whether its end will come by an event of its own.
+    open: bool,
+    gtid: Option<NextGtid>,
+    /// When it was committed, by the server's clock, in microseconds since 1970.
+    committed: Option<u64>,
+    /// Whether it is an XA transaction, whose rows count only after it was prepared and committed.
+    xa: bool,
+    keys: Vec<Key>,
+    markers: Vec<u64>,
+    ours: bool,
+}
+
+#[derive(Debug)]
+enum NextGtid {
+    Mysql { server: [u8; 16], tag: String, number: u64 },
+    Mariadb(mariadb::Gtid),
+}
+
+/// Reads events, in order, and makes changes of them.
+#[derive(Debug)]
+pub(super) struct Changes {
+    watch: Watch,
+    ledger: TableName,
+    run: i64,
+    key: KeyColumns,
+    defaults: Vec<Option<KeyValue>>,
+    clock: Clock,
+    /// The tables of this transaction.
+    tables: HashMap<u64, Role>,
+    original: Option<Known>,
+    markers: Option<Known>,
+    transaction: Transaction,
+    prepared: PreparedList,
+    /// The end of the last transaction.
+    place: Place,
+    /// The end of the last event.
+    end: u64,
+    /// Bytes of events that a compressed transaction still holds.
+    payload: Option<u64>,
+    ready: VecDeque<Change>,
+    told: Instant,
+    untold: u32,
+}
+
+impl Changes {
+    /// Reads on from `place`.
+    pub(super) fn new(config: &StreamConfig, learnt: Learnt, place: Place) -> Self {
+        let Learnt { watch, clock, defaults } = learnt;
+        Self {
+            watch,
+            defaults,
+            ledger: config.ledger.clone(),
+            run: config.run,
+            key: config.key.clone(),
+            clock,
+            tables: HashMap::new(),
+            original: None,
+            markers: None,
+            transaction: Transaction::default(),
+            prepared: PreparedList::default(),
+            end: place.offset,
+            place,
+            payload: None,
+            ready: VecDeque::new(),
+            told: clock.here,
+            untold: 0,
+        }
+    }
+
+    /// The next change, if there is one.
+    pub(super) fn pop(&mut self) -> Option<Change> {
+        self.ready.pop_front()
+    }
+
+    /// The end of the last transaction.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Reads one event.
+    pub(super) fn read(&mut self, event: &Event) -> Result<()> {
+        let head = Head::of(event);
+        let Some(left) = self.payload else {
+            if !head.artificial() && head.kind != event::HEARTBEAT && head.kind != event::ROTATE {
+                Place::advance(&mut self.end, head.end);
+            }
+            return self.dispatch(head, event.data(), event);
+        };
+        let size = u64::from(head.size);
+        if size == 0 || size > left || event::never_compressed(head.kind) {
+            return Err(lost_payload(left));
+        }
+        self.dispatch(head, event.data(), event)?;
+        self.payload = Some(left - size).filter(|left| *left > 0);
+        if self.payload.is_none() && self.transaction.open {
+            return Err(Malformed("a compressed transaction has no end".into()).into());
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, head: Head, body: &[u8], raw: &Event) -> Result<()> {
+        match head.kind {
+            event::TABLE_MAP => self.table_map(body)?,
+            event::WRITE_ROWS | event::WRITE_ROWS_V1 => {
+                self.rows(body, Images::After, head, false)?;
+            }
+            event::UPDATE_ROWS | event::UPDATE_ROWS_V1 => {
+                self.rows(body, Images::Both, head, false)?;
+            }
+            event::DELETE_ROWS | event::DELETE_ROWS_V1 => {
+                self.rows(body, Images::Before, head, false)?;
+            }
+            event::PARTIAL_UPDATE_ROWS => self.rows(body, Images::BothPartial, head, false)?,
+            event::MARIADB_WRITE_ROWS | event::MARIADB_WRITE_ROWS_V1 => {
+                self.rows(body, Images::After, head, true)?;
+            }
+            event::MARIADB_UPDATE_ROWS | event::MARIADB_UPDATE_ROWS_V1 => {
+                self.rows(body, Images::Both, head, true)?;
+            }
+            event::MARIADB_DELETE_ROWS | event::MARIADB_DELETE_ROWS_V1 => {
+                self.rows(body, Images::Before, head, true)?;
+            }
+            event::QUERY => self.statement(QueryEvent::parse(body, 0)?, head)?,
+            event::MARIADB_QUERY => {
+                let packed = QueryEvent::parse(body, 0)?;
+                let plain = mariadb::decompress(packed.sql)?;
+                self.statement(QueryEvent { sql: &plain, ..packed }, head)?;
+            }
+            event::EXECUTE_LOAD_QUERY => {
+                self.statement(QueryEvent::parse(body, event::LOAD_EXTRA)?, head)?;
+            }
+            event::XID => self.finish(head, None)?,
+            event::XA_PREPARE => {
+                let event = PrepareEvent::parse(body)?;
+                self.finish(head, Some(event.xid).filter(|_| !event.one_phase))?;
+            }
+            event::GTID | event::ANONYMOUS_GTID | event::GTID_TAGGED => self.begin_mysql(raw)?,
+            event::MARIADB_GTID => {
+                let gtid = mariadb::GtidEvent::parse(head.server, body)?;
+                self.transaction = Transaction {
+                    open: !gtid.standalone,
+                    xa: gtid.prepared,
+                    gtid: Some(NextGtid::Mariadb(gtid.gtid)),
+                    ..Transaction::default()
+                };
+            }
+            event::ROTATE => self.rotate(head, body)?,
+            event::HEARTBEAT => self.tell(Duration::ZERO)?,
+            event::TRANSACTION_PAYLOAD => {
+                let size = event::payload_size(body)?;
+                if size > PAYLOAD_LIMIT {
+                    return Err(Malformed(format!(
+                        "a compressed transaction of {size} bytes is larger than osc reads"
+                    ))
+                    .into());
+                }
+                self.payload = Some(size);
+            }
+            event::INCIDENT => {
+                return Err(Error::StreamGap {
+                    position: self.place.position()?,
+                    reason: "the server logged an incident: changes may be missing".into(),
+                });
+            }
+            kind if event::carries_nothing(kind) || head.ignorable() => {}
+            kind => {
+                return Err(Malformed(format!(
+                    "an event of type {kind} after {}:{} is unknown to osc",
+                    self.place.file, self.end
+                ))
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_mysql(&mut self, raw: &Event) -> Result<()> {
+        let gtid = raw
+            .read_event::<GtidEvent>()
+            .map_err(|error| Malformed(format!("a GTID event cannot be read: {error}")))?;
+        let anonymous = raw.header().event_type_raw() == event::ANONYMOUS_GTID;
+        if anonymous && matches!(self.place.gtid, Gtids::Mysql(_)) {
+            return Err(Error::StreamGap {
+                position: self.place.position()?,
+                reason: "gtid_mode was switched: a transaction has no GTID".into(),
+            });
+        }
+        let named = (!anonymous).then(|| NextGtid::Mysql {
+            server: gtid.sid(),
+            tag: gtid.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default(),
+            number: gtid.gno(),
+        });
+        self.transaction = Transaction {
+            gtid: named,
+            committed: Some(gtid.immediate_commit_timestamp()).filter(|micros| *micros > 0),
+            ..Transaction::default()
+        };
+        Ok(())
+    }
+
+    fn rotate(&mut self, head: Head, body: &[u8]) -> Result<()> {
+        let (file, offset) = event::rotation(body)?;
+        if !head.artificial() || file != self.place.file {
+            self.tables.clear();
+        }
+        self.place.file = file;
+        self.place.offset = offset;
+        self.end = offset;
+        Ok(())
+    }
+
+    fn table_map(&mut self, body: &[u8]) -> Result<()> {
+        let map = TableMap::parse(body)?;
+        let role = if self.watch.is(&self.watch.original, map.schema, map.table) {
+            Role::Original
+        } else if self.watch.is(&self.ledger, map.schema, map.table) {
+            Role::Ledger
+        } else {
+            Role::Other
+        };
+        let known = match role {
+            Role::Original => &mut self.original,
+            Role::Ledger => &mut self.markers,
+            Role::Other => {
+                self.tables.insert(map.id, role);
+                return Ok(());
+            }
+        };
+        if known.as_ref().is_none_or(|known| *known.description != *map.description()) {
+            let (key, defaults) = if role == Role::Original {
+                (self.key.clone(), self.defaults.clone())
+            } else {
+                (marker_columns(), Vec::new())
+            };
+            let mut layout = Layout::new(map.columns()?, key, defaults);
+            if let (Some(known), Ok(new)) = (&known, &layout)
+                && !known.layout.same(new)
+            {
+                layout = Err("its columns are of other types than before".into());
+            }
+            match layout {
+                Ok(layout) => {
+                    *known = Some(Known { description: map.description().into(), layout });
+                }
+                Err(reason) => {
+                    let table = String::from_utf8_lossy(map.table);
+                    self.ready.push_back(Change::Foreign(format!("{table} was changed: {reason}")));
+                    self.tables.insert(map.id, Role::Other);
+                    return Ok(());
+                }
+            }
+        }
+        self.tables.insert(map.id, role);
+        Ok(())
+    }
+
+    fn rows(&mut self, body: &[u8], images: Images, head: Head, packed: bool) -> Result<()> {
+        let event = RowsEvent::parse(body, images, event::extended(head.kind))?;
+        let known = match self.tables.get(&event.table) {
+            Some(Role::Other) => return Ok(()),
+            Some(Role::Original) => &self.original,
+            Some(Role::Ledger) => &self.markers,
+            // A number that stands for no table: it only ends a statement.
+            None if matches!(event.table, 0xff_ffff | 0xffff_ffff_ffff) => return Ok(()),
+            None => {
+                return Err(Malformed(format!(
+                    "rows of the unknown table {} after {}:{}: the stream began inside a \
+                     transaction",
+                    event.table, self.place.file, self.end
+                ))
+                .into());
+            }
+        };
+        let Some(Known { layout, .. }) = known else {
+            return Err(Error::Internal("a table was mapped without its layout".into()));
+        };
+        let plain;
+        let rows = if packed {
+            plain = mariadb::decompress(event.rows)?;
+            &plain
+        } else {
+            event.rows
+        };
+        let (transaction, ready) = (&mut self.transaction, &mut self.ready);
+        transaction.ours = true;
+        if self.tables.get(&event.table) == Some(&Role::Ledger) {
+            let run = KeyValue::Int(self.run);
+            return layout.read(&event, rows, |_, after| {
+                if let Some([of, KeyValue::UInt(marker)]) = after
+                    && *of == run
+                {
+                    transaction.markers.push(*marker);
+                }
+                Ok(())
+            });
+        }
+        layout.read(&event, rows, |before, after| {
+            if let Some(before) = before {
+                transaction.keys.push(layout.key().encode(before)?);
+            }
+            if let Some(after) = after
+                && before != Some(after)
+            {
+                transaction.keys.push(layout.key().encode(after)?);
+            }
+            if transaction.keys.len() >= KEYS_AT_ONCE && !transaction.xa {
+                ready.push_back(Change::Keys(std::mem::take(&mut transaction.keys)));
+            }
+            Ok::<_, Error>(())
+        })
+    }
+
+    fn statement(&mut self, event: QueryEvent<'_>, head: Head) -> Result<()> {
+        match self.watch.statement(&event) {
+            Statement::Begin => self.transaction.open = true,
+            Statement::XaStart => {
+                self.transaction.open = true;
+                self.transaction.xa = true;
+            }
+            Statement::Mark => {}
+            Statement::End | Statement::XaOnePhase => self.finish(head, None)?,
+            Statement::XaResolved(xid) => {
+                let keys = self.prepared.resolve(&xid);
+                self.transaction.ours |= !keys.is_empty();
+                self.transaction.keys.extend(keys);
+                self.finish(head, None)?;
+            }
+            Statement::Foreign(what) => {
+                self.ready.push_back(Change::Foreign(what));
+                self.statement_alone(head)?;
+            }
+            Statement::Harmless => self.statement_alone(head)?,
+        }
+        Ok(())
+    }
+
+    /// The end of a statement, which is its transaction's unless one is open.
+    fn statement_alone(&mut self, head: Head) -> Result<()> {
+        if self.transaction.open { Ok(()) } else { self.finish(head, None) }
+    }
+
+    /// The end of a transaction; `prepared`: of an XA transaction of this name, in the log only.
+    fn finish(&mut self, head: Head, prepared: Option<Xid>) -> Result<()> {
+        let Transaction { gtid, committed, mut keys, markers, ours, .. } =
+            std::mem::take(&mut self.transaction);
+        self.tables.clear();
+        if let Some(xid) = prepared
+            && !keys.is_empty()
+        {
+            self.prepared.prepare(xid, std::mem::take(&mut keys), self.place.clone());
+        }
+        while !keys.is_empty() {
+            let rest = keys.split_off(keys.len().min(KEYS_AT_ONCE));
+            self.ready.push_back(Change::Keys(std::mem::replace(&mut keys, rest)));
+        }
+        self.ready.extend(markers.into_iter().map(Change::Marker));
+        self.place.offset = self.end;
+        match (gtid, &mut self.place.gtid) {
+            (Some(NextGtid::Mysql { server, tag, number }), Gtids::Mysql(set)) => {
+                set.add(server, &tag, number);
+            }
+            (Some(NextGtid::Mariadb(gtid)), Gtids::Mariadb(list)) => list.set(gtid),
+            _ => {}
+        }
+        self.untold += 1;
+        if ours || self.untold >= QUIET_COUNT || self.told.elapsed() >= QUIET {
+            // Where the log has whole seconds only, the age is too small by up to one, not too
+            // large: throttles act on it.
+            let whole_second = (u64::from(head.time) + 1) * 1_000_000;
+            self.tell(self.clock.since(committed.unwrap_or(whole_second)))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the place from which a new stream would miss nothing.
+    fn tell(&mut self, age: Duration) -> Result<()> {
+        let place = self.prepared.hold().unwrap_or(&self.place);
+        self.ready.push_back(Change::Commit { position: place.position()?, age });
+        self.told = Instant::now();
+        self.untold = 0;
+        Ok(())
+    }
+}
+
+/// The first two columns of the ledger's table of markers.
+fn marker_columns() -> KeyColumns {
+    let column = |ordinal, name: &str, unsigned| KeyColumn {
+        name: Ident::new(name),
+        ordinal,
+        kind: KeyKind::Int { bytes: 8, unsigned },
+        descending: false,
+    };
+    KeyColumns(vec![column(0, "run", false), column(1, "marker", true)])
+}
+
+/// The driver unpacks compressed transactions and says nothing when it cannot.
+fn lost_payload(left: u64) -> Error {
+    Malformed(format!("a compressed transaction could not be unpacked: {left} bytes are missing"))
+        .into()
+}
