@@ -198,16 +198,6 @@ fn mistakes_in_files_are_told_with_their_line() {
 }
 
 #[test]
-fn postgres_is_not_yet_served_and_says_so() {
-    let home = home();
-    osc(&home)
-        .args(["status", "--url", "postgresql://me@h/db?application_name=x"])
-        .assert()
-        .code(2)
-        .stderr(contains("not yet served"));
-}
-
-#[test]
 fn with_json_a_failure_is_an_event() {
     let home = home();
     let output = osc(&home).args(["status", "--json"]).assert().code(2).get_output().stdout.clone();

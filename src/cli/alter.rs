@@ -7,10 +7,12 @@ use tokio_util::sync::CancellationToken;
 use super::change::Change;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::settings::{RunFlags, Tuning};
+use crate::config::target::Scheme;
 use crate::control::steer;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::{Error, Result};
-use crate::mysql::{self, alter::Job};
+use crate::plan::Job;
+use crate::{mysql, postgres};
 use crate::report::{self, Mode, screen::Screen};
 
 const EXAMPLES: &str = "\
@@ -36,7 +38,8 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AlterArgs {
-    /// The table: users, shop.users; or a whole ALTER TABLE statement
+    /// The table: users, shop.users; or a whole ALTER TABLE statement (on PostgreSQL also
+    /// CREATE INDEX and DROP INDEX)
     pub table: String,
     /// What follows the table in an ALTER TABLE statement
     pub clauses: Option<String>,
@@ -68,13 +71,13 @@ pub struct AlterArgs {
 /// # Errors
 /// Whatever ends the run other than success.
 pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
-    let change = Change::read(&args.table, args.clauses.as_deref())?;
     let flags =
         RunFlags { dry_run: args.dry_run, json: args.json, quiet: args.quiet, yes: args.yes };
     let mut tuning = args.tuning;
     tuning.verify = args.no_verify.then_some(false);
     let (target, settings) =
         resolve::alter(&args.connection, tuning, flags, &Environment::of_process())?;
+    let change = Change::read_for(target.scheme, &args.table, args.clauses.as_deref())?;
     if settings.dry_run {
         return super::plan::show(target, change, settings, screen).await;
     }
@@ -101,7 +104,12 @@ pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
         sink: Arc::clone(&sink),
         stop: stop.clone(),
     };
-    let work = mysql::alter::alter(job);
+    let work = async {
+        match job.target.scheme {
+            Scheme::Mysql => mysql::alter::alter(job).await,
+            Scheme::Postgres => Box::pin(postgres::alter::alter(job)).await,
+        }
+    };
     let aborted = async move {
         // The sender ends with the process only.
         if wishes.wait_for(|wishes| wishes.abort).await.is_ok() {

@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
+use crate::config::target::Scheme;
 use crate::engine::{Error, Result};
 use crate::mysql::name::Ident;
+use crate::postgres::asked;
 
 /// A table as named on a command line: `users`, `db.users`, `` `my db`.`my table` ``.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,22 @@ impl FromStr for TableArg {
     }
 }
 
+impl TableArg {
+    /// Reads a table by the rules of a kind of server.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub fn read(text: &str, scheme: Scheme) -> Result<Self> {
+        match scheme {
+            Scheme::Mysql => text.parse().map_err(usage),
+            Scheme::Postgres => {
+                let (schema, table) = asked::table(text)?;
+                Ok(Self { schema, table })
+            }
+        }
+    }
+}
+
 /// One ALTER TABLE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -40,7 +58,23 @@ pub struct Change {
 }
 
 impl Change {
-    /// Reads `TABLE CLAUSES`, or a whole ALTER TABLE statement in place of either.
+    /// Reads `TABLE CLAUSES`, or a whole statement in place of either, by the rules of a kind of
+    /// server.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub fn read_for(scheme: Scheme, first: &str, second: Option<&str>) -> Result<Self> {
+        match scheme {
+            Scheme::Mysql => Self::read(first, second),
+            Scheme::Postgres => {
+                let asked = asked::change(first, second)?;
+                let table = TableArg { schema: asked.schema, table: asked.table };
+                Ok(Self { table, clauses: asked.clauses })
+            }
+        }
+    }
+
+    /// The same for MySQL and MariaDB: `TABLE CLAUSES`, or a whole ALTER TABLE statement.
     ///
     /// # Errors
     /// `Usage`.

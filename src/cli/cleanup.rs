@@ -5,10 +5,10 @@ use indicatif::HumanBytes;
 use super::change::TableArg;
 use super::confirm::confirm;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::target::Target;
+use crate::config::target::{Scheme, Target};
 use crate::engine::{Error, Result};
-use crate::mysql::cleanup::Cleanup;
 use crate::report::screen::Screen;
+use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +22,7 @@ Afterwards the change cannot be undone. A run that is under way is never touched
 #[command(after_help = EXAMPLES)]
 pub struct CleanupArgs {
     /// The table that was changed: users, shop.users
-    pub table: TableArg,
+    pub table: String,
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
@@ -37,21 +37,44 @@ pub struct CleanupArgs {
 /// When something cannot be dropped, or leave was not given.
 pub async fn run(args: CleanupArgs, screen: &Screen) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
-    clean(&target, &args.table, args.yes, screen).await
+    let table = TableArg::read(&args.table, target.scheme)?;
+    clean(&target, &table, args.yes, screen).await
 }
 
 /// Lists what there is to drop, asks with [`super::confirm::confirm`], and drops it.
 async fn clean(target: &Target, table: &TableArg, yes: bool, screen: &Screen) -> Result<()> {
-    let cleanup = Cleanup::find(target, table.schema.as_deref(), &table.table).await?;
-    for leftover in &cleanup.tables {
-        screen.line(&format!(
-            "{}: {}, {}",
-            leftover.table.plain(),
-            leftover.what,
-            HumanBytes(leftover.bytes)
-        ));
+    let (schema, name) = (table.schema.as_deref(), table.table.as_str());
+    let dropped = match target.scheme {
+        Scheme::Mysql => {
+            let cleanup = mysql::cleanup::Cleanup::find(target, schema, name).await?;
+            let found = cleanup.tables.iter();
+            let tables = found.map(|it| (it.table.plain(), it.what, it.bytes)).collect::<Vec<_>>();
+            agree(&tables, yes, screen)?;
+            cleanup.drop_all().await?;
+            tables.len()
+        }
+        Scheme::Postgres => {
+            let cleanup = postgres::cleanup::Cleanup::find(target, schema, name).await?;
+            for stream in &cleanup.streams {
+                screen.line(&format!("{stream}: the replication slot of a dead run"));
+            }
+            let found = cleanup.tables.iter();
+            let tables = found.map(|it| (it.table.plain(), it.what, it.bytes)).collect::<Vec<_>>();
+            agree(&tables, yes, screen)?;
+            cleanup.drop_all().await?;
+            tables.len()
+        }
+    };
+    screen.answer(&format!("{dropped} {} dropped", if dropped == 1 { "table" } else { "tables" }));
+    Ok(())
+}
+
+/// Shows what would be dropped, and asks.
+fn agree(tables: &[(String, &'static str, u64)], yes: bool, screen: &Screen) -> Result<()> {
+    for (table, what, bytes) in tables {
+        screen.line(&format!("{table}: {what}, {}", HumanBytes(*bytes)));
     }
-    if cleanup.tables.is_empty() {
+    if tables.is_empty() {
         screen.line("there is no table to drop");
     } else if !confirm("Drop them? Afterwards the change cannot be undone.", yes)? {
         return Err(Error::Usage {
@@ -59,8 +82,5 @@ async fn clean(target: &Target, table: &TableArg, yes: bool, screen: &Screen) ->
             help: "answer yes, or give --yes".into(),
         });
     }
-    let dropped = cleanup.tables.len();
-    cleanup.drop_all().await?;
-    screen.answer(&format!("{dropped} {} dropped", if dropped == 1 { "table" } else { "tables" }));
     Ok(())
 }

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::change::Change;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::settings::{AlterSettings, RunFlags, Tuning};
-use crate::config::target::Target;
+use crate::config::target::{Scheme, Target};
 use crate::engine::progress::{Event, Sink};
 use crate::engine::{Error, Result};
-use crate::mysql::{self, alter::Job};
-use crate::plan::Plan;
+use crate::plan::{Job, Plan};
 use crate::report::screen::Screen;
+use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,12 +56,12 @@ pub struct PlanArgs {
 /// # Errors
 /// Whatever keeps the plan from being made, or the change from being possible.
 pub async fn run(args: PlanArgs, screen: &Screen) -> Result<()> {
-    let change = Change::read(&args.table, args.clauses.as_deref())?;
     let flags = RunFlags { dry_run: true, json: args.json, ..RunFlags::default() };
     let mut tuning = args.tuning;
     tuning.verify = args.no_verify.then_some(false);
     let (target, settings) =
         resolve::alter(&args.connection, tuning, flags, &Environment::of_process())?;
+    let change = Change::read_for(target.scheme, &args.table, args.clauses.as_deref())?;
     show(target, change, settings, screen).await
 }
 
@@ -85,7 +85,10 @@ pub(super) async fn show(
         sink: Arc::new(Silence),
         stop: CancellationToken::new(),
     };
-    let plan = mysql::alter::plan(&job).await?;
+    let plan = match job.target.scheme {
+        Scheme::Mysql => mysql::alter::plan(&job).await?,
+        Scheme::Postgres => postgres::alter::plan(&job).await?,
+    };
     if json {
         let text = serde_json::to_string(&plan)
             .map_err(|error| Error::Internal(format!("the plan cannot be written: {error}")))?;

@@ -6,18 +6,18 @@ use indicatif::HumanCount;
 
 use super::change::TableArg;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::target::Target;
+use crate::config::target::{Scheme, Target};
 use crate::engine::{Error, Result};
 use crate::ledger::RunRecord;
-use crate::mysql;
 use crate::report::screen::Screen;
+use crate::{mysql, postgres};
 
 /// The arguments of `osc status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  osc status\n  osc status shop.users --json")]
 pub struct StatusArgs {
     /// Only this table's runs: users, shop.users
-    pub table: Option<TableArg>,
+    pub table: Option<String>,
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
@@ -32,7 +32,8 @@ pub struct StatusArgs {
 /// When the ledger cannot be read.
 pub async fn run(args: StatusArgs, screen: &Screen) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
-    show(&target, args.table.as_ref(), args.json, screen).await
+    let table = args.table.map(|table| TableArg::read(&table, target.scheme)).transpose()?;
+    show(&target, table.as_ref(), args.json, screen).await
 }
 
 async fn show(
@@ -43,7 +44,10 @@ async fn show(
 ) -> Result<()> {
     let schema = table.and_then(|table| table.schema.as_deref());
     let name = table.map(|table| table.table.as_str());
-    let runs = mysql::status::runs(target, schema, name).await?;
+    let runs = match target.scheme {
+        Scheme::Mysql => mysql::status::runs(target, schema, name).await?,
+        Scheme::Postgres => postgres::status::runs(target, schema, name).await?,
+    };
     if json {
         for run in &runs {
             let text = serde_json::to_string(run)

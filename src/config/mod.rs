@@ -2,6 +2,7 @@
 
 pub mod draft;
 pub mod file;
+pub mod libpq;
 pub mod my_cnf;
 pub mod period;
 pub mod resolve;

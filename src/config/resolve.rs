@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::file::{self, Profile};
 use super::settings::{AlterSettings, RunFlags, Tuning};
 use super::target::{Scheme, Target};
-use super::{my_cnf, url, usage};
+use super::{libpq, my_cnf, url, usage};
 use crate::engine::Result;
 
 /// What the command line says of the connection.
@@ -67,7 +67,7 @@ impl Environment {
 /// The target that a command line and its surroundings name.
 ///
 /// In order: `--url`; the URL of a profile that was asked for with `--profile` or `--config`;
-/// `$OSC_URL`; `$DATABASE_URL`; the URL of the default profile; `~/.my.cnf`.
+/// `$OSC_URL`; `$DATABASE_URL`; the URL of the default profile; libpq's `PG*` variables; `~/.my.cnf`.
 ///
 /// # Errors
 /// `Usage` when nothing names one, or what does has a mistake.
@@ -95,27 +95,13 @@ pub fn alter(
         base.replicas.clear();
     }
     let tuning = tuning.over(base);
-    if lag_asked && tuning.replicas.is_empty() {
+    // PostgreSQL tells of its standbys itself.
+    if lag_asked && tuning.replicas.is_empty() && target.scheme == Scheme::Mysql {
         return Err(usage("--max-lag has no replica to look at", "name one with --replica URL"));
     }
     let replica = |url: &String| url::parse(url)?.like(&target).complete(environment.login());
     let replicas = tuning.replicas.iter().map(replica).collect::<Result<Vec<_>>>()?;
-    replicas.iter().try_for_each(require_served)?;
     Ok((target, AlterSettings::new(tuning, replicas, flags)))
-}
-
-/// Fails for kinds of servers that this version of osc cannot talk to.
-///
-/// # Errors
-/// `Usage`.
-pub fn require_served(target: &Target) -> Result<()> {
-    match target.scheme {
-        Scheme::Mysql => Ok(()),
-        Scheme::Postgres => Err(usage(
-            "PostgreSQL is not yet served by this version of osc",
-            "it serves MySQL and MariaDB: mysql://USER@HOST/DATABASE",
-        )),
-    }
 }
 
 fn profile(connection: &Connection, environment: &Environment) -> Result<Option<Profile>> {
@@ -159,12 +145,17 @@ fn find_target(
             None => None,
         };
     }
-    let target = draft.complete(environment.login())?;
-    require_served(&target)?;
+    let mut target = draft.complete(environment.login())?;
+    if target.scheme == Scheme::Postgres && target.password.is_none() {
+        target.password = libpq::password(&target, &|name| environment.get(name));
+    }
     Ok((target, from_profile))
 }
 
 fn option_file(environment: &Environment) -> Result<super::draft::Draft> {
+    if let Some(draft) = libpq::read(&|name| environment.get(name))? {
+        return Ok(draft);
+    }
     let draft = match environment.get("HOME") {
         Some(home) => my_cnf::read(&PathBuf::from(home).join(".my.cnf"))?,
         None => None,
@@ -172,7 +163,7 @@ fn option_file(environment: &Environment) -> Result<super::draft::Draft> {
     draft.ok_or_else(|| {
         usage(
             "nothing says where to connect",
-            "give --url mysql://USER@HOST/DATABASE, set OSC_URL, or write an osc.toml or ~/.my.cnf",
+            "give --url mysql://USER@HOST/DATABASE or postgres://…, set OSC_URL, or write an osc.toml",
         )
     })
 }
@@ -303,14 +294,5 @@ mod tests {
         let tuning = Tuning { max_lag: "1s".parse().ok(), ..Default::default() };
         let environment = environment(home.path(), &[]);
         assert!(alter(&connection, tuning, RunFlags::default(), &environment).is_err());
-    }
-
-    #[test]
-    fn postgres_is_refused_where_it_is_used() {
-        let home = home();
-        let environment = environment(home.path(), &[("OSC_URL", "postgres://me@h/db")]);
-        let error = target(&Connection::default(), &environment).unwrap_err();
-        assert!(error.to_string().contains("not yet served"));
-        assert_eq!(error.exit_code(), 2);
     }
 }

@@ -54,3 +54,56 @@ impl RunRecord {
         self.result.as_deref().is_none_or(|result| result == "stopped")
     }
 }
+
+/// One run's place in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunId(pub i64);
+
+/// What is recorded when a run begins.
+#[derive(Debug, Clone)]
+pub struct NewRun<'a> {
+    /// The table.
+    pub table: &'a str,
+    /// The clauses.
+    pub clauses: &'a str,
+    /// The road.
+    pub road: &'a str,
+    /// Whether the tables will be compared.
+    pub verify: bool,
+    /// The sitting's token.
+    pub owner: &'a str,
+}
+
+/// What a checkpoint stores.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The engine's state; `None` leaves the last one.
+    pub state: Option<String>,
+    /// The phase.
+    pub phase: &'static str,
+    /// Rows copied.
+    pub rows_copied: u64,
+    /// Rows estimated.
+    pub rows_estimate: u64,
+    /// Rows compared.
+    pub rows_verified: Option<u64>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default)]
+pub struct End<'a> {
+    /// `done`, `failed` or `stopped`.
+    pub result: &'a str,
+    /// Why.
+    pub detail: Option<String>,
+    /// The last phase.
+    pub phase: Option<&'a str>,
+    /// The cut-over's lock.
+    pub lock_ms: Option<f64>,
+    /// Rows copied.
+    pub rows_copied: Option<u64>,
+    /// Rows compared.
+    pub rows_verified: Option<u64>,
+    /// `passed`, where it did.
+    pub verification: Option<&'a str>,
+}

@@ -4,19 +4,15 @@ use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use crate::config::settings::{AlterSettings, Indexes};
-use crate::config::target::Target;
-use crate::control::Directives;
+use crate::config::settings::Indexes;
 use crate::engine::error::Finding;
 use crate::engine::key::Rows;
 use crate::engine::migration::{Surroundings, migrate};
-use crate::engine::progress::{Event, Progress, Sink, Summary};
+use crate::engine::progress::{Event, Summary};
 use crate::engine::run::Settings;
 use crate::engine::{Error, Result};
-use crate::ledger::RunRecord;
+use crate::ledger::{End, NewRun, RunRecord};
 use crate::mysql::change::Change;
 use crate::mysql::checks::{self, Checked, Findings};
 use crate::mysql::clauses::Clauses;
@@ -24,7 +20,7 @@ use crate::mysql::connect::{connect, connection_error, opts};
 use crate::mysql::dependents::Dependents;
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{self, Table};
-use crate::mysql::ledger::{End, Ledger, NewRun};
+use crate::mysql::ledger::Ledger;
 use crate::mysql::name::{Helpers, Ident, TableName, Text};
 use crate::mysql::native::{self, Native};
 use crate::mysql::session::processes;
@@ -32,29 +28,7 @@ use crate::mysql::swap::is_swapped;
 use crate::mysql::table::{MysqlTable, Setting, lock_name, other_clauses, other_run};
 use crate::mysql::throttle;
 use crate::plan::road::{Attempt, ColumnFacts, Road, TableFacts, attempts};
-use crate::plan::{Plan, Step};
-
-/// What is to be done, and with what.
-pub struct Job {
-    /// Where.
-    pub target: Target,
-    /// The table's schema, if it was named.
-    pub schema: Option<String>,
-    /// The table.
-    pub table: String,
-    /// The clauses, or a whole ALTER TABLE.
-    pub clauses: String,
-    /// How.
-    pub settings: AlterSettings,
-    /// The operator's wishes.
-    pub directives: watch::Receiver<Directives>,
-    /// Counters for whoever shows them.
-    pub progress: Arc<Progress>,
-    /// Where events go.
-    pub sink: Arc<dyn Sink>,
-    /// Ends the run, resumably.
-    pub stop: CancellationToken,
-}
+use crate::plan::{Job, Plan, Step};
 
 /// Everything that is known before the road is taken.
 struct Prepared {
@@ -309,7 +283,7 @@ async fn record_native(
 ) -> Result<()> {
     ledger.create(conn).await?;
     let owner = format!("{:032x}", rand::random::<u128>());
-    let new = NewRun { table: &name.table, clauses, road, verify: false, owner: &owner };
+    let new = NewRun { table: name.table.as_str(), clauses, road, verify: false, owner: &owner };
     let run = ledger.begin(conn, &new).await?;
     ledger.end(conn, run, &End { result: "done", phase: Some("done"), ..End::default() }).await
 }

@@ -5,7 +5,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, params};
 
 use crate::engine::{Error, Result};
-use crate::ledger::RunRecord;
+use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
 use crate::mysql::connect::connection_error;
 use crate::mysql::name::{Ident, TableName};
 
@@ -16,25 +16,6 @@ pub struct Ledger {
     pub runs: TableName,
     /// The table of markers.
     pub markers: TableName,
-}
-
-/// One run's place in the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RunId(pub i64);
-
-/// What is recorded when a run begins.
-#[derive(Debug, Clone)]
-pub struct NewRun<'a> {
-    /// The table.
-    pub table: &'a Ident,
-    /// The clauses.
-    pub clauses: &'a str,
-    /// The road.
-    pub road: &'a str,
-    /// Whether the tables will be compared.
-    pub verify: bool,
-    /// The sitting's token.
-    pub owner: &'a str,
 }
 
 const COLUMNS: &str = "run, table_name, clauses, road, phase, result, detail, state, rows_copied, \
@@ -122,7 +103,7 @@ impl Ledger {
                 self.runs
             ),
             params! {
-                "table" => new.table.as_str(), "clauses" => new.clauses, "road" => new.road,
+                "table" => new.table, "clauses" => new.clauses, "road" => new.road,
                 "verification" => if new.verify { "on" } else { "off" }, "owner" => new.owner,
             },
         )
@@ -305,38 +286,4 @@ impl Ledger {
         .await
         .map_err(failed)
     }
-}
-
-/// What a checkpoint stores.
-#[derive(Debug, Clone)]
-pub struct Checkpoint {
-    /// The engine's state; `None` leaves the last one.
-    pub state: Option<String>,
-    /// The phase.
-    pub phase: &'static str,
-    /// Rows copied.
-    pub rows_copied: u64,
-    /// Rows estimated.
-    pub rows_estimate: u64,
-    /// Rows compared.
-    pub rows_verified: Option<u64>,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Default)]
-pub struct End<'a> {
-    /// `done`, `failed` or `stopped`.
-    pub result: &'a str,
-    /// Why.
-    pub detail: Option<String>,
-    /// The last phase.
-    pub phase: Option<&'a str>,
-    /// The cut-over's lock.
-    pub lock_ms: Option<f64>,
-    /// Rows copied.
-    pub rows_copied: Option<u64>,
-    /// Rows compared.
-    pub rows_verified: Option<u64>,
-    /// `passed`, where it did.
-    pub verification: Option<&'a str>,
 }

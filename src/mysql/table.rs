@@ -15,14 +15,14 @@ use crate::engine::server::{
     Clash, Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome,
 };
 use crate::engine::{Error, Result};
-use crate::ledger::RunRecord;
+use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
 use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
 use crate::mysql::change::Change;
 use crate::mysql::connect::connection_error;
 use crate::mysql::dependents::{Carried, Dependents};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{Index, Table};
-use crate::mysql::ledger::{Checkpoint, End, Ledger, NewRun, RunId};
+use crate::mysql::ledger::Ledger;
 use crate::mysql::name::{Helpers, TableName, Text, fnv1a};
 use crate::mysql::projection::Side;
 use crate::mysql::rows::{self, Write};
@@ -609,7 +609,7 @@ impl Server for MysqlTable {
 impl MysqlTable {
     async fn begin(&self, conn: &mut Conn) -> Result<()> {
         let new = NewRun {
-            table: &self.setting.original.name.table,
+            table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
             road: "copy",
             verify: self.setting.verify,

@@ -6,10 +6,10 @@ use mysql_async::Opts;
 
 use crate::config::target::{Address, Target};
 use crate::engine::Result;
-use crate::mysql::alter::Job;
 use crate::mysql::connect;
 use crate::mysql::gauges::Gauges;
 use crate::mysql::lag::ReplicaLag;
+use crate::plan::Job;
 use crate::throttle::Throttle;
 use crate::throttle::http::Http;
 use crate::throttle::lag::Lag;

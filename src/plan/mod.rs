@@ -1,11 +1,14 @@
 //! What an ALTER means on this server, which road it takes, and why.
 
 mod inplace;
+mod job;
 pub mod road;
 
 use serde::Serialize;
 
 use crate::engine::error::Finding;
+
+pub use job::Job;
 
 /// What `osc alter` would do.
 #[derive(Debug, Clone, Default, Serialize)]

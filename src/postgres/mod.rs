@@ -1,4 +1,6 @@
 //! Everything about PostgreSQL.
 
+pub mod asked;
+pub mod clauses;
 pub mod connect;
 pub mod name;

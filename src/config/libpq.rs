@@ -1,0 +1,202 @@
+//! libpq's own settings: `PG*` variables, the service file, the password file (manual, "Environment
+//! Variables", "The Connection Service File", "The Password File").
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::draft::Draft;
+use super::target::{Address, Scheme, Target};
+use super::usage;
+use crate::engine::Result;
+
+/// What the environment says; `None` when it names no server. `get` reads a variable.
+///
+/// # Errors
+/// `Usage` for a port that is none, or a service that is not there.
+pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Result<Option<Draft>> {
+    let named = ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGPORT"];
+    if named.iter().all(|name| get(name).is_none()) {
+        return Ok(None);
+    }
+    let mut draft = Draft::new(Scheme::Postgres);
+    if let Some(service) = get("PGSERVICE") {
+        let file = get("PGSERVICEFILE")
+            .map(PathBuf::from)
+            .or_else(|| get("HOME").map(|home| Path::new(home).join(".pg_service.conf")));
+        apply_service(&mut draft, service, file.as_deref())?;
+    }
+    for (variable, name) in [
+        ("PGHOST", "host"),
+        ("PGHOSTADDR", "host"),
+        ("PGPORT", "port"),
+        ("PGDATABASE", "dbname"),
+        ("PGUSER", "user"),
+        ("PGSSLMODE", "sslmode"),
+        ("PGSSLROOTCERT", "sslrootcert"),
+        ("PGSSLCERT", "sslcert"),
+        ("PGSSLKEY", "sslkey"),
+    ] {
+        if let Some(value) = get(variable) {
+            set(&mut draft, name, value).map_err(|problem| {
+                usage(format!("{variable}: {problem}"), "correct it, or unset it")
+            })?;
+        }
+    }
+    if let Some(folder) = draft.socket.take() {
+        let port = draft.port.unwrap_or(5432);
+        draft.socket = Some(folder.join(format!(".s.PGSQL.{port}")));
+    }
+    Ok(Some(draft))
+}
+
+fn set(draft: &mut Draft, name: &str, value: &str) -> std::result::Result<(), String> {
+    match name {
+        // A folder holds the server's socket.
+        "host" if value.starts_with('/') => draft.socket = Some(value.into()),
+        "host" | "hostaddr" => draft.host = Some(value.to_owned()),
+        "port" => {
+            let port = value.parse().map_err(|_| format!("{value:?} is no port"))?;
+            draft.port = Some(port);
+        }
+        "dbname" => draft.database = Some(value.to_owned()),
+        "user" => draft.user = Some(value.to_owned()),
+        "password" => draft.password = Some(SecretString::from(value)),
+        _ => {
+            draft.set_transport(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn apply_service(draft: &mut Draft, service: &str, file: Option<&Path>) -> Result<()> {
+    let unknown = || {
+        usage(
+            format!("the service {service:?} of PGSERVICE is in no service file"),
+            "write it into ~/.pg_service.conf",
+        )
+    };
+    let text = file.and_then(|file| fs::read_to_string(file).ok()).ok_or_else(unknown)?;
+    let mut lines = text.lines().map(str::trim);
+    lines.find(|line| *line == format!("[{service}]")).ok_or_else(unknown)?;
+    for line in lines.take_while(|line| !line.starts_with('[')) {
+        let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else {
+            continue;
+        };
+        set(draft, name.trim(), value.trim()).map_err(|problem| {
+            usage(format!("the service {service:?}: {problem}"), "correct the service file")
+        })?;
+    }
+    Ok(())
+}
+
+/// The password for `target` from `PGPASSWORD` or the password file.
+pub fn password<'a>(target: &Target, get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SecretString> {
+    if let Some(password) = get("PGPASSWORD") {
+        return Some(SecretString::from(password));
+    }
+    let file = get("PGPASSFILE")
+        .map(PathBuf::from)
+        .or_else(|| get("HOME").map(|home| Path::new(home).join(".pgpass")))?;
+    if open_to_others(&file) {
+        tracing::warn!("{} is not used: others may read it; chmod 600", file.display());
+        return None;
+    }
+    let text = fs::read_to_string(file).ok()?;
+    let (host, port) = match &target.address {
+        Address::Tcp { host, port } => (host.as_str(), port.to_string()),
+        Address::Socket(_) => ("localhost", "5432".to_owned()),
+    };
+    let database = target.database.as_deref().unwrap_or(&target.user);
+    let wanted = [host, &port, database, &target.user];
+    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let fields = fields(line);
+        let [host, port, database, user, password] = fields.as_slice() else { return None };
+        let matches = [host, port, database, user]
+            .iter()
+            .zip(wanted)
+            .all(|(field, wanted)| *field == "*" || *field == wanted);
+        matches.then(|| SecretString::from(password.as_str()))
+    })
+}
+
+#[cfg(unix)]
+fn open_to_others(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn open_to_others(_: &Path) -> bool {
+    false
+}
+
+/// The fields between colons; a backslash takes the next character as it is.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            ':' => fields.push(String::new()),
+            character => {
+                let plain =
+                    if character == '\\' { characters.next().unwrap_or('\\') } else { character };
+                if let Some(last) = fields.last_mut() {
+                    last.push(plain);
+                }
+            }
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn variables<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<&'a str> {
+        |name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    #[test]
+    fn variables_win_over_their_service() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".pg_service.conf");
+        fs::write(&file, "[other]\nhost=no\n[shop]\nhost = db\nport=5433\ndbname=shop\n[x]\nport=1")
+            .unwrap();
+        let home = home.path().to_str().unwrap();
+        let pairs = [("HOME", home), ("PGSERVICE", "shop"), ("PGPORT", "5434"), ("PGUSER", "me")];
+        let draft = read(&variables(&pairs)).unwrap().unwrap();
+        assert_eq!(draft.host.as_deref(), Some("db"));
+        assert_eq!((draft.port, draft.database.as_deref()), (Some(5434), Some("shop")));
+        let pairs = [("HOME", home), ("PGSERVICE", "nowhere")];
+        assert!(read(&variables(&pairs)).is_err());
+        assert!(read(&variables(&[("HOME", home)])).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_password_file_is_read_line_by_line() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".pgpass");
+        fs::write(&file, "# h:*:*:*:no\nh:5432:other:*:no\nh:*:sh\\:op:me:a\\:b\\\\c\n*:*:*:*:any")
+            .unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let mut draft = Draft::new(Scheme::Postgres);
+        draft.host = Some("h".into());
+        draft.database = Some("sh:op".into());
+        let target = draft.complete(Some("me")).unwrap();
+        let home = home.path().to_str().unwrap();
+        let found = |pairs: &[(&str, &str)]| {
+            password(&target, &variables(pairs)).unwrap().expose_secret().to_owned()
+        };
+        assert_eq!(found(&[("HOME", home)]), "a:b\\c");
+        assert_eq!(found(&[("HOME", home), ("PGPASSWORD", "env")]), "env");
+    }
+}

@@ -1,0 +1,64 @@
+//! The checks before the start. Each adds findings: what is wrong, where, and what to do. Nothing is
+//! changed by any of them.
+
+mod leftovers;
+mod server;
+mod table;
+
+use tokio_postgres::Client;
+
+use crate::engine::Result;
+use crate::engine::error::Finding;
+use crate::postgres::change::Change;
+use crate::postgres::dependents::Dependents;
+use crate::postgres::inspect::Table;
+
+/// What the checks look at.
+pub struct Checked<'a> {
+    /// The server's version number.
+    pub version: u32,
+    /// The table.
+    pub original: &'a Table,
+    /// What is to change.
+    pub change: &'a Change,
+    /// What hangs on the table.
+    pub dependents: &'a Dependents,
+}
+
+/// What the checks found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Reasons not to start.
+    pub refusals: Vec<Finding>,
+    /// Things to know.
+    pub notes: Vec<String>,
+}
+
+impl Findings {
+    /// Adds a refusal.
+    pub fn refuse(
+        &mut self,
+        check: &'static str,
+        problem: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.refusals.push(Finding::new(check, problem, help));
+    }
+}
+
+/// Runs all checks that a copy needs.
+///
+/// # Errors
+/// The server's.
+pub async fn all(client: &Client, checked: &Checked<'_>) -> Result<Findings> {
+    let mut findings = Findings::default();
+    table::definition(checked, &mut findings);
+    server::settings(client, checked, &mut findings).await?;
+    server::rights(client, checked, &mut findings).await?;
+    server::disk(checked, &mut findings);
+    leftovers::relations(client, checked, &mut findings).await?;
+    let fate = checked.change.fate(checked.original);
+    findings.refusals.extend(checked.dependents.refusals(&fate));
+    findings.notes.extend(checked.dependents.notes(&fate));
+    Ok(findings)
+}

@@ -1,0 +1,146 @@
+//! What was asked for, parsed: clauses of an ALTER TABLE, or a statement about an index. The only
+//! place that knows the parser.
+
+mod action;
+mod parse;
+
+use std::collections::BTreeMap;
+
+pub use action::{Action, ActionKind, ConstraintKind};
+
+use crate::postgres::name::{Ident, TableName};
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// `ALTER TABLE …`, or its clauses alone.
+    Alter {
+        /// The table, where it was named.
+        table: Option<(Option<String>, String)>,
+        /// What is done to it.
+        clauses: Clauses,
+    },
+    /// `CREATE INDEX … ON …`.
+    CreateIndex(CreateIndex),
+    /// `DROP INDEX …`.
+    DropIndex {
+        /// The indexes, with their schemas where those were named.
+        indexes: Vec<(Option<String>, String)>,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+}
+
+/// A `CREATE INDEX`, in parts, so that it can be said again with CONCURRENTLY.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateIndex {
+    /// `UNIQUE`.
+    pub unique: bool,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// Its name, where it was given.
+    pub name: Option<Ident>,
+    /// The table.
+    pub table: (Option<String>, String),
+    /// What follows the table.
+    pub definition: String,
+}
+
+/// The clauses of one ALTER TABLE.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clauses {
+    /// One by one, in their order; none: a rewrite without a change.
+    pub actions: Vec<Action>,
+}
+
+impl Statement {
+    /// The table that the statement names.
+    pub fn table(&self) -> Option<(Option<String>, String)> {
+        match self {
+            Self::Alter { table, .. } => table.clone(),
+            Self::CreateIndex(create) => Some(create.table.clone()),
+            Self::DropIndex { .. } => None,
+        }
+    }
+
+    /// The clauses of an ALTER TABLE.
+    pub fn clauses(&self) -> Option<&Clauses> {
+        match self {
+            Self::Alter { clauses, .. } => Some(clauses),
+            Self::CreateIndex(_) | Self::DropIndex { .. } => None,
+        }
+    }
+}
+
+impl Clauses {
+    /// No clauses: a rewrite.
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// Columns that change their names: old and new.
+    pub fn renames(&self) -> Vec<(Ident, Ident)> {
+        let renamed = |action: &Action| match &action.kind {
+            ActionKind::RenameColumn { from, to } => Some((from.clone(), to.clone())),
+            _ => None,
+        };
+        self.actions.iter().filter_map(renamed).collect()
+    }
+
+    /// Columns that are dropped.
+    pub fn dropped(&self) -> Vec<Ident> {
+        let dropped = |action: &Action| match &action.kind {
+            ActionKind::DropColumn { name } => Some(name.clone()),
+            _ => None,
+        };
+        self.actions.iter().filter_map(dropped).collect()
+    }
+
+    /// Columns whose type changes.
+    pub fn retyped(&self) -> Vec<Ident> {
+        let retyped = |action: &Action| match &action.kind {
+            ActionKind::AlterType { column, .. } => Some(column.clone()),
+            _ => None,
+        };
+        self.actions.iter().filter_map(retyped).collect()
+    }
+
+    /// The expressions of `ALTER … TYPE … USING`, by column.
+    pub fn usings(&self) -> BTreeMap<Ident, String> {
+        let using = |action: &Action| match &action.kind {
+            ActionKind::AlterType { column, using: Some(using), .. } => {
+                Some((column.clone(), using.clone()))
+            }
+            _ => None,
+        };
+        self.actions.iter().filter_map(using).collect()
+    }
+
+    /// Constraints that are dropped.
+    pub fn dropped_constraints(&self) -> Vec<Ident> {
+        let dropped = |action: &Action| match &action.kind {
+            ActionKind::DropConstraint { name } => Some(name.clone()),
+            _ => None,
+        };
+        self.actions.iter().filter_map(dropped).collect()
+    }
+
+    /// The foreign keys that are added: the copy adds them in the swap.
+    pub fn foreign_keys(&self) -> Vec<&Action> {
+        self.actions.iter().filter(|action| action.is_foreign_key()).collect()
+    }
+
+    /// The ALTER TABLE of the table at `place`: without what the shadow cannot have, which are
+    /// foreign keys, and the dropping of foreign keys named in `absent`.
+    pub fn for_shadow(&self, place: &TableName, absent: &[Ident]) -> Option<String> {
+        let there = |action: &&Action| match &action.kind {
+            ActionKind::DropConstraint { name } | ActionKind::Validate { name } => {
+                !absent.contains(name)
+            }
+            _ => !action.is_foreign_key(),
+        };
+        let texts: Vec<&str> =
+            self.actions.iter().filter(there).map(|action| action.text.as_str()).collect();
+        (!texts.is_empty()).then(|| format!("ALTER TABLE {place} {}", texts.join(", ")))
+    }
+}

@@ -1,0 +1,158 @@
+//! `osc cleanup` on PostgreSQL: the retired table, what dead runs left, guards whose time is over.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::config::target::Target;
+use crate::engine::error::Finding;
+use crate::engine::{Error, Result};
+use crate::ledger::{End, RunId};
+use crate::postgres::connect::{Options, connect, server_error, sqlstate};
+use crate::postgres::dependents::guards;
+use crate::postgres::inspect::{Table, resolve};
+use crate::postgres::ledger::Ledger;
+use crate::postgres::name::{Helpers, TableName};
+use crate::postgres::session::{run, value};
+use crate::postgres::stream;
+use crate::postgres::table::{Carried, lock_number, other_run};
+
+/// How long one attempt to drop a table may wait for its lock.
+const LOCK_BUDGET: Duration = Duration::from_millis(500);
+
+/// Attempts to drop a table.
+const ATTEMPTS: u32 = 20;
+
+const ACTION: &str = "dropping what is left";
+
+/// What there is to drop, and the session that found it.
+pub struct Cleanup {
+    client: Client,
+    ledger: Ledger,
+    name: TableName,
+    /// The tables to drop, with the reason and size of each.
+    pub tables: Vec<Leftover>,
+    /// Slots and publications that dead runs left, for a human.
+    pub streams: Vec<String>,
+    unfinished: Vec<RunId>,
+    names: Vec<stream::Names>,
+}
+
+/// One table to drop.
+#[derive(Debug, Clone)]
+pub struct Leftover {
+    /// The table.
+    pub table: TableName,
+    /// What it is.
+    pub what: &'static str,
+    /// Bytes of data and indexes.
+    pub bytes: u64,
+}
+
+impl Cleanup {
+    /// Finds what can be dropped. Takes the table's lock, so that a run under way is never touched.
+    ///
+    /// # Errors
+    /// `Refused` while a run is under way, or where one died behind its swap.
+    pub async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
+        let client = connect(&Options::of(target)?, "connecting").await?;
+        let name = resolve(&client, schema, table).await?;
+        let sql = format!("SELECT pg_try_advisory_lock({})", lock_number(&name));
+        if value(&client, "claiming the table", &sql).await?.as_deref() != Some("t") {
+            return Err(other_run(&name));
+        }
+        let ledger = Ledger::of(&name.schema);
+        let mut cleanup = Self {
+            client,
+            ledger,
+            name,
+            tables: Vec::new(),
+            streams: Vec::new(),
+            unfinished: Vec::new(),
+            names: Vec::new(),
+        };
+        cleanup.look(target).await?;
+        Ok(cleanup)
+    }
+
+    async fn look(&mut self, target: &Target) -> Result<()> {
+        if !self.ledger.exists(&self.client).await? {
+            return Ok(());
+        }
+        let runs = self.ledger.runs(&self.client, Some(&self.name.table), 100).await?;
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let Some(now) = Table::read(&self.client, &self.name).await? else { return Ok(()) };
+        let database = target.database.as_deref().unwrap_or(&target.user);
+        for dead in runs.iter().filter(|dead| dead.is_unfinished()) {
+            let carried: Option<Carried> =
+                dead.carried.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            let original = carried.as_ref().map_or(now.oid, |carried| carried.made.original);
+            if carried.is_some_and(|carried| carried.made.shadow == now.oid) {
+                return Err(Error::Refused(vec![Finding::new(
+                    "unsettled",
+                    format!("run {} on {} died after its swap", dead.run, self.name.plain()),
+                    format!(
+                        "finish it first, with the same command: osc alter … {:?}",
+                        dead.clauses
+                    ),
+                )]));
+            }
+            self.unfinished.push(RunId(dead.run));
+            let names = stream::names(dead.run, original, database);
+            self.streams.push(names.slot.clone());
+            self.names.push(names);
+        }
+        let helpers = Helpers::of(&self.name);
+        for (table, what) in
+            [(helpers.shadow, "the shadow of a dead run"), (helpers.retired, "the retired table")]
+        {
+            if let Some(found) = Table::read(&self.client, &table).await? {
+                self.tables.push(Leftover { table, what, bytes: found.bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what was found, and closes the records of dead runs.
+    ///
+    /// # Errors
+    /// `Stopped` when a table's lock is not to be had; the server's.
+    pub async fn drop_all(self) -> Result<()> {
+        let budget = format!("SET lock_timeout = {}", LOCK_BUDGET.as_millis());
+        run(&self.client, ACTION, &budget).await?;
+        for names in &self.names {
+            stream::drop_all(&self.client, names).await?;
+        }
+        for leftover in &self.tables {
+            self.drop_table(&leftover.table).await?;
+        }
+        guards::drop_if_over(&self.client, &self.name).await?;
+        for id in self.unfinished {
+            let end = End {
+                result: "failed",
+                detail: Some("forgotten by osc cleanup".into()),
+                ..End::default()
+            };
+            self.ledger.end(&self.client, id, &end).await?;
+        }
+        Ok(())
+    }
+
+    /// Never CASCADE: what hangs on the table is somebody's.
+    async fn drop_table(&self, table: &TableName) -> Result<()> {
+        let sql = format!("DROP TABLE IF EXISTS {table}");
+        for _ in 0..ATTEMPTS {
+            let Err(error) = self.client.batch_execute(&sql).await else { return Ok(()) };
+            if sqlstate(&error) != Some("55P03") {
+                return Err(server_error(ACTION, &error));
+            }
+            tokio::time::sleep(LOCK_BUDGET).await;
+        }
+        Err(Error::Stopped {
+            reason: format!("the lock on {} is not to be had", table.plain()),
+            help: "look for old transactions that use it, then run the command again".into(),
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! Numbers that PostgreSQL tells the throttle.
+
+use std::fmt;
+
+use tokio_postgres::Client;
+
+use crate::engine::error::{Error, Finding, Result};
+use crate::postgres::connect::{Options, connect};
+use crate::postgres::session::{rows, run};
+use crate::throttle::gauge::Gauge;
+
+/// What a load limit may name, and the query that gives it.
+const GAUGES: &[(&str, &str)] = &[
+    (
+        "active_sessions",
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+         AND backend_type = 'client backend' AND application_name NOT LIKE 'osc%'",
+    ),
+    ("connections", "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"),
+    (
+        "waiting_sessions",
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+         AND application_name NOT LIKE 'osc%'",
+    ),
+    (
+        "idle_in_transaction",
+        "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' \
+         AND application_name NOT LIKE 'osc%'",
+    ),
+    (
+        "oldest_transaction_seconds",
+        "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) \
+         FROM pg_stat_activity WHERE backend_type = 'client backend' \
+         AND application_name NOT LIKE 'osc%'",
+    ),
+    (
+        "archive_backlog",
+        "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'",
+    ),
+    (
+        "retained_wal_bytes",
+        "SELECT coalesce(max(pg_current_wal_lsn() - restart_lsn), 0) FROM pg_replication_slots",
+    ),
+];
+
+/// A session that only looks, and comes back by itself after it was lost.
+pub(super) struct Session {
+    options: Options,
+    live: Option<Client>,
+}
+
+impl fmt::Debug for Session {
+    /// Without the options, for the password is in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+impl Session {
+    /// A session that connects when it is first used.
+    pub(super) fn new(options: Options) -> Self {
+        Self { options, live: None }
+    }
+
+    /// The first row of a query, as text. Dropping the call drops the connection.
+    pub(super) async fn all(
+        &mut self,
+        action: &str,
+        sql: &str,
+    ) -> Result<Vec<tokio_postgres::SimpleQueryRow>> {
+        let client = match self.live.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => {
+                let client = connect(&self.options, action).await?;
+                // Unanswered questions must not pile up.
+                let setup = "SET statement_timeout = '2s'; SET default_transaction_read_only = on";
+                run(&client, action, setup).await?;
+                client
+            }
+        };
+        let found = rows(&client, action, sql).await;
+        self.live = Some(client);
+        found
+    }
+}
+
+/// Load and queries, over one session.
+#[derive(Debug)]
+pub struct Gauges {
+    session: Session,
+}
+
+impl Gauges {
+    /// Gauges of this server. Connects when it is first asked. The session is read-only.
+    pub fn new(options: Options) -> Self {
+        Self { session: Session::new(options) }
+    }
+
+    /// Fails for names that are no gauge, before anything is begun.
+    ///
+    /// # Errors
+    /// `Refused`, with the names that there are.
+    pub fn check<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
+        for name in names {
+            query(name)?;
+        }
+        Ok(())
+    }
+}
+
+fn query(name: &str) -> Result<&'static str> {
+    let found = GAUGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, sql)| *sql).ok_or_else(|| {
+        let known: Vec<&str> = GAUGES.iter().map(|(name, _)| *name).collect();
+        Error::Refused(vec![Finding::new(
+            "load",
+            format!("{name} is no load that osc can read from PostgreSQL"),
+            format!("there are {}", known.join(", ")),
+        )])
+    })
+}
+
+impl Gauge for Gauges {
+    async fn status(&mut self, names: &[&str]) -> Result<Vec<f64>> {
+        let mut values = Vec::with_capacity(names.len());
+        for name in names {
+            values.push(self.number(query(name)?).await?.unwrap_or_default());
+        }
+        Ok(values)
+    }
+
+    async fn number(&mut self, sql: &str) -> Result<Option<f64>> {
+        const ACTION: &str = "asking the throttle's query";
+        let rows = self.session.all(ACTION, sql).await?;
+        let Some(text) = rows.first().and_then(|row| row.get(0)) else { return Ok(None) };
+        match text {
+            "t" => return Ok(Some(1.0)),
+            "f" => return Ok(Some(0.0)),
+            _ => {}
+        }
+        text.parse().map(Some).map_err(|_| Error::Server {
+            action: ACTION.into(),
+            message: format!("its first value {text:?} is no number"),
+            code: None,
+        })
+    }
+}

@@ -1,0 +1,374 @@
+//! A table as the catalog has it.
+
+use tokio_postgres::Client;
+
+use crate::engine::error::Finding;
+use crate::engine::key::Rows;
+use crate::engine::{Error, Result};
+use crate::postgres::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::session::{rows, texts, value};
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: Ident,
+    /// Its type with its modifier, as the server writes it: `character varying(40)`.
+    pub type_sql: String,
+    /// Its type.
+    pub type_oid: u32,
+    /// Its collation.
+    pub collation: u32,
+    /// It takes no NULL.
+    pub not_null: bool,
+    /// `GENERATED ALWAYS AS (…)`, stored or virtual: the expression.
+    pub generated: Option<String>,
+    /// `GENERATED … AS IDENTITY`.
+    pub identity: bool,
+    /// Its default.
+    pub default: Option<String>,
+}
+
+/// An index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Its name.
+    pub name: Ident,
+    /// Its columns or expressions, in the server's words, without those that are only included.
+    pub keys: Vec<IndexKey>,
+    /// Its predicate, where it is partial.
+    pub predicate: Option<String>,
+    /// No two rows may have the same.
+    pub unique: bool,
+    /// NULLs are the same (15 and later).
+    pub nulls_not_distinct: bool,
+    /// It backs the primary key.
+    pub primary: bool,
+    /// Its uniqueness is looked at at once, not at the end of the statement or transaction.
+    pub immediate: bool,
+    /// It can be used.
+    pub valid: bool,
+    /// It is what names rows in the change stream (`REPLICA IDENTITY USING INDEX`).
+    pub identity: bool,
+    /// The constraint that it backs.
+    pub constraint: Option<Constraint>,
+    /// What follows the table in its `CREATE INDEX`: `USING btree (email)`.
+    pub definition: String,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// A constraint that an index backs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint {
+    /// `p`, `u` or `x`: pg_constraint.contype.
+    pub kind: char,
+    /// What follows its name in `ADD CONSTRAINT`.
+    pub definition: String,
+    /// ` DEFERRABLE INITIALLY DEFERRED`, or less.
+    pub deferral: String,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+impl Constraint {
+    /// What follows its name in `ADD CONSTRAINT` where its index `index` is there already; `None`:
+    /// it cannot take one.
+    pub fn using(&self, index: &Ident) -> Option<String> {
+        let word = match self.kind {
+            'p' => "PRIMARY KEY",
+            'u' => "UNIQUE",
+            _ => return None,
+        };
+        Some(format!("{word} USING INDEX {index}{}", self.deferral))
+    }
+}
+
+/// One part of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexKey {
+    /// The column; `None` for an expression.
+    pub column: Option<Ident>,
+    /// The column or the expression, quoted.
+    pub expression: String,
+    /// The operator by which an exclusion constraint tells a clash, such as
+    /// `OPERATOR(pg_catalog.&&)`.
+    pub excludes: Option<String>,
+    /// Stored in descending order.
+    pub descending: bool,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: TableName,
+    /// What names it in the catalog whatever it is called.
+    pub oid: u32,
+    /// `r`, `p`, `v` …: pg_class.relkind.
+    pub kind: char,
+    /// `p` permanent, `u` unlogged, `t` temporary: pg_class.relpersistence.
+    pub persistence: char,
+    /// `d`, `n`, `f` or `i`: pg_class.relreplident.
+    pub replica_identity: char,
+    /// It is a partition.
+    pub partition: bool,
+    /// Its tablespace, if it has one of its own.
+    pub tablespace: Option<Ident>,
+    /// Its access method.
+    pub access_method: Ident,
+    /// Estimated rows.
+    pub rows: Rows,
+    /// Bytes of data, TOAST and indexes.
+    pub bytes: u64,
+    /// Its columns in order.
+    pub columns: Vec<Column>,
+    /// Its indexes by name.
+    pub indexes: Vec<Index>,
+}
+
+const ACTION: &str = "reading the catalog";
+
+impl Table {
+    /// Reads a table; `None` when there is none.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn read(client: &Client, name: &TableName) -> Result<Option<Self>> {
+        let sql = format!(
+            "SELECT c.oid, c.relkind, c.relpersistence, c.relreplident, c.relispartition, \
+             t.spcname, a.amname, greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid) \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace \
+             LEFT JOIN pg_am a ON a.oid = c.relam \
+             WHERE n.nspname = {} AND c.relname = {}",
+            Text(name.schema.as_str()),
+            Text(name.table.as_str())
+        );
+        let found = rows(client, ACTION, &sql).await?;
+        let Some(row) = found.first() else { return Ok(None) };
+        let oid = number(row.get(0))?;
+        let letter = |at| row.get(at).and_then(|text| text.chars().next()).unwrap_or(' ');
+        Ok(Some(Self {
+            name: name.clone(),
+            oid,
+            kind: letter(1),
+            persistence: letter(2),
+            replica_identity: letter(3),
+            partition: row.get(4) == Some("t"),
+            tablespace: row.get(5).map(Ident::new),
+            access_method: Ident::new(row.get(6).unwrap_or_default()),
+            rows: Rows(number(row.get(7))?),
+            bytes: number(row.get(8))?,
+            columns: columns(client, oid).await?,
+            indexes: indexes(client, oid).await?,
+        }))
+    }
+
+    /// The column of this name.
+    pub fn column(&self, name: &Ident) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == *name)
+    }
+
+    /// The index of this name.
+    pub fn index(&self, name: &Ident) -> Option<&Index> {
+        self.indexes.iter().find(|index| index.name == *name)
+    }
+
+    /// The copy key: what names rows in the change stream, if it can order them as well.
+    ///
+    /// # Errors
+    /// `Refused` where there is none.
+    pub fn copy_key(&self) -> Result<&Index> {
+        let usable = |index: &&Index| {
+            index.unique
+                && index.valid
+                && index.immediate
+                && index.predicate.is_none()
+                && index.keys.iter().all(|key| {
+                    let column = key.column.as_ref().and_then(|name| self.column(name));
+                    column.is_some_and(|column| column.not_null) && !key.descending
+                })
+        };
+        let mut candidates = self.indexes.iter().filter(usable);
+        let found = match self.replica_identity {
+            'i' => candidates.find(|index| index.identity),
+            'd' => candidates.find(|index| index.primary),
+            _ => {
+                let all: Vec<&Index> = candidates.collect();
+                all.iter().find(|index| index.primary).or(all.first()).copied()
+            }
+        };
+        found.ok_or_else(|| {
+            Error::Refused(vec![Finding::new(
+                "copy-key",
+                format!(
+                    "{} has no key that orders its rows and names them in the change stream",
+                    self.name.plain()
+                ),
+                "add a primary key; or a unique index over NOT NULL columns, and ALTER TABLE … \
+                 REPLICA IDENTITY USING INDEX",
+            )])
+        })
+    }
+}
+
+impl Table {
+    /// The columns of the copy key.
+    ///
+    /// # Errors
+    /// `Internal` when the index has something else in it.
+    pub fn key_columns(&self, index: &Index) -> Result<KeyColumns> {
+        let column = |key: &IndexKey| {
+            let column = key.column.as_ref().and_then(|name| self.column(name))?;
+            Some(KeyColumn {
+                name: column.name.clone(),
+                type_sql: column.type_sql.clone(),
+                type_oid: column.type_oid,
+                kind: KeyKind::of(column.type_oid),
+            })
+        };
+        let columns: Option<Vec<_>> = index.keys.iter().map(column).collect();
+        columns
+            .map(KeyColumns)
+            .ok_or_else(|| Error::Internal(format!("{} is no copy key", index.name.0)))
+    }
+}
+
+/// A number that the server wrote.
+///
+/// # Errors
+/// `Internal` when it is none.
+pub fn number<T: std::str::FromStr>(text: Option<&str>) -> Result<T> {
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| Error::Internal(format!("the server's {text:?} is not a number")))
+}
+
+async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
+    let sql = format!(
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attcollation, \
+         a.attnotnull, a.attgenerated, a.attidentity <> '', pg_get_expr(d.adbin, d.adrelid) \
+         FROM pg_attribute a \
+         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    );
+    let found = rows(client, ACTION, &sql).await?;
+    let column = |row: &tokio_postgres::SimpleQueryRow| {
+        let generated = row.get(5).is_some_and(|text| !text.is_empty());
+        let default = row.get(7).map(str::to_owned);
+        Ok(Column {
+            name: Ident::new(row.get(0).unwrap_or_default()),
+            type_sql: row.get(1).unwrap_or_default().to_owned(),
+            type_oid: number(row.get(2))?,
+            collation: number(row.get(3))?,
+            not_null: row.get(4) == Some("t"),
+            generated: default.clone().filter(|_| generated),
+            identity: row.get(6) == Some("t"),
+            default: default.filter(|_| !generated),
+        })
+    };
+    found.iter().map(column).collect()
+}
+
+async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
+    let distinct = "coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)";
+    let sql = format!(
+        "SELECT i.indexrelid, c.relname, i.indisunique, {distinct}, i.indisprimary, \
+         i.indimmediate, i.indisvalid AND i.indisready, i.indisreplident, \
+         pg_get_expr(i.indpred, i.indrelid), k.contype, pg_get_constraintdef(k.oid), \
+         substr(pg_get_indexdef(i.indexrelid), length(concat('CREATE ', \
+         CASE WHEN i.indisunique THEN 'UNIQUE ' END, 'INDEX ', quote_ident(c.relname), ' ON ', \
+         quote_ident(n.nspname), '.', quote_ident(t.relname), ' ')) + 1), \
+         obj_description(c.oid, 'pg_class'), obj_description(k.oid, 'pg_constraint'), \
+         concat(CASE WHEN k.condeferrable THEN ' DEFERRABLE' END, \
+         CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' END) \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace \
+         LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid \
+         AND k.contype IN ('p', 'u', 'x') \
+         WHERE i.indrelid = {oid} ORDER BY i.indisprimary DESC, c.relname"
+    );
+    let mut indexes = Vec::new();
+    for row in rows(client, ACTION, &sql).await? {
+        let yes = |at| row.get(at) == Some("t");
+        let constraint = row.get(9).and_then(|kind| kind.chars().next());
+        indexes.push(Index {
+            name: Ident::new(row.get(1).unwrap_or_default()),
+            keys: index_keys(client, number(row.get(0))?).await?,
+            predicate: row.get(8).map(str::to_owned),
+            unique: yes(2),
+            nulls_not_distinct: yes(3),
+            primary: yes(4),
+            immediate: yes(5),
+            valid: yes(6),
+            identity: yes(7),
+            constraint: constraint.map(|kind| Constraint {
+                kind,
+                definition: row.get(10).unwrap_or_default().to_owned(),
+                deferral: row.get(14).unwrap_or_default().to_owned(),
+                comment: row.get(13).map(str::to_owned),
+            }),
+            definition: row.get(11).unwrap_or_default().to_owned(),
+            comment: row.get(12).map(str::to_owned),
+        });
+    }
+    Ok(indexes)
+}
+
+async fn index_keys(client: &Client, index: u32) -> Result<Vec<IndexKey>> {
+    let sql = format!(
+        "SELECT a.attname, pg_get_indexdef(i.indexrelid, n, false), \
+         (SELECT 'OPERATOR(' || quote_ident(ns.nspname) || '.' || o.oprname || ')' \
+          FROM pg_constraint k JOIN pg_operator o ON o.oid = k.conexclop[n] \
+          JOIN pg_namespace ns ON ns.oid = o.oprnamespace \
+          WHERE k.conindid = i.indexrelid AND k.contype = 'x'), \
+         i.indoption[n - 1] & 1 \
+         FROM pg_index i CROSS JOIN generate_series(1, i.indnkeyatts) AS n \
+         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n - 1] \
+         WHERE i.indexrelid = {index} ORDER BY n"
+    );
+    let found = rows(client, ACTION, &sql).await?;
+    Ok(found
+        .iter()
+        .map(|row| IndexKey {
+            column: row.get(0).map(Ident::new),
+            expression: row.get(1).unwrap_or_default().to_owned(),
+            excludes: row.get(2).map(str::to_owned),
+            descending: row.get(3) == Some("1"),
+        })
+        .collect())
+}
+
+/// The server's version number, such as 150010.
+///
+/// # Errors
+/// The server's.
+pub async fn version(client: &Client) -> Result<u32> {
+    number(value(client, ACTION, "SHOW server_version_num").await?.as_deref())
+}
+
+/// Finds the schema of a table that was named without one, by the search path.
+///
+/// # Errors
+/// `Refused` when there is no such table.
+pub async fn resolve(client: &Client, schema: Option<&str>, table: &str) -> Result<TableName> {
+    let named = match schema {
+        Some(schema) => TableName::new(schema, table).to_string(),
+        None => Ident::new(table).to_string(),
+    };
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid = to_regclass({})",
+        Text(&named)
+    );
+    let found = rows(client, ACTION, &sql).await?;
+    match found.first().map(|row| texts(row)).as_deref() {
+        Some([Some(schema), Some(table)]) => Ok(TableName::new(*schema, *table)),
+        _ => Err(Error::Refused(vec![Finding::new(
+            "table",
+            format!("there is no table {}", schema.map_or(String::new(), |s| format!("{s}.")) + table),
+            "check the name, its schema, and the database in the URL",
+        )])),
+    }
+}

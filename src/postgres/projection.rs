@@ -1,0 +1,128 @@
+//! The projection: the SELECT expressions that turn a row of the original into one of the shadow,
+//! and the pair of expressions by which each column is compared afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::postgres::inspect::Table;
+use crate::postgres::name::Ident;
+
+/// Which of the two tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The table being changed.
+    Original,
+    /// Its replacement.
+    Shadow,
+}
+
+/// One column of the shadow that the copy writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Projected {
+    /// The shadow's column.
+    pub target: Ident,
+    /// The expression over the original's columns; the server casts it as an assignment.
+    pub source: String,
+    /// The same, cast to the column's type.
+    pub typed: String,
+}
+
+/// A column that the copy does not write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The shadow's column.
+    pub target: Ident,
+    /// The generation's expression or the default, over the shadow's columns.
+    pub expression: String,
+    /// The original's column with the same expression, whose values must be the same.
+    pub same_as: Option<Ident>,
+}
+
+/// The whole projection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Projection {
+    /// What the copy writes, in the shadow's order.
+    pub columns: Vec<Projected>,
+    /// What the server makes.
+    pub made: Vec<Made>,
+}
+
+/// What the clauses do to columns, as far as the copy is concerned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// Old and new names.
+    pub renamed: Vec<(Ident, Ident)>,
+    /// Those that are dropped.
+    pub dropped: BTreeSet<Ident>,
+    /// `ALTER … TYPE … USING`: the original's column and the expression.
+    pub using: BTreeMap<Ident, String>,
+}
+
+impl Columns {
+    /// What the original's column is called in the shadow; `None`: it is dropped.
+    pub fn new_name(&self, old: &Ident) -> Option<Ident> {
+        if self.dropped.contains(old) {
+            return None;
+        }
+        let renamed = self.renamed.iter().find(|(from, _)| from == old);
+        Some(renamed.map_or_else(|| old.clone(), |(_, to)| to.clone()))
+    }
+}
+
+/// Makes the projection.
+pub fn project(original: &Table, shadow: &Table, columns: &Columns) -> Projection {
+    let mut projection = Projection::default();
+    for target in &shadow.columns {
+        let source = original
+            .columns
+            .iter()
+            .find(|column| columns.new_name(&column.name).as_ref() == Some(&target.name));
+        if let Some(expression) = &target.generated {
+            let same = source.filter(|source| {
+                source.generated.as_ref() == Some(expression) && source.type_sql == target.type_sql
+            });
+            projection.made.push(Made {
+                target: target.name.clone(),
+                expression: expression.clone(),
+                same_as: same.map(|column| column.name.clone()),
+            });
+        } else if let Some(source) = source {
+            let expression = match columns.using.get(&source.name) {
+                Some(using) => format!("({using})"),
+                None => source.name.to_string(),
+            };
+            projection.columns.push(Projected {
+                target: target.name.clone(),
+                typed: format!("({expression})::{}", target.type_sql),
+                source: expression,
+            });
+        } else {
+            projection.made.push(Made {
+                target: target.name.clone(),
+                expression: target
+                    .default
+                    .clone()
+                    .unwrap_or_else(|| format!("NULL::{}", target.type_sql)),
+                same_as: None,
+            });
+        }
+    }
+    projection
+}
+
+impl Projection {
+    /// The row of one side that is compared.
+    pub fn compared(&self, side: Side) -> String {
+        let written = self.columns.iter().map(|column| match side {
+            Side::Original => column.typed.clone(),
+            Side::Shadow => column.target.to_string(),
+        });
+        let made = self.made.iter().filter_map(|made| {
+            let same = made.same_as.as_ref()?;
+            Some(match side {
+                Side::Original => same.to_string(),
+                Side::Shadow => made.target.to_string(),
+            })
+        });
+        format!("ROW({})", written.chain(made).collect::<Vec<_>>().join(", "))
+    }
+}

@@ -1,0 +1,128 @@
+//! Sessions: how each is set up, and the few that are kept for the next chunk.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use crate::engine::Result;
+use crate::postgres::connect::{Options, connect, server_error};
+
+/// How long a statement of the copy may wait for a lock of our own.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// Sessions kept at most.
+const KEPT: usize = 40;
+
+/// What each session says first. The output is the one that keys are read in; time zone, order of
+/// dates and search path stay those of the role, by which the server itself would convert.
+const SETUP: &str = "SET client_min_messages = error; SET statement_timeout = 0; \
+    SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = 'read committed'; \
+    SET default_transaction_read_only = off; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
+    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET jit = off; \
+    SET enable_seqscan = off; SET synchronous_commit = off";
+
+/// The sessions of a run.
+pub struct Sessions {
+    options: Options,
+    idle: Mutex<Vec<Client>>,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(options: Options) -> Self {
+        Self { options, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// How they connect.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// A session for one step. It is closed when dropped, unless it is given back: a step that was
+    /// cut off leaves one in the middle of something.
+    ///
+    /// # Errors
+    /// Those of [`connect`].
+    pub async fn take(&self, action: &str) -> Result<Client> {
+        let kept = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|client| !client.is_closed());
+            idle.pop()
+        };
+        match kept {
+            Some(client) => Ok(client),
+            None => self.own(action).await,
+        }
+    }
+
+    /// Keeps a session that has ended its step.
+    pub fn give_back(&self, client: Client) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT && !client.is_closed() {
+            idle.push(client);
+        }
+    }
+
+    /// A session that is never kept.
+    ///
+    /// # Errors
+    /// Those of [`connect`].
+    pub async fn own(&self, action: &str) -> Result<Client> {
+        let client = connect(&self.options, action).await?;
+        let setup = format!("{SETUP}; SET lock_timeout = {}", LOCK_WAIT.as_millis());
+        run(&client, action, &setup).await?;
+        Ok(client)
+    }
+
+    /// A session for changes of the schema: what it writes is on disk when it says so, and names in
+    /// definitions come with their schemas.
+    ///
+    /// # Errors
+    /// Those of [`connect`].
+    pub async fn plain(&self, action: &str) -> Result<Client> {
+        let client = connect(&self.options, action).await?;
+        let setup = "SET client_min_messages = error; SET statement_timeout = 0; \
+                     SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = local; \
+                     SET default_transaction_isolation = 'read committed'; \
+                     SET default_transaction_read_only = off";
+        run(&client, action, setup).await?;
+        Ok(client)
+    }
+}
+
+/// Runs statements, one or several.
+///
+/// # Errors
+/// Those of [`server_error`].
+pub async fn run(client: &Client, action: &str, sql: &str) -> Result<()> {
+    client.batch_execute(sql).await.map_err(|error| server_error(action, &error))
+}
+
+/// The rows of a query, in the server's text form.
+///
+/// # Errors
+/// Those of [`server_error`].
+pub async fn rows(client: &Client, action: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+    let messages =
+        client.simple_query(sql).await.map_err(|error| server_error(action, &error))?;
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(row).collect())
+}
+
+/// The first column of the first row; `None` when there is none, or when it is NULL.
+///
+/// # Errors
+/// Those of [`server_error`].
+pub async fn value(client: &Client, action: &str, sql: &str) -> Result<Option<String>> {
+    let rows = rows(client, action, sql).await?;
+    Ok(rows.first().and_then(|row| row.get(0)).map(str::to_owned))
+}
+
+/// A row's texts.
+pub fn texts(row: &SimpleQueryRow) -> Vec<Option<&str>> {
+    (0..row.len()).map(|at| row.get(at)).collect()
+}

@@ -1,0 +1,269 @@
+//! Making the shadow: the original's columns, defaults, checks and indexes, and then the clauses.
+//!
+//! It is built in a schema of its own, under the original's names, so that the clauses mean what
+//! they say: `DROP CONSTRAINT users_email_key` finds it. Then it gets its own names and moves beside
+//! the original; all in one transaction.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use crate::engine::{Error, Result};
+use crate::ledger::RunId;
+use crate::postgres::connect::server_error;
+use crate::postgres::inspect::{Index, Table, number};
+use crate::postgres::name::{Helpers, Ident, TableName, Text};
+use crate::postgres::session::{rows, run, value};
+
+/// The suffix of names that belong to the shadow until the swap.
+pub const NEW: &str = "_osc_new";
+
+/// The suffix of names that belong to the retired table.
+pub const OLD: &str = "_osc_old";
+
+/// What was made: what the swap and a later sitting must know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The shadow's OID: whatever its name is.
+    pub shadow: u32,
+    /// The original's.
+    pub original: u32,
+    /// Indexes that the shadow has: their names after the swap. Until then they end in [`NEW`].
+    pub indexes: Vec<Ident>,
+    /// Sequences that belong to it, named the same way.
+    pub sequences: Vec<Ident>,
+    /// Extended statistics, named the same way.
+    pub statistics: Vec<Ident>,
+    /// Indexes that are built after the copy.
+    pub deferred: Vec<Deferred>,
+}
+
+/// An index that is built after the copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deferred {
+    /// Its name after the swap.
+    pub name: Ident,
+    /// No two rows may have the same.
+    pub unique: bool,
+    /// What follows the table in its `CREATE INDEX`.
+    pub definition: String,
+    /// What follows the constraint's name in `ADD CONSTRAINT`, where it backs one.
+    pub constraint: Option<String>,
+    /// Comments of the index and of its constraint.
+    pub comments: (Option<String>, Option<String>),
+}
+
+/// What the shadow is made from.
+pub struct Blueprint<'a> {
+    /// The original.
+    pub original: &'a Table,
+    /// The index that backs the copy key.
+    pub copy_key: &'a Ident,
+    /// The statement that applies the clauses, given the table's name; `None`: no clauses.
+    pub clauses: Option<&'a str>,
+    /// Where the shadow is built; the clauses' statement names the table there.
+    pub place: &'a TableName,
+    /// Leave indexes to after the copy.
+    pub defer: bool,
+}
+
+const ACTION: &str = "creating the shadow";
+
+/// Where a run builds the shadow of `original`.
+pub fn place(run: RunId, original: &TableName) -> TableName {
+    TableName {
+        schema: Ident::new(format!("osc_build_{}", run.0)),
+        table: original.table.clone(),
+    }
+}
+
+/// Creates the empty shadow; a dead one of ours is dropped first.
+///
+/// # Errors
+/// The server's, where the clauses cannot be applied.
+pub async fn create(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Result<Made> {
+    drop_table(client, &helpers.shadow).await?;
+    run(client, ACTION, "BEGIN").await?;
+    let made = build(client, from, helpers).await;
+    let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    run(client, ACTION, end).await?;
+    made
+}
+
+async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Result<Made> {
+    let (original, place) = (from.original, from.place);
+    run(client, ACTION, &format!("CREATE SCHEMA {}", place.schema)).await?;
+    run(client, ACTION, &table(from)).await?;
+    for index in &original.indexes {
+        run(client, ACTION, &like(index, place)).await?;
+    }
+    if let Some(clauses) = from.clauses {
+        client
+            .batch_execute(clauses)
+            .await
+            .map_err(|error| server_error("applying the clauses to the empty shadow", &error))?;
+    }
+    let Some(shadow) = Table::read(client, place).await? else {
+        return Err(Error::Internal("the clauses left no table".into()));
+    };
+    let mut made =
+        Made { shadow: shadow.oid, original: original.oid, ..Made::default() };
+    for index in &shadow.indexes {
+        if from.defer && index.name != *from.copy_key && deferrable(index) {
+            made.deferred.push(deferred(index));
+            let sql = match &index.constraint {
+                Some(_) => format!("ALTER TABLE {place} DROP CONSTRAINT {}", index.name),
+                None => format!("DROP INDEX {}", place.sibling(index.name.clone())),
+            };
+            run(client, ACTION, &sql).await?;
+        } else {
+            let named = place.sibling(index.name.clone());
+            let name = index.name.with_suffix(NEW);
+            run(client, ACTION, &format!("ALTER INDEX {named} RENAME TO {name}")).await?;
+            made.indexes.push(index.name.clone());
+        }
+    }
+    made.sequences = sequences(client, shadow.oid).await?;
+    for sequence in &made.sequences {
+        let (named, name) = (place.sibling(sequence.clone()), sequence.with_suffix(NEW));
+        run(client, ACTION, &format!("ALTER SEQUENCE {named} RENAME TO {name}")).await?;
+    }
+    made.statistics = statistics(client, shadow.oid).await?;
+    let schema = &helpers.shadow.schema;
+    for statistics in &made.statistics {
+        let (named, name) = (place.sibling(statistics.clone()), statistics.with_suffix(NEW));
+        let moved = place.sibling(name.clone());
+        let sql = format!(
+            "ALTER STATISTICS {named} RENAME TO {name}; ALTER STATISTICS {moved} SET SCHEMA {schema}"
+        );
+        run(client, ACTION, &sql).await?;
+    }
+    let renamed = place.sibling(helpers.shadow.table.clone());
+    let sql = format!(
+        "ALTER TABLE {place} RENAME TO {}; ALTER TABLE {renamed} SET SCHEMA {schema}; \
+         DROP SCHEMA {}",
+        helpers.shadow.table, place.schema
+    );
+    run(client, ACTION, &sql).await?;
+    Ok(made)
+}
+
+fn table(from: &Blueprint<'_>) -> String {
+    let original = from.original;
+    let unlogged = if original.persistence == 'u' { "UNLOGGED " } else { "" };
+    let tablespace =
+        original.tablespace.as_ref().map_or(String::new(), |name| format!(" TABLESPACE {name}"));
+    format!(
+        "CREATE {unlogged}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES) USING {} \
+         WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off){tablespace}",
+        from.place, original.name, original.access_method
+    )
+}
+
+/// The same index on the table at `place`, under the same name.
+fn like(index: &Index, place: &TableName) -> String {
+    let unique = if index.unique { "UNIQUE " } else { "" };
+    let name = &index.name;
+    let create = format!("CREATE {unique}INDEX {name} ON {place} {}", index.definition);
+    let mut sql = match &index.constraint {
+        None => create,
+        Some(constraint) => match constraint.using(name) {
+            Some(using) => {
+                format!("{create}; ALTER TABLE {place} ADD CONSTRAINT {name} {using}")
+            }
+            None => {
+                format!("ALTER TABLE {place} ADD CONSTRAINT {name} {}", constraint.definition)
+            }
+        },
+    };
+    if let Some(comment) = &index.comment {
+        let named = place.sibling(name.clone());
+        sql.push_str(&format!("; COMMENT ON INDEX {named} IS {}", Text(comment)));
+    }
+    if let Some(comment) = index.constraint.as_ref().and_then(|c| c.comment.as_ref()) {
+        sql.push_str(&format!("; COMMENT ON CONSTRAINT {name} ON {place} IS {}", Text(comment)));
+    }
+    sql
+}
+
+fn deferrable(index: &Index) -> bool {
+    // An exclusion constraint cannot take an index that is there already.
+    !index.primary && index.constraint.as_ref().is_none_or(|constraint| constraint.kind == 'u')
+}
+
+fn deferred(index: &Index) -> Deferred {
+    let constraint = index.constraint.as_ref();
+    Deferred {
+        name: index.name.clone(),
+        unique: index.unique,
+        definition: index.definition.clone(),
+        constraint: constraint.and_then(|c| c.using(&index.name.with_suffix(NEW))),
+        comments: (index.comment.clone(), constraint.and_then(|c| c.comment.clone())),
+    }
+}
+
+async fn sequences(client: &Client, table: u32) -> Result<Vec<Ident>> {
+    let sql = format!(
+        "SELECT c.relname FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S' \
+         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass \
+         AND d.refobjid = {table} AND d.deptype IN ('a', 'i') ORDER BY 1"
+    );
+    names(client, &sql).await
+}
+
+async fn statistics(client: &Client, table: u32) -> Result<Vec<Ident>> {
+    let sql =
+        format!("SELECT stxname FROM pg_statistic_ext WHERE stxrelid = {table} ORDER BY 1");
+    names(client, &sql).await
+}
+
+async fn names(client: &Client, sql: &str) -> Result<Vec<Ident>> {
+    let found = rows(client, ACTION, sql).await?;
+    Ok(found.iter().filter_map(|row| row.get(0)).map(Ident::new).collect())
+}
+
+impl Deferred {
+    /// The statements that build it on the shadow.
+    pub fn build(&self, shadow: &TableName) -> Vec<String> {
+        let unique = if self.unique { "UNIQUE " } else { "" };
+        let name = self.name.with_suffix(NEW);
+        let index = shadow.sibling(name.clone());
+        let mut all = vec![format!("CREATE {unique}INDEX {name} ON {shadow} {}", self.definition)];
+        if let Some(constraint) = &self.constraint {
+            all.push(format!("ALTER TABLE {shadow} ADD CONSTRAINT {name} {constraint}"));
+        }
+        if let Some(comment) = &self.comments.0 {
+            all.push(format!("COMMENT ON INDEX {index} IS {}", Text(comment)));
+        }
+        if let Some(comment) = &self.comments.1 {
+            all.push(format!("COMMENT ON CONSTRAINT {name} ON {shadow} IS {}", Text(comment)));
+        }
+        all
+    }
+}
+
+/// Waits until transactions that a dead run left on the shadow are gone.
+///
+/// # Errors
+/// The server's.
+pub async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Result<()> {
+    let sql = format!("BEGIN; LOCK TABLE {shadow} IN ACCESS EXCLUSIVE MODE; COMMIT");
+    run(client, "waiting for sessions of the dead run", &sql).await
+}
+
+/// Drops a helper table, if it is there; never what hangs on it.
+///
+/// # Errors
+/// The server's.
+pub async fn drop_table(client: &Client, table: &TableName) -> Result<()> {
+    run(client, "dropping a helper table", &format!("DROP TABLE IF EXISTS {table}")).await
+}
+
+/// The OID of the table that has this name now.
+///
+/// # Errors
+/// The server's.
+pub async fn oid_of(client: &Client, table: &TableName) -> Result<Option<u32>> {
+    let sql = format!("SELECT to_regclass({})::oid", Text(&table.to_string()));
+    let found = value(client, "reading the catalog", &sql).await?;
+    found.map(|text| number(Some(&text))).transpose()
+}

@@ -1,0 +1,339 @@
+//! All SQL that reads and writes rows of the original and the shadow.
+
+use crate::engine::Result;
+use crate::engine::key::{Key, KeyRange, Rows};
+use crate::postgres::inspect::Index;
+use crate::postgres::key::KeyColumns;
+use crate::postgres::name::{Ident, TableName};
+use crate::postgres::projection::{Projection, Side};
+
+/// What the statements are made from.
+#[derive(Debug, Clone)]
+pub struct Statements {
+    /// The original.
+    pub original: TableName,
+    /// The shadow.
+    pub shadow: TableName,
+    /// The copy key's columns in the original.
+    pub key: KeyColumns,
+    /// The names of the copy key's columns in the shadow.
+    pub shadow_key: Vec<Ident>,
+    /// The projection.
+    pub projection: Projection,
+    /// What serialises the refreshes: a number for an advisory lock.
+    pub lock: i64,
+}
+
+/// Which rows a statement is about.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// Those of a range.
+    Range(&'a KeyRange),
+    /// These.
+    Keys(&'a [Key]),
+}
+
+impl Statements {
+    fn names(&self, side: Side) -> Vec<String> {
+        match side {
+            Side::Original => self.key.0.iter().map(|column| column.name.to_string()).collect(),
+            Side::Shadow => self.shadow_key.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn table(&self, side: Side) -> &TableName {
+        match side {
+            Side::Original => &self.original,
+            Side::Shadow => &self.shadow,
+        }
+    }
+
+    fn bound_predicate(&self, side: Side, operator: &str, key: &Key) -> Result<String> {
+        let (names, literals) = (self.names(side).join(", "), self.key.literals(key)?.join(", "));
+        Ok(format!("({names}) {operator} ({literals})"))
+    }
+
+    /// The rows of a scope as a predicate over one side's key columns.
+    pub fn predicate(&self, side: Side, scope: Scope<'_>) -> Result<String> {
+        match scope {
+            Scope::Range(range) => {
+                let mut parts = Vec::new();
+                if let Some(after) = &range.after {
+                    parts.push(self.bound_predicate(side, ">", after)?);
+                }
+                if let Some(upto) = &range.upto {
+                    parts.push(self.bound_predicate(side, "<=", upto)?);
+                }
+                Ok(if parts.is_empty() { "TRUE".into() } else { parts.join(" AND ") })
+            }
+            Scope::Keys(keys) => self.one_of(side, keys),
+        }
+    }
+
+    fn one_of(&self, side: Side, keys: &[Key]) -> Result<String> {
+        let names = self.names(side);
+        if keys.is_empty() {
+            return Ok("FALSE".into());
+        }
+        let literals = keys
+            .iter()
+            .map(|key| Ok(self.key.literals(key)?.join(", ")))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(match names.as_slice() {
+            [name] => format!("{name} IN ({})", literals.join(", ")),
+            // A join on VALUES is looked up row by row; a list of rows would be one long OR.
+            _ => format!("({}) IN (VALUES ({}))", names.join(", "), literals.join("), (")),
+        })
+    }
+
+    fn key_list(&self, side: Side) -> String {
+        self.names(side).join(", ")
+    }
+
+    /// Selects the original's last key.
+    pub fn last(&self) -> String {
+        let keys = self.key_list(Side::Original);
+        let order = self.names(Side::Original).join(" DESC, ");
+        format!("SELECT {keys} FROM {} ORDER BY {order} DESC LIMIT 1", self.original)
+    }
+
+    /// Selects the key that ends a chunk of `rows` rows after `after`.
+    pub fn bound(&self, after: Option<&Key>, rows: Rows) -> Result<String> {
+        let range = KeyRange { after: after.cloned(), upto: None };
+        let keys = self.key_list(Side::Original);
+        Ok(format!(
+            "SELECT {keys} FROM {} WHERE {} ORDER BY {keys} OFFSET {} LIMIT 1",
+            self.original,
+            self.predicate(Side::Original, Scope::Range(&range))?,
+            rows.0.saturating_sub(1)
+        ))
+    }
+
+    /// Writes rows of the original into the shadow, but the `except`ed ones.
+    pub fn insert(&self, scope: Scope<'_>, except: &[Key]) -> Result<String> {
+        let columns = &self.projection.columns;
+        let targets: Vec<String> = columns.iter().map(|c| c.target.to_string()).collect();
+        let sources: Vec<&str> = columns.iter().map(|c| c.source.as_str()).collect();
+        let except = match except {
+            [] => String::new(),
+            keys => format!(" AND NOT ({})", self.one_of(Side::Original, keys)?),
+        };
+        Ok(format!(
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM ONLY {} WHERE {}{except}",
+            self.shadow,
+            targets.join(", "),
+            sources.join(", "),
+            self.original,
+            self.predicate(Side::Original, scope)?
+        ))
+    }
+
+    /// Deletes rows of the shadow.
+    pub fn delete(&self, scope: Scope<'_>) -> Result<String> {
+        Ok(format!("DELETE FROM {} WHERE {}", self.shadow, self.predicate(Side::Shadow, scope)?))
+    }
+
+    /// One chunk, in one transaction. `clear`: the shadow may hold rows of it already.
+    pub fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<String> {
+        let insert = self.insert(Scope::Range(range), except)?;
+        if !clear {
+            return Ok(insert);
+        }
+        Ok(format!("BEGIN; {}; {insert}; COMMIT", self.delete(Scope::Range(range))?))
+    }
+
+    /// Writes rows again, in one transaction. Two of them never overlap: the lock is taken before
+    /// the snapshots, so the later one reads what the earlier one has read, or newer.
+    pub fn refresh(&self, keys: &[Key]) -> Result<String> {
+        Ok(format!(
+            "BEGIN; SELECT pg_advisory_xact_lock({}); {}; {}; COMMIT",
+            self.lock,
+            self.delete(Scope::Keys(keys))?,
+            self.insert(Scope::Keys(keys), &[])?
+        ))
+    }
+
+    fn hashed(&self, side: Side) -> String {
+        format!("hashtextextended({}::text, 0)", self.projection.compared(side))
+    }
+
+    /// Compares one range of both tables, in one snapshot: the original's rows, and whether both
+    /// sides have the same rows with the same content.
+    pub fn compare(&self, range: &KeyRange) -> Result<String> {
+        let half = |side| {
+            Ok::<_, crate::engine::Error>(format!(
+                "(SELECT count(*) AS n, coalesce(sum({}), 0) AS h FROM ONLY {} WHERE {})",
+                self.hashed(side),
+                self.table(side),
+                self.predicate(side, Scope::Range(range))?
+            ))
+        };
+        Ok(format!(
+            "SELECT o.n, o.n = s.n AND o.h = s.h FROM {} o CROSS JOIN {} s",
+            half(Side::Original)?,
+            half(Side::Shadow)?
+        ))
+    }
+
+    /// Selects the keys whose rows differ, in one snapshot.
+    pub fn differing(&self, scope: Scope<'_>, limit: usize) -> Result<String> {
+        let half = |side| {
+            let keys: Vec<String> = self
+                .names(side)
+                .iter()
+                .enumerate()
+                .map(|(at, name)| format!("{name} AS osc_k{at}"))
+                .collect();
+            Ok::<_, crate::engine::Error>(format!(
+                "(SELECT {}, {} AS osc_h FROM ONLY {} WHERE {})",
+                keys.join(", "),
+                self.hashed(side),
+                self.table(side),
+                self.predicate(side, scope)?
+            ))
+        };
+        let keys = self.aliases("osc_k");
+        let both: Vec<String> =
+            keys.iter().map(|key| format!("coalesce(o.{key}::text, s.{key}::text)")).collect();
+        let same: Vec<String> = keys.iter().map(|key| format!("o.{key} = s.{key}")).collect();
+        Ok(format!(
+            "SELECT {} FROM {} o FULL JOIN {} s ON {} WHERE o.osc_h IS DISTINCT FROM s.osc_h \
+             LIMIT {limit}",
+            both.join(", "),
+            half(Side::Original)?,
+            half(Side::Shadow)?,
+            same.join(" AND ")
+        ))
+    }
+
+    fn aliases(&self, prefix: &str) -> Vec<String> {
+        (0..self.key.0.len()).map(|at| format!("{prefix}{at}")).collect()
+    }
+
+    /// The original's rows as the shadow would have them, with their keys as `osc_k0` …
+    fn as_shadow(&self, scope: Scope<'_>) -> Result<String> {
+        let columns = self.projection.columns.iter();
+        let mut list: Vec<String> =
+            columns.map(|column| format!("{} AS {}", column.typed, column.target)).collect();
+        list.extend(
+            self.names(Side::Original)
+                .iter()
+                .enumerate()
+                .map(|(at, name)| format!("{name} AS osc_k{at}")),
+        );
+        let rows = format!(
+            "(SELECT {} FROM ONLY {} WHERE {}) p",
+            list.join(", "),
+            self.original,
+            self.predicate(Side::Original, scope)?
+        );
+        let made = self.projection.made.iter();
+        let made: String =
+            made.map(|made| format!(", ({}) AS {}", made.expression, made.target)).collect();
+        Ok(format!("(SELECT p.*{made} FROM {rows}) q"))
+    }
+
+    fn unique_values(index: &Index) -> String {
+        let values = index.keys.iter().enumerate();
+        values
+            .map(|(at, key)| format!(", ({}) AS osc_u{at}", key.expression))
+            .collect::<String>()
+    }
+
+    fn only(index: &Index) -> String {
+        index.predicate.as_ref().map_or(String::new(), |predicate| format!(" WHERE {predicate}"))
+    }
+
+    /// Rows of the original that cannot be written since another row of the shadow has their values
+    /// of `index`: their keys, then the keys of those rows.
+    pub fn clashing(&self, index: &Index, scope: Scope<'_>, limit: usize) -> Result<String> {
+        let (keys, values) = (self.aliases("osc_k"), Self::unique_values(index));
+        let shadow_keys: Vec<String> = self
+            .names(Side::Shadow)
+            .iter()
+            .enumerate()
+            .map(|(at, name)| format!("{name} AS osc_k{at}"))
+            .collect();
+        let clash: Vec<String> = index
+            .keys
+            .iter()
+            .enumerate()
+            .map(|(at, key)| {
+                let operator = match &key.excludes {
+                    Some(operator) => operator.as_str(),
+                    None if index.nulls_not_distinct => "IS NOT DISTINCT FROM",
+                    None => "=",
+                };
+                format!("o.osc_u{at} {operator} s.osc_u{at}")
+            })
+            .collect();
+        let of = |side: &str| {
+            keys.iter().map(|key| format!("{side}.{key}")).collect::<Vec<_>>().join(", ")
+        };
+        Ok(format!(
+            "SELECT {}, {} FROM (SELECT {}{values} FROM {}{}) o \
+             JOIN (SELECT {}{values} FROM {}{}) s ON {} \
+             WHERE ROW({}) IS DISTINCT FROM ROW({}) LIMIT {limit}",
+            of("o"),
+            of("s"),
+            keys.join(", "),
+            self.as_shadow(scope)?,
+            Self::only(index),
+            shadow_keys.join(", "),
+            self.shadow,
+            Self::only(index),
+            clash.join(" AND "),
+            of("o"),
+            of("s"),
+        ))
+    }
+
+    /// Rows of the original, at least one of them in the scope, which cannot all be in a table that
+    /// has `index`: the values, and how many rows have them.
+    pub fn duplicates(&self, index: &Index, scope: Scope<'_>) -> Result<String> {
+        let values = Self::unique_values(index);
+        let all = KeyRange::all();
+        let names: Vec<String> = (0..index.keys.len()).map(|at| format!("osc_u{at}")).collect();
+        let names = names.join(", ");
+        let keys = self.aliases("osc_k").join(", ");
+        let not_null = if index.nulls_not_distinct {
+            String::new()
+        } else {
+            format!("AND NOT (ROW({names}) IS NULL) ")
+        };
+        Ok(format!(
+            "WITH mine AS (SELECT DISTINCT {} FROM {}{}) \
+             SELECT ROW({names})::text, string_agg(ROW({keys})::text, ', ') \
+             FROM (SELECT {keys}{values} FROM {}{}) a \
+             WHERE ({names}) IN (SELECT * FROM mine) {not_null}\
+             GROUP BY {names} HAVING count(*) > 1 LIMIT 10",
+            values.trim_start_matches(", "),
+            self.as_shadow(scope)?,
+            Self::only(index),
+            self.as_shadow(Scope::Range(&all))?,
+            Self::only(index),
+        ))
+    }
+
+    /// Rows of the shadow that have the same values of an index that is to be unique: their keys.
+    pub fn doubles(&self, index: &Index, limit: usize) -> String {
+        let values = Self::unique_values(index);
+        let names: Vec<String> = (0..index.keys.len()).map(|at| format!("osc_u{at}")).collect();
+        let names = names.join(", ");
+        let keys: Vec<String> = self
+            .names(Side::Shadow)
+            .iter()
+            .enumerate()
+            .map(|(at, name)| format!("{name} AS osc_k{at}"))
+            .collect();
+        format!(
+            "SELECT {} FROM (SELECT {}, count(*) OVER (PARTITION BY {names}) AS osc_n \
+             FROM (SELECT {}{values} FROM {}{}) a) b WHERE osc_n > 1 LIMIT {limit}",
+            self.aliases("osc_k").join(", "),
+            self.aliases("osc_k").join(", "),
+            keys.join(", "),
+            self.shadow,
+            Self::only(index),
+        )
+    }
+}

@@ -1,0 +1,272 @@
+//! The swap: one transaction that locks, drains, refreshes, renames, and gives the new table
+//! everything that hung on the old one. Until its commit nothing has happened.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use crate::engine::error::Result;
+use crate::engine::server::{Drain, Drained, Server, SwapOutcome};
+use crate::engine::{Error, key::Key};
+use crate::postgres::blockers;
+use crate::postgres::connect::{server_error, sqlstate};
+use crate::postgres::dependents::{self, Dependents, guards};
+use crate::postgres::inspect::Table;
+use crate::postgres::name::{Ident, TableName};
+use crate::postgres::rows::{self, Write};
+use crate::postgres::session::run;
+use crate::postgres::shadow::{NEW, OLD, oid_of};
+use crate::postgres::statements::Scope;
+use crate::postgres::stream;
+use crate::postgres::table::PostgresTable;
+
+/// How long one attempt may wait for a lock: what the application may see as a stall.
+const LOCK_BUDGET: Duration = Duration::from_millis(200);
+
+/// The same where an autovacuum must give way: longer than the server's deadlock_timeout.
+const AUTOVACUUM_BUDGET: Duration = Duration::from_millis(1500);
+
+/// Keys in one statement under the lock.
+const BATCH: usize = 500;
+
+const ACTION: &str = "swapping the tables";
+
+/// Before the first attempt: the shadow gets its statistics and its visibility map.
+pub async fn before(table: &PostgresTable) -> Result<()> {
+    let client = table.sessions.plain("preparing the swap").await?;
+    let shadow = &table.helpers.shadow;
+    run(&client, "preparing the swap", &format!("VACUUM (ANALYZE) {shadow}")).await
+}
+
+/// One attempt. Whatever happens on the way, the catalog decides what the outcome was.
+pub async fn attempt<D: Drain>(
+    table: &PostgresTable,
+    marker: u64,
+    drain: &mut D,
+) -> Result<SwapOutcome> {
+    let watcher = table.sessions.plain("looking for blockers").await?;
+    let oids = [table.setting.original.oid];
+    let kill = table.setting.kill_blockers_after;
+    let found = blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
+    if let Some(first) = found.old.first() {
+        return Ok(SwapOutcome::NotYet(format!("in the way: {first}")));
+    }
+    let budget = if found.autovacuum { AUTOVACUUM_BUDGET } else { LOCK_BUDGET };
+    let holder = table.sessions.own(ACTION).await?;
+    let mut locked_at = Instant::now();
+    let outcome = inside(table, &holder, budget, marker, drain, &mut locked_at).await;
+    let locked = locked_at.elapsed();
+    if let Ok(Some(reason)) = &outcome {
+        let _ = holder.batch_execute("ROLLBACK").await;
+        return Ok(SwapOutcome::NotYet(reason.clone()));
+    }
+    // The session ends here, and what it had not committed with it.
+    drop(holder);
+    let swapped = settle(table).await?;
+    match outcome {
+        _ if swapped => Ok(SwapOutcome::Swapped { locked }),
+        Err(error @ (Error::Stopped { .. } | Error::Connection { .. })) => {
+            Ok(SwapOutcome::NotYet(error.to_string()))
+        }
+        Err(error) => Err(error),
+        Ok(_) => Ok(SwapOutcome::NotYet("the swap was not committed".into())),
+    }
+}
+
+/// Whether the swap has happened: the original's name belongs to what was the shadow. Waits until
+/// the session that tried is gone.
+async fn settle(table: &PostgresTable) -> Result<bool> {
+    let begun = Instant::now();
+    loop {
+        let outcome = async {
+            let client = table.sessions.plain("learning the outcome of the swap").await?;
+            // Granted only when the session that tried has ended, either way.
+            let original = &table.setting.original.name;
+            let sql =
+                format!("BEGIN; LOCK TABLE {original} IN ACCESS SHARE MODE; COMMIT");
+            run(&client, "learning the outcome of the swap", &sql).await?;
+            oid_of(&client, original).await
+        };
+        match outcome.await {
+            Ok(now) => return Ok(now == Some(table.carried()?.made.shadow)),
+            Err(error) if error.is_connection() && begun.elapsed() < Duration::from_secs(60) => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// `Some`: not yet, for this reason.
+async fn inside<D: Drain>(
+    table: &PostgresTable,
+    holder: &Client,
+    budget: Duration,
+    marker: u64,
+    drain: &mut D,
+    locked_at: &mut Instant,
+) -> Result<Option<String>> {
+    let original = &table.setting.original.name;
+    let shadow = &table.helpers.shadow;
+    let before = &table.carried()?.dependents;
+    // The commit must not wait for a standby that is not there.
+    let begin = format!(
+        "BEGIN; SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = {}",
+        budget.as_millis()
+    );
+    run(holder, ACTION, &begin).await?;
+    *locked_at = Instant::now();
+    let mut locks = before.locks();
+    locks.extend([original.clone(), shadow.clone()]);
+    for other in &locks {
+        let sql = format!("LOCK TABLE {other} IN ACCESS EXCLUSIVE MODE");
+        if let Err(error) = holder.batch_execute(&sql).await {
+            return match sqlstate(&error) {
+                Some("55P03") => Ok(Some(format!(
+                    "the lock on {} was not granted within {} ms",
+                    other.plain(),
+                    budget.as_millis()
+                ))),
+                Some("40P01") => Ok(Some("a deadlock with the application".into())),
+                _ => Err(server_error(ACTION, &error)),
+            };
+        }
+    }
+    if Dependents::read(holder, original).await? != *before {
+        return Err(Error::Foreign(format!(
+            "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
+            original.plain()
+        )));
+    }
+    table.mark(marker).await?;
+    let drained = drain.drain(marker).await?;
+    refresh_under_lock(table, holder, &drained).await?;
+    run(holder, ACTION, "SET LOCAL lock_timeout = '5s'").await?;
+    let names = names(table);
+    let fate = table.setting.change.fate(&table.setting.original);
+    for sql in before.before_renames(&names, &fate) {
+        run(holder, ACTION, &sql).await?;
+    }
+    for sql in renames(table, holder).await? {
+        run(holder, ACTION, &sql).await?;
+    }
+    for sql in before.after_renames(&names, &fate) {
+        run(holder, ACTION, &sql).await?;
+    }
+    for sql in table.setting.change.foreign_keys(original) {
+        run(holder, ACTION, &sql).await?;
+    }
+    for sql in guards::retired(&names).into_iter().chain(guards::snapshot(&names)) {
+        run(holder, ACTION, &sql).await?;
+    }
+    run(holder, ACTION, "COMMIT").await?;
+    Ok(None)
+}
+
+fn names(table: &PostgresTable) -> dependents::Names {
+    dependents::Names {
+        original: table.setting.original.name.clone(),
+        retired: table.helpers.retired.clone(),
+        shadow: table.helpers.shadow.clone(),
+    }
+}
+
+/// Everything that the stream named is written again by the session that holds the lock: all
+/// deletes first, so that no stale row can hold a unique value.
+async fn refresh_under_lock(
+    table: &PostgresTable,
+    holder: &Client,
+    drained: &Drained,
+) -> Result<()> {
+    let statements = &table.ready()?.statements;
+    for keys in drained.dirty.chunks(BATCH) {
+        run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
+    }
+    for keys in drained.dirty.chunks(BATCH) {
+        // Again: keys that differ in bytes only may name a row that an earlier part has written.
+        run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
+        let insert = statements.insert(Scope::Keys(keys), &[])?;
+        if let Err(error) = holder.simple_query(&insert).await {
+            let shadow = &table.helpers.shadow;
+            return Err(match rows::outcome(ACTION, shadow, &error)? {
+                Write::Unfit(reason) | Write::Clash { message: reason, .. } => {
+                    Error::Data { reason, rows: Vec::new() }
+                }
+                Write::Done(_) | Write::Contention => Error::Stopped {
+                    reason: "a lock wait under the lock".into(),
+                    help: String::new(),
+                },
+            });
+        }
+    }
+    let mut differing: Vec<Key> = Vec::new();
+    for keys in drained.suspects.chunks(BATCH) {
+        let sql = statements.differing(Scope::Keys(keys), keys.len())?;
+        differing.extend(rows::keys(holder, &statements.key, &sql, ACTION).await?);
+    }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Verification {
+        count: differing.len() as u64,
+        keys: differing.iter().take(10).map(|key| statements.key.describe(key)).collect(),
+    })
+}
+
+/// The tables change their names, and their indexes, sequences and statistics with them.
+async fn renames(table: &PostgresTable, holder: &Client) -> Result<Vec<String>> {
+    let (original, made) = (&table.setting.original.name, &table.carried()?.made);
+    let (shadow, retired) = (&table.helpers.shadow, &table.helpers.retired);
+    let mut all = Vec::new();
+    let mut rename = |kind: &str, from: &TableName, to: &Ident| {
+        all.push(format!("ALTER {kind} {from} RENAME TO {to}"));
+    };
+    let Some(old) = Table::read(holder, original).await? else {
+        return Err(Error::Foreign(format!("{} is gone", original.plain())));
+    };
+    for index in &old.indexes {
+        let named = original.sibling(index.name.clone());
+        rename("INDEX", &named, &index.name.with_suffix(OLD));
+    }
+    for sequence in &made.sequences {
+        let named = original.sibling(sequence.clone());
+        if oid_of(holder, &named).await?.is_some() {
+            rename("SEQUENCE", &named, &sequence.with_suffix(OLD));
+        }
+    }
+    let own = format!("SELECT stxname FROM pg_statistic_ext WHERE stxrelid = {}", old.oid);
+    for row in crate::postgres::session::rows(holder, ACTION, &own).await? {
+        let name = Ident::new(row.get(0).unwrap_or_default());
+        rename("STATISTICS", &original.sibling(name.clone()), &name.with_suffix(OLD));
+    }
+    rename("TABLE", original, &retired.table);
+    rename("TABLE", shadow, &original.table);
+    let built = made.deferred.iter().map(|index| &index.name);
+    for index in made.indexes.iter().chain(built) {
+        rename("INDEX", &original.sibling(index.with_suffix(NEW)), index);
+    }
+    for sequence in &made.sequences {
+        rename("SEQUENCE", &original.sibling(sequence.with_suffix(NEW)), sequence);
+    }
+    for statistics in &made.statistics {
+        rename("STATISTICS", &original.sibling(statistics.with_suffix(NEW)), statistics);
+    }
+    all.push(format!(
+        "ALTER TABLE {original} RESET (autovacuum_enabled, toast.autovacuum_enabled)"
+    ));
+    Ok(all)
+}
+
+/// What follows the swap: validation of keys, the end of the stream. Idempotent.
+pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
+    let client = table.sessions.plain("finishing").await?;
+    stream::drop_all(&client, &table.names()?).await?;
+    let carried = table.carried()?;
+    let mut warnings = carried.dependents.after_swap(&client, &names(table)).await?;
+    for (name, sql) in table.setting.change.validations(&table.setting.original.name) {
+        if let Err(error) = run(&client, "validating a foreign key", &sql).await {
+            warnings.push(format!("{name} is not validated: {error}"));
+        }
+    }
+    Ok(warnings)
+}

@@ -1,0 +1,691 @@
+//! One table under change on PostgreSQL: the engine's [`Server`].
+
+use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio_postgres::Client;
+
+use crate::engine::error::Finding;
+use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
+use crate::engine::progress::{Progress, Summary};
+use crate::engine::server::{
+    Clash, Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome,
+};
+use crate::engine::{Error, Result};
+use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
+use crate::postgres::change::Change;
+use crate::postgres::connect::Options;
+use crate::postgres::dependents::Dependents;
+use crate::postgres::inspect::{Index, Table};
+use crate::postgres::ledger::Ledger;
+use crate::postgres::name::{Helpers, TableName, Text, fnv1a};
+use crate::postgres::projection::project;
+use crate::postgres::rows::{self, Write};
+use crate::postgres::session::{Sessions, run, value};
+use crate::postgres::shadow::{self, Blueprint, Made};
+use crate::postgres::statements::{Scope, Statements};
+use crate::postgres::stream::{self, Names, PgStream, Seen, StreamConfig};
+use crate::postgres::{indexes, swap};
+
+/// How often the run's lock is looked at.
+const CLAIM_PERIOD: Duration = Duration::from_secs(2);
+
+/// A clash draws in so many keys.
+const LARGEST_CLASH: usize = 10_000;
+
+/// Keys looked up by one statement.
+const LOOK_UP: usize = 500;
+
+/// How often the tables are looked at for somebody's DDL.
+const WATCH_PERIOD: Duration = Duration::from_secs(2);
+
+/// What a run on one table is made from.
+pub struct Setting {
+    /// How to connect.
+    pub options: Options,
+    /// The server's version number.
+    pub version: u32,
+    /// The original.
+    pub original: Table,
+    /// The change.
+    pub change: Change,
+    /// What hangs on the original.
+    pub dependents: Dependents,
+    /// Compare before the swap.
+    pub verify: bool,
+    /// Leave indexes to after the copy.
+    pub defer_indexes: bool,
+    /// Indexes built at once.
+    pub threads: usize,
+    /// How long a cut-over attempt may hold its lock while the stream is drained.
+    pub cut_over_timeout: Duration,
+    /// Blockers of the cut-over older than this are ended.
+    pub kill_blockers_after: Option<Duration>,
+    /// The WAL that the slot may hold back, in bytes.
+    pub max_wal: Option<u64>,
+    /// Counters, for the ledger.
+    pub progress: Arc<Progress>,
+}
+
+/// What a later sitting must know, kept in the ledger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Carried {
+    /// What was made.
+    pub made: Made,
+    /// What hung on the original at the start.
+    pub dependents: Dependents,
+    /// How both tables looked then.
+    pub fingerprint: String,
+}
+
+/// The table, and what its steps share.
+pub struct PostgresTable {
+    pub(super) setting: Setting,
+    pub(super) helpers: Helpers,
+    pub(super) sessions: Sessions,
+    pub(super) ledger: Ledger,
+    pub(super) seen: Arc<Seen>,
+    owner: String,
+    run: OnceLock<RunId>,
+    carried: OnceLock<Carried>,
+    ready: OnceLock<Ready>,
+    claim: Mutex<Option<Client>>,
+    claim_seen: Sync<Option<Instant>>,
+    watched: Mutex<Option<Instant>>,
+}
+
+/// What is known once the shadow is there.
+pub(super) struct Ready {
+    pub(super) statements: Statements,
+    pub(super) shadow: Table,
+}
+
+impl PostgresTable {
+    /// A table that nothing was done to yet.
+    pub fn new(setting: Setting) -> Self {
+        let helpers = Helpers::of(&setting.original.name);
+        Self {
+            sessions: Sessions::new(setting.options.clone()),
+            ledger: Ledger::of(&setting.original.name.schema),
+            seen: Arc::default(),
+            owner: format!("{:032x}", rand::random::<u128>()),
+            run: OnceLock::new(),
+            carried: OnceLock::new(),
+            ready: OnceLock::new(),
+            claim: Mutex::new(None),
+            claim_seen: Sync::new(None),
+            watched: Mutex::new(None),
+            helpers,
+            setting,
+        }
+    }
+
+    pub(super) fn run(&self) -> Result<RunId> {
+        self.run.get().copied().ok_or_else(|| Error::Internal("the run was not claimed".into()))
+    }
+
+    pub(super) fn ready(&self) -> Result<&Ready> {
+        self.ready.get().ok_or_else(|| Error::Internal("the shadow is not there".into()))
+    }
+
+    pub(super) fn carried(&self) -> Result<&Carried> {
+        self.carried.get().ok_or_else(|| Error::Internal("nothing was recorded".into()))
+    }
+
+    pub(super) fn names(&self) -> Result<Names> {
+        // After the swap the original's name belongs to another table.
+        let original = self.carried.get().map_or(self.setting.original.oid, |c| c.made.original);
+        Ok(stream::names(self.run()?.0, original, self.database()))
+    }
+
+    fn database(&self) -> &str {
+        let target = &self.setting.options.target;
+        target.database.as_deref().unwrap_or(&target.user)
+    }
+
+    async fn take_lock(&self, patience: Duration) -> Result<Client> {
+        let client = self.sessions.plain("claiming the table").await?;
+        let name = &self.setting.original.name;
+        let sql = format!("SELECT pg_try_advisory_lock({})", lock_number(name));
+        let begun = Instant::now();
+        loop {
+            if value(&client, "claiming the table", &sql).await?.as_deref() == Some("t") {
+                return Ok(client);
+            }
+            if begun.elapsed() >= patience {
+                return Err(other_run(name));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn begin(&self, client: &Client) -> Result<()> {
+        let new = NewRun {
+            table: self.setting.original.name.table.as_str(),
+            clauses: &self.setting.change.text,
+            road: "copy",
+            verify: self.setting.verify,
+            owner: &self.owner,
+        };
+        let _ = self.run.set(self.ledger.begin(client, &new).await?);
+        Ok(())
+    }
+
+    /// Reads both tables and makes the statements.
+    async fn get_ready(&self, client: &Client) -> Result<()> {
+        let original = &self.setting.original;
+        let Some(shadow) = Table::read(client, &self.helpers.shadow).await? else {
+            return Err(Error::Internal("the shadow is gone".into()));
+        };
+        let copy_key = original.copy_key()?;
+        let columns = &self.setting.change.columns;
+        let key = original.key_columns(copy_key)?;
+        let shadow_key = key
+            .0
+            .iter()
+            .map(|column| columns.new_name(&column.name))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| Error::Internal("the copy key loses a column".into()))?;
+        let _ = self.ready.set(Ready {
+            statements: Statements {
+                original: original.name.clone(),
+                shadow: shadow.name.clone(),
+                projection: project(original, &shadow, columns),
+                lock: lock_number(&shadow.name),
+                key,
+                shadow_key,
+            },
+            shadow,
+        });
+        Ok(())
+    }
+
+    /// Stops the run when somebody changed the original or the shadow, which no stream tells.
+    async fn watch(&self) -> Result<()> {
+        let mut watched = self.watched.lock().await;
+        if watched.is_some_and(|at| at.elapsed() < WATCH_PERIOD) {
+            return Ok(());
+        }
+        let Some(carried) = self.carried.get() else { return Ok(()) };
+        let client = self.sessions.take("watching the tables").await?;
+        let now = fingerprint(&client, &carried.made).await?;
+        self.sessions.give_back(client);
+        *watched = Some(Instant::now());
+        if carried.fingerprint != now {
+            return Err(Error::Foreign(format!(
+                "somebody changed or rewrote {} or its shadow while it was being copied",
+                self.setting.original.name.plain()
+            )));
+        }
+        Ok(())
+    }
+
+    fn unique_index(&self, name: &str) -> Result<Option<&Index>> {
+        let shadow = &self.ready()?.shadow;
+        Ok(shadow.indexes.iter().find(|index| index.name.as_str() == name))
+    }
+
+    async fn outcome(&self, write: Write, scope: Scope<'_>, action: &str) -> Result<CopyOutcome> {
+        match write {
+            Write::Done(rows) => Ok(CopyOutcome::Written(rows)),
+            Write::Contention => Ok(CopyOutcome::Contention),
+            Write::Unfit(message) => {
+                let rows = self.culprit(scope, action).await.unwrap_or_default();
+                Err(Error::Data { reason: message, rows })
+            }
+            Write::Clash { index, message } => {
+                let statements = &self.ready()?.statements;
+                let found = match self.unique_index(index.as_str())? {
+                    Some(found) => found,
+                    // Built meanwhile; its definition is not known here.
+                    None => return Ok(CopyOutcome::Contention),
+                };
+                let own: Vec<_> = found.keys.iter().map(|key| key.column.clone()).collect();
+                let key: Vec<_> = statements.shadow_key.iter().cloned().map(Some).collect();
+                if own == key {
+                    // The row itself is there already: the range must be cleared first.
+                    return Ok(CopyOutcome::Contention);
+                }
+                let client = self.sessions.take(action).await?;
+                let sql = statements.clashing(found, scope, LARGEST_CLASH)?;
+                let rows = crate::postgres::session::rows(&client, action, &sql).await?;
+                self.sessions.give_back(client);
+                let mut clash = Clash { index: message, ..Clash::default() };
+                for row in &rows {
+                    clash.own.push(rows::key(&statements.key, row, 0)?);
+                    clash.holders.push(rows::key(&statements.key, row, statements.key.0.len())?);
+                }
+                clash.index = index.as_str().to_owned();
+                for keys in [&mut clash.own, &mut clash.holders] {
+                    keys.sort_unstable();
+                    keys.dedup();
+                }
+                if clash.own.is_empty() {
+                    // Two rows of the statement itself, or it is over already.
+                    let duplicates = self.duplicates_in(found, scope).await?;
+                    if duplicates.is_empty() {
+                        return Ok(CopyOutcome::Contention);
+                    }
+                    return Err(Error::Data {
+                        reason: format!("{}: rows of the original have the same values", index.0),
+                        rows: duplicates,
+                    });
+                }
+                Ok(CopyOutcome::Clash(clash))
+            }
+        }
+    }
+
+    async fn duplicates_in(&self, index: &Index, scope: Scope<'_>) -> Result<Vec<String>> {
+        let sql = self.ready()?.statements.duplicates(index, scope)?;
+        let action = "looking for duplicates";
+        let client = self.sessions.take(action).await?;
+        let found = crate::postgres::session::rows(&client, action, &sql).await?;
+        self.sessions.give_back(client);
+        let told = |row: &tokio_postgres::SimpleQueryRow| {
+            format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
+        };
+        Ok(found.iter().map(told).collect())
+    }
+
+    /// Finds a row that does not fit, by halving the scope with writes that are rolled back.
+    async fn culprit(&self, scope: Scope<'_>, action: &str) -> Result<Vec<String>> {
+        let statements = &self.ready()?.statements;
+        let client = self.sessions.own(action).await?;
+        let list = format!(
+            "SELECT {} FROM ONLY {} WHERE {} ORDER BY 1 LIMIT 100000",
+            statements.key.0.iter().map(|c| c.name.to_string()).collect::<Vec<_>>().join(", "),
+            statements.original,
+            statements.predicate(crate::postgres::projection::Side::Original, scope)?
+        );
+        let mut suspects = rows::keys(&client, &statements.key, &list, action).await?;
+        while suspects.len() > 1 {
+            let half = suspects.split_off(suspects.len() / 2);
+            let sql = format!("BEGIN; {}", statements.insert(Scope::Keys(&suspects), &[])?);
+            let tried = client.batch_execute(&sql).await;
+            run(&client, action, "ROLLBACK").await?;
+            let fits = match tried {
+                Ok(()) => true,
+                Err(error) => !matches!(
+                    rows::outcome(action, &self.helpers.shadow, &error)?,
+                    Write::Unfit(_)
+                ),
+            };
+            if fits {
+                suspects = half;
+            }
+        }
+        Ok(suspects.iter().map(|key| statements.key.describe(key)).collect())
+    }
+
+    async fn difference(&self, scope: Scope<'_>, limit: usize) -> Result<Vec<Key>> {
+        let statements = &self.ready()?.statements;
+        let action = "comparing the tables";
+        let client = self.sessions.take(action).await?;
+        let sql = statements.differing(scope, limit)?;
+        let keys = rows::keys(&client, &statements.key, &sql, action).await?;
+        self.sessions.give_back(client);
+        Ok(keys)
+    }
+}
+
+/// The refusal where another run is under way.
+pub fn other_run(table: &TableName) -> Error {
+    Error::Refused(vec![Finding::new(
+        "other-run",
+        format!("another osc is at work on {}", table.plain()),
+        "wait for it to end; `osc status` tells how far it is",
+    )])
+}
+
+/// The refusal where a run with other clauses was not finished.
+pub fn other_clauses(earlier: &RunRecord) -> Error {
+    Error::Refused(vec![Finding::new(
+        "dead-run",
+        format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
+        "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
+    )])
+}
+
+/// The advisory lock of a table: "osc" in the upper half, the name in the lower.
+pub fn lock_number(table: &TableName) -> i64 {
+    0x006f_7363_i64 << 32 | i64::from(fnv1a(table.plain().as_bytes()))
+}
+
+impl Server for PostgresTable {
+    type Stream = PgStream;
+
+    fn key_order(&self) -> KeyOrder {
+        self.ready.get().map_or(KeyOrder::Server, |ready| ready.statements.key.order())
+    }
+
+    fn describe(&self, key: &Key) -> String {
+        match self.ready.get() {
+            Some(ready) => ready.statements.key.describe(key),
+            None => "(unknown key)".into(),
+        }
+    }
+
+    async fn claim(&self) -> Result<Option<Resumable>> {
+        *self.claim.lock().await = Some(self.take_lock(Duration::ZERO).await?);
+        let client = self.sessions.plain("reading the ledger").await?;
+        self.ledger.create(&client).await?;
+        let table = &self.setting.original.name.table;
+        let earlier = self.ledger.runs(&client, Some(table), 1).await?.into_iter().next();
+        let Some(earlier) = earlier.filter(RunRecord::is_unfinished) else {
+            self.begin(&client).await?;
+            return Ok(None);
+        };
+        if earlier.clauses.trim() != self.setting.change.text.trim() {
+            return Err(other_clauses(&earlier));
+        }
+        let id = RunId(earlier.run);
+        let carried: Option<Carried> =
+            earlier.carried.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let there = shadow::oid_of(&client, &self.helpers.shadow).await?;
+        let swapped = carried.as_ref().is_some_and(|c| c.made.shadow == self.setting.original.oid);
+        let whole = carried.as_ref().is_some_and(|c| there == Some(c.made.shadow));
+        let Some(carried) = carried.filter(|_| earlier.state.is_some() && (swapped || whole)) else {
+            let names = stream::names(id.0, self.setting.original.oid, self.database());
+            stream::drop_all(&client, &names).await?;
+            let end = End {
+                result: "failed",
+                detail: Some("died before its first checkpoint".into()),
+                ..End::default()
+            };
+            self.ledger.end(&client, id, &end).await?;
+            self.begin(&client).await?;
+            return Ok(None);
+        };
+        self.ledger.take_over(&client, id, &self.owner).await?;
+        let _ = self.run.set(id);
+        let _ = self.carried.set(carried);
+        if !swapped {
+            shadow::wait_for_the_dead(&client, &self.helpers.shadow).await?;
+            self.get_ready(&client).await?;
+        }
+        Ok(Some(Resumable { state: earlier.state.unwrap_or_default(), swapped }))
+    }
+
+    async fn hold_claim(&self) -> Result<()> {
+        self.watch().await?;
+        {
+            let mut seen = self.claim_seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.is_some_and(|seen| seen.elapsed() < CLAIM_PERIOD) {
+                return Ok(());
+            }
+            *seen = Some(Instant::now());
+        }
+        let mut claim = self.claim.lock().await;
+        if let Some(client) = claim.as_ref()
+            && !client.is_closed()
+            && run(client, "holding the claim", "SELECT 1").await.is_ok()
+        {
+            return Ok(());
+        }
+        *claim = None;
+        match self.take_lock(Duration::from_secs(10)).await {
+            Ok(client) => {
+                *claim = Some(client);
+                Ok(())
+            }
+            Err(Error::Refused(_)) => Err(Error::Stopped {
+                reason: "the run's lock was lost, and another osc holds it now".into(),
+                help: "look at `osc status`".into(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn position(&self) -> Result<Position> {
+        let client = self.sessions.plain("preparing the change stream").await?;
+        let original = &self.setting.original;
+        let key = original.key_columns(original.copy_key()?)?;
+        let names = self.names()?;
+        stream::drop_all(&client, &names).await?;
+        stream::prepare(&client, &original.name, &key, &names, self.setting.version).await?;
+        stream::create_slot(&self.setting.options, &names, self.setting.cut_over_timeout * 10).await
+    }
+
+    async fn stream(&self, position: &Position) -> Result<PgStream> {
+        let config = StreamConfig {
+            options: self.setting.options.clone(),
+            original: self.setting.original.name.clone(),
+            original_oid: self.setting.original.oid,
+            shadow: self.helpers.shadow.clone(),
+            key: self.ready()?.statements.key.clone(),
+            run: self.run()?.0,
+            names: self.names()?,
+            seen: Arc::clone(&self.seen),
+        };
+        PgStream::open(config, position).await
+    }
+
+    async fn start_barrier(&self) -> Result<()> {
+        let client = self.sessions.plain("waiting for older transactions").await?;
+        stream::start_barrier(&client, self.setting.cut_over_timeout * 10).await
+    }
+
+    async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
+        let client = self.sessions.plain("creating the shadow").await?;
+        let original = &self.setting.original;
+        let place = shadow::place(self.run()?, &original.name);
+        let clauses = self.setting.change.for_shadow(&place);
+        let blueprint = Blueprint {
+            original,
+            copy_key: &original.copy_key()?.name,
+            clauses: clauses.as_deref(),
+            place: &place,
+            defer: defer_indexes,
+        };
+        let made = shadow::create(&client, &blueprint, &self.helpers).await?;
+        let fingerprint = fingerprint(&client, &made).await?;
+        let dependents = self.setting.dependents.clone();
+        let carried = Carried { made, dependents, fingerprint };
+        let text = serde_json::to_string(&carried)
+            .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
+        self.ledger.carry(&client, self.run()?, &text).await?;
+        let _ = self.carried.set(carried);
+        self.get_ready(&client).await
+    }
+
+    async fn estimate(&self) -> Result<Rows> {
+        Ok(self.setting.original.rows)
+    }
+
+    async fn last(&self) -> Result<Option<Key>> {
+        let action = "looking for the last row";
+        let statements = &self.ready()?.statements;
+        let client = self.sessions.take(action).await?;
+        let found = rows::keys(&client, &statements.key, &statements.last(), action).await?.pop();
+        self.sessions.give_back(client);
+        Ok(found)
+    }
+
+    async fn bound(&self, after: Option<&Key>, rows: Rows) -> Result<Option<Key>> {
+        let action = "planning a chunk";
+        let statements = &self.ready()?.statements;
+        let sql = statements.bound(after, rows)?;
+        let client = self.sessions.take(action).await?;
+        let found = rows::keys(&client, &statements.key, &sql, action).await?.pop();
+        self.sessions.give_back(client);
+        Ok(found)
+    }
+
+    async fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<CopyOutcome> {
+        let action = "copying a chunk";
+        let sql = self.ready()?.statements.copy(range, clear, except)?;
+        let client = self.sessions.take(action).await?;
+        let write = rows::write(&client, &self.helpers.shadow, &sql, action).await?;
+        self.sessions.give_back(client);
+        self.outcome(write, Scope::Range(range), action).await
+    }
+
+    async fn checkpoint(&self, state: Option<String>) -> Result<()> {
+        let position = state.as_deref().and_then(position_of);
+        let snapshot = self.setting.progress.snapshot();
+        let now = Checkpoint {
+            state,
+            phase: snapshot.phase.word(),
+            rows_copied: snapshot.rows_copied,
+            rows_estimate: snapshot.rows_estimate,
+            rows_verified: (snapshot.rows_verified > 0).then_some(snapshot.rows_verified),
+        };
+        let client = self.sessions.take("storing the checkpoint").await?;
+        self.ledger.checkpoint(&client, self.run()?, &self.owner, &now).await?;
+        // Rule 2: whatever the stream has named so far can be read from here on.
+        self.seen.visible(&client).await?;
+        self.sessions.give_back(client);
+        if let Some(position) = position {
+            self.seen.confirm(&position);
+        }
+        Ok(())
+    }
+
+    async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
+        let action = "refreshing rows";
+        let sql = self.ready()?.statements.refresh(keys)?;
+        let client = self.sessions.take(action).await?;
+        let write = rows::write(&client, &self.helpers.shadow, &sql, action).await?;
+        self.sessions.give_back(client);
+        self.outcome(write, Scope::Keys(keys), action).await
+    }
+
+    async fn duplicates(
+        &self,
+        index: &str,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+    ) -> Result<Vec<String>> {
+        let Some(index) = self.unique_index(index)? else { return Ok(Vec::new()) };
+        if index.keys.iter().any(|key| key.excludes.is_some()) {
+            return Ok(Vec::new());
+        }
+        let mut found = self.duplicates_in(index, Scope::Keys(keys)).await?;
+        if let Some(range) = range
+            && found.is_empty()
+            && keys.is_empty()
+        {
+            found = self.duplicates_in(index, Scope::Range(range)).await?;
+        }
+        Ok(found)
+    }
+
+    async fn build_indexes(&self) -> Result<()> {
+        indexes::build(self).await
+    }
+
+    async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
+        let action = "comparing the tables";
+        let sql = self.ready()?.statements.compare(range)?;
+        let client = self.sessions.take(action).await?;
+        let found = crate::postgres::session::rows(&client, action, &sql).await?;
+        self.sessions.give_back(client);
+        let row = found.first().ok_or_else(|| Error::Internal("no comparison".into()))?;
+        Ok(Comparison {
+            rows: Rows(crate::postgres::inspect::number(row.get(0))?),
+            equal: row.get(1) == Some("t"),
+        })
+    }
+
+    async fn differing(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>> {
+        self.difference(Scope::Range(range), limit).await
+    }
+
+    async fn still_differing(&self, keys: &[Key]) -> Result<Vec<Key>> {
+        let mut differing = Vec::new();
+        for part in keys.chunks(LOOK_UP) {
+            differing.extend(self.difference(Scope::Keys(part), part.len()).await?);
+        }
+        Ok(differing)
+    }
+
+    async fn before_swap(&self) -> Result<()> {
+        swap::before(self).await
+    }
+
+    async fn mark(&self, marker: u64) -> Result<()> {
+        stream::emit_marker(&self.setting.options, self.run()?.0, marker).await
+    }
+
+    async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {
+        swap::attempt(self, marker, drain).await
+    }
+
+    async fn after_swap(&self) -> Result<Vec<String>> {
+        swap::after(self).await
+    }
+
+    async fn finish(&self, summary: &Summary) -> Result<()> {
+        let client = self.sessions.plain("recording the end of the run").await?;
+        let end = End {
+            result: "done",
+            phase: Some("done"),
+            lock_ms: summary.lock_ms,
+            rows_copied: (summary.rows > 0).then_some(summary.rows),
+            rows_verified: summary.verified_rows,
+            verification: summary.verified_rows.is_some().then_some("passed"),
+            detail: (!summary.warnings.is_empty()).then(|| summary.warnings.join("; ")),
+        };
+        self.ledger.end(&client, self.run()?, &end).await?;
+        *self.claim.lock().await = None;
+        Ok(())
+    }
+
+    async fn abandon(&self, error: &Error) -> Result<()> {
+        let Some(id) = self.run.get().copied() else { return Ok(()) };
+        let client = self.sessions.plain("recording the failure").await?;
+        let resumable = error.exit_code() == 3;
+        let end = End {
+            result: if resumable { "stopped" } else { "failed" },
+            detail: Some(error.to_string()),
+            ..End::default()
+        };
+        self.ledger.end(&client, id, &end).await?;
+        if resumable {
+            return Ok(());
+        }
+        // A slot that nobody reads would fill the disk; differing tables are evidence.
+        stream::drop_all(&client, &self.names()?).await?;
+        if !matches!(error, Error::Verification { .. } | Error::Internal(_)) {
+            shadow::drop_table(&client, &self.helpers.shadow).await?;
+        }
+        Ok(())
+    }
+
+    fn retired(&self) -> String {
+        self.helpers.retired.plain()
+    }
+}
+
+/// How both tables look: columns, and the original's indexes and checks. Not what a rewrite, a
+/// statistics run or the build of the shadow's indexes changes.
+async fn fingerprint(client: &Client, made: &Made) -> Result<String> {
+    let (original, shadow) = (made.original, made.shadow);
+    let sql = format!(
+        "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, c.relnamespace, c.relkind, \
+         c.relpersistence, \
+         (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attnotnull), ';' \
+          ORDER BY a.attnum) FROM pg_attribute a \
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
+         (SELECT string_agg(i.indexrelid::text, ',' ORDER BY i.indexrelid) FROM pg_index i \
+          WHERE i.indrelid = c.oid AND c.oid = {original}), \
+         (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k \
+          WHERE k.conrelid = c.oid AND k.contype = 'c')), '|' ORDER BY c.oid)) \
+         FROM pg_class c WHERE c.oid IN ({original}, {shadow})"
+    );
+    Ok(value(client, "watching the tables", &sql).await?.unwrap_or_default())
+}
+
+/// The position in the engine's state.
+fn position_of(state: &str) -> Option<Position> {
+    let state: serde_json::Value = serde_json::from_str(state).ok()?;
+    state.get("position")?.as_str().map(|text| Position(text.to_owned()))
+}
+
+/// The literal by which a function is told a table's OID.
+pub(super) fn regclass(table: &TableName) -> String {
+    format!("{}::regclass", Text(&table.to_string()))
+}
