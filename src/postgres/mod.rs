@@ -1,4 +1,7 @@
 //! Everything about PostgreSQL.
 
 pub mod connect;
+pub mod dependents;
+pub mod fate;
+pub mod guards;
 pub mod name;
