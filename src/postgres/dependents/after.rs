@@ -1,0 +1,112 @@
+//! What is left to do after the swap, without hurry: every step can be done again.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::foreign_keys::ForeignKey;
+use super::{Dependents, Names};
+use crate::engine::error::Result;
+use crate::postgres::connect::{server_error, sqlstate};
+use crate::postgres::fate::Fate;
+use crate::postgres::guards::{self, LOCK_NOT_AVAILABLE};
+use crate::postgres::name::Text;
+
+/// How long one attempt waits for its lock, with others queueing behind it.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often a lock is asked for, and the pause before the next time.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How many orphans are shown.
+const SHOWN: u32 = 10;
+
+impl Dependents {
+    /// Checks the foreign keys that the swap put back unchecked, those apart that were so before, and
+    /// drops the snapshot guard once it is over. What could not be done is told in the warnings;
+    /// calling this again does what is left. The session's `lock_timeout` and `statement_timeout`
+    /// are changed.
+    ///
+    /// # Errors
+    /// Those of [`server_error`] where the catalog cannot be read.
+    pub async fn after_swap(
+        &self,
+        client: &Client,
+        names: &Names,
+        fate: &Fate,
+    ) -> Result<Vec<String>> {
+        let timeouts =
+            format!("SET lock_timeout = {}; SET statement_timeout = 0", LOCK_TIMEOUT.as_millis());
+        let action = "setting the session up for what follows the swap";
+        client.batch_execute(&timeouts).await.map_err(|error| server_error(action, &error))?;
+        let mut warnings = Vec::new();
+        for key in self.foreign_keys.iter().filter(|key| key.to_validate() && !key.goes(fate)) {
+            if unchecked(client, key).await? {
+                warnings.extend(validate(client, key).await?);
+            }
+        }
+        if !drop_guard(client, names).await? {
+            warnings.push(format!(
+                "a transaction from before the swap is still open: the guard on {} stays until `osc \
+                 cleanup`",
+                names.original.plain()
+            ));
+        }
+        Ok(warnings)
+    }
+}
+
+async fn drop_guard(client: &Client, names: &Names) -> Result<bool> {
+    for _ in 1..ATTEMPTS {
+        if guards::drop_if_over(client, &names.original).await? {
+            return Ok(true);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    guards::drop_if_over(client, &names.original).await
+}
+
+/// Whether the key is there and its rows are not known to be right.
+async fn unchecked(client: &Client, key: &ForeignKey) -> Result<bool> {
+    let child = key.child.to_string();
+    let query = format!(
+        "SELECT true FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass({}) \
+         AND conname = {} AND NOT convalidated",
+        Text(&child),
+        Text(key.name.as_str())
+    );
+    let found = client.query_opt(&query, &[]).await;
+    Ok(found.map_err(|error| server_error("looking for unchecked foreign keys", &error))?.is_some())
+}
+
+/// Checks the rows of one key; a warning where that did not succeed.
+async fn validate(client: &Client, key: &ForeignKey) -> Result<Option<String>> {
+    let name = format!("the foreign key {} of {}", key.name, key.child.plain());
+    let statement = format!("ALTER TABLE {} VALIDATE CONSTRAINT {}", key.child, key.name);
+    for attempt in 1..=ATTEMPTS {
+        let Err(error) = client.batch_execute(&statement).await else { return Ok(None) };
+        match sqlstate(&error) {
+            Some(LOCK_NOT_AVAILABLE) if attempt < ATTEMPTS => tokio::time::sleep(PAUSE).await,
+            Some("23503") => {
+                let rows = orphans(client, key).await?;
+                return Ok(Some(format!(
+                    "{name} stays NOT VALID, since rows have no parent: {}",
+                    rows.join(", ")
+                )));
+            }
+            Some(_) => {
+                let error = server_error("validating it", &error);
+                return Ok(Some(format!("{name} stays NOT VALID: {error}")));
+            }
+            None => return Err(server_error("validating foreign keys", &error)),
+        }
+    }
+    Ok(None)
+}
+
+async fn orphans(client: &Client, key: &ForeignKey) -> Result<Vec<String>> {
+    let failed = |error| server_error("looking for rows without parent", &error);
+    let rows = client.query(&key.orphans(SHOWN), &[]).await.map_err(failed)?;
+    rows.iter().map(|row| row.try_get(0).map_err(failed)).collect()
+}

@@ -1,0 +1,234 @@
+//! Everything that hangs on a table's OID, and how it is carried over to the table that takes the
+//! original's name. One file a kind of object; this one knows the order.
+//!
+//! What is read is text and names as they are before the swap. The original's name stands in the
+//! definitions, so that, run after the renames, they bind to the new table. The retired table is
+//! left with no triggers, rules, policies, foreign keys and publications: it must neither act nor
+//! stand in the way, and an undo makes them anew on it. Row security stays on there, so that the
+//! lack of policies lets nobody but the owner see its rows.
+
+mod after;
+mod foreign_keys;
+mod functions;
+mod grants;
+mod obstacles;
+mod policies;
+mod publications;
+mod refusals;
+mod rules;
+mod sequences;
+mod settings;
+mod sql;
+mod statistics;
+mod triggers;
+mod views;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::connect::server_error;
+use super::fate::Fate;
+use super::name::{Ident, TableName};
+use crate::engine::error::{Error, Result};
+
+/// The names of the three tables of a swap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// The original before the renames, the new table after them.
+    pub original: TableName,
+    /// The original after the renames.
+    pub retired: TableName,
+    /// The new table before the renames.
+    pub shadow: TableName,
+}
+
+/// What hangs on a table. Two that are equal were read with nothing changed in between.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependents {
+    oid: u32,
+    table: TableName,
+    version: i32,
+    settings: settings::Settings,
+    views: Vec<views::View>,
+    rules: Vec<rules::Rule>,
+    functions: Vec<functions::Function>,
+    triggers: Vec<triggers::Trigger>,
+    policies: Vec<policies::Policy>,
+    foreign_keys: Vec<foreign_keys::ForeignKey>,
+    publications: Vec<publications::Publication>,
+    sequences: Vec<sequences::Sequence>,
+    statistics: Vec<statistics::Statistic>,
+    obstacles: Vec<obstacles::Obstacle>,
+    event_triggers: Vec<String>,
+}
+
+impl Dependents {
+    /// Reads what hangs on `original`. Objects whose names begin with `osc_` are osc's own and are
+    /// left out. The session's `search_path` is emptied meanwhile, so that the server writes every
+    /// name with its schema.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] where there is no such table; those of [`server_error`].
+    pub async fn read(client: &Client, original: &TableName) -> Result<Self> {
+        const ACTION: &str = "reading what hangs on the table";
+        let failed = |error| server_error(ACTION, &error);
+        let query = "SELECT pg_catalog.current_setting('search_path'), \
+             pg_catalog.set_config('search_path', '', false)";
+        let path: String =
+            client.query_one(query, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
+        let read = Self::read_qualified(client, original).await;
+        let restored = client
+            .execute("SELECT pg_catalog.set_config('search_path', $1, false)", &[&path])
+            .await
+            .map_err(failed);
+        let dependents = read?;
+        restored.map(|_| dependents)
+    }
+
+    async fn read_qualified(client: &Client, original: &TableName) -> Result<Self> {
+        let failed = |error| server_error("reading what hangs on the table", &error);
+        let query = "SELECT c.oid, pg_catalog.current_setting('server_version_num')::int4 \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
+        let (schema, name) = (original.schema.as_str(), original.table.as_str());
+        let found = client.query_opt(query, &[&schema, &name]).await.map_err(failed)?;
+        let row = found
+            .ok_or_else(|| Error::Foreign(format!("there is no table {}", original.plain())))?;
+        let oid: u32 = row.try_get(0).map_err(failed)?;
+        let version: i32 = row.try_get(1).map_err(failed)?;
+        let views = views::read(client, oid).await?;
+        let view_oids: Vec<u32> = views.iter().map(|view| view.oid).collect();
+        Ok(Self {
+            oid,
+            table: original.clone(),
+            version,
+            settings: settings::read(client, oid).await?,
+            rules: rules::read(client, oid, &view_oids).await?,
+            views,
+            functions: functions::read(client, oid).await?,
+            triggers: triggers::read(client, oid).await?,
+            policies: policies::read(client, oid).await?,
+            foreign_keys: foreign_keys::read(client, oid).await?,
+            publications: publications::read(client, oid, version).await?,
+            sequences: sequences::read(client, oid).await?,
+            statistics: statistics::read(client, oid).await?,
+            obstacles: obstacles::read(client, oid).await?,
+            event_triggers: obstacles::event_triggers(client, oid).await?,
+        })
+    }
+
+    /// Relations to lock ACCESS EXCLUSIVE before the original, in this order: those through which a
+    /// statement comes to it. Views come first, the outermost before what they read, then tables
+    /// with rules or policies that name the original, then tables that refer to it. Views must be
+    /// locked without their base tables: [`Dependents::lock_statements`] does so.
+    pub fn locks(&self) -> Vec<TableName> {
+        let views = self.locked_views().map(|view| &view.name);
+        unique(views.chain(self.other_relations()))
+    }
+
+    fn locked_views(&self) -> impl Iterator<Item = &views::View> {
+        self.views.iter().rev().filter(|view| !view.materialized && view.owned)
+    }
+
+    fn other_relations(&self) -> impl Iterator<Item = &TableName> {
+        let rules = self.rules.iter().filter(|rule| rule.relation != self.oid);
+        let policies = self.policies.iter().filter(|policy| !policy.own);
+        let children = self.foreign_keys.iter().filter(|key| !key.outbound);
+        let views: BTreeSet<u32> = self.views.iter().map(|view| view.oid).collect();
+        rules
+            .filter(move |rule| !views.contains(&rule.relation))
+            .map(|rule| &rule.on)
+            .chain(policies.map(|policy| &policy.on))
+            .chain(children.map(|key| &key.child))
+    }
+
+    /// The statements that take [`Dependents::locks`], in order.
+    ///
+    /// `LOCK` on a view locks its base tables too, the original among them, and a child locked after
+    /// the original deadlocks with whoever writes to the child. Giving a view to the owner that it has
+    /// locks the view alone and changes nothing.
+    pub fn lock_statements(&self) -> Vec<String> {
+        let views = self
+            .locked_views()
+            .map(|view| format!("ALTER VIEW {} OWNER TO {}", view.name, view.owner));
+        let others = unique(self.other_relations());
+        views
+            .chain(
+                others
+                    .iter()
+                    .map(|name| format!("LOCK TABLE ONLY {name} IN ACCESS EXCLUSIVE MODE")),
+            )
+            .collect()
+    }
+
+    /// Tables that the original refers to, to lock ACCESS EXCLUSIVE right after it: taking its
+    /// foreign keys away needs that lock. A writer goes from the original to them, too.
+    pub fn parents(&self) -> Vec<TableName> {
+        let keys = self.foreign_keys.iter().filter(|key| key.outbound && !key.is_self());
+        unique(keys.map(|key| &key.parent))
+    }
+
+    /// SQL for the empty shadow, before the clauses are applied to it: owner, no rights to others,
+    /// storage parameters, statistics targets, replica identity. `LIKE` brings none of them.
+    pub fn shadow_statements(&self, shadow: &TableName) -> Vec<String> {
+        settings::on_shadow(&self.settings, shadow)
+    }
+
+    /// SQL for the swap's transaction, before the renames: takes from the original what the new
+    /// table gets.
+    pub fn before_renames(&self, names: &Names, fate: &Fate) -> Vec<String> {
+        let original = &names.original;
+        let anew = views::anew(&self.views, fate);
+        let mut statements: Vec<String> =
+            self.publications.iter().filter_map(|one| publications::drop(one, original)).collect();
+        statements.extend(self.foreign_keys.iter().map(foreign_keys::ForeignKey::drop));
+        statements.extend(self.own_rules().map(rules::drop));
+        statements.extend(self.triggers.iter().map(|one| triggers::drop(one, original)));
+        statements.extend(self.policies.iter().filter_map(|one| policies::drop(one, original)));
+        if self.settings.forced_row_security {
+            statements.push(format!("ALTER TABLE {original} NO FORCE ROW LEVEL SECURITY"));
+        }
+        statements.extend(views::before(&self.views, &anew));
+        statements.extend(self.statistics.iter().map(statistics::before));
+        statements
+            .extend(self.sequences.iter().filter_map(|one| sequences::before(one, names, fate)));
+        statements
+    }
+
+    /// SQL for the swap's transaction, after the renames: binds everything to the new table.
+    pub fn after_renames(&self, names: &Names, fate: &Fate) -> Vec<String> {
+        let table = &names.original;
+        let anew = views::anew(&self.views, fate);
+        let mut statements = settings::after(&self.settings, names, fate);
+        for sequence in &self.sequences {
+            statements.extend(sequences::after(sequence, names, fate));
+        }
+        statements.extend(self.statistics.iter().map(|one| statistics::after(one, names, fate)));
+        statements.extend(views::after(&self.views, &self.rules, &anew, self.oid));
+        statements.extend(self.functions.iter().map(functions::replace));
+        statements.extend(self.own_rules().flat_map(rules::create));
+        let others = self.rules.iter().filter(|rule| {
+            rule.names_original && rule.relation != self.oid && !anew.contains(&rule.relation)
+        });
+        statements.extend(others.map(rules::replace));
+        statements.extend(self.triggers.iter().flat_map(|one| triggers::create(one, table)));
+        statements.extend(self.policies.iter().flat_map(|one| policies::create(one, table)));
+        statements.extend(settings::row_security(&self.settings, table));
+        let keys = self.foreign_keys.iter().filter(|key| !key.goes(fate));
+        statements.extend(keys.flat_map(foreign_keys::ForeignKey::add));
+        statements
+            .extend(self.publications.iter().filter_map(|one| publications::add(one, table, fate)));
+        statements
+    }
+
+    fn own_rules(&self) -> impl Iterator<Item = &rules::Rule> {
+        self.rules.iter().filter(|rule| rule.relation == self.oid)
+    }
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a TableName>) -> Vec<TableName> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| seen.insert((*name).clone())).cloned().collect()
+}
