@@ -50,7 +50,7 @@ pub async fn alter(job: Job) -> Result<Summary> {
     let client = connect(&options, "connecting").await?;
     let prepared = prepare(&client, &job, options).await?;
     let mut summary = match &prepared.chosen {
-        Some(Chosen { road: Road::Copy, reason, notes, .. }) => {
+        Some(Chosen { road: Road::Copy, reason, notes }) => {
             tell(&job, "copy", reason, notes);
             copy(&client, &job, prepared).await?
         }
@@ -90,9 +90,6 @@ pub async fn plan(job: &Job) -> Result<Plan> {
     };
     if let Some(chosen) = &prepared.chosen {
         plan.notes.extend(chosen.notes.iter().cloned());
-        for (text, lock, work) in &chosen.per_action {
-            plan.notes.push(format!("{text}: {lock}; {work}"));
-        }
         let statements = chosen.road.statements();
         plan.roads.push(Step {
             what: chosen.road.word().into(),
@@ -129,7 +126,6 @@ async fn prepare(client: &Client, job: &Job, options: Options) -> Result<Prepare
     Gauges::check(loads.map(|(name, _)| name.as_str()))?;
     let version = version(client).await?;
     let name = resolve(client, job.schema.as_deref(), &job.table).await?;
-    let change = Change::parse(&job.clauses, &name)?;
     let Some(original) = Table::read(client, &name).await? else {
         return Err(Error::Refused(vec![Finding::new(
             "table",
@@ -137,6 +133,8 @@ async fn prepare(client: &Client, job: &Job, options: Options) -> Result<Prepare
             "check the name",
         )]));
     };
+    let absent = roads::foreign_keys(client, &name).await?;
+    let change = Change::parse(&job.clauses, &name, absent)?;
     let dependents = Dependents::read(client, &name).await?;
     let dead = unfinished(client, &original).await?;
     if let Some((dead, carried)) = dead
@@ -145,15 +143,8 @@ async fn prepare(client: &Client, job: &Job, options: Options) -> Result<Prepare
         let made = carried.made.shadow == original.oid;
         return Ok(Prepared { options, version, original, change, dependents, chosen: None, made });
     }
-    let chosen = roads::choose(
-        client,
-        &name,
-        &change.statement,
-        settings.strategy,
-        i32::try_from(version).unwrap_or(i32::MAX),
-    )
-    .await?;
-    let chosen = Some(chosen);
+    let chosen =
+        Some(roads::choose(client, &name, &change.statement, settings.strategy, version).await?);
     Ok(Prepared { options, version, original, change, dependents, chosen, made: false })
 }
 

@@ -16,14 +16,16 @@ pub struct Change {
     pub statement: Statement,
     /// What it does to columns.
     pub columns: Columns,
+    /// The original's foreign keys: the shadow has none of them.
+    absent: Vec<Ident>,
 }
 
 impl Change {
-    /// Parses what was asked for.
+    /// Parses what was asked for. `absent`: the original's foreign keys.
     ///
     /// # Errors
     /// `Usage` where it is no change; `Refused` where it is one that osc is not for.
-    pub fn parse(text: &str, table: &TableName) -> Result<Self> {
+    pub fn parse(text: &str, table: &TableName, absent: Vec<Ident>) -> Result<Self> {
         let statement = Statement::parse(text, Some(table))?;
         let columns = match statement.clauses() {
             None => Columns::default(),
@@ -33,7 +35,7 @@ impl Change {
                 using: clauses.usings(),
             },
         };
-        Ok(Self { text: text.trim().to_owned(), statement, columns })
+        Ok(Self { text: text.trim().to_owned(), statement, columns, absent })
     }
 
     fn clauses(&self) -> Option<&Clauses> {
@@ -48,7 +50,7 @@ impl Change {
     /// The statement that makes the change on the table at `place`, without foreign keys; `None`:
     /// there is nothing to do.
     pub fn for_shadow(&self, place: &TableName) -> Option<String> {
-        self.clauses()?.for_shadow(place)
+        self.clauses()?.for_shadow(place, &self.absent)
     }
 
     /// What becomes of each column.

@@ -9,7 +9,7 @@ use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::ledger::{End, RunId};
 use crate::postgres::connect::{Options, connect, server_error, sqlstate};
-use crate::postgres::dependents::guards;
+use crate::postgres::guards;
 use crate::postgres::inspect::{Table, resolve};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName};

@@ -33,8 +33,8 @@ pub async fn build(table: &PostgresTable) -> Result<()> {
     let (unique, plain): (Vec<&Deferred>, Vec<&Deferred>) =
         deferred.into_iter().partition(|index| index.unique);
     for group in [plain, unique] {
-        stream::iter(group)
-            .map(|index| one(table, index))
+        let builds: Vec<_> = group.into_iter().map(|index| Box::pin(one(table, index))).collect();
+        stream::iter(builds)
             .buffer_unordered(table.setting.threads.max(1))
             .try_collect::<()>()
             .await?;

@@ -55,8 +55,6 @@ pub struct Index {
     pub constraint: Option<Constraint>,
     /// What follows the table in its `CREATE INDEX`: `USING btree (email)`.
     pub definition: String,
-    /// Its comment.
-    pub comment: Option<String>,
 }
 
 /// A constraint that an index backs.
@@ -68,8 +66,6 @@ pub struct Constraint {
     pub definition: String,
     /// ` DEFERRABLE INITIALLY DEFERRED`, or less.
     pub deferral: String,
-    /// Its comment.
-    pub comment: Option<String>,
 }
 
 impl Constraint {
@@ -280,7 +276,6 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
          substr(pg_get_indexdef(i.indexrelid), length(concat('CREATE ', \
          CASE WHEN i.indisunique THEN 'UNIQUE ' END, 'INDEX ', quote_ident(c.relname), ' ON ', \
          quote_ident(n.nspname), '.', quote_ident(t.relname), ' ')) + 1), \
-         obj_description(c.oid, 'pg_class'), obj_description(k.oid, 'pg_constraint'), \
          concat(CASE WHEN k.condeferrable THEN ' DEFERRABLE' END, \
          CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' END) \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
@@ -306,11 +301,9 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
             constraint: constraint.map(|kind| Constraint {
                 kind,
                 definition: row.get(10).unwrap_or_default().to_owned(),
-                deferral: row.get(14).unwrap_or_default().to_owned(),
-                comment: row.get(13).map(str::to_owned),
+                deferral: row.get(12).unwrap_or_default().to_owned(),
             }),
             definition: row.get(11).unwrap_or_default().to_owned(),
-            comment: row.get(12).map(str::to_owned),
         });
     }
     Ok(indexes)

@@ -1,9 +1,31 @@
 //! Everything about PostgreSQL.
 
+pub mod alter;
 pub mod asked;
+pub mod blockers;
+pub mod change;
+pub mod checks;
 pub mod clauses;
+pub mod cleanup;
 pub mod connect;
 pub mod dependents;
 pub mod fate;
+pub mod gauges;
 pub mod guards;
+pub mod indexes;
+pub mod inspect;
+pub mod key;
+pub mod lag;
+pub mod ledger;
 pub mod name;
+pub mod projection;
+pub mod roads;
+pub mod rows;
+pub mod session;
+pub mod shadow;
+pub mod statements;
+pub mod status;
+pub mod stream;
+pub mod swap;
+pub mod table;
+pub mod throttle;

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use crate::engine::{Error, Result};
 use crate::ledger::RunId;
 use crate::postgres::connect::server_error;
+use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::{Index, Table, number};
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
@@ -31,8 +32,8 @@ pub struct Made {
     pub indexes: Vec<Ident>,
     /// Sequences that belong to it, named the same way.
     pub sequences: Vec<Ident>,
-    /// Extended statistics, named the same way.
-    pub statistics: Vec<Ident>,
+    /// The shadow's own setting of `autovacuum_enabled`, which is off until the swap.
+    pub autovacuum: Option<String>,
     /// Indexes that are built after the copy.
     pub deferred: Vec<Deferred>,
 }
@@ -48,8 +49,6 @@ pub struct Deferred {
     pub definition: String,
     /// What follows the constraint's name in `ADD CONSTRAINT`, where it backs one.
     pub constraint: Option<String>,
-    /// Comments of the index and of its constraint.
-    pub comments: (Option<String>, Option<String>),
 }
 
 /// What the shadow is made from.
@@ -60,6 +59,8 @@ pub struct Blueprint<'a> {
     pub copy_key: &'a Ident,
     /// The statement that applies the clauses, given the table's name; `None`: no clauses.
     pub clauses: Option<&'a str>,
+    /// What hangs on the original: some of it the shadow has from the start.
+    pub dependents: &'a Dependents,
     /// Where the shadow is built; the clauses' statement names the table there.
     pub place: &'a TableName,
     /// Leave indexes to after the copy.
@@ -96,6 +97,9 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
     for index in &original.indexes {
         run(client, ACTION, &like(index, place)).await?;
     }
+    for sql in from.dependents.shadow_statements(place) {
+        run(client, ACTION, &sql).await?;
+    }
     if let Some(clauses) = from.clauses {
         client
             .batch_execute(clauses)
@@ -127,9 +131,8 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
         let (named, name) = (place.sibling(sequence.clone()), sequence.with_suffix(NEW));
         run(client, ACTION, &format!("ALTER SEQUENCE {named} RENAME TO {name}")).await?;
     }
-    made.statistics = statistics(client, shadow.oid).await?;
     let schema = &helpers.shadow.schema;
-    for statistics in &made.statistics {
+    for statistics in &statistics(client, shadow.oid).await? {
         let (named, name) = (place.sibling(statistics.clone()), statistics.with_suffix(NEW));
         let moved = place.sibling(name.clone());
         let sql = format!(
@@ -137,9 +140,11 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
         );
         run(client, ACTION, &sql).await?;
     }
+    made.autovacuum = autovacuum(client, shadow.oid).await?;
     let renamed = place.sibling(helpers.shadow.table.clone());
     let sql = format!(
-        "ALTER TABLE {place} RENAME TO {}; ALTER TABLE {renamed} SET SCHEMA {schema}; \
+        "ALTER TABLE {place} SET (autovacuum_enabled = off); \
+         ALTER TABLE {place} RENAME TO {}; ALTER TABLE {renamed} SET SCHEMA {schema}; \
          DROP SCHEMA {}",
         helpers.shadow.table, place.schema
     );
@@ -153,8 +158,7 @@ fn table(from: &Blueprint<'_>) -> String {
     let tablespace =
         original.tablespace.as_ref().map_or(String::new(), |name| format!(" TABLESPACE {name}"));
     format!(
-        "CREATE {unlogged}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES) USING {} \
-         WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off){tablespace}",
+        "CREATE {unlogged}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES) USING {}{tablespace}",
         from.place, original.name, original.access_method
     )
 }
@@ -164,7 +168,7 @@ fn like(index: &Index, place: &TableName) -> String {
     let unique = if index.unique { "UNIQUE " } else { "" };
     let name = &index.name;
     let create = format!("CREATE {unique}INDEX {name} ON {place} {}", index.definition);
-    let mut sql = match &index.constraint {
+    match &index.constraint {
         None => create,
         Some(constraint) => match constraint.using(name) {
             Some(using) => {
@@ -174,15 +178,7 @@ fn like(index: &Index, place: &TableName) -> String {
                 format!("ALTER TABLE {place} ADD CONSTRAINT {name} {}", constraint.definition)
             }
         },
-    };
-    if let Some(comment) = &index.comment {
-        let named = place.sibling(name.clone());
-        sql.push_str(&format!("; COMMENT ON INDEX {named} IS {}", Text(comment)));
     }
-    if let Some(comment) = index.constraint.as_ref().and_then(|c| c.comment.as_ref()) {
-        sql.push_str(&format!("; COMMENT ON CONSTRAINT {name} ON {place} IS {}", Text(comment)));
-    }
-    sql
 }
 
 fn deferrable(index: &Index) -> bool {
@@ -197,7 +193,6 @@ fn deferred(index: &Index) -> Deferred {
         unique: index.unique,
         definition: index.definition.clone(),
         constraint: constraint.and_then(|c| c.using(&index.name.with_suffix(NEW))),
-        comments: (index.comment.clone(), constraint.and_then(|c| c.comment.clone())),
     }
 }
 
@@ -216,6 +211,14 @@ async fn statistics(client: &Client, table: u32) -> Result<Vec<Ident>> {
     names(client, &sql).await
 }
 
+async fn autovacuum(client: &Client, table: u32) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT o.option_value FROM pg_class c, pg_options_to_table(c.reloptions) o \
+         WHERE c.oid = {table} AND o.option_name = 'autovacuum_enabled'"
+    );
+    value(client, ACTION, &sql).await
+}
+
 async fn names(client: &Client, sql: &str) -> Result<Vec<Ident>> {
     let found = rows(client, ACTION, sql).await?;
     Ok(found.iter().filter_map(|row| row.get(0)).map(Ident::new).collect())
@@ -226,16 +229,9 @@ impl Deferred {
     pub fn build(&self, shadow: &TableName) -> Vec<String> {
         let unique = if self.unique { "UNIQUE " } else { "" };
         let name = self.name.with_suffix(NEW);
-        let index = shadow.sibling(name.clone());
         let mut all = vec![format!("CREATE {unique}INDEX {name} ON {shadow} {}", self.definition)];
         if let Some(constraint) = &self.constraint {
             all.push(format!("ALTER TABLE {shadow} ADD CONSTRAINT {name} {constraint}"));
-        }
-        if let Some(comment) = &self.comments.0 {
-            all.push(format!("COMMENT ON INDEX {index} IS {}", Text(comment)));
-        }
-        if let Some(comment) = &self.comments.1 {
-            all.push(format!("COMMENT ON CONSTRAINT {name} ON {shadow} IS {}", Text(comment)));
         }
         all
     }

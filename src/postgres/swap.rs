@@ -10,7 +10,8 @@ use crate::engine::server::{Drain, Drained, Server, SwapOutcome};
 use crate::engine::{Error, key::Key};
 use crate::postgres::blockers;
 use crate::postgres::connect::{server_error, sqlstate};
-use crate::postgres::dependents::{self, Dependents, guards};
+use crate::postgres::dependents::{self, Dependents};
+use crate::postgres::guards;
 use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::rows::{self, Write};
@@ -116,15 +117,16 @@ async fn inside<D: Drain>(
     );
     run(holder, ACTION, &begin).await?;
     *locked_at = Instant::now();
-    let mut locks = before.locks();
-    locks.extend([original.clone(), shadow.clone()]);
-    for other in &locks {
-        let sql = format!("LOCK TABLE {other} IN ACCESS EXCLUSIVE MODE");
-        if let Err(error) = holder.batch_execute(&sql).await {
+    let lock = |table: &TableName| format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
+    let mut locks = before.lock_statements();
+    locks.push(lock(original));
+    locks.extend(before.parents().iter().map(lock));
+    locks.push(lock(shadow));
+    for sql in &locks {
+        if let Err(error) = holder.batch_execute(sql).await {
             return match sqlstate(&error) {
                 Some("55P03") => Ok(Some(format!(
-                    "the lock on {} was not granted within {} ms",
-                    other.plain(),
+                    "a lock was not granted within {} ms: {sql}",
                     budget.as_millis()
                 ))),
                 Some("40P01") => Ok(Some("a deadlock with the application".into())),
@@ -156,7 +158,7 @@ async fn inside<D: Drain>(
     for sql in table.setting.change.foreign_keys(original) {
         run(holder, ACTION, &sql).await?;
     }
-    for sql in guards::retired(&names).into_iter().chain(guards::snapshot(&names)) {
+    for sql in guards::retired(&names.retired).into_iter().chain(guards::snapshot(original)) {
         run(holder, ACTION, &sql).await?;
     }
     run(holder, ACTION, "COMMIT").await?;
@@ -234,11 +236,6 @@ async fn renames(table: &PostgresTable, holder: &Client) -> Result<Vec<String>> 
             rename("SEQUENCE", &named, &sequence.with_suffix(OLD));
         }
     }
-    let own = format!("SELECT stxname FROM pg_statistic_ext WHERE stxrelid = {}", old.oid);
-    for row in crate::postgres::session::rows(holder, ACTION, &own).await? {
-        let name = Ident::new(row.get(0).unwrap_or_default());
-        rename("STATISTICS", &original.sibling(name.clone()), &name.with_suffix(OLD));
-    }
     rename("TABLE", original, &retired.table);
     rename("TABLE", shadow, &original.table);
     let built = made.deferred.iter().map(|index| &index.name);
@@ -248,12 +245,10 @@ async fn renames(table: &PostgresTable, holder: &Client) -> Result<Vec<String>> 
     for sequence in &made.sequences {
         rename("SEQUENCE", &original.sibling(sequence.with_suffix(NEW)), sequence);
     }
-    for statistics in &made.statistics {
-        rename("STATISTICS", &original.sibling(statistics.with_suffix(NEW)), statistics);
-    }
-    all.push(format!(
-        "ALTER TABLE {original} RESET (autovacuum_enabled, toast.autovacuum_enabled)"
-    ));
+    all.push(match &made.autovacuum {
+        Some(value) => format!("ALTER TABLE {original} SET (autovacuum_enabled = {value})"),
+        None => format!("ALTER TABLE {original} RESET (autovacuum_enabled)"),
+    });
     Ok(all)
 }
 
@@ -262,7 +257,8 @@ pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     let client = table.sessions.plain("finishing").await?;
     stream::drop_all(&client, &table.names()?).await?;
     let carried = table.carried()?;
-    let mut warnings = carried.dependents.after_swap(&client, &names(table)).await?;
+    let fate = &carried.fate;
+    let mut warnings = carried.dependents.after_swap(&client, &names(table), fate).await?;
     for (name, sql) in table.setting.change.validations(&table.setting.original.name) {
         if let Err(error) = run(&client, "validating a foreign key", &sql).await {
             warnings.push(format!("{name} is not validated: {error}"));

@@ -18,6 +18,7 @@ use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
 use crate::postgres::change::Change;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
+use crate::postgres::fate::Fate;
 use crate::postgres::inspect::{Index, Table};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName, Text, fnv1a};
@@ -76,6 +77,8 @@ pub struct Carried {
     pub made: Made,
     /// What hung on the original at the start.
     pub dependents: Dependents,
+    /// What becomes of the original's columns.
+    pub fate: Fate,
     /// How both tables looked then.
     pub fingerprint: String,
 }
@@ -444,8 +447,9 @@ impl Server for PostgresTable {
         let original = &self.setting.original;
         let key = original.key_columns(original.copy_key()?)?;
         let names = self.names()?;
+        let version = i32::try_from(self.setting.version).unwrap_or(i32::MAX);
         stream::drop_all(&client, &names).await?;
-        stream::prepare(&client, &original.name, &key, &names, self.setting.version).await?;
+        stream::prepare(&client, &original.name, &key, &names, version).await?;
         stream::create_slot(&self.setting.options, &names, self.setting.cut_over_timeout * 10).await
     }
 
@@ -453,8 +457,7 @@ impl Server for PostgresTable {
         let config = StreamConfig {
             options: self.setting.options.clone(),
             original: self.setting.original.name.clone(),
-            original_oid: self.setting.original.oid,
-            shadow: self.helpers.shadow.clone(),
+            oid: self.setting.original.oid,
             key: self.ready()?.statements.key.clone(),
             run: self.run()?.0,
             names: self.names()?,
@@ -477,13 +480,15 @@ impl Server for PostgresTable {
             original,
             copy_key: &original.copy_key()?.name,
             clauses: clauses.as_deref(),
+            dependents: &self.setting.dependents,
             place: &place,
             defer: defer_indexes,
         };
         let made = shadow::create(&client, &blueprint, &self.helpers).await?;
         let fingerprint = fingerprint(&client, &made).await?;
         let dependents = self.setting.dependents.clone();
-        let carried = Carried { made, dependents, fingerprint };
+        let fate = self.setting.change.fate(original);
+        let carried = Carried { made, dependents, fate, fingerprint };
         let text = serde_json::to_string(&carried)
             .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
         self.ledger.carry(&client, self.run()?, &text).await?;
@@ -607,7 +612,8 @@ impl Server for PostgresTable {
     }
 
     async fn mark(&self, marker: u64) -> Result<()> {
-        stream::emit_marker(&self.setting.options, self.run()?.0, marker).await
+        let client = self.sessions.plain("writing a marker").await?;
+        stream::emit_marker(&client, self.run()?.0, marker).await
     }
 
     async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {
