@@ -95,8 +95,8 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<ForeignKey>> {
     let names = |relation: &str, keys: &str| {
         format!(
             "ARRAY(SELECT a.attname::text FROM pg_catalog.unnest({keys}) \
-             WITH ORDINALITY k(n, place) JOIN pg_catalog.pg_attribute a \
-             ON a.attrelid = {relation} AND a.attnum = k.n ORDER BY k.place)"
+             WITH ORDINALITY o(n, place) JOIN pg_catalog.pg_attribute a \
+             ON a.attrelid = {relation} AND a.attnum = o.n ORDER BY o.place)"
         )
     };
     let (columns, referenced) =
