@@ -11,7 +11,23 @@ use osc::postgres::name::{Helpers, Ident, TableName};
 use server::Server;
 use tokio_postgres::Client;
 
-const EVERYTHING: &str = include_str!("dependents/everything.sql");
+/// The schema with everything on the table that this server knows.
+async fn everything(client: &Client) {
+    let mut sql = include_str!("dependents/everything.sql").to_owned();
+    let version = strings(client, "SELECT current_setting('server_version_num')").await.remove(0);
+    if version.starts_with("14") {
+        for (newer, older) in [
+            ("SET NULL (org_id)", "SET NULL"),
+            (", security_invoker = false", ""),
+            ("security_invoker = true", "security_barrier = true"),
+            ("users (id, number, email) WHERE (number > 5)", "users"),
+        ] {
+            assert!(sql.contains(newer), "{newer}");
+            sql = sql.replace(newer, older);
+        }
+    }
+    client.batch_execute(&sql).await.unwrap();
+}
 
 fn names() -> Names {
     let original = TableName::new("public", "users");
@@ -194,7 +210,28 @@ fn normalised(dump: &str) -> Vec<String> {
     statements
 }
 
-fn assert_same(before: &str, after: &str) {
+/// What osc reads of the table, without OIDs.
+async fn picture(client: &Client) -> serde_json::Value {
+    fn strip(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for oid in ["oid", "relation", "reads"] {
+                    fields.remove(oid);
+                }
+                fields.values_mut().for_each(strip);
+            }
+            serde_json::Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let dependents = Dependents::read(client, &names().original).await.unwrap();
+    let mut value = serde_json::to_value(dependents).unwrap();
+    strip(&mut value);
+    value
+}
+
+fn assert_same(before: &Option<String>, after: &Option<String>) {
+    let (Some(before), Some(after)) = (before, after) else { return };
     let (before, after) = (normalised(before), normalised(after));
     let only = |these: &[String], those: &[String]| {
         these.iter().filter(|one| !those.contains(one)).cloned().collect::<Vec<_>>().join("\n")
@@ -209,7 +246,7 @@ async fn a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap() {
     let database = database().await;
     let server = Server::shared();
     let client = server.connect("boss", &database).await;
-    client.batch_execute(EVERYTHING).await.unwrap();
+    everything(&client).await;
     client
         .batch_execute(
             "INSERT INTO orgs VALUES (1, 'o'); INSERT INTO users (org_id, email, score) \
@@ -217,12 +254,13 @@ async fn a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap() {
         )
         .await
         .unwrap();
-    let before = server.dump(&database);
+    let (before, seen) = (server.dump(&database), picture(&client).await);
     let fate = Fate::unchanged(columns(&client).await);
     let swap = Swap::prepare(&client, "", fate).await;
     assert_eq!(swap.whole(&client).await, Vec::<String>::new());
     swap.drop_retired(&client).await;
     assert_same(&before, &server.dump(&database));
+    assert_eq!(seen, picture(&client).await);
     // Identity and serial go on where they were.
     let made = "INSERT INTO users (org_id, email) VALUES (1, 'c') RETURNING id || ' ' || number";
     assert_eq!(strings(&client, made).await, ["110 3"]);
@@ -233,8 +271,8 @@ async fn a_swap_back_into_the_retired_table_brings_everything_back_too() {
     let database = database().await;
     let server = Server::shared();
     let client = server.connect("boss", &database).await;
-    client.batch_execute(EVERYTHING).await.unwrap();
-    let before = server.dump(&database);
+    everything(&client).await;
+    let (before, seen) = (server.dump(&database), picture(&client).await);
     let fate = Fate::unchanged(columns(&client).await);
     let swap = Swap::prepare(&client, "", fate.clone()).await;
     swap.whole(&client).await;
@@ -253,20 +291,25 @@ async fn a_swap_back_into_the_retired_table_brings_everything_back_too() {
     assert_eq!(back.whole(&client).await, Vec::<String>::new());
     back.drop_retired(&client).await;
     assert_same(&before, &server.dump(&database));
+    assert_eq!(seen, picture(&client).await);
 }
 
 #[tokio::test]
 async fn views_over_a_retyped_column_are_made_anew_with_everything_on_them() {
     let (database, client) = small().await;
     run(&client, &["DROP FUNCTION add_user".into()]).await;
-    let before = Server::shared().dump(&database);
+    let (before, seen) = (Server::shared().dump(&database), picture(&client).await);
     let mut fate = Fate::unchanged(columns(&client).await);
     fate.retyped.insert(Ident::new("id"));
     let swap = Swap::prepare(&client, "ALTER TABLE {} ALTER id TYPE bigint", fate).await;
     swap.whole(&client).await;
     swap.drop_retired(&client).await;
-    let expected = before.replacen("users (\n    id integer", "users (\n    id bigint", 1);
-    assert_ne!(before, expected);
+    let wider = |dump: &String| {
+        assert!(dump.contains("users (\n    id integer"));
+        dump.replacen("users (\n    id integer", "users (\n    id bigint", 1)
+    };
+    let expected = before.as_ref().map(wider);
+    assert_eq!(seen, picture(&client).await);
     assert_same(&expected, &Server::shared().dump(&database));
 }
 
@@ -286,6 +329,7 @@ async fn what_hangs_on_a_dropped_column_goes_and_what_hangs_on_a_renamed_one_fol
     assert_same(&before, &Server::shared().dump(&twin));
     run(&other, &[clauses.replace("{}", "users")]).await;
     assert_same(&Server::shared().dump(&twin), &Server::shared().dump(&database));
+    assert_eq!(picture(&other).await, picture(&client).await);
 }
 
 #[tokio::test]
@@ -316,6 +360,14 @@ async fn what_cannot_be_carried_over_is_refused_with_its_reason() {
     let clean = Dependents::read(&client, &original).await.unwrap();
     assert_eq!(clean.refusals(&fate), []);
     for (statement, check) in cases {
+        let version =
+            strings(&admin, "SELECT current_setting('server_version_num')").await.remove(0);
+        let unknown = statement.contains("IN SCHEMA") && version.starts_with("14");
+        // From 18 on, such a foreign key can be put back without a scan.
+        let possible = check == "foreign-key-partitioned" && version.as_str() >= "180000";
+        if unknown || possible {
+            continue;
+        }
         admin.batch_execute("BEGIN").await.unwrap();
         admin.batch_execute(statement).await.unwrap_or_else(|e| panic!("{e:?} {statement}"));
         admin.batch_execute("SET LOCAL ROLE boss").await.unwrap();

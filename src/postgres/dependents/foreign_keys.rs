@@ -116,7 +116,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<ForeignKey>> {
          JOIN pg_catalog.pg_class p ON p.oid = k.confrelid \
          JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
          WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = $1 OR k.confrelid = $1) \
-         ORDER BY k.conrelid <> $1, k.conrelid, k.conname"
+         ORDER BY cn.nspname, c.relname, k.conname"
     );
     sql::rows(client, "foreign keys", &query, oid).await
 }
