@@ -8,7 +8,6 @@ use super::foreign_keys::ForeignKey;
 use super::{Dependents, Names};
 use crate::engine::error::Result;
 use crate::postgres::connect::{server_error, sqlstate};
-use crate::postgres::fate::Fate;
 use crate::postgres::guards::{self, LOCK_NOT_AVAILABLE};
 use crate::postgres::name::Text;
 
@@ -30,18 +29,13 @@ impl Dependents {
     ///
     /// # Errors
     /// Those of [`server_error`] where the catalog cannot be read.
-    pub async fn after_swap(
-        &self,
-        client: &Client,
-        names: &Names,
-        fate: &Fate,
-    ) -> Result<Vec<String>> {
+    pub async fn after_swap(&self, client: &Client, names: &Names) -> Result<Vec<String>> {
         let timeouts =
             format!("SET lock_timeout = {}; SET statement_timeout = 0", LOCK_TIMEOUT.as_millis());
         let action = "setting the session up for what follows the swap";
         client.batch_execute(&timeouts).await.map_err(|error| server_error(action, &error))?;
         let mut warnings = Vec::new();
-        for key in self.foreign_keys.iter().filter(|key| key.to_validate() && !key.goes(fate)) {
+        for key in self.foreign_keys.iter().filter(|key| key.to_validate()) {
             if unchecked(client, key).await? {
                 warnings.extend(validate(client, key).await?);
             }
@@ -67,7 +61,7 @@ async fn drop_guard(client: &Client, names: &Names) -> Result<bool> {
     guards::drop_if_over(client, &names.original).await
 }
 
-/// Whether the key is there and its rows are not known to be right.
+/// Whether the key is there (the clauses may have dropped it) and its rows are not known to be right.
 async fn unchecked(client: &Client, key: &ForeignKey) -> Result<bool> {
     let child = key.child.to_string();
     let query = format!(

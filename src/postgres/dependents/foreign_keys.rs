@@ -95,8 +95,8 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<ForeignKey>> {
     let names = |relation: &str, keys: &str| {
         format!(
             "ARRAY(SELECT a.attname::text FROM pg_catalog.unnest({keys}) \
-             WITH ORDINALITY k(n, place) JOIN pg_catalog.pg_attribute a \
-             ON a.attrelid = {relation} AND a.attnum = k.n ORDER BY k.place)"
+             WITH ORDINALITY o(n, place) JOIN pg_catalog.pg_attribute a \
+             ON a.attrelid = {relation} AND a.attnum = o.n ORDER BY o.place)"
         )
     };
     let (columns, referenced) =
@@ -116,7 +116,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<ForeignKey>> {
          JOIN pg_catalog.pg_class p ON p.oid = k.confrelid \
          JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
          WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = $1 OR k.confrelid = $1) \
-         ORDER BY k.conrelid <> $1, k.conrelid, k.conname"
+         ORDER BY cn.nspname, c.relname, k.conname"
     );
     sql::rows(client, "foreign keys", &query, oid).await
 }

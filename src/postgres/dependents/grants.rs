@@ -23,6 +23,10 @@ pub(super) struct Grant {
     pub settable: bool,
 }
 
+/// The right to become a role: from 16 on, membership alone does not give it.
+const SET_ROLE: &str = "CASE WHEN pg_catalog.current_setting('server_version_num')::int4 >= 160000 \
+     THEN 'SET' ELSE 'MEMBER' END";
+
 /// The kind of relation that rights are on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum On {
@@ -53,7 +57,7 @@ pub(super) fn of(class: &str, on: On) -> String {
             "SELECT {column} AS \"column\", ge.rolname AS grantee, gr.rolname AS grantor, \
              acl.privilege_type AS privilege, acl.is_grantable AS grantable, \
              acl.grantor = {class}.relowner AS by_owner, \
-             pg_catalog.pg_has_role(acl.grantor, 'MEMBER') AS settable, {place} AS place, acl.n \
+             pg_catalog.pg_has_role(acl.grantor, {SET_ROLE}) AS settable, {place} AS place, acl.n \
              FROM {from} WITH ORDINALITY AS acl(grantor, grantee, privilege_type, is_grantable, n) \
              JOIN pg_catalog.pg_roles gr ON gr.oid = acl.grantor \
              LEFT JOIN pg_catalog.pg_roles ge ON ge.oid = acl.grantee"

@@ -65,8 +65,8 @@ pub struct Dependents {
 }
 
 impl Dependents {
-    /// Reads what hangs on `original`. Objects whose names begin with `osc_` are osc's own and are
-    /// left out. The session's `search_path` is emptied meanwhile, so that the server writes every
+    /// Reads what hangs on `original`. Left out as osc's own are publications named `osc_…`, and
+    /// triggers named so whose function is named `osc_…` or `…_osc_…`. The session's `search_path` is emptied meanwhile, so that the server writes every
     /// name with its schema.
     ///
     /// # Errors

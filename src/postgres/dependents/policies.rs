@@ -51,7 +51,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Policy>> {
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE p.polrelid = $1 OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
          WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND d.objid = p.oid \
-         AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1) ORDER BY p.oid"
+         AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1) ORDER BY n.nspname, c.relname, p.polname"
     );
     sql::rows(client, "policies", &query, oid).await
 }

@@ -25,6 +25,13 @@ impl Dependents {
         self.refuse_views(fate, &mut findings);
         self.refuse_columns(fate, &mut findings);
         self.refuse_rights(fate, &mut findings);
+        if self.settings.hides_rows {
+            findings.push(Finding::new(
+                "row-security",
+                format!("row security hides rows of {} from osc's role", self.table.plain()),
+                "connect as a role with BYPASSRLS, or as the owner where row security is not forced",
+            ));
+        }
         for publication in self.publications.iter().filter(|publication| publication.wide) {
             findings.push(Finding::new(
                 "publication-all-tables",

@@ -47,7 +47,7 @@ pub(super) async fn read(client: &Client, oid: u32, views: &[u32]) -> Result<Vec
          AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1) AS named) u \
          WHERE r.rulename <> '_RETURN' \
          AND (r.ev_class = $1 OR u.named OR r.ev_class = ANY ('{{{views}}}'::oid[])) \
-         ORDER BY r.oid"
+         ORDER BY n.nspname, c.relname, r.rulename"
     );
     sql::rows(client, "rules", &query, oid).await
 }

@@ -41,7 +41,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Sequence>> {
          JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
          WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0 \
          AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = $1 \
-         AND d.deptype IN ('a', 'i') ORDER BY c.oid"
+         AND d.deptype IN ('a', 'i') ORDER BY a.attnum, c.relname"
     );
     sql::rows(client, "sequences", &query, oid).await
 }

@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub row_security: bool,
     /// Whether it binds the owner too.
     pub forced_row_security: bool,
+    /// Whether row security hides rows from osc's role: then it could not copy them.
+    pub hides_rows: bool,
     /// `pg_class.relreplident`: `d`, `n`, `f` or `i`.
     pub identity: String,
     /// The index that is the replica identity.
@@ -113,6 +115,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Settings> {
          FROM pg_catalog.pg_class t, pg_catalog.unnest(t.reloptions) o \
          WHERE t.oid = c.reltoastrelid) AS options, \
          c.relrowsecurity AS row_security, c.relforcerowsecurity AS forced_row_security, \
+         pg_catalog.row_security_active(c.oid) AS hides_rows, \
          c.relreplident::text AS identity, {identity} AS identity_index, \
          {cluster} AS cluster_index, pg_catalog.obj_description(c.oid, 'pg_class') AS comment, \
          {grants} AS grants, {columns} AS columns, {indexes} AS indexes, \
@@ -140,9 +143,11 @@ pub(super) fn options(list: &[String]) -> String {
 
 /// What the shadow needs before the clauses are applied to it, so that they have the last word.
 pub(super) fn on_shadow(settings: &Settings, shadow: &TableName) -> Vec<String> {
+    let owner = &settings.owner;
     let mut statements = vec![
-        format!("ALTER TABLE {shadow} OWNER TO {}", settings.owner),
+        format!("ALTER TABLE {shadow} OWNER TO {owner}"),
         grants::clear(On::Table, shadow),
+        format!("GRANT ALL ON TABLE {shadow} TO {owner}"),
     ];
     if !settings.options.is_empty() {
         statements.push(format!("ALTER TABLE {shadow} SET ({})", options(&settings.options)));

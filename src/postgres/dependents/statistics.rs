@@ -45,7 +45,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Statistic>> {
          pg_catalog.obj_description(s.oid, 'pg_statistic_ext') AS comment \
          FROM pg_catalog.pg_statistic_ext s \
          JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace \
-         WHERE s.stxrelid = $1 ORDER BY s.oid"
+         WHERE s.stxrelid = $1 ORDER BY n.nspname, s.stxname"
     );
     sql::rows(client, "extended statistics", &query, oid).await
 }

@@ -36,8 +36,9 @@ pub(super) fn of(class: &str) -> String {
          WHERE d.classid = 'pg_catalog.pg_trigger'::regclass AND d.objid = tg.oid \
          AND d.refclassid = 'pg_catalog.pg_extension'::regclass ORDER BY 1) AS extensions, \
          pg_catalog.obj_description(tg.oid, 'pg_trigger') AS comment \
-         FROM pg_catalog.pg_trigger tg WHERE tg.tgrelid = {class}.oid AND NOT tg.tgisinternal \
-         AND tg.tgname NOT LIKE 'osc\\_%') t)"
+         FROM pg_catalog.pg_trigger tg JOIN pg_catalog.pg_proc tf ON tf.oid = tg.tgfoid \
+         WHERE tg.tgrelid = {class}.oid AND NOT tg.tgisinternal \
+         AND NOT (tg.tgname LIKE 'osc\\_%' AND tf.proname ~ '(^|_)osc_')) t)"
     )
 }
 
