@@ -257,8 +257,7 @@ pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     let client = table.sessions.plain("finishing").await?;
     stream::drop_all(&client, &table.names()?).await?;
     let carried = table.carried()?;
-    let fate = &carried.fate;
-    let mut warnings = carried.dependents.after_swap(&client, &names(table), fate).await?;
+    let mut warnings = carried.dependents.after_swap(&client, &names(table)).await?;
     for (name, sql) in table.setting.change.validations(&table.setting.original.name) {
         if let Err(error) = run(&client, "validating a foreign key", &sql).await {
             warnings.push(format!("{name} is not validated: {error}"));

@@ -18,7 +18,6 @@ use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
 use crate::postgres::change::Change;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
-use crate::postgres::fate::Fate;
 use crate::postgres::inspect::{Index, Table};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName, Text, fnv1a};
@@ -77,8 +76,6 @@ pub struct Carried {
     pub made: Made,
     /// What hung on the original at the start.
     pub dependents: Dependents,
-    /// What becomes of the original's columns.
-    pub fate: Fate,
     /// How both tables looked then.
     pub fingerprint: String,
 }
@@ -487,8 +484,7 @@ impl Server for PostgresTable {
         let made = shadow::create(&client, &blueprint, &self.helpers).await?;
         let fingerprint = fingerprint(&client, &made).await?;
         let dependents = self.setting.dependents.clone();
-        let fate = self.setting.change.fate(original);
-        let carried = Carried { made, dependents, fate, fingerprint };
+        let carried = Carried { made, dependents, fingerprint };
         let text = serde_json::to_string(&carried)
             .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
         self.ledger.carry(&client, self.run()?, &text).await?;
