@@ -1,4 +1,6 @@
 //! Everything about PostgreSQL.
 
 pub mod connect;
+pub mod key;
 pub mod name;
+pub mod stream;
