@@ -1,19 +1,15 @@
 //! The logical change stream of PostgreSQL, on real servers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(unreachable_pub, dead_code, reason = "the modules are shared by several tests")]
 
-#[path = "pg_streaming/fixture.rs"]
-mod fixture;
-#[path = "pg_streaming/server.rs"]
-mod server;
+mod pg_streaming;
 
 use std::time::Duration;
 
-use fixture::{Fixture, RUN, WAIT, commit, end, foreign, next};
 use osc::engine::Error;
 use osc::engine::server::Change;
 use osc::postgres::stream;
-use server::Server;
+use pg_streaming::fixture::{Fixture, RUN, WAIT, commit, end, foreign, next};
+use pg_streaming::server::Server;
 
 const SIMPLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, v text);
                       INSERT INTO t SELECT n, 'x' FROM generate_series(1, 10) n";

@@ -69,12 +69,30 @@ pub async fn create(
     names: &Names,
     patience: Duration,
 ) -> Result<Position> {
-    with_lock(client, original, patience, &definition(original, key, names)).await?;
+    let types = base_types(client, key).await?;
+    with_lock(client, original, patience, &definition(original, key, &types, names)).await?;
     Ok(Position(NOTHING.into()))
 }
 
+/// The key columns' types, those under their domains: a domain may not allow the NULL of markers.
+async fn base_types(client: &Client, key: &KeyColumns) -> Result<Vec<String>> {
+    let failed = |error| server_error("reading the key's types", &error);
+    let sql = "WITH RECURSIVE base AS (
+                 SELECT t.*, 0 AS depth FROM pg_catalog.pg_type t WHERE t.oid = $1
+                 UNION ALL
+                 SELECT t.*, base.depth + 1 FROM pg_catalog.pg_type t
+                 JOIN base ON t.oid = base.typbasetype AND base.typtype = 'd')
+               SELECT pg_catalog.format_type(oid, -1) FROM base ORDER BY depth DESC LIMIT 1";
+    let mut types = Vec::with_capacity(key.0.len());
+    for column in &key.0 {
+        let row = client.query_one(sql, &[&column.type_oid]).await.map_err(failed)?;
+        types.push(row.try_get(0).map_err(failed)?);
+    }
+    Ok(types)
+}
+
 /// The statements that create log, function and triggers, in one transaction.
-fn definition(original: &TableName, key: &KeyColumns, names: &Names) -> String {
+fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &Names) -> String {
     let log = log(original, names);
     let name = &log.table;
     let truncate = name.with_suffix("_t");
@@ -83,13 +101,9 @@ fn definition(original: &TableName, key: &KeyColumns, names: &Names) -> String {
             key.0.iter().enumerate().map(|(at, column)| each(at, &column.name)).collect();
         parts.join(", ")
     };
-    let columns = key
-        .0
-        .iter()
-        .enumerate()
-        .map(|(at, column)| format!("k{at} {}", column.type_sql))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let columns: Vec<String> =
+        types.iter().enumerate().map(|(at, base)| format!("k{at} {base}")).collect();
+    let columns = columns.join(", ");
     let places = list(&|at, _| format!("k{at}"));
     let (old, new) = (list(&|_, c| format!("OLD.{c}")), list(&|_, c| format!("NEW.{c}")));
     // As text: the type's own operators may be outside the search path.
@@ -320,8 +334,15 @@ impl TriggerStream {
             }
         }
         let begun = Instant::now();
-        let keys: String =
-            (0..self.config.key.0.len()).map(|at| format!(", k{at}::text")).collect();
+        // As the type's output function has it, which a cast to text need not use.
+        let keys: String = (0..self.config.key.0.len())
+            .map(|at| {
+                format!(
+                    ", CASE WHEN log.xid IS NOT NULL AND log.marker IS NULL
+                             AND log.truncated IS NULL THEN format('%s', log.k{at}) END"
+                )
+            })
+            .collect();
         let sql = format!(
             "SELECT DISTINCT pg_catalog.pg_current_snapshot()::text,
                     log.truncated, log.marker::text{keys}
