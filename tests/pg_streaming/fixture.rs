@@ -129,6 +129,10 @@ impl Fixture {
     }
 
     pub async fn mark(&self, number: u64) {
+        tokio::time::timeout(WAIT, self.marking(number)).await.expect("the marker is committed");
+    }
+
+    async fn marking(&self, number: u64) {
         match self.capture {
             Capture::Logical => stream::emit_marker(&self.client, RUN, number).await.unwrap(),
             Capture::Triggers => {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgwire_replication::{
@@ -80,7 +81,7 @@ impl LogicalStream {
             config.original.clone(),
             config.key.clone(),
             config.run,
-            config.seen.clone(),
+            Arc::clone(&config.seen),
             after,
         );
         let deadline = Instant::now() + SILENCE;

@@ -35,12 +35,10 @@
 //! | what hides changes | what is done |
 //! |---|---|
 //! | TRUNCATE | the run ends |
-//! | DDL | the server describes the table again before its next change: a difference ends the run |
+//! | DDL | the server describes the published columns again before the next change, and the catalog is looked at (`shape`): a difference ends the run |
 //! | a slot that was dropped, invalidated, or read by somebody else | an error, the stream has a gap |
 //! | a key that was not logged | the run ends |
 //! | a connection that died without a word | the server gives a sign of life, and silence is an error |
-//!
-//! What cannot be seen: the table taken out of the publication by its owner. Verification is for that.
 
 mod capture;
 mod changes;
@@ -51,6 +49,7 @@ mod pgoutput;
 mod position;
 mod publication;
 mod seen;
+mod shape;
 mod slot;
 pub mod triggers;
 mod waits;
@@ -107,7 +106,10 @@ impl fmt::Debug for StreamConfig {
 
 /// The change stream.
 #[derive(Debug)]
-pub struct PgStream(Way);
+pub struct PgStream {
+    way: Way,
+    watcher: shape::Watcher,
+}
 
 #[derive(Debug)]
 enum Way {
@@ -122,7 +124,8 @@ impl PgStream {
     /// `Connection`: the server was not reached; worth another try. `StreamGap`: the server no
     /// longer has what follows `from`. `Refused`: the user may not replicate.
     pub async fn open(config: StreamConfig, from: &Position) -> Result<Self> {
-        Ok(Self(match config.capture {
+        let watcher = Box::pin(shape::Watcher::start(&config)).await?;
+        let way = match config.capture {
             Capture::Logical => {
                 let opening = Box::pin(logical::LogicalStream::open(config, from));
                 Way::Logical(Box::new(opening.await?))
@@ -131,15 +134,23 @@ impl PgStream {
                 let opening = Box::pin(triggers::TriggerStream::open(config, from));
                 Way::Triggers(Box::new(opening.await?))
             }
-        }))
+        };
+        Ok(Self { way, watcher })
     }
 }
 
 impl ChangeStream for PgStream {
     async fn next(&mut self) -> Result<Change> {
-        match &mut self.0 {
-            Way::Logical(stream) => stream.next().await,
-            Way::Triggers(stream) => stream.next().await,
+        let next = async {
+            match &mut self.way {
+                Way::Logical(stream) => stream.next().await,
+                Way::Triggers(stream) => stream.next().await,
+            }
+        };
+        tokio::select! {
+            // The watcher has ended then, and so must the stream.
+            what = self.watcher.changed() => what.map(Change::Foreign),
+            change = next => change,
         }
     }
 }

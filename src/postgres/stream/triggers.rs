@@ -32,9 +32,6 @@ const ACTION: &str = "reading the log of changes";
 /// From one step to the next.
 const STEP: Duration = Duration::from_millis(25);
 
-/// How often the original is compared with what it was.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// A step that takes longer has lost its connection.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -258,9 +255,6 @@ pub(super) struct TriggerStream {
     /// When the log was read last, and when it will be.
     read: Instant,
     next: Instant,
-    /// What the original looked like first, and when it is looked at again.
-    shape: String,
-    look: Instant,
 }
 
 impl fmt::Debug for TriggerStream {
@@ -291,7 +285,7 @@ impl TriggerStream {
             return Err(Error::StreamGap { position: from.clone(), reason });
         }
         let now = Instant::now();
-        let mut stream = Self {
+        Ok(Self {
             client,
             config,
             log,
@@ -300,11 +294,7 @@ impl TriggerStream {
             ready: std::collections::VecDeque::new(),
             read: now,
             next: now,
-            shape: String::new(),
-            look: now + LOOK,
-        };
-        stream.shape = stream.shape().await?;
-        Ok(stream)
+        })
     }
 
     /// The next change.
@@ -324,15 +314,6 @@ impl TriggerStream {
     /// One step. Cancel-safe: what it read counts only at its end.
     async fn step(&mut self) -> Result<()> {
         self.delete().await?;
-        if self.look <= Instant::now() {
-            let shape = self.shape().await?;
-            self.look = Instant::now() + LOOK;
-            if shape != self.shape {
-                let what = format!("{}: its definition was changed", self.config.original.plain());
-                self.ready.push_back(Change::Foreign(what));
-                return Ok(());
-            }
-        }
         let begun = Instant::now();
         // As the type's output function has it, which a cast to text need not use.
         let keys: String = (0..self.config.key.0.len())
@@ -411,22 +392,6 @@ impl TriggerStream {
         }
         self.deleted = confirmed;
         Ok(())
-    }
-
-    /// What the original is made of, and whether our triggers are on it.
-    async fn shape(&self) -> Result<String> {
-        let sql = "SELECT concat_ws(' ', c.relnamespace, c.relname,
-               (SELECT string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod,
-                                            a.attnotnull, a.attgenerated), ',' ORDER BY a.attnum)
-                FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),
-               (SELECT string_agg(concat_ws(' ', g.tgname, g.tgenabled), ',' ORDER BY g.tgname)
-                FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
-                WHERE g.tgrelid = c.oid AND p.proname = $2::text))
-             FROM pg_catalog.pg_class c WHERE c.oid = $1";
-        let rows = self.query(sql, &[&self.config.oid, &self.config.names.slot]).await?;
-        rows.first().map_or(Ok(String::new()), |row| {
-            row.try_get(0).map_err(|error| server_error(ACTION, &error))
-        })
     }
 
     async fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
