@@ -82,7 +82,7 @@ impl Options {
 }
 
 /// `/dir/.s.PGSQL.5433` is the directory and the port; a directory has the usual port.
-pub fn socket(path: &Path) -> (&Path, u16) {
+pub(super) fn socket(path: &Path) -> (&Path, u16) {
     const USUAL: u16 = 5432;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name.strip_prefix(".s.PGSQL.").and_then(|port| port.parse().ok()) {

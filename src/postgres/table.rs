@@ -26,7 +26,7 @@ use crate::postgres::rows::{self, Write};
 use crate::postgres::session::{Sessions, run, value};
 use crate::postgres::shadow::{self, Blueprint, Made};
 use crate::postgres::statements::{Scope, Statements};
-use crate::postgres::stream::{self, Names, PgStream, Seen, StreamConfig};
+use crate::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig};
 use crate::postgres::{indexes, swap};
 
 /// How often the run's lock is looked at.
@@ -76,6 +76,8 @@ pub struct Carried {
     pub made: Made,
     /// What hung on the original at the start.
     pub dependents: Dependents,
+    /// How changes are captured.
+    pub capture: Capture,
     /// How both tables looked then.
     pub fingerprint: String,
 }
@@ -89,6 +91,7 @@ pub struct PostgresTable {
     pub(super) seen: Arc<Seen>,
     owner: String,
     run: OnceLock<RunId>,
+    capture: OnceLock<Capture>,
     carried: OnceLock<Carried>,
     ready: OnceLock<Ready>,
     claim: Mutex<Option<Client>>,
@@ -112,6 +115,7 @@ impl PostgresTable {
             seen: Arc::default(),
             owner: format!("{:032x}", rand::random::<u128>()),
             run: OnceLock::new(),
+            capture: OnceLock::new(),
             carried: OnceLock::new(),
             ready: OnceLock::new(),
             claim: Mutex::new(None),
@@ -132,6 +136,13 @@ impl PostgresTable {
 
     pub(super) fn carried(&self) -> Result<&Carried> {
         self.carried.get().ok_or_else(|| Error::Internal("nothing was recorded".into()))
+    }
+
+    fn capture(&self) -> Result<Capture> {
+        let known = self.carried.get().map(|carried| carried.capture);
+        known
+            .or(self.capture.get().copied())
+            .ok_or_else(|| Error::Internal("no stream was prepared".into()))
     }
 
     pub(super) fn names(&self) -> Result<Names> {
@@ -446,8 +457,18 @@ impl Server for PostgresTable {
         let names = self.names()?;
         let version = i32::try_from(self.setting.version).unwrap_or(i32::MAX);
         stream::drop_all(&client, &names).await?;
-        stream::prepare(&client, &original.name, &key, &names, version).await?;
-        stream::create_slot(&self.setting.options, &names, self.setting.cut_over_timeout * 10).await
+        let patience = self.setting.cut_over_timeout * 10;
+        let (capture, _) = stream::choose(&client, &original.name).await?;
+        let _ = self.capture.set(capture);
+        match capture {
+            Capture::Logical => {
+                stream::prepare(&client, &original.name, &key, &names, version).await?;
+                stream::create_slot(&self.setting.options, &names, patience).await
+            }
+            Capture::Triggers => {
+                stream::triggers::create(&client, &original.name, &key, &names, patience).await
+            }
+        }
     }
 
     async fn stream(&self, position: &Position) -> Result<PgStream> {
@@ -458,6 +479,7 @@ impl Server for PostgresTable {
             key: self.ready()?.statements.key.clone(),
             run: self.run()?.0,
             names: self.names()?,
+            capture: self.capture()?,
             seen: Arc::clone(&self.seen),
         };
         PgStream::open(config, position).await
@@ -465,7 +487,13 @@ impl Server for PostgresTable {
 
     async fn start_barrier(&self) -> Result<()> {
         let client = self.sessions.plain("waiting for older transactions").await?;
-        stream::start_barrier(&client, self.setting.cut_over_timeout * 10).await
+        match self.capture()? {
+            Capture::Logical => {
+                stream::start_barrier(&client, self.setting.cut_over_timeout * 10).await
+            }
+            // The triggers' lock has waited for every writer.
+            Capture::Triggers => Ok(()),
+        }
     }
 
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
@@ -484,7 +512,7 @@ impl Server for PostgresTable {
         let made = shadow::create(&client, &blueprint, &self.helpers).await?;
         let fingerprint = fingerprint(&client, &made).await?;
         let dependents = self.setting.dependents.clone();
-        let carried = Carried { made, dependents, fingerprint };
+        let carried = Carried { made, dependents, capture: self.capture()?, fingerprint };
         let text = serde_json::to_string(&carried)
             .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
         self.ledger.carry(&client, self.run()?, &text).await?;
@@ -609,7 +637,13 @@ impl Server for PostgresTable {
 
     async fn mark(&self, marker: u64) -> Result<()> {
         let client = self.sessions.plain("writing a marker").await?;
-        stream::emit_marker(&client, self.run()?.0, marker).await
+        match self.capture()? {
+            Capture::Logical => stream::emit_marker(&client, self.run()?.0, marker).await,
+            Capture::Triggers => {
+                let log = stream::triggers::log(&self.setting.original.name, &self.names()?);
+                stream::triggers::emit_marker(&client, &log, marker).await
+            }
+        }
     }
 
     async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {

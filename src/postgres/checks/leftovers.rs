@@ -12,7 +12,7 @@ use crate::postgres::shadow::oid_of;
 ///
 /// # Errors
 /// The server's.
-pub async fn relations(
+pub(super) async fn relations(
     client: &Client,
     checked: &Checked<'_>,
     findings: &mut Findings,

@@ -4,7 +4,7 @@ use crate::engine::Error;
 use crate::postgres::checks::{Checked, Findings};
 
 /// Its kind, its indexes, its key.
-pub fn definition(checked: &Checked<'_>, findings: &mut Findings) {
+pub(super) fn definition(checked: &Checked<'_>, findings: &mut Findings) {
     let original = checked.original;
     let name = original.name.plain();
     let what = match original.kind {
