@@ -147,6 +147,9 @@ async fn a_stream_goes_on_where_it_was_confirmed_and_never_later() {
     f.seen.confirm(&first);
     let mut stream = f.stream(&second).await.unwrap();
     assert_eq!(f.keys(&mut stream, 2).await, Vec::<String>::new());
+    let kept = "SELECT confirmed_flush_lsn < $1::text::pg_lsn FROM pg_replication_slots";
+    let kept: bool = f.client.query_one(kept, &[&second.0]).await.unwrap().get(0);
+    assert!(kept, "where a stream begins is not confirmed by that");
     drop(stream);
     server.restart().await;
     f.client = server.client("again").await;
