@@ -1,6 +1,6 @@
 //! osc changes the schema of large, busy tables while the application keeps writing.
 //!
-//! The map of the house. Arrows go one way: `cli → engine → (trait) ← mysql`.
+//! The map of the house. Arrows go one way: `cli → engine → (trait) ← mysql, postgres`.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | [`throttle`] | the sources of back-pressure, and the one place that combines them |
 //! | [`control`] | what an operator asks for while a run is under way |
 //! | [`mysql`] | everything about MySQL and MariaDB |
+//! | [`postgres`] | everything about PostgreSQL |
 //! | [`ledger`] | the record of runs |
 //! | [`report`] | progress bar, plain lines, JSON events, summary |
 
@@ -21,5 +22,6 @@ pub mod engine;
 pub mod ledger;
 pub mod mysql;
 pub mod plan;
+pub mod postgres;
 pub mod report;
 pub mod throttle;

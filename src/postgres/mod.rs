@@ -1,0 +1,4 @@
+//! Everything about PostgreSQL.
+
+pub mod connect;
+pub mod name;
