@@ -6,6 +6,30 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # exclude each other.
 mysql_root=${OSC_MYSQL_ROOT:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/osc/mysql-root}
 
+# Where the versions of PostgreSQL are unpacked that the system's packages do not have. PostgreSQL
+# does not run as root, but as a user who cannot look into root's home.
+if [ "$(id -u)" = 0 ]; then
+    postgres_root=${OSC_POSTGRES_ROOT:-/var/cache/osc/postgres}
+else
+    postgres_root=${OSC_POSTGRES_ROOT:-${mysql_root%/*}/postgres}
+fi
+
+# The system's version of PostgreSQL, and the others that osc is tested with.
+postgres_major=15
+postgres_others=(14 16 17 18)
+
+# The folder of a version of PostgreSQL, with its `bin` and, if it was unpacked, its `lib`.
+postgres_home() {
+    local home
+    for home in "/usr/lib/postgresql/$1" "$postgres_root/$1"; do
+        if [ -x "$home/bin/postgres" ] && [ -x "$home/bin/initdb" ]; then
+            echo "$home"
+            return
+        fi
+    done
+    return 1
+}
+
 say() { printf '%s\n' "$*" >&2; }
 
 die() {

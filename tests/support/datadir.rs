@@ -1,11 +1,14 @@
 //! Data directories: copies of a template that is initialised once.
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::server::{Kind, SCRIPT};
+/// The script that knows how the servers are run.
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/server");
 
 /// A server's data directory, removed on drop.
 pub struct Datadir {
@@ -16,10 +19,31 @@ pub struct Datadir {
 }
 
 impl Datadir {
-    /// A fresh data directory.
-    pub fn new(kind: Kind) -> Self {
+    /// A fresh data directory of this kind of server, as the script names it.
+    pub fn new(kind: &str) -> Self {
+        let (datadir, template) = Self::reserve(kind);
+        run(Command::new("cp").arg("-a").arg(&template).arg(&datadir.path));
+        // The server's identity; it makes itself a new one.
+        let _ = fs::remove_file(datadir.path.join("auto.cnf"));
+        datadir
+    }
+
+    /// A copy of the data directory of a running server, which must be in backup mode.
+    pub fn copy_of(kind: &str, source: &Path) -> Self {
+        let (datadir, _) = Self::reserve(kind);
+        let mut copy = Command::new("cp");
+        let output = copy.arg("-a").arg(source).arg(&datadir.path).output().expect("run cp");
+        // The server may remove files meanwhile; it restores them from its log.
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let harmless = |line: &str| line.contains("No such file or directory");
+        assert!(errors.lines().all(harmless), "cp -a {}: {errors}", source.display());
+        datadir
+    }
+
+    /// A place for a data directory, and the template to copy.
+    fn reserve(kind: &str) -> (Self, PathBuf) {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("servers");
+        let home = home(kind);
         fs::create_dir_all(&home).expect("create the servers' folder");
         // Test processes run side by side: one at a time looks after the folder.
         let guard = open(&home.join("lock"));
@@ -27,14 +51,10 @@ impl Datadir {
         sweep(&home);
         let template = template(kind, &home);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = home.join(format!("{}-{}-{number}", kind.name(), std::process::id()));
+        let path = home.join(format!("{kind}-{}-{number}", std::process::id()));
         let lock = open(&path.with_extension("lock"));
         lock.lock().expect("lock a data directory");
-        drop(guard);
-        run(Command::new("cp").arg("-a").arg(&template).arg(&path));
-        // The server's identity; it makes itself a new one.
-        let _ = fs::remove_file(path.join("auto.cnf"));
-        Self { path, _lock: lock }
+        (Self { path, _lock: lock }, template)
     }
 
     /// Where it is.
@@ -47,6 +67,18 @@ impl Drop for Datadir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
         let _ = fs::remove_file(self.path.with_extension("lock"));
+    }
+}
+
+/// The folder of the servers' data. PostgreSQL's user must be able to reach it, and its socket's path
+/// must be short: neither is sure in the build's folder.
+fn home(kind: &str) -> PathBuf {
+    let build = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    if kind.starts_with("postgres") {
+        let user = fs::metadata(build).expect("the build's folder is there").uid();
+        std::env::temp_dir().join(format!("osc-servers-{user}"))
+    } else {
+        build.join("servers")
     }
 }
 
@@ -73,19 +105,18 @@ fn sweep(home: &Path) {
 }
 
 /// The initialised directory of this version of the server, made when it is not there.
-fn template(kind: Kind, home: &Path) -> PathBuf {
-    let version = run(Command::new(SCRIPT).args(["version", kind.name()]));
-    let version: String = version
-        .rsplit_once("Ver ")
-        .map_or(version.as_str(), |(_, version)| version)
-        .chars()
-        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+'))
-        .collect();
-    let template = home.join(format!("template-{}-{version}", kind.name()));
+fn template(kind: &str, home: &Path) -> PathBuf {
+    let version = run(Command::new(SCRIPT).args(["version", kind]));
+    let numeric = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+    let version = version.split_whitespace().find(numeric).expect("a server has a version");
+    // Another script may initialise another way.
+    let mut script = DefaultHasher::new();
+    fs::read(SCRIPT).expect("read the servers' script").hash(&mut script);
+    let template = home.join(format!("template-{kind}-{version}-{:x}", script.finish()));
     if !template.exists() {
-        let partial = home.join(format!("template-{}.partial", kind.name()));
+        let partial = home.join(format!("template-{kind}.partial"));
         let _ = fs::remove_dir_all(&partial);
-        run(Command::new(SCRIPT).args(["init", kind.name()]).arg(&partial));
+        run(Command::new(SCRIPT).args(["init", kind]).arg(&partial));
         fs::rename(&partial, &template).expect("rename the template");
     }
     template

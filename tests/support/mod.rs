@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of the kit")]
 
 mod datadir;
+pub mod postgres;
 mod process;
 pub mod proxy;
 pub mod server;
@@ -15,6 +16,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use postgres::{Major, Postgres};
 use server::{Kind, Server};
 
 /// The server of this kind that the tests of this process share. Tests that restart, break or
@@ -29,12 +31,29 @@ pub fn shared(kind: Kind) -> &'static Server {
     server.get_or_init(|| Server::start(kind))
 }
 
+/// The PostgreSQL of the system's version that the tests of this process share.
+pub fn shared_postgres() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(|| Postgres::start(Major::SYSTEM))
+}
+
+/// Creates an empty database in PostgreSQL and returns its name, which no other test has.
+pub async fn postgres_database(server: &Postgres) -> String {
+    let name = unused_name();
+    server.exec("postgres", &format!("CREATE DATABASE {name}")).await;
+    name
+}
+
 /// Creates an empty database and returns its name, which no other test has.
 pub async fn database(server: &Server) -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = unused_name();
     server.exec(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
     name
+}
+
+fn unused_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The seeds that a torture test runs with: one, or as many as `OSC_TORTURE_SEEDS` says.

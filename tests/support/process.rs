@@ -6,13 +6,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines of a server's log that are kept to be shown when it fails.
 const LOG_LINES: usize = 60;
 
 /// How long a server may take to start, crash recovery on a busy machine included.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a server may take to end in order.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Request = (Command, Sender<io::Result<Child>>);
 
@@ -35,9 +38,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a server and waits until it says that it accepts connections. It will be killed when
-    /// this process ends, however that comes about. An error is the end of its log.
-    pub fn start(program: &str, arguments: &[String]) -> Result<Self, String> {
+    /// Starts a server and waits until its log says `ready`. It will be killed when this process ends,
+    /// however that comes about. An error is the end of its log.
+    pub fn start(program: &str, arguments: &[String], ready: &'static str) -> Result<Self, String> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", program]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -49,12 +52,12 @@ impl Process {
             .unwrap_or_else(|error| panic!("cannot run setpriv (of util-linux): {error}"));
 
         let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        let (announce, ready) = mpsc::channel();
+        let (announce, announced) = mpsc::channel();
         let log = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&log);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                if line.contains("ready for connections") {
+                if line.contains(ready) {
                     let _ = announce.send(());
                 }
                 let mut log = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +68,7 @@ impl Process {
             }
         });
         let process = Self { child, log };
-        match ready.recv_timeout(START_TIMEOUT) {
+        match announced.recv_timeout(START_TIMEOUT) {
             Ok(()) => Ok(process),
             Err(RecvTimeoutError::Disconnected) => Err(process.log()),
             Err(RecvTimeoutError::Timeout) => Err(format!("not ready in time\n{}", process.log())),
@@ -86,6 +89,20 @@ impl Process {
     /// Waits for its end.
     pub fn wait(&mut self) {
         self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Sends it a signal, such as `QUIT`, and waits for its end; false if that took too long.
+    pub fn end(&mut self, signal: &str) -> bool {
+        let id = self.id().to_string();
+        let _ = Command::new("kill").args(["-s", signal, &id]).stderr(Stdio::null()).status();
+        let begun = Instant::now();
+        while begun.elapsed() < END_TIMEOUT {
+            if self.child.try_wait().expect("a child can be waited for").is_some() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
     }
 
     /// Ends it as a crash would.

@@ -6,18 +6,15 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
 use rand::Rng;
 
-use super::datadir::Datadir;
+use super::datadir::{Datadir, SCRIPT};
 use super::process::Process;
-
-/// The script that knows how the servers are run.
-pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/server");
 
 /// Options of all test servers beyond the script's. The time zone differs from the usual ones, so
 /// that mistakes with it show.
 const OPTIONS: [&str; 2] = ["--max-connections=300", "--default-time-zone=+03:00"];
 
 /// Tries of another port before a start is given up.
-const PORTS_TRIED: usize = 5;
+pub(super) const PORTS_TRIED: usize = 5;
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +59,7 @@ impl Server {
     pub fn start_with(kind: Kind, options: &[&str]) -> Self {
         let options: Vec<String> =
             OPTIONS.iter().chain(options).map(|option| (*option).to_owned()).collect();
-        let datadir = Datadir::new(kind);
+        let datadir = Datadir::new(kind.name());
         let mut failure = String::new();
         for _ in 0..PORTS_TRIED {
             let port = free_port();
@@ -254,12 +251,12 @@ fn run(kind: Kind, datadir: &Datadir, port: u16, options: &[String]) -> Result<P
         format!("--server-id={port}"),
     ];
     arguments.extend_from_slice(options);
-    Process::start(SCRIPT, &arguments)
+    Process::start(SCRIPT, &arguments, "ready for connections")
 }
 
 /// A port that nobody listens on, from below the range from which outgoing connections take
 /// theirs, so that a server finds it free again after a restart.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     loop {
         let port = rand::rng().random_range(20_000..32_000);
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
