@@ -12,8 +12,8 @@ use crate::control::steer;
 use crate::engine::progress::{Event, Progress};
 use crate::engine::{Error, Result};
 use crate::plan::Job;
-use crate::{mysql, postgres};
 use crate::report::{self, Mode, screen::Screen};
+use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -92,7 +92,10 @@ fn apply_service(draft: &mut Draft, service: &str, file: Option<&Path>) -> Resul
 }
 
 /// The password for `target` from `PGPASSWORD` or the password file.
-pub fn password<'a>(target: &Target, get: &dyn Fn(&str) -> Option<&'a str>) -> Option<SecretString> {
+pub fn password<'a>(
+    target: &Target,
+    get: &dyn Fn(&str) -> Option<&'a str>,
+) -> Option<SecretString> {
     if let Some(password) = get("PGPASSWORD") {
         return Some(SecretString::from(password));
     }
@@ -165,8 +168,11 @@ mod tests {
     fn variables_win_over_their_service() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(".pg_service.conf");
-        fs::write(&file, "[other]\nhost=no\n[shop]\nhost = db\nport=5433\ndbname=shop\n[x]\nport=1")
-            .unwrap();
+        fs::write(
+            &file,
+            "[other]\nhost=no\n[shop]\nhost = db\nport=5433\ndbname=shop\n[x]\nport=1",
+        )
+        .unwrap();
         let home = home.path().to_str().unwrap();
         let pairs = [("HOME", home), ("PGSERVICE", "shop"), ("PGPORT", "5434"), ("PGUSER", "me")];
         let draft = read(&variables(&pairs)).unwrap().unwrap();

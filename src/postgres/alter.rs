@@ -52,12 +52,12 @@ pub async fn alter(job: Job) -> Result<Summary> {
     let mut summary = match &prepared.chosen {
         Some(Chosen { road: Road::Copy, reason, notes }) => {
             tell(&job, "copy", reason, notes);
-            copy(&client, &job, prepared).await?
+            Box::pin(copy(&client, &job, prepared)).await?
         }
         Some(chosen) => native(&client, &job, &prepared, chosen).await?,
         None => {
             tell(&job, "copy", "an unfinished run is gone on with", &[]);
-            copy(&client, &job, prepared).await?
+            Box::pin(copy(&client, &job, prepared)).await?
         }
     };
     summary.seconds = job.progress.elapsed().as_secs_f64();
@@ -272,7 +272,7 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
         sink: Arc::clone(&job.sink),
         stop: job.stop.clone(),
     };
-    let mut summary = migrate(server, around).await?;
+    let mut summary = Box::pin(migrate(server, around)).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

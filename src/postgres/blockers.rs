@@ -63,10 +63,9 @@ pub async fn look(
         let state = row.get(2).unwrap_or_default();
         let user = row.get(4).unwrap_or_default();
         if kind == "prepared transaction" {
-            found.old.push(format!(
-                "prepared transaction {state:?} of {user}, {} s old",
-                age.as_secs()
-            ));
+            found
+                .old
+                .push(format!("prepared transaction {state:?} of {user}, {} s old", age.as_secs()));
             continue;
         }
         found.old.push(format!(

@@ -33,10 +33,7 @@ const GAUGES: &[(&str, &str)] = &[
          FROM pg_stat_activity WHERE backend_type = 'client backend' \
          AND application_name NOT LIKE 'osc%'",
     ),
-    (
-        "archive_backlog",
-        "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'",
-    ),
+    ("archive_backlog", "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"),
     (
         "retained_wal_bytes",
         "SELECT coalesce(max(pg_current_wal_lsn() - restart_lsn), 0) FROM pg_replication_slots",

@@ -28,8 +28,7 @@ pub async fn build(table: &PostgresTable) -> Result<()> {
         return Err(Error::Internal("the shadow is gone".into()));
     };
     let missing = |index: &&Deferred| shadow.index(&index.name.with_suffix(NEW)).is_none();
-    let deferred: Vec<&Deferred> =
-        table.carried()?.made.deferred.iter().filter(missing).collect();
+    let deferred: Vec<&Deferred> = table.carried()?.made.deferred.iter().filter(missing).collect();
     let (unique, plain): (Vec<&Deferred>, Vec<&Deferred>) =
         deferred.into_iter().partition(|index| index.unique);
     for group in [plain, unique] {
@@ -108,10 +107,7 @@ async fn settle_doubles(
 }
 
 /// The index as the catalog would have it: made on an empty copy of the shadow, to learn its parts.
-async fn probe(
-    table: &PostgresTable,
-    index: &Deferred,
-) -> Result<crate::postgres::inspect::Index> {
+async fn probe(table: &PostgresTable, index: &Deferred) -> Result<crate::postgres::inspect::Index> {
     let client = table.sessions.plain(ACTION).await?;
     let place = crate::postgres::name::TableName::new("pg_temp", "osc_probe");
     let sql = format!(

@@ -356,11 +356,14 @@ pub async fn resolve(client: &Client, schema: Option<&str>, table: &str) -> Resu
         Text(&named)
     );
     let found = rows(client, ACTION, &sql).await?;
-    match found.first().map(|row| texts(row)).as_deref() {
+    match found.first().map(texts).as_deref() {
         Some([Some(schema), Some(table)]) => Ok(TableName::new(*schema, *table)),
         _ => Err(Error::Refused(vec![Finding::new(
             "table",
-            format!("there is no table {}", schema.map_or(String::new(), |s| format!("{s}.")) + table),
+            format!(
+                "there is no table {}",
+                schema.map_or(String::new(), |s| format!("{s}.")) + table
+            ),
             "check the name, its schema, and the database in the URL",
         )])),
     }

@@ -116,9 +116,8 @@ impl Ledger {
         table: Option<&Ident>,
         most: u32,
     ) -> Result<Vec<RunRecord>> {
-        let filter = table.map_or(String::new(), |table| {
-            format!("WHERE table_name = {}", Text(table.as_str()))
-        });
+        let filter = table
+            .map_or(String::new(), |table| format!("WHERE table_name = {}", Text(table.as_str())));
         let sql = format!(
             "SELECT run, table_name, clauses, road, phase, result, detail, state, rows_copied, \
              rows_estimate, rows_verified, verification, lock_ms, \

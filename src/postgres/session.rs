@@ -104,8 +104,7 @@ pub async fn run(client: &Client, action: &str, sql: &str) -> Result<()> {
 /// # Errors
 /// Those of [`server_error`].
 pub async fn rows(client: &Client, action: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
-    let messages =
-        client.simple_query(sql).await.map_err(|error| server_error(action, &error))?;
+    let messages = client.simple_query(sql).await.map_err(|error| server_error(action, &error))?;
     let row = |message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,

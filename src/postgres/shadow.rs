@@ -71,10 +71,7 @@ const ACTION: &str = "creating the shadow";
 
 /// Where a run builds the shadow of `original`.
 pub fn place(run: RunId, original: &TableName) -> TableName {
-    TableName {
-        schema: Ident::new(format!("osc_build_{}", run.0)),
-        table: original.table.clone(),
-    }
+    TableName { schema: Ident::new(format!("osc_build_{}", run.0)), table: original.table.clone() }
 }
 
 /// Creates the empty shadow; a dead one of ours is dropped first.
@@ -109,8 +106,7 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
     let Some(shadow) = Table::read(client, place).await? else {
         return Err(Error::Internal("the clauses left no table".into()));
     };
-    let mut made =
-        Made { shadow: shadow.oid, original: original.oid, ..Made::default() };
+    let mut made = Made { shadow: shadow.oid, original: original.oid, ..Made::default() };
     for index in &shadow.indexes {
         if from.defer && index.name != *from.copy_key && deferrable(index) {
             made.deferred.push(deferred(index));
@@ -206,8 +202,7 @@ async fn sequences(client: &Client, table: u32) -> Result<Vec<Ident>> {
 }
 
 async fn statistics(client: &Client, table: u32) -> Result<Vec<Ident>> {
-    let sql =
-        format!("SELECT stxname FROM pg_statistic_ext WHERE stxrelid = {table} ORDER BY 1");
+    let sql = format!("SELECT stxname FROM pg_statistic_ext WHERE stxrelid = {table} ORDER BY 1");
     names(client, &sql).await
 }
 

@@ -235,9 +235,7 @@ impl Statements {
 
     fn unique_values(index: &Index) -> String {
         let values = index.keys.iter().enumerate();
-        values
-            .map(|(at, key)| format!(", ({}) AS osc_u{at}", key.expression))
-            .collect::<String>()
+        values.map(|(at, key)| format!(", ({}) AS osc_u{at}", key.expression)).collect::<String>()
     }
 
     fn only(index: &Index) -> String {

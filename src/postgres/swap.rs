@@ -83,8 +83,7 @@ async fn settle(table: &PostgresTable) -> Result<bool> {
             let client = table.sessions.plain("learning the outcome of the swap").await?;
             // Granted only when the session that tried has ended, either way.
             let original = &table.setting.original.name;
-            let sql =
-                format!("BEGIN; LOCK TABLE {original} IN ACCESS SHARE MODE; COMMIT");
+            let sql = format!("BEGIN; LOCK TABLE {original} IN ACCESS SHARE MODE; COMMIT");
             run(&client, "learning the outcome of the swap", &sql).await?;
             oid_of(&client, original).await
         };

@@ -233,9 +233,15 @@ impl PostgresTable {
         Ok(())
     }
 
-    fn unique_index(&self, name: &str) -> Result<Option<&Index>> {
-        let shadow = &self.ready()?.shadow;
-        Ok(shadow.indexes.iter().find(|index| index.name.as_str() == name))
+    /// An index of the shadow; those that were built after the copy are read when they are met.
+    async fn unique_index(&self, name: &str) -> Result<Option<Index>> {
+        let named =
+            |table: &Table| table.indexes.iter().find(|index| index.name.as_str() == name).cloned();
+        if let Some(found) = named(&self.ready()?.shadow) {
+            return Ok(Some(found));
+        }
+        let client = self.sessions.plain("reading the shadow's indexes").await?;
+        Ok(Table::read(&client, &self.helpers.shadow).await?.as_ref().and_then(named))
     }
 
     async fn outcome(&self, write: Write, scope: Scope<'_>, action: &str) -> Result<CopyOutcome> {
@@ -248,10 +254,8 @@ impl PostgresTable {
             }
             Write::Clash { index, message } => {
                 let statements = &self.ready()?.statements;
-                let found = match self.unique_index(index.as_str())? {
-                    Some(found) => found,
-                    // Built meanwhile; its definition is not known here.
-                    None => return Ok(CopyOutcome::Contention),
+                let Some(found) = &self.unique_index(index.as_str()).await? else {
+                    return Ok(CopyOutcome::Contention);
                 };
                 let own: Vec<_> = found.keys.iter().map(|key| key.column.clone()).collect();
                 let key: Vec<_> = statements.shadow_key.iter().cloned().map(Some).collect();
@@ -319,10 +323,9 @@ impl PostgresTable {
             run(&client, action, "ROLLBACK").await?;
             let fits = match tried {
                 Ok(()) => true,
-                Err(error) => !matches!(
-                    rows::outcome(action, &self.helpers.shadow, &error)?,
-                    Write::Unfit(_)
-                ),
+                Err(error) => {
+                    !matches!(rows::outcome(action, &self.helpers.shadow, &error)?, Write::Unfit(_))
+                }
             };
             if fits {
                 suspects = half;
@@ -398,7 +401,8 @@ impl Server for PostgresTable {
         let there = shadow::oid_of(&client, &self.helpers.shadow).await?;
         let swapped = carried.as_ref().is_some_and(|c| c.made.shadow == self.setting.original.oid);
         let whole = carried.as_ref().is_some_and(|c| there == Some(c.made.shadow));
-        let Some(carried) = carried.filter(|_| earlier.state.is_some() && (swapped || whole)) else {
+        let Some(carried) = carried.filter(|_| earlier.state.is_some() && (swapped || whole))
+        else {
             let names = stream::names(id.0, self.setting.original.oid, self.database());
             stream::drop_all(&client, &names).await?;
             let end = End {
@@ -588,7 +592,7 @@ impl Server for PostgresTable {
         range: Option<&KeyRange>,
         keys: &[Key],
     ) -> Result<Vec<String>> {
-        let Some(index) = self.unique_index(index)? else { return Ok(Vec::new()) };
+        let Some(index) = &self.unique_index(index).await? else { return Ok(Vec::new()) };
         if index.keys.iter().any(|key| key.excludes.is_some()) {
             return Ok(Vec::new());
         }

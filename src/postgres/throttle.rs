@@ -22,10 +22,8 @@ pub fn build(job: &Job, primary: &Options) -> Result<Arc<Throttle>> {
     let settings = &job.settings;
     let mut throttle =
         Throttle::new(job.directives.clone(), settings.max_rows_per_second, &job.stop);
-    throttle = throttle.with(Lag::new(
-        StandbyLag::new(primary.clone(), &settings.replicas)?,
-        settings.max_lag,
-    ));
+    throttle = throttle
+        .with(Lag::new(StandbyLag::new(primary.clone(), &settings.replicas)?, settings.max_lag));
     if !settings.max_load.is_empty() || !settings.critical_load.is_empty() {
         let limits = |list: &[(String, u64)]| -> Result<Vec<Limit>> {
             list.iter().map(|(name, limit)| format!("{name}={limit}").parse()).collect()

@@ -27,7 +27,10 @@ pub(super) async fn settings(
     if checked.version < OLDEST {
         findings.refuse(
             "version",
-            format!("the server is PostgreSQL {}, osc knows 14 and later", checked.version / 10_000),
+            format!(
+                "the server is PostgreSQL {}, osc knows 14 and later",
+                checked.version / 10_000
+            ),
             "update the server",
         );
         return Ok(());
@@ -59,7 +62,11 @@ pub(super) async fn settings(
 ///
 /// # Errors
 /// The server's.
-pub(super) async fn rights(client: &Client, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
+pub(super) async fn rights(
+    client: &Client,
+    checked: &Checked<'_>,
+    findings: &mut Findings,
+) -> Result<()> {
     let schema = Text(checked.original.name.schema.as_str());
     let sql = format!(
         "SELECT pg_has_role(current_user, c.relowner, 'USAGE'), \

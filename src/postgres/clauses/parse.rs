@@ -160,9 +160,9 @@ fn clause(action: &ast::AlterTableAction) -> Result<Action> {
                 .constraints()
                 .any(|constraint| matches!(constraint, ast::Constraint::ReferencesConstraint(_))),
         },
-        A::DropColumn(drop) => {
-            ActionKind::DropColumn { name: name(drop.column_name_ref().map(|n| n.syntax().clone()).as_ref())? }
-        }
+        A::DropColumn(drop) => ActionKind::DropColumn {
+            name: name(drop.column_name_ref().map(|n| n.syntax().clone()).as_ref())?,
+        },
         A::RenameColumn(rename) => ActionKind::RenameColumn {
             from: name(rename.column_name_ref().map(|n| n.syntax().clone()).as_ref())?,
             to: name(rename.column_name().map(|n| n.syntax().clone()).as_ref())?,

@@ -165,11 +165,8 @@ async fn split(
             "make two changes of it",
         )]));
     }
-    let reason = if seen.is_nothing() {
-        "a clause has no online way".into()
-    } else {
-        seen.to_string()
-    };
+    let reason =
+        if seen.is_nothing() { "a clause has no online way".into() } else { seen.to_string() };
     allowed(strategy, Chosen { road: Road::Copy, reason, notes: Vec::new() })
 }
 

@@ -48,7 +48,11 @@ const ACTION: &str = "trying the clauses on an empty copy";
 ///
 /// # Errors
 /// The server's, where the clauses cannot be applied.
-pub async fn probe(client: &Client, original: &TableName, clauses: &Clauses) -> Result<Seen> {
+pub(super) async fn probe(
+    client: &Client,
+    original: &TableName,
+    clauses: &Clauses,
+) -> Result<Seen> {
     run(client, ACTION, "BEGIN; SET LOCAL lock_timeout = '2s'").await?;
     let seen = inside(client, original, clauses).await;
     run(client, ACTION, "ROLLBACK").await?;
@@ -139,10 +143,7 @@ async fn files(client: &Client, place: &TableName) -> Result<BTreeMap<String, St
 }
 
 async fn scans(client: &Client, place: &TableName) -> Result<u64> {
-    let sql = format!(
-        "SELECT pg_stat_get_xact_numscans({}::regclass)",
-        Text(&place.to_string())
-    );
+    let sql = format!("SELECT pg_stat_get_xact_numscans({}::regclass)", Text(&place.to_string()));
     let found = rows(client, ACTION, &sql).await?;
     crate::postgres::inspect::number(found.first().and_then(|row| row.get(0)))
 }

@@ -141,9 +141,8 @@ async fn short(
 ) -> Result<u32> {
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=attempts {
-        let reason = match attempt_once(client, original, step, budget).await? {
-            None => return Ok(attempt),
-            Some(reason) => reason,
+        let Some(reason) = attempt_once(client, original, step, budget).await? else {
+            return Ok(attempt);
         };
         say(attempt, reason);
         tokio::time::sleep(jittered(pause)).await;

@@ -54,7 +54,7 @@ impl Step {
 }
 
 /// `CREATE INDEX`, concurrently.
-pub fn create_index(create: &CreateIndex, table: &TableName) -> Result<Vec<Step>> {
+pub(super) fn create_index(create: &CreateIndex, table: &TableName) -> Result<Vec<Step>> {
     let unique = if create.unique { "UNIQUE " } else { "" };
     let definition = &create.definition;
     let Some(name) = &create.name else {
@@ -74,7 +74,7 @@ pub fn create_index(create: &CreateIndex, table: &TableName) -> Result<Vec<Step>
 ///
 /// # Errors
 /// `Refused` for an index of another table, and for one that backs a constraint.
-pub async fn drop_index(
+pub(super) async fn drop_index(
     client: &Client,
     indexes: &[(Option<String>, String)],
     if_exists: bool,
@@ -99,7 +99,9 @@ pub async fn drop_index(
         };
         match found.first() {
             None if if_exists => continue,
-            None => return refuse(format!("there is no index {}", index.plain()), "check the name"),
+            None => {
+                return refuse(format!("there is no index {}", index.plain()), "check the name");
+            }
             Some(row) if row.get(0) != Some("t") => {
                 return refuse(
                     format!("{} is no index of {}", index.plain(), table.plain()),
@@ -125,7 +127,7 @@ pub async fn drop_index(
 ///
 /// # Errors
 /// The server's.
-pub async fn online(
+pub(super) async fn online(
     client: &Client,
     table: &TableName,
     action: &Action,
@@ -182,12 +184,7 @@ fn constraint_exists(table: &TableName, name: &Ident, more: &str) -> Look {
 }
 
 /// Added without looking at the rows that are there, which are looked at afterwards.
-fn not_valid_first(
-    table: &TableName,
-    name: &Ident,
-    definition: &str,
-    stays_so: bool,
-) -> Vec<Step> {
+fn not_valid_first(table: &TableName, name: &Ident, definition: &str, stays_so: bool) -> Vec<Step> {
     let suffix = if stays_so { "" } else { " NOT VALID" };
     let add = format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}{suffix}");
     let drop = format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}");

@@ -143,6 +143,7 @@ impl Snapshot {
 mod tests {
     use super::*;
 
+    #[allow(clippy::let_and_return, reason = "the guard must end before what it guards")]
     fn blocks(xids: &[u32]) -> Blocks {
         let seen = Seen::default();
         xids.iter().for_each(|xid| seen.deliver(*xid));
