@@ -3,7 +3,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::postgres::{Major, Postgres, connect};
+use support::postgres_twin::{KeyKind, Twin};
+use support::writers::Writers;
 
 #[tokio::test]
 async fn a_server_of_each_version_keeps_its_data_and_port_over_restart_and_crash() {
@@ -97,4 +101,85 @@ async fn tests_share_a_server_but_no_database() {
     let one = support::postgres_database(server).await;
     assert_ne!(one, support::postgres_database(server).await);
     assert_eq!(support::shared_postgres().port(), server.port());
+}
+
+#[tokio::test]
+async fn twins_stay_equal_while_written_to_whatever_happens_to_the_server() {
+    let mut server = Postgres::start(Major::SYSTEM);
+    for key in KeyKind::ALL {
+        let database = support::postgres_database(&server).await;
+        let twin = Twin::create(&server, &database, key, 2000)
+            .await
+            .in_sessions_with("SET synchronous_commit = off");
+        let writers = Writers::start(&twin, 6, 7);
+        writers.wait_for_more(300).await;
+        // Sessions and transactions are lost on the way.
+        server.kill_and_restart();
+        writers.wait_for_more(300).await;
+        server.cut("").await;
+        writers.wait_for_more(300).await;
+        let report = writers.stop().await;
+        report.assert_undisturbed();
+        assert!(report.reconnects > 0, "{report:?}");
+        let clauses = "ADD COLUMN extra int NOT NULL DEFAULT 5, ALTER COLUMN n TYPE bigint, \
+                       ADD CONSTRAINT u_k UNIQUE (u, k)";
+        server.exec(&database, &format!("ALTER TABLE t {clauses}")).await;
+        twin.assert_equal(clauses).await;
+    }
+}
+
+#[tokio::test]
+async fn commits_stall_while_the_synchronous_standby_is_missing() {
+    let server = Postgres::start(Major::SYSTEM);
+    let database = support::postgres_database(&server).await;
+    let twin = Twin::create(&server, &database, KeyKind::Int, 500).await;
+    let writers = Writers::start(&twin, 3, 1);
+    writers.wait_for_more(20).await;
+    server.set("synchronous_standby_names", Some("nosuch")).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    while server.value(&database, waiting).await != "3" {}
+    server.set("synchronous_standby_names", None).await;
+    writers.wait_for_more(20).await;
+    writers.stop().await.assert_undisturbed();
+    twin.assert_equal("").await;
+}
+
+#[tokio::test]
+async fn a_difference_between_twins_is_found() {
+    let server = support::shared_postgres();
+    let spoil = [
+        "UPDATE t SET v = 'x' WHERE id = 5",
+        "UPDATE t SET d = d + 0.000001 WHERE id = (SELECT min(id) FROM t WHERE d IS NOT NULL)",
+        "UPDATE t SET big = big || 'x' WHERE id = (SELECT min(id) FROM t WHERE length(big) > 2000)",
+        "DELETE FROM t WHERE id = 7",
+        "INSERT INTO t (id) VALUES (1000)",
+        "ALTER TABLE t ALTER COLUMN n TYPE bigint",
+        "DROP INDEX k",
+        "ALTER TABLE t ALTER COLUMN v SET DEFAULT 'x'",
+        "GRANT SELECT ON t TO PUBLIC",
+    ];
+    for spoil in spoil {
+        let database = support::postgres_database(server).await;
+        let twin = Twin::create(server, &database, KeyKind::Int, 100).await;
+        twin.assert_equal("").await;
+        server.exec(&database, spoil).await;
+        let compared = tokio::spawn(async move { twin.assert_equal("").await }).await;
+        assert!(compared.is_err(), "not found: {spoil}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_table_is_reported() {
+    let server = support::shared_postgres();
+    let database = support::postgres_database(server).await;
+    let twin = Twin::create(server, &database, KeyKind::Int, 100).await;
+    let writers = Writers::paced(&twin, 2, 1, Duration::from_millis(1));
+    writers.wait_for_more(5).await;
+    server.exec(&database, "ALTER TABLE t RENAME TO gone").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.exec(&database, "ALTER TABLE gone RENAME TO t").await;
+    writers.wait_for_more(5).await;
+    let report = writers.stop().await;
+    assert!(report.unexpected.keys().any(|error| error.contains("42P01")), "{report:?}");
+    twin.assert_equal("").await;
 }

@@ -1,18 +1,17 @@
 //! What a writer does within its transactions.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use mysql_async::prelude::Queryable;
 use rand::Rng;
 
-use super::{Step, Writer};
-use crate::support::twin::KeyKind;
+use super::Writer;
+use crate::support::postgres_twin::KeyKind;
+use crate::support::writers::Step;
 
 impl Writer {
     /// One small change of one to some dozens of rows.
     pub(super) async fn operation(&mut self) -> Step {
-        let key = self.shared.twin.key();
+        let key = self.twin.key();
         let n = self.some_row();
         match self.rng.random_range(0..100) {
             0..25 => {
@@ -21,13 +20,13 @@ impl Writer {
             }
             25..40 => {
                 let n = if self.rng.random_ratio(1, 2) { n } else { self.fresh_rows(1)[0] };
-                self.insert("INSERT", &[n]).await
+                self.insert(&[n]).await
             }
             40..48 => self.both(|t| format!("DELETE FROM {t} WHERE {}", key.condition(n))).await,
             48..56 => {
                 let count = self.rng.random_range(2..20);
                 let numbers = self.fresh_rows(count);
-                self.insert("INSERT", &numbers).await
+                self.insert(&numbers).await
             }
             56..62 => {
                 let (set, group) = (self.assignments(), self.group());
@@ -40,8 +39,7 @@ impl Writer {
             65..75 => self.change_key(n).await,
             75..82 => self.move_unique().await,
             82..90 => self.swap_unique().await,
-            90..94 => self.insert("REPLACE", &[n]).await,
-            94..97 => self.upsert(n).await,
+            90..97 => self.upsert(n).await,
             _ => {
                 let others = [n, self.some_row(), self.some_row()].map(|n| key.condition(n));
                 let set = self.assignments();
@@ -58,7 +56,7 @@ impl Writer {
             0 => {
                 let numbers = self.fresh_rows(count);
                 for numbers in numbers.chunks(500) {
-                    self.insert("INSERT", numbers).await?;
+                    self.insert(numbers).await?;
                 }
                 Ok(())
             }
@@ -77,7 +75,7 @@ impl Writer {
 
     /// Gives a row another key, or spells its key another way.
     async fn change_key(&mut self, n: u64) -> Step {
-        let key = self.shared.twin.key();
+        let key = self.twin.key();
         let set = match self.rng.random_range(0..4) {
             0 if key != KeyKind::Int => key.assignment(n, true),
             1 => key.assignment(self.some_row(), false),
@@ -106,7 +104,7 @@ impl Writer {
 
     /// Two rows exchange their unique values.
     async fn swap_unique(&mut self) -> Step {
-        let key = self.shared.twin.key();
+        let key = self.twin.key();
         let rows = [self.some_row(), self.some_row()];
         if rows[0] == rows[1] {
             return Ok(());
@@ -115,9 +113,9 @@ impl Writer {
         for row in rows {
             let select = format!("SELECT u FROM t WHERE {} FOR UPDATE", key.condition(row));
             let begun = Instant::now();
-            let value = self.conn.query_first::<Option<u64>, _>(select).await;
+            let found = self.client.query_opt(&select, &[]).await;
             self.stalled(begun);
-            values.push(value?.flatten());
+            values.push(found?.and_then(|row| row.get::<_, Option<i64>>(0)));
         }
         self.both(|t| format!("UPDATE {t} SET u = NULL WHERE {}", key.condition(rows[0]))).await?;
         for (row, value) in [(rows[1], values[0]), (rows[0], values[1])] {
@@ -133,53 +131,48 @@ impl Writer {
     }
 
     async fn give(&mut self, value: u64, row: u64) -> Step {
-        let key = self.shared.twin.key();
+        let key = self.twin.key();
         self.both(|t| format!("UPDATE {t} SET u = {value} WHERE {}", key.condition(row))).await
     }
 
-    /// Inserts a row without unique value, or updates the one that is there.
+    /// Inserts a row without unique value, or updates the one that is there, or leaves it.
     async fn upsert(&mut self, n: u64) -> Step {
-        let key = self.shared.twin.key();
+        let key = self.twin.key();
         let (columns, values) = (key.columns().join(", "), key.values(n, false).join(", "));
-        let set = self.assignments();
+        let action = match self.rng.random_range(0..4) {
+            0 => "NOTHING".to_owned(),
+            _ => format!("UPDATE SET {}", self.assignments()),
+        };
         self.both(|t| {
-            format!("INSERT INTO {t} ({columns}) VALUES ({values}) ON DUPLICATE KEY UPDATE {set}")
+            format!(
+                "INSERT INTO {t} ({columns}) VALUES ({values}) ON CONFLICT ({columns}) DO {action}"
+            )
         })
         .await
     }
 
-    async fn insert(&mut self, verb: &str, numbers: &[u64]) -> Step {
-        let sql = self.shared.twin.insert(verb, "\u{1}", numbers, &mut self.rng);
+    async fn insert(&mut self, numbers: &[u64]) -> Step {
+        let sql = self.twin.insert("\u{1}", numbers, &mut self.rng);
         self.both(|t| sql.replacen('\u{1}', t, 1)).await
     }
 
-    /// A row's number, often one of a few hot ones. The row may be gone.
     fn some_row(&mut self) -> u64 {
-        let rows = self.shared.twin.rows().max(1);
-        match self.rng.random_range(0..10) {
-            0 | 1 => self.rng.random_range(1..=rows.min(10)),
-            2 | 3 => {
-                let fresh = self.shared.fresh.load(Ordering::Relaxed);
-                self.rng.random_range(fresh.saturating_sub(rows).max(1)..=fresh)
-            }
-            _ => self.rng.random_range(1..=rows),
-        }
+        self.crew.some_row(&mut self.rng)
     }
 
     fn unique_value(&mut self) -> u64 {
         self.some_row() & !1
     }
 
-    fn fresh_rows(&mut self, count: u64) -> Vec<u64> {
-        let first = self.shared.fresh.fetch_add(count, Ordering::Relaxed);
-        (first..first + count).collect()
+    fn fresh_rows(&self, count: u64) -> Vec<u64> {
+        self.crew.fresh_rows(count)
     }
 
     fn group(&mut self) -> u64 {
-        self.rng.random_range(0..self.shared.twin.groups())
+        self.rng.random_range(0..self.twin.groups())
     }
 
     fn assignments(&mut self) -> String {
-        self.shared.twin.assignments(&mut self.rng)
+        self.twin.assignments(&mut self.rng)
     }
 }

@@ -1,0 +1,175 @@
+//! What a writer does within its transactions.
+
+use std::time::Instant;
+
+use mysql_async::prelude::Queryable;
+use rand::Rng;
+
+use super::Writer;
+use crate::support::twin::KeyKind;
+use crate::support::writers::Step;
+
+impl Writer {
+    /// One small change of one to some dozens of rows.
+    pub(super) async fn operation(&mut self) -> Step {
+        let key = self.twin.key();
+        let n = self.some_row();
+        match self.rng.random_range(0..100) {
+            0..25 => {
+                let set = self.assignments();
+                self.both(|t| format!("UPDATE {t} SET {set} WHERE {}", key.condition(n))).await
+            }
+            25..40 => {
+                let n = if self.rng.random_ratio(1, 2) { n } else { self.fresh_rows(1)[0] };
+                self.insert("INSERT", &[n]).await
+            }
+            40..48 => self.both(|t| format!("DELETE FROM {t} WHERE {}", key.condition(n))).await,
+            48..56 => {
+                let count = self.rng.random_range(2..20);
+                let numbers = self.fresh_rows(count);
+                self.insert("INSERT", &numbers).await
+            }
+            56..62 => {
+                let (set, group) = (self.assignments(), self.group());
+                self.both(|t| format!("UPDATE {t} SET {set} WHERE k = {group}")).await
+            }
+            62..65 => {
+                let group = self.group();
+                self.both(|t| format!("DELETE FROM {t} WHERE k = {group}")).await
+            }
+            65..75 => self.change_key(n).await,
+            75..82 => self.move_unique().await,
+            82..90 => self.swap_unique().await,
+            90..94 => self.insert("REPLACE", &[n]).await,
+            94..97 => self.upsert(n).await,
+            _ => {
+                let others = [n, self.some_row(), self.some_row()].map(|n| key.condition(n));
+                let set = self.assignments();
+                let rows = others.join(") OR (");
+                self.both(|t| format!("UPDATE {t} SET {set} WHERE ({rows})")).await
+            }
+        }
+    }
+
+    /// A change of 1,000 to 5,000 rows, if there are so many.
+    pub(super) async fn large(&mut self) -> Step {
+        let count = self.rng.random_range(1000..=5000);
+        match self.rng.random_range(0..3) {
+            0 => {
+                let numbers = self.fresh_rows(count);
+                for numbers in numbers.chunks(500) {
+                    self.insert("INSERT", numbers).await?;
+                }
+                Ok(())
+            }
+            kind => {
+                let from = self.group();
+                let groups = format!("k BETWEEN {from} AND {}", from + count / 20);
+                let set = self.assignments();
+                self.both(|t| match kind {
+                    1 => format!("UPDATE {t} SET {set} WHERE {groups}"),
+                    _ => format!("DELETE FROM {t} WHERE {groups}"),
+                })
+                .await
+            }
+        }
+    }
+
+    /// Gives a row another key, or spells its key another way.
+    async fn change_key(&mut self, n: u64) -> Step {
+        let key = self.twin.key();
+        let set = match self.rng.random_range(0..4) {
+            0 if key != KeyKind::Int => key.assignment(n, true),
+            1 => key.assignment(self.some_row(), false),
+            _ => key.assignment(self.fresh_rows(1)[0], false),
+        };
+        self.both(|t| format!("UPDATE {t} SET {set} WHERE {}", key.condition(n))).await
+    }
+
+    /// Takes a unique value from whichever row has it and gives it to another.
+    async fn move_unique(&mut self) -> Step {
+        let (value, to) = (self.unique_value(), self.some_row());
+        self.release(value).await?;
+        self.give(value, to).await
+    }
+
+    /// The same in two transactions, between which nobody or somebody else has the value.
+    pub(super) async fn move_unique_in_two(&mut self) -> Step {
+        let (value, to) = (self.unique_value(), self.some_row());
+        self.send("BEGIN").await?;
+        self.release(value).await?;
+        self.commit().await?;
+        self.send("BEGIN").await?;
+        self.give(value, to).await?;
+        self.finish().await
+    }
+
+    /// Two rows exchange their unique values.
+    async fn swap_unique(&mut self) -> Step {
+        let key = self.twin.key();
+        let rows = [self.some_row(), self.some_row()];
+        if rows[0] == rows[1] {
+            return Ok(());
+        }
+        let mut values = Vec::new();
+        for row in rows {
+            let select = format!("SELECT u FROM t WHERE {} FOR UPDATE", key.condition(row));
+            let begun = Instant::now();
+            let value = self.conn.query_first::<Option<u64>, _>(select).await;
+            self.stalled(begun);
+            values.push(value?.flatten());
+        }
+        self.both(|t| format!("UPDATE {t} SET u = NULL WHERE {}", key.condition(rows[0]))).await?;
+        for (row, value) in [(rows[1], values[0]), (rows[0], values[1])] {
+            let value = value.map_or("NULL".to_owned(), |value| value.to_string());
+            self.both(|t| format!("UPDATE {t} SET u = {value} WHERE {}", key.condition(row)))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self, value: u64) -> Step {
+        self.both(|t| format!("UPDATE {t} SET u = NULL WHERE u = {value}")).await
+    }
+
+    async fn give(&mut self, value: u64, row: u64) -> Step {
+        let key = self.twin.key();
+        self.both(|t| format!("UPDATE {t} SET u = {value} WHERE {}", key.condition(row))).await
+    }
+
+    /// Inserts a row without unique value, or updates the one that is there.
+    async fn upsert(&mut self, n: u64) -> Step {
+        let key = self.twin.key();
+        let (columns, values) = (key.columns().join(", "), key.values(n, false).join(", "));
+        let set = self.assignments();
+        self.both(|t| {
+            format!("INSERT INTO {t} ({columns}) VALUES ({values}) ON DUPLICATE KEY UPDATE {set}")
+        })
+        .await
+    }
+
+    async fn insert(&mut self, verb: &str, numbers: &[u64]) -> Step {
+        let sql = self.twin.insert(verb, "\u{1}", numbers, &mut self.rng);
+        self.both(|t| sql.replacen('\u{1}', t, 1)).await
+    }
+
+    fn some_row(&mut self) -> u64 {
+        self.crew.some_row(&mut self.rng)
+    }
+
+    fn unique_value(&mut self) -> u64 {
+        self.some_row() & !1
+    }
+
+    fn fresh_rows(&self, count: u64) -> Vec<u64> {
+        self.crew.fresh_rows(count)
+    }
+
+    fn group(&mut self) -> u64 {
+        self.rng.random_range(0..self.twin.groups())
+    }
+
+    fn assignments(&mut self) -> String {
+        self.twin.assignments(&mut self.rng)
+    }
+}
