@@ -1,5 +1,7 @@
 //! Which road a change takes.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Client;
 
 use super::constraints::{self, Online, mark};
@@ -13,7 +15,7 @@ use crate::plan::road::Strategy;
 use crate::postgres::clauses::{
     Action, ActionKind, Clauses, Constraint, ConstraintKind, Lock, Statement,
 };
-use crate::postgres::name::{TableName, Text};
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// Chooses the road.
 ///
@@ -72,9 +74,9 @@ impl Choice<'_> {
     async fn of(&self, clauses: &Clauses) -> Result<Chosen> {
         let (mut steps, mut last, mut begun) = (Vec::new(), Vec::new(), false);
         let mut rest = Clauses { only: clauses.only, actions: Vec::new() };
-        let mut mentioned = std::collections::BTreeSet::new();
+        let mut mentioned = BTreeSet::new();
         for action in &clauses.actions {
-            match self.online(action).await? {
+            match self.online(action, clauses).await? {
                 Some(online) => {
                     steps.extend(online.steps);
                     last.extend(online.last);
@@ -112,11 +114,7 @@ impl Choice<'_> {
 
     /// Metadata first, where a step is about a column that it adds, and whether that was done;
     /// `None`: last.
-    fn first(
-        &self,
-        rest: &Clauses,
-        mentioned: &std::collections::BTreeSet<crate::postgres::name::Ident>,
-    ) -> Option<(Step, bool)> {
+    fn first(&self, rest: &Clauses, mentioned: &BTreeSet<Ident>) -> Option<(Step, bool)> {
         let column = rest.actions.iter().find_map(|action| match &action.kind {
             ActionKind::AddColumn { name, .. } if mentioned.contains(name) => Some(name),
             _ => None,
@@ -155,7 +153,9 @@ impl Choice<'_> {
         if !is_first && !rest.is_empty() {
             all.push(self.metadata(rest, &last));
         } else if !last.is_empty() {
-            all.push(Step::long(last.join("; ")));
+            let sql = last.join("; ");
+            let short = last.iter().any(|sql| sql.starts_with("ALTER"));
+            all.push(if short { Step::short(sql) } else { Step::long(sql) });
         }
         all
     }
@@ -227,12 +227,12 @@ impl Choice<'_> {
     }
 
     /// The online way of one clause; `None`: it has none.
-    async fn online(&self, action: &Action) -> Result<Option<Online>> {
+    async fn online(&self, action: &Action, all: &Clauses) -> Result<Option<Online>> {
         let (table, facts) = (self.original, &self.facts);
         let only = |steps| Ok(Some(Online { steps, ..Online::default() }));
         match &action.kind {
             ActionKind::AddConstraint(added) if !added.not_enforced => {
-                self.constraint(action, added).await
+                self.constraint(action, added, all).await
             }
             ActionKind::SetNotNull { column } => {
                 only(constraints::set_not_null(table, column, facts))
@@ -245,8 +245,14 @@ impl Choice<'_> {
         }
     }
 
-    async fn constraint(&self, action: &Action, added: &Constraint) -> Result<Option<Online>> {
+    async fn constraint(
+        &self,
+        action: &Action,
+        added: &Constraint,
+        all: &Clauses,
+    ) -> Result<Option<Online>> {
         use ConstraintKind as K;
+        let replaces = |name: &Ident| all.dropped_constraints().contains(name);
         let (table, facts) = (self.original, &self.facts);
         // Up to 17 a partitioned table's foreign keys are valid from the start.
         let early = added.kind == K::ForeignKey && facts.partitioned && self.version < 180_000;
@@ -257,10 +263,12 @@ impl Choice<'_> {
                 "add it to each partition by osc first; then the parent's is quick: add it yourself",
             )])),
             (K::ForeignKey | K::Check, Some(name), _) => {
-                constraints::not_valid_first(table, action, added, name, facts).map(Some)
+                constraints::not_valid_first(table, action, added, name, replaces(name), facts)
+                    .map(Some)
             }
             (K::NotNull, Some(name), _) if self.version >= 180_000 => {
-                constraints::not_valid_first(table, action, added, name, facts).map(Some)
+                constraints::not_valid_first(table, action, added, name, replaces(name), facts)
+                    .map(Some)
             }
             (K::Unique | K::PrimaryKey, name, Some(key)) if !facts.partitioned => {
                 let usual = || constraints::key_name(table, added.kind, &key.columns);
@@ -270,15 +278,17 @@ impl Choice<'_> {
                 let definition = definition.trim();
                 // A column that this very change adds is not there to be looked at.
                 let there = key.columns.iter().all(|name| facts.comments.contains_key(name));
-                let build = if facts.constraints.contains_key(&name) {
+                let replaces = replaces(&name);
+                let index = constraints::index_name(&name, replaces);
+                let build = if facts.constraints.contains_key(&index) {
                     None
                 } else if there {
                     let (client, unique) = (self.client, "UNIQUE ");
-                    Some(indexes::build(client, table, unique, &name, definition).await?)
+                    Some(indexes::build(client, table, unique, &index, definition).await?)
                 } else {
-                    Some(indexes::build_new(table, "UNIQUE ", &name, definition))
+                    Some(indexes::build_new(table, "UNIQUE ", &index, definition))
                 };
-                constraints::by_index(table, action, added.kind, &name, key, build, facts).map(Some)
+                constraints::by_index(table, action, &name, replaces, build, facts).map(Some)
             }
             _ => Ok(None),
         }

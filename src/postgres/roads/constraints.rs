@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::step::{Look, Step, Undo, constraint_exists};
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
-use crate::postgres::clauses::{Action, Constraint, ConstraintKind, Key};
+use crate::postgres::clauses::{Action, ActionKind, Constraint, ConstraintKind};
 use crate::postgres::name::{Ident, TableName, Text, fnv1a};
 
 /// A clause's online way.
@@ -16,9 +16,14 @@ pub(super) struct Online {
     /// Its steps.
     pub(super) steps: Vec<Step>,
     /// What is said last, when the whole road is behind: the mark goes.
-    pub(super) last: Option<String>,
+    pub(super) last: Vec<String>,
     /// An earlier run got as far as adding the constraint.
     pub(super) begun: bool,
+}
+
+/// The name that a constraint has until the one that it replaces is dropped.
+fn for_now(name: &Ident, replaces: bool) -> Ident {
+    if replaces { name.with_suffix("_osc_new") } else { name.clone() }
 }
 
 /// The comment of what is being added by this clause.
@@ -46,10 +51,12 @@ pub(super) fn not_valid_first(
     table: &TableName,
     action: &Action,
     added: &Constraint,
-    name: &Ident,
+    wanted: &Ident,
+    replaces: bool,
     facts: &Facts,
 ) -> Result<Online> {
     let mark = mark(&action.text);
+    let name = &for_now(wanted, replaces);
     let begun = begun(facts, name, &mark)?;
     let suffix = if added.not_valid { "" } else { " NOT VALID" };
     let on = format!("COMMENT ON CONSTRAINT {name} ON {table} IS");
@@ -72,7 +79,11 @@ pub(super) fn not_valid_first(
             .showing(name);
         steps.push(validate);
     }
-    Ok(Online { steps, last: Some(format!("{on} NULL")), begun })
+    let mut last = vec![format!("{on} NULL")];
+    if replaces {
+        last.push(format!("ALTER TABLE {table} RENAME CONSTRAINT {name} TO {wanted}"));
+    }
+    Ok(Online { steps, last, begun })
 }
 
 fn taken(name: &Ident) -> Error {
@@ -83,33 +94,49 @@ fn taken(name: &Ident) -> Error {
     )])
 }
 
-/// The index is built concurrently by the step `build`; the constraint takes it.
+/// What a key's index is called while it is built.
+pub(super) fn index_name(name: &Ident, replaces: bool) -> Ident {
+    for_now(name, replaces)
+}
+
+/// The index is built concurrently by the step `build`; the constraint takes it. One that replaces
+/// another one does so at the end, in one transaction.
+///
+/// # Errors
+/// `Refused` when somebody else's constraint has the name.
 pub(super) fn by_index(
     table: &TableName,
     action: &Action,
-    kind: ConstraintKind,
     name: &Ident,
-    key: &Key,
+    replaces: bool,
     build: Option<Step>,
     facts: &Facts,
 ) -> Result<Online> {
+    let ActionKind::AddConstraint(Constraint { kind, key: Some(key), .. }) = &action.kind else {
+        return Err(Error::Internal("a key without columns".into()));
+    };
     let mark = mark(&action.text);
-    let begun = begun(facts, name, &mark)?;
+    let begun = !replaces && begun(facts, name, &mark)?;
     let on = format!("COMMENT ON CONSTRAINT {name} ON {table} IS");
-    let word = if kind == ConstraintKind::Unique { "UNIQUE" } else { "PRIMARY KEY" };
+    let word = if *kind == ConstraintKind::Unique { "UNIQUE" } else { "PRIMARY KEY" };
+    let index = index_name(name, replaces);
     let add = format!(
-        "ALTER TABLE {table} ADD CONSTRAINT {name} {word} USING INDEX {name} {}; {on} {}",
-        key.checked,
-        Text(&mark)
+        "ALTER TABLE {table} ADD CONSTRAINT {name} {word} USING INDEX {index} {}",
+        key.checked
     );
+    let add = add.trim();
     let mut steps = Vec::from_iter(build);
-    if kind == ConstraintKind::PrimaryKey {
+    if *kind == ConstraintKind::PrimaryKey {
         steps.extend(key.columns.iter().flat_map(|column| set_not_null(table, column, facts)));
+    }
+    if replaces {
+        return Ok(Online { steps, last: vec![add.to_owned()], begun });
     }
     let there = constraint_exists(table, name, "");
     let undo = Undo::constraint(table, name);
+    let add = format!("{add}; {on} {}", Text(&mark));
     steps.push(Step::short(add).unless(Look::Query(there)).or(undo));
-    Ok(Online { steps, last: Some(format!("{on} NULL")), begun })
+    Ok(Online { steps, last: vec![format!("{on} NULL")], begun })
 }
 
 /// The name that the server would give to a key.
