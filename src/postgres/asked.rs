@@ -74,7 +74,7 @@ fn part(text: &str) -> Result<(String, &str)> {
         let plain = |c: char| c.is_alphanumeric() || "_$-".contains(c);
         let end = text.find(|c| !plain(c)).unwrap_or(text.len());
         let (name, tail) = text.split_at_checked(end).unwrap_or((text, ""));
-        return Ok((name.to_lowercase(), tail));
+        return Ok((name.to_ascii_lowercase(), tail));
     };
     let mut name = String::new();
     loop {
