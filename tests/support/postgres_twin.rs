@@ -283,7 +283,7 @@ async fn shape(client: &Client, schema: &str) -> Vec<String> {
              indisreplident, pg_get_indexdef(indexrelid)) FROM pg_index \
              WHERE indrelid = '{schema}.t'::regclass ORDER BY 1) AS indexes \
          UNION ALL SELECT concat_ws(' ', 'table', relpersistence, relreplident, reloptions, \
-             relacl, relowner::regrole, relrowsecurity) \
+             coalesce(relacl, acldefault('r', relowner)), relowner::regrole, relrowsecurity) \
          FROM pg_class WHERE oid = '{schema}.t'::regclass \
          UNION ALL SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(oid)) FROM pg_trigger \
          WHERE tgrelid = '{schema}.t'::regclass AND NOT tgisinternal \
