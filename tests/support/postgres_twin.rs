@@ -257,8 +257,9 @@ impl Twin {
         for (here, there) in [(TABLES[0], TABLES[1]), (TABLES[1], TABLES[0])] {
             // As text: equal need not mean the same.
             let only = format!(
-                "SELECT left(r, 400) FROM (SELECT a::text AS r FROM {here} AS a \
-                 EXCEPT ALL SELECT b::text FROM {there} AS b) AS differing LIMIT {SHOWN}"
+                "SELECT left(line, 400) FROM (SELECT here_row::text AS line FROM {here} AS here_row \
+                 EXCEPT ALL SELECT there_row::text FROM {there} AS there_row) AS differing \
+                 LIMIT {SHOWN}"
             );
             let found = rows(&client, &only).await.concat();
             wrong.extend(found.into_iter().map(|row| format!("only in {here}: {row}")));
