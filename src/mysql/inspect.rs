@@ -3,6 +3,7 @@
 use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, Row};
 
+use crate::engine::error::Finding;
 use crate::engine::key::Rows;
 use crate::engine::{Error, Result};
 use crate::mysql::connect::connection_error;
@@ -157,6 +158,12 @@ type TableRow = (
 impl Table {
     /// Reads `name`; `None` when there is no such base table.
     pub async fn read(conn: &mut Conn, name: &TableName) -> Result<Option<Self>> {
+        // No name has a character beyond the basic plane; the catalog cannot even be asked for one
+        // (MySQL's manual, "Schema Object Names").
+        let plane = |name: &Ident| name.as_str().chars().all(|c| c <= '\u{ffff}');
+        if !plane(&name.schema) || !plane(&name.table) {
+            return Ok(None);
+        }
         let failed = |error| connection_error("reading the table's definition", error);
         let schema = Text(name.schema.as_str());
         let table = Text(name.table.as_str());
@@ -187,10 +194,11 @@ impl Table {
         // As the server stores it, whatever the case it was asked for in.
         let name = &TableName::new(schema, table);
         if !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED") {
-            return Err(Error::Usage {
-                message: format!("{} is a {}, not a table", name.plain(), kind.to_lowercase()),
-                help: "osc changes base tables".into(),
-            });
+            return Err(Error::Refused(vec![Finding::new(
+                "table",
+                format!("{} is a {}, not a table", name.plain(), kind.to_lowercase()),
+                "osc changes base tables; others are changed in no time without it",
+            )]));
         }
         let create: Option<(String, String)> =
             conn.query_first(format!("SHOW CREATE TABLE {name}")).await.map_err(failed)?;
