@@ -69,6 +69,28 @@ async fn who_holds_a_parent_or_a_child_is_named_and_killed_when_asked_for(kind: 
     sleeper.abort();
 }
 
+/// The server makes indexes for foreign keys by itself, and gives them up for others of its own.
+async fn indexes_that_the_server_made_for_keys_keep_their_names(kind: Kind) {
+    let server = support::shared(kind);
+    for indexes in ["after", "during"] {
+        let database = family(server).await;
+        let create = async |table: &str| {
+            let rows = server.rows(&format!("SHOW CREATE TABLE {database}.{table}")).await;
+            rows[0][1].clone()
+        };
+        let (original, child) = (create("t").await, create("child").await);
+        let clauses = ["t", "MODIFY n BIGINT", "--indexes", indexes];
+        Run::start(server, &database, &clauses).done().await;
+        assert_eq!(create("child").await, child);
+        let now = create("t").await;
+        let before =
+            ["`n` int(11)", "`n` int "].map(|n| original.replace(n, "`n` bigint ")).concat();
+        for line in now.lines().filter(|line| line.contains("KEY")) {
+            assert!(before.contains(line.trim_end_matches(',')), "{indexes}: {line} in {before}");
+        }
+    }
+}
+
 async fn rows_without_a_parent_for_a_new_key_end_the_run(kind: Kind) {
     let server = support::shared(kind);
     let database = family(server).await;
@@ -166,6 +188,7 @@ macro_rules! on_both_servers {
 
 on_both_servers! {
     who_holds_a_parent_or_a_child_is_named_and_killed_when_asked_for
+    indexes_that_the_server_made_for_keys_keep_their_names
     rows_without_a_parent_for_a_new_key_end_the_run
     rows_without_a_parent_that_come_late_are_told
     a_key_that_a_child_was_given_during_the_run_is_moved_and_searched
