@@ -47,6 +47,8 @@ pub enum Compared {
 pub struct Projection {
     /// Its columns, in the shadow's order.
     pub columns: Vec<Projected>,
+    /// How columns are compared that each table computes by itself, from the same.
+    pub computed: Vec<Compared>,
     /// TIMESTAMP becomes something else, or something else TIMESTAMP, or an expression reads one or
     /// the clock: the server's own time zone counts.
     pub zoned: bool,
@@ -62,15 +64,19 @@ pub fn project(
     kept: &[(Ident, Ident)],
 ) -> (Projection, Vec<Finding>) {
     let mut projection = Projection { zoned: reads_timestamps(shadow), ..Projection::default() };
+    let computed = Computed { original, shadow, kept };
     let mut findings = Vec::new();
     for target in &shadow.columns {
-        if target.generated {
-            continue;
-        }
         let source = kept
             .iter()
             .find(|(_, new)| new.same(&target.name))
             .and_then(|(old, _)| original.column(old));
+        if target.generated {
+            let both = source.filter(|source| computed.same(source, target));
+            let compared = both.map(|source| compared(source, target));
+            projection.computed.extend(compared);
+            continue;
+        }
         match source {
             Some(source) => {
                 projection.zoned |= is_timestamp(source) != is_timestamp(target);
@@ -102,6 +108,88 @@ pub fn project(
         }
     }
     (projection, findings)
+}
+
+/// The two tables, to tell which generated columns must have equal values where the rows are equal.
+struct Computed<'a> {
+    original: &'a Table,
+    shadow: &'a Table,
+    kept: &'a [(Ident, Ident)],
+}
+
+impl Computed<'_> {
+    /// Whether both tables compute the column from the same by the same expression.
+    fn same(&self, old: &Column, new: &Column) -> bool {
+        alike(old, new)
+            && old.expression == new.expression
+            && !depends_on_session(&old.expression)
+            && quoted_names(&old.expression).all(|name| self.same_source(&name))
+    }
+
+    fn same_source(&self, name: &Ident) -> bool {
+        let stays = self.kept.iter().any(|(old, new)| old.same(name) && new.same(name));
+        let (Some(old), Some(new)) = (self.original.column(name), self.shadow.column(name)) else {
+            return false;
+        };
+        match (old.generated, new.generated) {
+            // What is made of a TIMESTAMP depends on the zone of the session that wrote the row.
+            (false, false) => stays && alike(old, new) && !is_timestamp(old),
+            // Only columns that stand before it: there are no circles.
+            (true, true) => stays && self.same(old, new),
+            _ => false,
+        }
+    }
+}
+
+fn alike(old: &Column, new: &Column) -> bool {
+    old.column_type == new.column_type && old.collation == new.collation
+}
+
+/// The names in an expression as the server writes it, all in backquotes.
+fn quoted_names(expression: &str) -> impl Iterator<Item = Ident> {
+    expression.split('`').skip(1).step_by(2).map(Ident::new)
+}
+
+/// Whether two sessions, or one at two moments, may make something else of an expression.
+fn depends_on_session(expression: &str) -> bool {
+    const FUNCTIONS: &[&str] = &[
+        "rand",
+        "uuid",
+        "uuid_short",
+        "uuid_v4",
+        "uuid_v7",
+        "sys_guid",
+        "random_bytes",
+        "now",
+        "sysdate",
+        "curdate",
+        "curtime",
+        "localtime",
+        "localtimestamp",
+        "unix_timestamp",
+        "from_unixtime",
+        "date_format",
+        "str_to_date",
+        "dayname",
+        "monthname",
+        "week",
+        "yearweek",
+        "connection_id",
+        "user",
+        "session_user",
+        "system_user",
+        "database",
+        "schema",
+        "last_insert_id",
+        "found_rows",
+        "row_count",
+        "version",
+        "load_file",
+    ];
+    let bare = expression.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
+    bare.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| {
+        FUNCTIONS.contains(&word) || word.starts_with("current_") || word.starts_with("utc_")
+    })
 }
 
 fn is_timestamp(column: &Column) -> bool {
@@ -380,7 +468,7 @@ impl Projection {
     pub fn digest(&self, side: Side) -> String {
         let mut nulls = String::new();
         let mut values = String::new();
-        for compared in self.columns.iter().filter_map(|column| column.compared.as_ref()) {
+        for compared in self.compared() {
             let Compared::Bytes { original, shadow, nullable } = compared else { continue };
             let value = match side {
                 Side::Original => original,
@@ -404,12 +492,14 @@ impl Projection {
 
     /// Pairs of expressions that must be compared with `<=>`.
     pub fn by_value(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.columns.iter().filter_map(|column| match &column.compared {
-            Some(Compared::Values { original, shadow }) => {
-                Some((original.as_str(), shadow.as_str()))
-            }
-            _ => None,
+        self.compared().filter_map(|compared| match compared {
+            Compared::Values { original, shadow } => Some((original.as_str(), shadow.as_str())),
+            Compared::Bytes { .. } => None,
         })
+    }
+
+    fn compared(&self) -> impl Iterator<Item = &Compared> {
+        self.columns.iter().filter_map(|column| column.compared.as_ref()).chain(&self.computed)
     }
 }
 
