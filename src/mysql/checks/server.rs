@@ -97,7 +97,8 @@ fn unnamed(checked: &Checked<'_>) -> Option<Finding> {
     let stays = key.parts.iter().filter_map(|part| part.column.as_ref()).all(kept);
     let orders = original.copy_keys().iter().any(|index| index.name.same(&key.name));
     // Without any key to copy by there is a finding already.
-    (!original.copy_keys().is_empty() && !(orders && stays)).then(|| minimal_image(&key.name))
+    let known = original.copy_keys().is_empty() || (orders && stays);
+    (!known).then(|| minimal_image(&key.name))
 }
 
 fn minimal_image(key: &Ident) -> Finding {
