@@ -5,6 +5,8 @@
 mod runs;
 mod support;
 
+use std::path::PathBuf;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use runs::Run;
@@ -34,6 +36,32 @@ async fn telling(kind: Kind) -> Server {
     server
 }
 
+/// Leave to swap.
+struct Leave(PathBuf);
+
+impl Leave {
+    fn go(&self) {
+        std::fs::write(&self.0, "cut_over = \"now\"\n").unwrap();
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A run that is ready to swap and waits for leave.
+async fn ready(server: &Server, database: &str, arguments: &[&str]) -> (Run, Leave) {
+    let name = format!("leave-{}-{}-{database}", std::process::id(), server.kind().name());
+    let leave = Leave(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name));
+    std::fs::write(&leave.0, "cut_over = \"hold\"\n").unwrap();
+    let more = ["--cut-over-attempts", "1000", "--control-file", leave.0.to_str().unwrap()];
+    let mut run = Run::start(server, database, &[arguments, &more].concat());
+    run.phase("hold").await;
+    (run, leave)
+}
+
 /// A transaction that has read `table` and stays open.
 async fn blocker(server: &Server, database: &str, table: &str) -> Conn {
     let mut conn = server.conn_db(database).await;
@@ -49,21 +77,21 @@ async fn who_holds_a_parent_or_a_child_is_named_and_killed_when_asked_for(kind: 
     let sleeper = tokio::spawn(async move { other.query_drop("DO SLEEP(300) /* 😀 */").await });
     for table in ["parent", "child", "t"] {
         let database = family(&server).await;
+        let (mut run, go) = ready(&server, &database, &["t", "ADD COLUMN c INT"]).await;
         let mut held = blocker(&server, &database, table).await;
-        let arguments = ["t", "ADD COLUMN c INT", "--cut-over-attempts", "1000"];
-        let mut run = Run::start(&server, &database, &arguments);
+        go.go();
         let named = format!("{database}.{table} by session {}", held.id());
         run.event(|event| event["event"] == "cut-over-retry" && event.to_string().contains(&named))
             .await;
         held.query_drop("COMMIT").await.unwrap();
         run.done().await;
 
-        let mut held = blocker(&server, &database, table).await;
-        let patient = ["--kill-blockers-after", "1s", "--cut-over-attempts", "1000"];
         server.exec_in(&database, "DROP TABLE t_osc_old").await;
-        Run::start(&server, &database, &[&["t", "ADD COLUMN d INT"], &patient[..]].concat())
-            .done()
-            .await;
+        let killing = ["t", "ADD COLUMN d INT", "--kill-blockers-after", "1s"];
+        let (run, go) = ready(&server, &database, &killing).await;
+        let mut held = blocker(&server, &database, table).await;
+        go.go();
+        run.done().await;
         assert!(held.query_drop("SELECT 1").await.is_err(), "the holder of {table} lives");
     }
     sleeper.abort();
@@ -79,9 +107,17 @@ async fn indexes_that_the_server_made_for_keys_keep_their_names(kind: Kind) {
             rows[0][1].clone()
         };
         let (original, child) = (create("t").await, create("child").await);
+        let system = if kind == Kind::Mariadb { "_SYS" } else { "" };
+        let number = format!(
+            "SELECT i.INDEX_ID FROM information_schema.INNODB{system}_INDEXES i \
+             JOIN information_schema.INNODB{system}_TABLES t ON t.TABLE_ID = i.TABLE_ID \
+             WHERE t.NAME = '{database}/child' AND i.NAME = 't'"
+        );
+        let built = server.value(&number).await;
         let clauses = ["t", "MODIFY n BIGINT", "--indexes", indexes];
         Run::start(server, &database, &clauses).done().await;
         assert_eq!(create("child").await, child);
+        assert_eq!(server.value(&number).await, built, "built again, under the lock");
         let now = create("t").await;
         let before =
             ["`n` int(11)", "`n` int "].map(|n| original.replace(n, "`n` bigint ")).concat();
@@ -134,13 +170,9 @@ async fn rows_without_a_parent_that_come_late_are_told(kind: Kind) {
 }
 
 async fn a_key_that_a_child_was_given_during_the_run_is_moved_and_searched(kind: Kind) {
-    let server = telling(kind).await;
-    let database = family(&server).await;
-    let mut held = blocker(&server, &database, "t").await;
-    let arguments = ["t", "ADD COLUMN c INT", "--cut-over-attempts", "1000"];
-    let mut run = Run::start(&server, &database, &arguments);
-    run.event(|event| event["event"] == "cut-over-retry").await;
-    held.query_drop("COMMIT").await.unwrap();
+    let server = support::shared(kind);
+    let database = family(server).await;
+    let (run, leave) = ready(server, &database, &["t", "ADD COLUMN c INT"]).await;
     let late = "CREATE TABLE late (id INT PRIMARY KEY, t INT, CONSTRAINT late FOREIGN KEY (t) \
                 REFERENCES t (id))";
     let mut conn = server.conn_db(&database).await;
@@ -148,13 +180,12 @@ async fn a_key_that_a_child_was_given_during_the_run_is_moved_and_searched(kind:
     // As somebody's careless import would.
     conn.query_drop("SET foreign_key_checks = 0").await.unwrap();
     conn.query_drop("INSERT INTO late VALUES (7, 1), (8, 99)").await.unwrap();
-    let summary = run.done().await;
+    leave.go();
+    let warnings = run.done().await["warnings"].to_string();
     let create = server.rows(&format!("SHOW CREATE TABLE {database}.late")).await.concat();
     assert!(create[1].contains("REFERENCES `t` "), "{create:?}");
-    if summary["warnings"].to_string().contains("moved along") {
-        assert!(summary["warnings"].to_string().contains("id = 8"), "{summary}");
-        assert!(!summary["warnings"].to_string().contains("id = 7"), "{summary}");
-    }
+    assert!(warnings.contains("moved along") && warnings.contains("id = 8"), "{warnings}");
+    assert!(!warnings.contains("id = 7"), "{warnings}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

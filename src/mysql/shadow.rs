@@ -95,29 +95,6 @@ fn quoted(text: &str) -> Option<(Ident, &str)> {
     }
 }
 
-/// Makes the indexes of the shadow that serve the original's foreign keys its own. Those that the
-/// server had made for a key by itself it takes for its own, also in a copy, and gives them up, with
-/// their names, for another as soon as a key is added.
-pub async fn own_indexes(conn: &mut Conn, setting: &Setting, shadow: &TableName) -> Result<()> {
-    let Some(table) = Table::read(conn, shadow).await? else { return Ok(()) };
-    let kept = &setting.change.kept;
-    let now = |old: &Ident| kept.iter().find(|(name, _)| name.same(old)).map(|(_, new)| new);
-    for index in table.indexes.iter().filter(|index| !index.unique && index.kind == "BTREE") {
-        let serves = setting.dependents.outgoing.iter().any(|key| {
-            key.columns.len() == index.parts.len()
-                && key.columns.iter().zip(&index.parts).all(|(column, part)| {
-                    part.column.as_ref().zip(now(column)).is_some_and(|(has, now)| has.same(now))
-                })
-        });
-        if serves && let Some(text) = definition(&table.create, &index.name) {
-            let action = "making an index of the shadow its own";
-            run(conn, action, &format!("ALTER TABLE {shadow} DROP INDEX {}", index.name)).await?;
-            run(conn, action, &format!("ALTER TABLE {shadow} ADD {text}")).await?;
-        }
-    }
-    Ok(())
-}
-
 /// Makes the statements from both tables' definitions; refuses where they do not fit together.
 pub fn statements(
     setting: &Setting,

@@ -427,7 +427,6 @@ impl Server for MysqlTable {
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
         let mut conn = self.plain("creating the shadow").await?;
         shadow::create(&mut conn, &self.setting, &self.helpers).await?;
-        shadow::own_indexes(&mut conn, &self.setting, &self.helpers.shadow).await?;
         let index = &self.get_ready(&mut conn).await?.statements.index;
         let setting = &self.setting;
         checks::server::row_image(&mut conn, &setting.original, index).await?;
