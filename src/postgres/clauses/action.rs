@@ -1,32 +1,41 @@
 //! One clause of an ALTER TABLE.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use crate::postgres::name::Ident;
 
 /// One clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
-    /// In the user's words.
+    /// In the user's words; a foreign key and a check that were given no name have one here.
     pub text: String,
     /// What it does.
     pub kind: ActionKind,
+    /// All names in it: columns, tables, functions.
+    pub names: BTreeSet<Ident>,
 }
 
 /// What a clause does, as far as osc must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActionKind {
-    /// `ADD COLUMN`.
+    /// `ADD COLUMN`. Its `REFERENCES` is a clause of its own.
     AddColumn {
         /// Its name.
         name: Ident,
-        /// It has a foreign key of its own, which the copy cannot take apart from it.
-        references: bool,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
     },
     /// `DROP COLUMN`.
     DropColumn {
         /// Its name.
         name: Ident,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// `CASCADE`: what depends on it is dropped too.
+        cascade: bool,
     },
-    /// `RENAME COLUMN`.
+    /// `RENAME COLUMN`; the only clause of its statement.
     RenameColumn {
         /// Its name now.
         from: Ident,
@@ -37,6 +46,8 @@ pub enum ActionKind {
     AlterType {
         /// The column.
         column: Ident,
+        /// The type and what follows it, up to `USING`.
+        to: String,
         /// The expression of `USING`.
         using: Option<String>,
     },
@@ -45,23 +56,36 @@ pub enum ActionKind {
         /// The column.
         column: Ident,
     },
-    /// Another `ALTER COLUMN`.
-    AlterColumn,
-    /// `ADD CONSTRAINT`, and what says the same.
-    AddConstraint {
-        /// Its name, where it was given.
-        name: Option<Ident>,
-        /// Which.
-        kind: ConstraintKind,
-        /// `NOT VALID`.
-        not_valid: bool,
-        /// It takes an index that is there.
-        using_index: bool,
-        /// What follows the name.
-        definition: String,
+    /// `ALTER COLUMN … SET STATISTICS`, and its options such as `n_distinct`.
+    SetStatistics {
+        /// The column.
+        column: Ident,
     },
+    /// Another `ALTER COLUMN`.
+    AlterColumn {
+        /// The column.
+        column: Ident,
+    },
+    /// `ADD CONSTRAINT`, and what says the same.
+    AddConstraint(Constraint),
     /// `DROP CONSTRAINT`.
     DropConstraint {
+        /// Its name.
+        name: Ident,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// `CASCADE`: foreign keys to it are dropped too.
+        cascade: bool,
+    },
+    /// `RENAME CONSTRAINT`; the only clause of its statement.
+    RenameConstraint {
+        /// Its name now.
+        from: Ident,
+        /// Its name afterwards.
+        to: Ident,
+    },
+    /// `ALTER CONSTRAINT`.
+    AlterConstraint {
         /// Its name.
         name: Ident,
     },
@@ -70,10 +94,48 @@ pub enum ActionKind {
         /// Its name.
         name: Ident,
     },
-    /// Something about the table as a whole that a copy can take over.
+    /// `SET LOGGED` and `SET UNLOGGED`.
+    SetLogged(
+        /// Whether it becomes logged.
+        bool,
+    ),
+    /// Storage parameters and the index of `CLUSTER`: the server takes the weak lock for them.
+    Parameters,
+    /// Something else about the table as a whole that a copy can take over.
     Table,
     /// Something that only the table itself can have done to it.
-    InPlace,
+    InPlace {
+        /// Triggers only: the lock lets readers pass.
+        trigger: bool,
+    },
+}
+
+/// A constraint that is added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint {
+    /// Its name, where it was given or is known beforehand.
+    pub name: Option<Ident>,
+    /// Which.
+    pub kind: ConstraintKind,
+    /// `NOT VALID`.
+    pub not_valid: bool,
+    /// `NOT ENFORCED` (18 and later): there is nothing to validate.
+    pub not_enforced: bool,
+    /// What follows the name.
+    pub definition: String,
+    /// Of a unique and a primary key that no index serves yet.
+    pub key: Option<Key>,
+}
+
+/// A unique or a primary key, in parts, so that its index can be built apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its columns, in order.
+    pub columns: Vec<Ident>,
+    /// What follows them in a `CREATE INDEX`.
+    pub index: String,
+    /// What follows the index in `ADD CONSTRAINT … USING INDEX`: when it is checked.
+    pub checked: String,
 }
 
 /// Kinds of constraints.
@@ -93,22 +155,66 @@ pub enum ConstraintKind {
     NotNull,
 }
 
+/// The lock that the server takes on the table for a clause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    /// Readers and writers go on.
+    ShareUpdateExclusive,
+    /// Readers go on.
+    ShareRowExclusive,
+    /// Nobody goes on.
+    AccessExclusive,
+}
+
+impl Lock {
+    /// The word of `pg_locks`.
+    pub fn mode(self) -> &'static str {
+        match self {
+            Self::ShareUpdateExclusive => "ShareUpdateExclusiveLock",
+            Self::ShareRowExclusive => "ShareRowExclusiveLock",
+            Self::AccessExclusive => "AccessExclusiveLock",
+        }
+    }
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ShareUpdateExclusive => "SHARE UPDATE EXCLUSIVE",
+            Self::ShareRowExclusive => "SHARE ROW EXCLUSIVE",
+            Self::AccessExclusive => "ACCESS EXCLUSIVE",
+        })
+    }
+}
+
 impl Action {
     /// Whether it adds a foreign key.
     pub fn is_foreign_key(&self) -> bool {
-        matches!(self.kind, ActionKind::AddConstraint { kind: ConstraintKind::ForeignKey, .. })
+        matches!(&self.kind, ActionKind::AddConstraint(added) if added.kind == ConstraintKind::ForeignKey)
     }
 
-    /// Whether it says NOT VALID.
+    /// Whether it says NOT VALID, or NOT ENFORCED: no row is looked at.
     pub fn is_not_valid(&self) -> bool {
-        matches!(self.kind, ActionKind::AddConstraint { not_valid: true, .. })
+        matches!(&self.kind, ActionKind::AddConstraint(added) if added.not_valid || added.not_enforced)
     }
 
-    /// The name of the constraint that it adds, where it was given.
+    /// The name of the constraint that it adds, where it is known.
     pub fn constraint_name(&self) -> Option<Ident> {
         match &self.kind {
-            ActionKind::AddConstraint { name, .. } => name.clone(),
+            ActionKind::AddConstraint(added) => added.name.clone(),
             _ => None,
+        }
+    }
+
+    /// The lock that the server takes for it, on the table; the same on 14 to 18.
+    pub fn lock(&self) -> Lock {
+        match &self.kind {
+            ActionKind::SetStatistics { .. }
+            | ActionKind::Validate { .. }
+            | ActionKind::Parameters => Lock::ShareUpdateExclusive,
+            ActionKind::InPlace { trigger: true } => Lock::ShareRowExclusive,
+            ActionKind::AddConstraint(_) if self.is_foreign_key() => Lock::ShareRowExclusive,
+            _ => Lock::AccessExclusive,
         }
     }
 }

@@ -2,11 +2,16 @@
 //! place that knows the parser.
 
 mod action;
+mod constraint;
+mod mistake;
 mod parse;
+mod refuse;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
-pub use action::{Action, ActionKind, ConstraintKind};
+pub use action::{Action, ActionKind, Constraint, ConstraintKind, Key, Lock};
 
 use crate::postgres::name::{Ident, TableName};
 
@@ -42,13 +47,19 @@ pub struct CreateIndex {
     pub name: Option<Ident>,
     /// The table.
     pub table: (Option<String>, String),
+    /// `ON ONLY`: not the partitions.
+    pub only: bool,
     /// What follows the table.
     pub definition: String,
+    /// Names in it: columns, collations, operator classes.
+    pub names: Vec<Ident>,
 }
 
 /// The clauses of one ALTER TABLE.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Clauses {
+    /// `ONLY`: not the tables that inherit from it.
+    pub only: bool,
     /// One by one, in their order; none: a rewrite without a change.
     pub actions: Vec<Action>,
 }
@@ -90,7 +101,7 @@ impl Clauses {
     /// Columns that are dropped.
     pub fn dropped(&self) -> Vec<Ident> {
         let dropped = |action: &Action| match &action.kind {
-            ActionKind::DropColumn { name } => Some(name.clone()),
+            ActionKind::DropColumn { name, .. } => Some(name.clone()),
             _ => None,
         };
         self.actions.iter().filter_map(dropped).collect()
@@ -119,7 +130,7 @@ impl Clauses {
     /// Constraints that are dropped.
     pub fn dropped_constraints(&self) -> Vec<Ident> {
         let dropped = |action: &Action| match &action.kind {
-            ActionKind::DropConstraint { name } => Some(name.clone()),
+            ActionKind::DropConstraint { name, .. } => Some(name.clone()),
             _ => None,
         };
         self.actions.iter().filter_map(dropped).collect()
@@ -131,16 +142,23 @@ impl Clauses {
     }
 
     /// The ALTER TABLE of the table at `place`: without what the shadow cannot have, which are
-    /// foreign keys, and the dropping of foreign keys named in `absent`.
+    /// foreign keys, and what is done to foreign keys named in `absent`.
     pub fn for_shadow(&self, place: &TableName, absent: &[Ident]) -> Option<String> {
         let there = |action: &&Action| match &action.kind {
-            ActionKind::DropConstraint { name } | ActionKind::Validate { name } => {
-                !absent.contains(name)
-            }
+            ActionKind::DropConstraint { name, .. }
+            | ActionKind::Validate { name }
+            | ActionKind::AlterConstraint { name }
+            | ActionKind::RenameConstraint { from: name, .. } => !absent.contains(name),
             _ => !action.is_foreign_key(),
         };
         let texts: Vec<&str> =
             self.actions.iter().filter(there).map(|action| action.text.as_str()).collect();
-        (!texts.is_empty()).then(|| format!("ALTER TABLE {place} {}", texts.join(", ")))
+        let only = if self.only { "ONLY " } else { "" };
+        (!texts.is_empty()).then(|| format!("ALTER TABLE {only}{place} {}", texts.join(", ")))
+    }
+
+    /// The strongest lock that the server takes for them; `None`: no clauses.
+    pub fn lock(&self) -> Option<Lock> {
+        self.actions.iter().map(Action::lock).max()
     }
 }

@@ -1,13 +1,21 @@
 //! From text to a [`Statement`], by the parser's syntax tree.
 
-use squawk_syntax::ast::{self, AstNode};
-use squawk_syntax::{SourceFile, SyntaxNode};
+use std::collections::BTreeSet;
 
-use super::action::{Action, ActionKind, ConstraintKind};
-use super::{Clauses, CreateIndex, Statement};
-use crate::engine::error::Finding;
-use crate::engine::{Error, Result};
+use squawk_syntax::ast::{self, AstNode};
+use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
+
+use super::action::{Action, ActionKind};
+use super::mistake::{mistake, usage};
+use super::{Clauses, CreateIndex, Statement, constraint, refuse};
+use crate::engine::Result;
 use crate::postgres::name::{Ident, TableName};
+
+/// Deeper nesting is no clause that anybody writes, and the parser works by recursion.
+const MAX_NESTING: usize = 100;
+
+/// A longer text is not read: what an operator hands over is far shorter.
+const MAX_BYTES: usize = 1 << 20;
 
 impl Statement {
     /// Parses clauses of an ALTER TABLE, which then are `table`'s, or a whole statement, which must
@@ -16,44 +24,85 @@ impl Statement {
     /// # Errors
     /// `Usage` with the place of the mistake; `Refused` for what osc is not for.
     pub fn parse(text: &str, table: Option<&TableName>) -> Result<Self> {
-        let text = text.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-        let whole = starts_with_words(text, "ALTER TABLE")
-            || starts_with_words(text, "CREATE")
-            || starts_with_words(text, "DROP INDEX");
-        if whole {
-            let statement = read(text, 0)?;
-            if let (Some(table), Some((schema, name))) = (table, statement.table())
-                && (name != table.table.0 || schema.is_some_and(|schema| schema != table.schema.0))
-            {
-                return Err(usage(format!("the statement changes {name}, not {}", table.plain())));
-            }
-            return Ok(statement);
-        }
-        if text.is_empty() {
+        let text = text.trim();
+        guard(text)?;
+        let words = first_words(text);
+        if words.is_empty() {
             return Ok(Self::Alter { table: None, clauses: Clauses::default() });
         }
-        let start = "ALTER TABLE t ";
-        match read(&format!("{start}{text}"), start.len())? {
-            Self::Alter { clauses, .. } => Ok(Self::Alter { table: None, clauses }),
-            _ => Err(usage("these are no clauses of an ALTER TABLE")),
+        if !is_statement(&words) {
+            let start = "ALTER TABLE t ";
+            return match read(&format!("{start}{text}"), start.len(), table)? {
+                Self::Alter { clauses, .. } => Ok(Self::Alter { table: None, clauses }),
+                _ => Err(usage("these are no clauses of an ALTER TABLE")),
+            };
         }
+        let statement = read(text, 0, table)?;
+        if let (Some(table), Some((schema, name))) = (table, statement.table())
+            && (name != table.table.0 || schema.is_some_and(|schema| schema != table.schema.0))
+        {
+            return Err(usage(format!("the statement changes {name}, not {}", table.plain())));
+        }
+        Ok(statement)
     }
 }
 
-fn starts_with_words(text: &str, words: &str) -> bool {
-    let mut have = text.split_whitespace();
-    words.split(' ').all(|word| have.next().is_some_and(|have| have.eq_ignore_ascii_case(word)))
+/// Keeps from the parser what would take its stack or its time.
+fn guard(text: &str) -> Result<()> {
+    if text.len() > MAX_BYTES {
+        return Err(usage("the clauses are longer than a megabyte"));
+    }
+    if let Some(at) = text.find('\0') {
+        return Err(mistake(text, at, 0, "a NUL"));
+    }
+    let mut depth = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'(' | b'[' => depth += 1,
+            b')' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            return Err(mistake(text, at, 0, "too many brackets in each other"));
+        }
+    }
+    Ok(())
 }
 
-fn usage(message: impl Into<String>) -> Error {
-    Error::Usage {
-        message: message.into(),
-        help: "like: osc alter users \"ADD COLUMN age int, DROP COLUMN note\"".into(),
+/// The first words, in lower case; comments and semicolons left out.
+fn first_words(text: &str) -> Vec<String> {
+    let tokens = SourceFile::parse(text).syntax_node().descendants_with_tokens();
+    tokens
+        .filter_map(|element| element.into_token())
+        .filter(|token| !token.kind().is_trivia() && token.text().trim() != ";")
+        .take(4)
+        .map(|token| token.text().to_lowercase())
+        .collect()
+}
+
+/// Whether it is a statement: `DROP INDEX` alone drops a column of that name.
+fn is_statement(words: &[String]) -> bool {
+    let word = |at: usize| words.get(at).map(String::as_str);
+    match (word(0), word(1), word(2), word(3)) {
+        (Some("drop"), Some("index"), third, fourth) => {
+            let column = third.is_none_or(|third| third == ",")
+                || (matches!(third, Some("cascade" | "restrict"))
+                    && fourth.is_none_or(|fourth| fourth == ","));
+            !column
+        }
+        (Some("drop"), Some("table" | "view" | "schema" | "database"), Some(third), _) => {
+            !matches!(third, "," | "cascade" | "restrict")
+        }
+        (Some("alter"), second, ..) => second == Some("table"),
+        (Some("add" | "drop" | "rename" | "set" | "reset" | "validate" | "enable"), ..)
+        | (Some("disable" | "force" | "no" | "owner" | "cluster" | "replica"), ..)
+        | (Some("attach" | "detach" | "inherit" | "of" | "not" | "options"), ..) => false,
+        _ => true,
     }
 }
 
 /// `shift`: how many bytes of `text` the user did not write.
-fn read(text: &str, shift: usize) -> Result<Statement> {
+fn read(text: &str, shift: usize, table: Option<&TableName>) -> Result<Statement> {
     let parsed = SourceFile::parse(text);
     if let Some(error) = parsed.errors().first() {
         let at = usize::from(error.range().start());
@@ -64,201 +113,264 @@ fn read(text: &str, shift: usize) -> Result<Statement> {
         return Err(usage("one statement at a time"));
     };
     match statement {
-        ast::Stmt::AlterTable(alter) => alter_table(&alter),
-        ast::Stmt::CreateIndex(create) => create_index(&create, text),
-        ast::Stmt::DropIndex(drop) => Ok(Statement::DropIndex {
-            indexes: drop
-                .syntax()
-                .children()
-                .filter_map(ast::IndexRef::cast)
-                .map(|index| qualified(index.syntax()))
-                .collect::<Result<_>>()?,
-            if_exists: drop.if_exists().is_some(),
-        }),
+        ast::Stmt::AlterTable(alter) => alter_table(&alter, table),
+        ast::Stmt::CreateIndex(create) => create_index(&create),
+        ast::Stmt::DropIndex(drop) => drop_index(&drop),
         _ => Err(usage("osc takes ALTER TABLE, CREATE INDEX and DROP INDEX")),
     }
 }
 
-/// The line in which the mistake is, and a mark under it.
-fn mistake(text: &str, at: usize, shift: usize, message: &str) -> Error {
-    let own = text.get(shift..).unwrap_or_default();
-    let at = at.saturating_sub(shift).min(own.len());
-    let before = own.get(..at).unwrap_or(own);
-    let line = before.matches('\n').count();
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
-    let shown = own.lines().nth(line).unwrap_or_default();
-    usage(format!(
-        "the clauses cannot be parsed: {message}, in line {}, column {}:\n  {shown}\n  {}^",
-        line + 1,
-        column + 1,
-        " ".repeat(column)
-    ))
-}
-
-fn alter_table(alter: &ast::AlterTable) -> Result<Statement> {
-    let Some(table) = alter.table_relation_name() else {
+fn alter_table(alter: &ast::AlterTable, table: Option<&TableName>) -> Result<Statement> {
+    let Some(relation) = alter.table_relation_name() else {
         return Err(usage("ALTER TABLE ALL changes many tables: name one"));
     };
-    let actions = alter.actions().map(|action| clause(&action)).collect::<Result<Vec<_>>>()?;
-    let names = table.syntax().descendants().find_map(ast::TableNameRef::cast);
-    let named = names.map(|name| qualified(name.syntax())).transpose()?;
-    Ok(Statement::Alter { table: named, clauses: Clauses { actions } })
+    let named = relation.table_name_ref().map(|name| qualified(name.syntax())).transpose()?;
+    // Names of constraints are made of the table's, whatever its schema.
+    let own = named.as_ref().map(|(_, name)| TableName::new("", name.clone()));
+    let table = table.or(own.as_ref());
+    let mut actions = Vec::new();
+    for action in alter.actions() {
+        actions.extend(clause(&action, table)?);
+    }
+    let renames = |action: &Action| {
+        let kind = &action.kind;
+        matches!(kind, ActionKind::RenameColumn { .. } | ActionKind::RenameConstraint { .. })
+    };
+    if actions.len() > 1 && actions.iter().any(renames) {
+        return Err(refuse::rename_among_others());
+    }
+    let only = relation.only_token().is_some();
+    Ok(Statement::Alter { table: named, clauses: Clauses { only, actions } })
 }
 
-fn create_index(create: &ast::CreateIndex, text: &str) -> Result<Statement> {
-    let Some(table) = create.table_relation_name() else {
+fn create_index(create: &ast::CreateIndex) -> Result<Statement> {
+    let relation = create.table_relation_name();
+    let table = relation.as_ref().and_then(ast::TableRelationName::table_name_ref);
+    let (Some(relation), Some(table)) = (relation, table) else {
         return Err(usage("the statement names no table"));
     };
-    let end = usize::from(table.syntax().text_range().end());
-    let names = table.syntax().descendants().find_map(ast::TableNameRef::cast);
-    let Some(names) = names else { return Err(usage("the statement names no table")) };
-    let name = create.syntax().children().find_map(ast::Index::cast);
-    let name = name.map(|name| qualified(name.syntax())).transpose()?.map(|(_, name)| name);
+    let name = create.index().map(|index| qualified(index.syntax())).transpose()?;
+    if let Some((Some(_), name)) = &name {
+        return Err(usage(format!("an index is in its table's schema: name it {name} alone")));
+    }
+    let after: Vec<String> = create
+        .syntax()
+        .children_with_tokens()
+        .filter(|part| part.text_range().start() >= relation.syntax().text_range().end())
+        .filter(|part| part.kind() != SyntaxKind::SEMICOLON)
+        .map(|part| part.to_string())
+        .collect();
+    let columns = create.partition_item_list().map(|list| names(list.syntax()));
     Ok(Statement::CreateIndex(CreateIndex {
-        unique: has_token(create.syntax(), "unique"),
+        unique: create.unique_token().is_some(),
         if_not_exists: create.if_not_exists().is_some(),
-        name: name.map(Ident::new),
-        table: qualified(names.syntax())?,
-        definition: text.get(end..).unwrap_or_default().trim().to_owned(),
+        name: name.map(|(_, name)| Ident::new(name)),
+        table: qualified(table.syntax())?,
+        only: relation.only_token().is_some(),
+        definition: after.concat().trim().to_owned(),
+        names: columns.into_iter().flatten().collect(),
     }))
 }
 
-fn has_token(node: &SyntaxNode, word: &str) -> bool {
-    node.children_with_tokens()
-        .filter_map(|element| element.into_token())
-        .any(|token| token.text().eq_ignore_ascii_case(word))
-}
-
-/// A name of one or two parts, as the catalog has it.
-fn qualified(node: &SyntaxNode) -> Result<(Option<String>, String)> {
-    crate::postgres::asked::table(node.text().to_string().trim())
-}
-
-fn name(node: Option<&SyntaxNode>) -> Result<Ident> {
-    let node = node.ok_or_else(|| usage("a name is missing"))?;
-    let (schema, name) = qualified(node)?;
-    match schema {
-        None => Ok(Ident::new(name)),
-        Some(_) => Err(usage(format!("{} has too many parts", node.text()))),
+fn drop_index(drop: &ast::DropIndex) -> Result<Statement> {
+    if cascade(drop.drop_behavior().as_ref()) {
+        return Err(refuse::drop_index_cascade());
     }
-}
-
-fn text(node: &SyntaxNode) -> String {
-    node.text().to_string().trim().to_owned()
-}
-
-fn refused(what: &str, help: &str) -> Error {
-    Error::Refused(vec![Finding::new("clauses", format!("osc is not for {what}"), help)])
-}
-
-fn clause(action: &ast::AlterTableAction) -> Result<Action> {
-    use ast::AlterTableAction as A;
-    let kind = match action {
-        A::AddColumn(add) => ActionKind::AddColumn {
-            name: name(add.column_name().map(|n| n.syntax().clone()).as_ref())?,
-            references: add
-                .constraints()
-                .any(|constraint| matches!(constraint, ast::Constraint::ReferencesConstraint(_))),
-        },
-        A::DropColumn(drop) => ActionKind::DropColumn {
-            name: name(drop.column_name_ref().map(|n| n.syntax().clone()).as_ref())?,
-        },
-        A::RenameColumn(rename) => ActionKind::RenameColumn {
-            from: name(rename.column_name_ref().map(|n| n.syntax().clone()).as_ref())?,
-            to: name(rename.column_name().map(|n| n.syntax().clone()).as_ref())?,
-        },
-        A::AlterColumn(alter) => alter_column(alter)?,
-        A::AddConstraint(add) => match add.constraint() {
-            Some(constraint) => add_constraint(&constraint)?,
-            None => return Err(usage("a constraint is missing")),
-        },
-        A::DropConstraint(drop) => ActionKind::DropConstraint {
-            name: name(drop.constraint_name_ref().map(|n| n.syntax().clone()).as_ref())?,
-        },
-        A::ValidateConstraint(validate) => ActionKind::Validate {
-            name: name(validate.constraint_name_ref().map(|n| n.syntax().clone()).as_ref())?,
-        },
-        A::TableRenameTo(_) => {
-            return Err(refused(
-                "renaming a table",
-                "ALTER TABLE … RENAME TO is instant; run it yourself",
-            ));
-        }
-        A::SetSchema(_) => {
-            return Err(refused(
-                "moving a table to another schema",
-                "ALTER TABLE … SET SCHEMA is instant; run it yourself",
-            ));
-        }
-        A::AttachPartition(_)
-        | A::DetachPartition(_)
-        | A::MergePartitions(_)
-        | A::SplitPartition(_) => {
-            return Err(refused("moving partitions", "run the statement yourself"));
-        }
-        A::InheritTable(_) | A::NoInheritTable(_) | A::OfType(_) | A::NotOf(_) => {
-            return Err(refused("inheritance and typed tables", "run the statement yourself"));
-        }
-        A::OptionItemList(_) | A::AlterOptionList(_) => {
-            return Err(refused("foreign tables", "run the statement yourself"));
-        }
-        A::SetTablespace(_)
-        | A::SetAccessMethod(_)
-        | A::SetLogged(_)
-        | A::SetUnlogged(_)
-        | A::SetOptions(_)
-        | A::ResetOptions(_)
-        | A::SetWithoutCluster(_)
-        | A::SetWithoutOids(_)
-        | A::RenameConstraint(_)
-        | A::AlterConstraint(_)
-        | A::ClusterOn(_) => ActionKind::Table,
-        _ => ActionKind::InPlace,
-    };
-    Ok(Action { text: text(action.syntax()), kind })
-}
-
-fn alter_column(alter: &ast::AlterColumn) -> Result<ActionKind> {
-    let column = name(alter.column_name_ref().map(|n| n.syntax().clone()).as_ref())?;
-    Ok(match alter.option() {
-        Some(ast::AlterColumnOption::SetType(set)) => {
-            let using = set.syntax().children().find_map(ast::UsingExpr::cast);
-            let using = using.and_then(|using| using.expr()).map(|expr| text(expr.syntax()));
-            ActionKind::AlterType { column, using }
-        }
-        Some(ast::AlterColumnOption::SetNotNull(_)) => ActionKind::SetNotNull { column },
-        _ => ActionKind::AlterColumn,
+    let indexes = drop.index_refs().map(|index| qualified(index.syntax()));
+    Ok(Statement::DropIndex {
+        indexes: indexes.collect::<Result<_>>()?,
+        if_exists: drop.if_exists().is_some(),
     })
 }
 
-fn add_constraint(constraint: &ast::Constraint) -> Result<ActionKind> {
-    use ast::Constraint as C;
-    let kind = match constraint {
-        C::ForeignKeyConstraint(_) | C::ReferencesConstraint(_) => ConstraintKind::ForeignKey,
-        C::CheckConstraint(_) => ConstraintKind::Check,
-        C::UniqueConstraint(_) => ConstraintKind::Unique,
-        C::PrimaryKeyConstraint(_) => ConstraintKind::PrimaryKey,
-        C::ExcludeConstraint(_) => ConstraintKind::Exclude,
-        C::NotNullConstraint(_) => ConstraintKind::NotNull,
-        _ => return Err(usage("this is no constraint of a table")),
-    };
-    let node = constraint.syntax();
-    let clause = node.children().find_map(ast::ConstraintNameClause::cast);
-    let given = clause.as_ref().and_then(ast::ConstraintNameClause::constraint_name);
-    let named = given.map(|given| name(Some(given.syntax()))).transpose()?;
-    let whole = text(node);
-    let definition = match &clause {
-        Some(clause) => {
-            let from = usize::from(clause.syntax().text_range().len());
-            whole.get(from..).unwrap_or_default().trim().to_owned()
+/// All names below a node.
+pub(super) fn names(node: &SyntaxNode) -> BTreeSet<Ident> {
+    let tokens = node.descendants_with_tokens().filter_map(|element| element.into_token());
+    let words = tokens.filter(|token| {
+        !token.kind().is_trivia()
+            && token.text().starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '"')
+    });
+    words.filter_map(|token| parts(token.text()).ok()?.pop()).map(Ident::new).collect()
+}
+
+/// The parts of a name, as the catalog has them: what is not quoted is folded as far as ASCII goes.
+fn parts(text: &str) -> Result<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let (name, tail) = if let Some(quoted) = rest.strip_prefix('"') {
+            let mut name = String::new();
+            let mut rest = quoted;
+            loop {
+                let Some((piece, tail)) = rest.split_once('"') else {
+                    return Err(usage("a double quote is not closed"));
+                };
+                name.push_str(piece);
+                match tail.strip_prefix('"') {
+                    Some(more) => {
+                        name.push('"');
+                        rest = more;
+                    }
+                    None => break (name, tail),
+                }
+            }
+        } else {
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()))
+                .unwrap_or(rest.len());
+            let (name, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            (name.to_ascii_lowercase(), tail)
+        };
+        if name.is_empty() {
+            return Err(usage(format!("{text} is no name that osc can read")));
         }
-        None => whole,
+        if name.len() > Ident::MAX_BYTES {
+            return Err(usage(format!("{name} is longer than {} bytes", Ident::MAX_BYTES)));
+        }
+        parts.push(name);
+        let tail = tail.trim_start();
+        match tail.strip_prefix('.') {
+            Some(more) => rest = more.trim_start(),
+            None if tail.is_empty() => return Ok(parts),
+            None => return Err(usage(format!("{text} is no name that osc can read"))),
+        }
+    }
+}
+
+/// A name of one or two parts.
+pub(super) fn qualified(node: &SyntaxNode) -> Result<(Option<String>, String)> {
+    let mut parts = parts(&text(node))?.into_iter();
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), None, None) => Ok((None, name)),
+        (Some(schema), Some(name), None) => Ok((Some(schema), name)),
+        _ => Err(usage(format!("{} has too many parts", text(node)))),
+    }
+}
+
+/// A name of one part.
+pub(super) fn ident(node: &SyntaxNode) -> Result<Ident> {
+    match qualified(node)? {
+        (None, name) => Ok(Ident::new(name)),
+        (Some(_), _) => Err(usage(format!("{} has too many parts", text(node)))),
+    }
+}
+
+/// A node in the user's words.
+pub(super) fn text(node: &SyntaxNode) -> String {
+    node.text().to_string().trim().to_owned()
+}
+
+fn named<N: AstNode>(node: Option<N>) -> Result<Ident> {
+    ident(node.ok_or_else(|| usage("a name is missing"))?.syntax())
+}
+
+fn cascade(behavior: Option<&ast::DropBehavior>) -> bool {
+    matches!(behavior, Some(ast::DropBehavior::Cascade(_)))
+}
+
+/// One clause, or several where it says several things at once.
+fn clause(action: &ast::AlterTableAction, table: Option<&TableName>) -> Result<Vec<Action>> {
+    use ast::AlterTableAction as A;
+    if let Some(refusal) = refuse::refusal(action) {
+        return Err(refusal);
+    }
+    let kind = match action {
+        A::AddColumn(add) => return add_column(add, table),
+        A::AddConstraint(add) => {
+            let constraint = add.constraint().ok_or_else(|| usage("a constraint is missing"))?;
+            return Ok(vec![constraint::add(&constraint, table)?]);
+        }
+        A::DropColumn(drop) => ActionKind::DropColumn {
+            name: named(drop.column_name_ref())?,
+            if_exists: drop.if_exists().is_some(),
+            cascade: cascade(drop.drop_behavior().as_ref()),
+        },
+        A::RenameColumn(rename) => ActionKind::RenameColumn {
+            from: named(rename.column_name_ref())?,
+            to: named(rename.column_name())?,
+        },
+        A::AlterColumn(alter) => alter_column(alter)?,
+        A::DropConstraint(drop) => ActionKind::DropConstraint {
+            name: named(drop.constraint_name_ref())?,
+            if_exists: drop.if_exists().is_some(),
+            cascade: cascade(drop.drop_behavior().as_ref()),
+        },
+        A::RenameConstraint(rename) => ActionKind::RenameConstraint {
+            from: named(rename.constraint_name_ref())?,
+            to: named(rename.constraint_name())?,
+        },
+        A::AlterConstraint(alter) => {
+            ActionKind::AlterConstraint { name: named(alter.constraint_name_ref())? }
+        }
+        A::ValidateConstraint(validate) => {
+            ActionKind::Validate { name: named(validate.constraint_name_ref())? }
+        }
+        A::SetLogged(_) => ActionKind::SetLogged(true),
+        A::SetUnlogged(_) => ActionKind::SetLogged(false),
+        A::SetOptions(_) | A::ResetOptions(_)
+            if names(action.syntax()).contains(&Ident::new("user_catalog_table")) =>
+        {
+            ActionKind::Table
+        }
+        A::SetOptions(_) | A::ResetOptions(_) | A::SetWithoutCluster(_) | A::ClusterOn(_) => {
+            ActionKind::Parameters
+        }
+        A::SetTablespace(_) | A::SetAccessMethod(_) => ActionKind::Table,
+        A::EnableTrigger(_)
+        | A::EnableReplicaTrigger(_)
+        | A::EnableAlwaysTrigger(_)
+        | A::DisableTrigger(_) => ActionKind::InPlace { trigger: true },
+        _ => ActionKind::InPlace { trigger: false },
     };
-    Ok(ActionKind::AddConstraint {
-        name: named,
-        kind,
-        not_valid: node.descendants().any(|node| ast::NotValid::can_cast(node.kind())),
-        using_index: node.descendants().any(|node| ast::UsingIndexName::can_cast(node.kind())),
-        definition,
+    let node = action.syntax();
+    Ok(vec![Action { text: text(node), kind, names: names(node) }])
+}
+
+/// `REFERENCES` becomes a clause of its own: the rows that are there are looked at apart.
+fn add_column(add: &ast::AddColumn, table: Option<&TableName>) -> Result<Vec<Action>> {
+    let name = named(add.column_name())?;
+    let mut own = text(add.syntax());
+    let start = usize::from(add.syntax().text_range().start());
+    let mut keys = Vec::new();
+    let constraints: Vec<ast::Constraint> = add.constraints().collect();
+    for constraint in constraints.iter().rev() {
+        if let ast::Constraint::ReferencesConstraint(references) = constraint {
+            let range = references.syntax().text_range();
+            let (from, to) = (usize::from(range.start()), usize::from(range.end()));
+            let (from, to) = (from.saturating_sub(start), to.saturating_sub(start));
+            let before = own.get(..from).unwrap_or_default().trim_end();
+            own = format!("{before} {}", own.get(to..).unwrap_or_default().trim_start());
+            keys.push(constraint::references(references, &name, table)?);
+        }
+    }
+    let if_not_exists = add.if_not_exists().is_some();
+    if if_not_exists && !keys.is_empty() {
+        return Err(usage(
+            "ADD COLUMN IF NOT EXISTS with REFERENCES: whether the key is added is not known \
+             beforehand",
+        ));
+    }
+    let kind = ActionKind::AddColumn { name, if_not_exists };
+    let column = Action { text: own.trim().to_owned(), kind, names: names(add.syntax()) };
+    Ok(std::iter::once(column).chain(keys.into_iter().rev()).collect())
+}
+
+fn alter_column(alter: &ast::AlterColumn) -> Result<ActionKind> {
+    use ast::AlterColumnOption as O;
+    let column = named(alter.column_name_ref())?;
+    Ok(match alter.option() {
+        Some(O::SetType(set)) => {
+            let using = set.using_expr().and_then(|using| using.expr());
+            let using = using.map(|expr| text(expr.syntax()));
+            let collate = set.collate().map(|collate| text(collate.syntax()));
+            let to = set.ty().map(|ty| text(ty.syntax()));
+            let to: Vec<String> = to.into_iter().chain(collate).collect();
+            ActionKind::AlterType { column, to: to.join(" "), using }
+        }
+        Some(O::SetNotNull(_)) => ActionKind::SetNotNull { column },
+        Some(O::SetStatistics(_) | O::SetOptions(_) | O::ResetOptions(_)) => {
+            ActionKind::SetStatistics { column }
+        }
+        _ => ActionKind::AlterColumn { column },
     })
 }

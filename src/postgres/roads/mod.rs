@@ -98,7 +98,8 @@ pub async fn choose(
         }
         Statement::Alter { clauses, .. } => clauses,
     };
-    let in_place = clauses.actions.iter().find(|action| action.kind == ActionKind::InPlace);
+    let in_place =
+        clauses.actions.iter().find(|action| matches!(action.kind, ActionKind::InPlace { .. }));
     if strategy == Strategy::Copy {
         if let Some(action) = in_place {
             return Err(Error::Refused(vec![Finding::new(
@@ -138,7 +139,7 @@ async fn split(
     let mut all = Vec::new();
     let mut rest = clauses.clone();
     for action in &clauses.actions {
-        if let Some(steps) = steps::online(client, original, action, version).await? {
+        if let Some(steps) = steps::online(original, action, version) {
             rest.actions.retain(|other| other != action);
             all.extend(steps);
         }
@@ -158,7 +159,9 @@ async fn split(
             return allowed(strategy, Chosen { road, reason, notes: Vec::new() });
         }
     }
-    if let Some(action) = clauses.actions.iter().find(|a| a.kind == ActionKind::InPlace) {
+    if let Some(action) =
+        clauses.actions.iter().find(|a| matches!(a.kind, ActionKind::InPlace { .. }))
+    {
         return Err(Error::Refused(vec![Finding::new(
             "clauses",
             format!("{} cannot be in one change with what needs a copy ({seen})", action.text),

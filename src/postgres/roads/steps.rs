@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
-use crate::postgres::clauses::{Action, ActionKind, ConstraintKind, CreateIndex};
+use crate::postgres::clauses::{Action, ActionKind, Constraint, ConstraintKind, CreateIndex, Key};
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::session::rows;
 
@@ -124,30 +124,19 @@ pub(super) async fn drop_index(
 }
 
 /// The online way of one clause; `None`: it has none.
-///
-/// # Errors
-/// The server's.
-pub(super) async fn online(
-    client: &Client,
-    table: &TableName,
-    action: &Action,
-    version: u32,
-) -> Result<Option<Vec<Step>>> {
-    Ok(match &action.kind {
-        ActionKind::AddConstraint { name, kind, not_valid, using_index, definition } => {
-            match kind {
-                ConstraintKind::ForeignKey | ConstraintKind::Check => {
-                    let name = match name {
-                        Some(name) => name.clone(),
-                        None => fresh_name(client, table, kind).await?,
-                    };
-                    Some(not_valid_first(table, &name, definition, *not_valid))
+pub(super) fn online(table: &TableName, action: &Action, version: u32) -> Option<Vec<Step>> {
+    match &action.kind {
+        ActionKind::AddConstraint(added) if !added.not_enforced => {
+            let Constraint { name, kind, not_valid, definition, key, .. } = added;
+            match (kind, name, key) {
+                (ConstraintKind::ForeignKey | ConstraintKind::Check, Some(name), _) => {
+                    Some(not_valid_first(table, name, definition, *not_valid))
                 }
-                ConstraintKind::NotNull if version >= 180_000 => {
-                    name.as_ref().map(|name| not_valid_first(table, name, definition, *not_valid))
+                (ConstraintKind::NotNull, Some(name), _) if version >= 180_000 => {
+                    Some(not_valid_first(table, name, definition, *not_valid))
                 }
-                ConstraintKind::Unique | ConstraintKind::PrimaryKey if !using_index => {
-                    name.as_ref().and_then(|name| by_index(table, name, *kind, definition))
+                (ConstraintKind::Unique | ConstraintKind::PrimaryKey, _, Some(key)) => {
+                    Some(by_index(table, name.as_ref(), *kind, key))
                 }
                 _ => None,
             }
@@ -157,21 +146,7 @@ pub(super) async fn online(
             Some(vec![Step::long(format!("ALTER TABLE {table} {}", action.text))])
         }
         _ => None,
-    })
-}
-
-/// The name that the server would give: `users_email_fkey`, with a number where that is taken.
-async fn fresh_name(client: &Client, table: &TableName, kind: &ConstraintKind) -> Result<Ident> {
-    let end = if *kind == ConstraintKind::ForeignKey { "_fkey" } else { "_check" };
-    let base = table.table.with_suffix(end);
-    let sql = format!(
-        "SELECT count(*) FROM pg_constraint WHERE conrelid = {}::regclass AND conname LIKE {}",
-        Text(&table.to_string()),
-        Text(&format!("{}%", base.0.replace(['%', '_'], "_")))
-    );
-    let found = rows(client, "naming the constraint", &sql).await?;
-    let taken: u64 = crate::postgres::inspect::number(found.first().and_then(|row| row.get(0)))?;
-    Ok(if taken == 0 { base } else { base.with_suffix(&taken.to_string()) })
+    }
 }
 
 fn constraint_exists(table: &TableName, name: &Ident, more: &str) -> Look {
@@ -201,35 +176,37 @@ fn not_valid_first(table: &TableName, name: &Ident, definition: &str, stays_so: 
 }
 
 /// The index is built concurrently; the constraint takes it.
-fn by_index(
-    table: &TableName,
-    name: &Ident,
-    kind: ConstraintKind,
-    definition: &str,
-) -> Option<Vec<Step>> {
-    let word = if kind == ConstraintKind::Unique { "UNIQUE" } else { "PRIMARY KEY" };
-    let start = definition.find('(')?;
-    // `UNIQUE NULLS NOT DISTINCT (a)`: it stands behind the columns of an index.
-    let before = definition.get(..start)?.to_uppercase();
-    let nulls = if before.contains("NOT DISTINCT") { " NULLS NOT DISTINCT" } else { "" };
-    let (columns, rest) = definition.get(start..)?.split_once(')')?;
-    let upper = rest.to_uppercase();
-    if upper.contains("INCLUDE") || upper.contains("WITH") || upper.contains("TABLESPACE") {
-        return None;
-    }
+fn by_index(table: &TableName, name: Option<&Ident>, kind: ConstraintKind, key: &Key) -> Vec<Step> {
+    let unique = kind == ConstraintKind::Unique;
+    let name = name.cloned().unwrap_or_else(|| key_name(table, unique, &key.columns));
+    let columns: Vec<String> = key.columns.iter().map(ToString::to_string).collect();
     let index = table.sibling(name.clone());
-    let create = format!("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} {columns}){nulls}");
+    let create = format!(
+        "CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({}) {}",
+        columns.join(", "),
+        key.index
+    );
     let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
-    let add = format!("ALTER TABLE {table} ADD CONSTRAINT {name} {word} USING INDEX {name}{rest}");
-    let mut steps = vec![Step::long(create).unless(Look::Index(index)).or(drop)];
-    if kind == ConstraintKind::PrimaryKey {
-        for column in columns.trim_start_matches('(').split(',') {
-            let column = crate::postgres::asked::table(column.trim()).ok()?.1;
-            steps.extend(set_not_null(table, &Ident::new(column)));
-        }
+    let word = if unique { "UNIQUE" } else { "PRIMARY KEY" };
+    let add = format!(
+        "ALTER TABLE {table} ADD CONSTRAINT {name} {word} USING INDEX {name} {}",
+        key.checked
+    );
+    let mut steps = vec![Step::long(create.trim().to_owned()).unless(Look::Index(index)).or(drop)];
+    if !unique {
+        steps.extend(key.columns.iter().flat_map(|column| set_not_null(table, column)));
     }
-    steps.push(Step::short(add).unless(constraint_exists(table, name, "")));
-    Some(steps)
+    steps.push(Step::short(add.trim().to_owned()).unless(constraint_exists(table, &name, "")));
+    steps
+}
+
+/// The name that the server would give to a key.
+fn key_name(table: &TableName, unique: bool, columns: &[Ident]) -> Ident {
+    if !unique {
+        return table.table.with_suffix("_pkey");
+    }
+    let between: String = columns.iter().map(|column| format!("_{}", column.as_str())).collect();
+    Ident::new(format!("{}{between}", table.table.as_str())).with_suffix("_key")
 }
 
 /// A check that is proved without a lock lets the server believe it without a scan.
