@@ -369,7 +369,8 @@ fn key_stays(
             return refuse(format!("the change takes {} out of the copy key", column.name.0));
         };
         let same = old.type_oid == new.type_oid && old.collation == new.collation;
-        if !same && !(number(old.type_oid) && number(new.type_oid)) {
+        let fits = same || (number(old.type_oid) && number(new.type_oid));
+        if !fits {
             return refuse(format!(
                 "{} orders the copy, and would be ordered otherwise as {}",
                 old.name.0, new.type_sql
