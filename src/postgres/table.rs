@@ -153,6 +153,17 @@ impl PostgresTable {
         Ok(stream::names(self.run()?.0, original, self.database()))
     }
 
+    /// Commits a marker in a session of the caller's.
+    pub(super) async fn mark_in(&self, client: &Client, marker: u64) -> Result<()> {
+        match self.capture()? {
+            Capture::Logical => stream::emit_marker(client, self.run()?.0, marker).await,
+            Capture::Triggers => {
+                let log = stream::triggers::log(&self.setting.original.name, &self.names()?);
+                stream::triggers::emit_marker(client, &log, marker).await
+            }
+        }
+    }
+
     fn database(&self) -> &str {
         let target = &self.setting.options.target;
         target.database.as_deref().unwrap_or(&target.user)
@@ -682,13 +693,7 @@ impl Server for PostgresTable {
 
     async fn mark(&self, marker: u64) -> Result<()> {
         let client = self.sessions.plain("writing a marker").await?;
-        match self.capture()? {
-            Capture::Logical => stream::emit_marker(&client, self.run()?.0, marker).await,
-            Capture::Triggers => {
-                let log = stream::triggers::log(&self.setting.original.name, &self.names()?);
-                stream::triggers::emit_marker(&client, &log, marker).await
-            }
-        }
+        self.mark_in(&client, marker).await
     }
 
     async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {
