@@ -82,20 +82,19 @@ async fn clauses_that_the_server_does_not_take_are_refused(kind: Kind) {
     let place = place(kind).await;
     for clauses in [
         "ADD COLUMN c NOTYPE",
-        "ADD COLUMN `c😀` INT",
         "DROP INDEX gone",
         "ADD INDEX (gone)",
         "ADD COLUMN c INT DEFAULT 'x'",
     ] {
-        let before = place.everything().await;
+        // But for the ledger, which tells of the attempt.
+        let tables = "SHOW CREATE TABLE t";
+        let before = place.rows(tables).await;
         let answer = place.ask(&["alter", "t", clauses, "--yes"]).await;
         assert_eq!(answer.code, Some(4), "{clauses}: {}", answer.said);
         assert!(answer.said.contains("help:"), "{clauses}: {}", answer.said);
-        // But for the ledger, which tells of the attempt.
-        let after = place.everything().await;
-        let tables: Vec<&str> = after.lines().filter(|line| before.contains(*line)).collect();
-        assert_eq!(tables.join("\n") + "\n", before, "{clauses}");
-        assert!(!after.contains("t_osc_"), "{clauses}: {after}");
+        assert_eq!(place.rows(tables).await, before, "{clauses}");
+        let left = place.rows("SHOW TABLES LIKE 't\\_osc\\_%'").await;
+        assert!(left.is_empty(), "{clauses}: {left:?}");
     }
 }
 

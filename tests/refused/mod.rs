@@ -36,6 +36,12 @@ impl<'a> Place<'a> {
         self.server.exec_in(&self.database, sql).await;
     }
 
+    /// A query's rows in the database.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let mut conn = self.server.conn_db(&self.database).await;
+        support::server::rows(&mut conn, sql).await
+    }
+
     /// Runs the program for a copy to its end.
     pub async fn ask(&self, arguments: &[&str]) -> Answer {
         self.ask_plainly(&[arguments, &["--strategy", "copy"]].concat()).await
