@@ -65,6 +65,11 @@ impl Column {
         self.data_type == "json"
     }
 
+    /// Whether it is a moment, shown in the session's time zone.
+    pub fn is_timestamp(&self) -> bool {
+        self.data_type == "timestamp"
+    }
+
     /// Whether it is spatial.
     pub fn is_spatial(&self) -> bool {
         matches!(

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::engine::error::Finding;
+use crate::mysql::computed::Computed;
 use crate::mysql::inspect::{Column, Table};
 use crate::mysql::name::Ident;
 
@@ -79,7 +80,7 @@ pub fn project(
         }
         match source {
             Some(source) => {
-                projection.zoned |= is_timestamp(source) != is_timestamp(target);
+                projection.zoned |= source.is_timestamp() != target.is_timestamp();
                 projection.dated |= is_date(target) && !is_date(source);
                 projection.columns.push(Projected {
                     target: target.name.clone(),
@@ -110,99 +111,13 @@ pub fn project(
     (projection, findings)
 }
 
-/// The two tables, to tell which generated columns must have equal values where the rows are equal.
-struct Computed<'a> {
-    original: &'a Table,
-    shadow: &'a Table,
-    kept: &'a [(Ident, Ident)],
-}
-
-impl Computed<'_> {
-    /// Whether both tables compute the column from the same by the same expression.
-    fn same(&self, old: &Column, new: &Column) -> bool {
-        alike(old, new)
-            && old.expression == new.expression
-            && !depends_on_session(&old.expression)
-            && quoted_names(&old.expression).all(|name| self.same_source(&name))
-    }
-
-    fn same_source(&self, name: &Ident) -> bool {
-        let stays = self.kept.iter().any(|(old, new)| old.same(name) && new.same(name));
-        let (Some(old), Some(new)) = (self.original.column(name), self.shadow.column(name)) else {
-            return false;
-        };
-        match (old.generated, new.generated) {
-            // What is made of a TIMESTAMP depends on the zone of the session that wrote the row.
-            (false, false) => stays && alike(old, new) && !is_timestamp(old),
-            // Only columns that stand before it: there are no circles.
-            (true, true) => stays && self.same(old, new),
-            _ => false,
-        }
-    }
-}
-
-fn alike(old: &Column, new: &Column) -> bool {
-    old.column_type == new.column_type && old.collation == new.collation
-}
-
-/// The names in an expression as the server writes it, all in backquotes.
-fn quoted_names(expression: &str) -> impl Iterator<Item = Ident> {
-    expression.split('`').skip(1).step_by(2).map(Ident::new)
-}
-
-/// Whether two sessions, or one at two moments, may make something else of an expression.
-fn depends_on_session(expression: &str) -> bool {
-    const FUNCTIONS: &[&str] = &[
-        "rand",
-        "uuid",
-        "uuid_short",
-        "uuid_v4",
-        "uuid_v7",
-        "sys_guid",
-        "random_bytes",
-        "now",
-        "sysdate",
-        "curdate",
-        "curtime",
-        "localtime",
-        "localtimestamp",
-        "unix_timestamp",
-        "from_unixtime",
-        "date_format",
-        "str_to_date",
-        "dayname",
-        "monthname",
-        "week",
-        "yearweek",
-        "connection_id",
-        "user",
-        "session_user",
-        "system_user",
-        "database",
-        "schema",
-        "last_insert_id",
-        "found_rows",
-        "row_count",
-        "version",
-        "load_file",
-    ];
-    let bare = expression.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
-    bare.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| {
-        FUNCTIONS.contains(&word) || word.starts_with("current_") || word.starts_with("utc_")
-    })
-}
-
-fn is_timestamp(column: &Column) -> bool {
-    column.data_type == "timestamp"
-}
-
 /// Whether an expression of the table (generated column, check, default, functional key) names a
 /// TIMESTAMP, which it sees in the session's zone.
 fn reads_timestamps(table: &Table) -> bool {
     let names: Vec<String> = table
         .columns
         .iter()
-        .filter(|column| is_timestamp(column))
+        .filter(|column| column.is_timestamp())
         .map(|column| column.name.to_string().to_lowercase())
         .collect();
     let create = table.create.to_lowercase();
@@ -217,7 +132,7 @@ fn reads_timestamps(table: &Table) -> bool {
 fn reads_the_clock(column: &Column) -> bool {
     let computed = column.extra.contains("default_generated")
         || column.default.as_ref().is_some_and(|default| default.contains('('));
-    computed && !is_timestamp(column)
+    computed && !column.is_timestamp()
 }
 
 /// What is selected of a column that is carried over. These go into text as they are shown: by

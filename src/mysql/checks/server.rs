@@ -95,10 +95,10 @@ fn unnamed(checked: &Checked<'_>) -> Option<Finding> {
     let key = original.clustered()?;
     let kept = |name: &Ident| checked.change.kept.iter().any(|(old, _)| old.same(name));
     let stays = key.parts.iter().filter_map(|part| part.column.as_ref()).all(kept);
-    let orders = original.copy_keys().iter().any(|index| index.name.same(&key.name));
+    let keys = original.copy_keys();
+    let orders = keys.iter().any(|index| index.name.same(&key.name));
     // Without any key to copy by there is a finding already.
-    let known = original.copy_keys().is_empty() || (orders && stays);
-    (!known).then(|| minimal_image(&key.name))
+    (!keys.is_empty() && (!orders || !stays)).then(|| minimal_image(&key.name))
 }
 
 fn minimal_image(key: &Ident) -> Finding {
