@@ -50,7 +50,7 @@ pub async fn alter(job: Job) -> Result<Summary> {
     let client = connect(&options, "connecting").await?;
     let prepared = prepare(&client, &job, options).await?;
     let mut summary = match &prepared.chosen {
-        Some(Chosen { road: Road::Copy, reason, notes }) => {
+        Some(Chosen { road: Road::Copy, reason, notes, .. }) => {
             tell(&job, "copy", reason, notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }

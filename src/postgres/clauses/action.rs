@@ -123,6 +123,8 @@ pub struct Constraint {
     pub not_enforced: bool,
     /// What follows the name.
     pub definition: String,
+    /// The table that a foreign key refers to, as it was written.
+    pub parent: Option<String>,
     /// Of a unique and a primary key that no index serves yet.
     pub key: Option<Key>,
 }

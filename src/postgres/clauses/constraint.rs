@@ -36,6 +36,12 @@ pub(super) fn add(constraint: &ast::Constraint, table: Option<&TableName>) -> Re
         names: names(node),
         kind: ActionKind::AddConstraint(Constraint {
             key: key(constraint, columns),
+            parent: match constraint {
+                C::ForeignKeyConstraint(key) => {
+                    key.table_name_ref().map(|name| text(name.syntax()))
+                }
+                _ => None,
+            },
             not_valid: has(constraint, |option| {
                 matches!(option, ast::ConstraintOption::NotValid(_))
             }),
@@ -77,6 +83,7 @@ pub(super) fn references(
                 matches!(option, ast::ConstraintOption::NotEnforced(_))
             }),
             definition,
+            parent: references.table().map(|name| text(name.syntax())),
             key: None,
         }),
     })

@@ -51,8 +51,8 @@ pub struct CreateIndex {
     pub only: bool,
     /// What follows the table.
     pub definition: String,
-    /// Names in it: columns, collations, operator classes.
-    pub names: Vec<Ident>,
+    /// Its columns, in order; an expression is `expr`.
+    pub columns: Vec<Ident>,
 }
 
 /// The clauses of one ALTER TABLE.
@@ -151,10 +151,19 @@ impl Clauses {
             | ActionKind::RenameConstraint { from: name, .. } => !absent.contains(name),
             _ => !action.is_foreign_key(),
         };
+        self.statement(place, there)
+    }
+
+    /// The ALTER TABLE of `table` with all of them.
+    pub fn for_table(&self, table: &TableName) -> Option<String> {
+        self.statement(table, |_| true)
+    }
+
+    fn statement(&self, table: &TableName, which: impl Fn(&&Action) -> bool) -> Option<String> {
         let texts: Vec<&str> =
-            self.actions.iter().filter(there).map(|action| action.text.as_str()).collect();
+            self.actions.iter().filter(which).map(|action| action.text.as_str()).collect();
         let only = if self.only { "ONLY " } else { "" };
-        (!texts.is_empty()).then(|| format!("ALTER TABLE {only}{place} {}", texts.join(", ")))
+        (!texts.is_empty()).then(|| format!("ALTER TABLE {only}{table} {}", texts.join(", ")))
     }
 
     /// The strongest lock that the server takes for them; `None`: no clauses.

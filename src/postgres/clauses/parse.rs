@@ -160,7 +160,11 @@ fn create_index(create: &ast::CreateIndex) -> Result<Statement> {
         .filter(|part| part.kind() != SyntaxKind::SEMICOLON)
         .map(|part| part.to_string())
         .collect();
-    let columns = create.partition_item_list().map(|list| names(list.syntax()));
+    let items = create.partition_item_list().into_iter().flat_map(|list| list.partition_items());
+    let column = |item: ast::PartitionItem| {
+        let column = item.expr().and_then(|expr| ident(expr.syntax()).ok());
+        column.unwrap_or_else(|| Ident::new("expr"))
+    };
     Ok(Statement::CreateIndex(CreateIndex {
         unique: create.unique_token().is_some(),
         if_not_exists: create.if_not_exists().is_some(),
@@ -168,7 +172,7 @@ fn create_index(create: &ast::CreateIndex) -> Result<Statement> {
         table: qualified(table.syntax())?,
         only: relation.only_token().is_some(),
         definition: after.concat().trim().to_owned(),
-        names: columns.into_iter().flatten().collect(),
+        columns: items.map(column).collect(),
     }))
 }
 

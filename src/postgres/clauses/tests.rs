@@ -156,6 +156,7 @@ fn indexes_are_read_in_parts() {
     };
     assert!(create.unique && create.if_not_exists && create.only);
     assert_eq!(create.name, Some(id("I")));
+    assert_eq!(create.columns, [id("expr"), id("b")]);
     assert_eq!(
         create.definition,
         "USING btree (lower(a) DESC, b text_pattern_ops) INCLUDE (c) WHERE a > 'x;y'"
@@ -207,6 +208,8 @@ fn references_of_a_new_column_are_a_clause_of_their_own() {
         ]
     );
     assert_eq!(clauses.foreign_keys().len(), 2);
+    let parent = added("ADD FOREIGN KEY (a) REFERENCES s.\"P\" (id)").parent;
+    assert_eq!(parent.as_deref(), Some("s.\"P\""));
     let shadow = TableName::new("public", "users_osc_new");
     assert_eq!(
         clauses.for_shadow(&shadow, &[]).unwrap(),

@@ -1,18 +1,19 @@
 //! What the server would do: the clauses on an empty copy of the table, rolled back.
+//!
+//! The copy is a temporary table of the same name, so that no right to create is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use tokio_postgres::Client;
 
 use crate::engine::Result;
-use crate::postgres::clauses::Clauses;
-use crate::postgres::connect::server_error;
-use crate::postgres::name::{TableName, Text};
-use crate::postgres::session::{rows, run};
+use crate::postgres::clauses::{Action, ActionKind, Clauses};
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::session::{rows, run, value};
 
 /// What was seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The table is written anew.
     pub rewrites: bool,
@@ -24,8 +25,16 @@ pub struct Seen {
 
 impl Seen {
     /// Metadata only.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            rewrites: self.rewrites || other.rewrites,
+            builds: self.builds || other.builds,
+            scans: self.scans || other.scans,
+        }
     }
 }
 
@@ -38,13 +47,17 @@ impl fmt::Display for Seen {
         ];
         let work: Vec<&str> =
             work.iter().filter(|(done, _)| *done).map(|(_, what)| *what).collect();
-        write!(f, "the server would {} under its lock", work.join(" and "))
+        match work.is_empty() {
+            true => f.write_str("metadata only"),
+            false => write!(f, "the server would {} under its lock", work.join(" and ")),
+        }
     }
 }
 
 const ACTION: &str = "trying the clauses on an empty copy";
 
-/// Applies the clauses to an empty copy, looks, and takes all of it back.
+/// The clauses on an empty copy: all that was seen, and each clause's part in it. `absent`: the
+/// original's foreign keys.
 ///
 /// # Errors
 /// The server's, where the clauses cannot be applied.
@@ -52,98 +65,186 @@ pub(super) async fn probe(
     client: &Client,
     original: &TableName,
     clauses: &Clauses,
-) -> Result<Seen> {
-    run(client, ACTION, "BEGIN; SET LOCAL lock_timeout = '2s'").await?;
-    let seen = inside(client, original, clauses).await;
+    absent: &[Ident],
+) -> Result<(Seen, Vec<Seen>)> {
+    begin(client).await?;
+    let seen = inside(client, original, clauses, absent).await;
     run(client, ACTION, "ROLLBACK").await?;
     seen
 }
 
-async fn inside(client: &Client, original: &TableName, clauses: &Clauses) -> Result<Seen> {
-    let schema = format!("osc_probe_{:08x}", rand::random::<u32>());
-    let place = TableName::new(schema, original.table.as_str());
-    let create = format!(
-        "CREATE SCHEMA {}; CREATE TABLE {place} (LIKE {original} INCLUDING ALL)",
-        place.schema
+/// How the server tells an index that is defined like this, from its access method on; `None`:
+/// nothing.
+///
+/// # Errors
+/// The server's, where there can be no such index.
+pub(super) async fn index_definition(
+    client: &Client,
+    original: &TableName,
+    unique: &str,
+    definition: &str,
+) -> Result<Option<String>> {
+    begin(client).await?;
+    let told = async {
+        let place = copy(client, original).await?;
+        let sql = format!("CREATE {unique}INDEX osc_probe ON {place} {definition}");
+        run(client, ACTION, &sql).await?;
+        let told = "SELECT pg_get_indexdef('pg_temp.osc_probe'::regclass)";
+        value(client, ACTION, told).await
+    };
+    let told = told.await;
+    run(client, ACTION, "ROLLBACK").await?;
+    Ok(told?.map(|told| tail(&told).to_owned()))
+}
+
+/// An index's definition from its access method on.
+pub(super) fn tail(definition: &str) -> &str {
+    let at = definition.find(" USING ").unwrap_or_default();
+    definition.get(at..).unwrap_or(definition)
+}
+
+async fn begin(client: &Client) -> Result<()> {
+    run(
+        client,
+        ACTION,
+        "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL client_min_messages = error",
+    )
+    .await
+}
+
+/// Makes the copy, and returns its name.
+async fn copy(client: &Client, original: &TableName) -> Result<TableName> {
+    let place = TableName::new("pg_temp", original.table.as_str());
+    let oid = format!("{}::regclass", Text(&original.to_string()));
+    // Neither is taken over by LIKE, and a clause may name the one that the table has.
+    let sql = format!(
+        "SELECT coalesce((SELECT ' USING ' || quote_ident(amname) FROM pg_am \
+         WHERE pg_am.oid = c.relam), '') || coalesce((SELECT ' TABLESPACE ' || quote_ident(spcname) \
+         FROM pg_tablespace s WHERE s.oid = coalesce(nullif(c.reltablespace, 0), \
+         (SELECT dattablespace FROM pg_database WHERE datname = current_database()))), '') \
+         FROM pg_class c WHERE c.oid = {oid}"
     );
+    let storage = value(client, ACTION, &sql).await?.unwrap_or_default();
+    let create = format!("CREATE TABLE {place} (LIKE {original} INCLUDING ALL){storage}");
     run(client, ACTION, &create).await?;
-    // Indexes and constraints get the original's names, so that the clauses find them.
-    let names = format!(
-        "SELECT quote_ident(c.relname), (SELECT quote_ident(d.relname) FROM pg_index j \
-         JOIN pg_class d ON d.oid = j.indexrelid \
-         WHERE j.indrelid = {}::regclass AND j.indkey = i.indkey AND j.indisunique = i.indisunique \
-         AND j.indisprimary = i.indisprimary \
-         AND pg_get_expr(j.indexprs, j.indrelid) IS NOT DISTINCT FROM pg_get_expr(i.indexprs, i.indrelid) \
-         AND pg_get_expr(j.indpred, j.indrelid) IS NOT DISTINCT FROM pg_get_expr(i.indpred, i.indrelid) \
-         ORDER BY d.oid LIMIT 1) \
-         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = {}::regclass \
-         ORDER BY c.oid",
-        Text(&place.to_string()),
-        Text(&original.to_string())
+    Ok(place)
+}
+
+/// Gives the copy what LIKE does not bring: names of indexes, and constraints that are not valid.
+async fn complete(client: &Client, original: &TableName, place: &TableName) -> Result<()> {
+    let (there, here) =
+        (Text(&original.to_string()).to_string(), Text(&place.to_string()).to_string());
+    let same = format!(
+        "SELECT DISTINCT ON (d.oid) quote_ident(c.relname), quote_ident(d.relname) \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         JOIN pg_index j ON j.indrelid = {here}::regclass JOIN pg_class d ON d.oid = j.indexrelid \
+         WHERE i.indrelid = {there}::regclass \
+         AND substring(pg_get_indexdef(c.oid) FROM ' USING .*') = \
+         substring(pg_get_indexdef(d.oid) FROM ' USING .*') \
+         AND i.indisunique = j.indisunique AND i.indisprimary = j.indisprimary \
+         ORDER BY d.oid, c.oid"
     );
-    let mut taken = Vec::new();
-    for (at, row) in rows(client, ACTION, &names).await?.iter().enumerate() {
-        let (Some(name), Some(there)) = (row.get(0), row.get(1)) else { continue };
-        if taken.contains(&there.to_owned()) {
-            continue;
-        }
-        taken.push(there.to_owned());
-        let schema = &place.schema;
-        let aside = format!("osc_aside_{at}");
-        run(client, ACTION, &format!("ALTER INDEX {schema}.{there} RENAME TO {aside}")).await?;
-        let sql = format!("ALTER INDEX {schema}.{aside} RENAME TO {name}");
-        if run(client, ACTION, &format!("SAVEPOINT s; {sql}")).await.is_err() {
-            run(client, ACTION, "ROLLBACK TO s").await?;
+    let found = rows(client, ACTION, &same).await?;
+    let mut given = BTreeSet::new();
+    let mut names = Vec::new();
+    for row in &found {
+        let (Some(name), Some(copied)) = (row.get(0), row.get(1)) else { continue };
+        if given.insert(name.to_owned()) {
+            names.push((name, copied));
         }
     }
-    let before = files(client, &place).await?;
-    let scans = scans(client, &place).await?;
-    let absent = foreign_keys(client, original).await?;
-    if let Some(sql) = clauses.for_shadow(&place, &absent) {
-        client
-            .batch_execute(&sql)
-            .await
-            .map_err(|error| server_error("trying the clauses on an empty copy", &error))?;
+    let (mut away, mut back) = (String::new(), String::new());
+    for (at, (name, copied)) in names.iter().enumerate() {
+        away += &format!("ALTER INDEX pg_temp.{copied} RENAME TO osc_probe_{at};");
+        back += &format!("ALTER INDEX pg_temp.osc_probe_{at} RENAME TO {name};");
     }
-    let after = files(client, &place).await?;
-    let table = place.table.as_str();
-    let built = |name: &String, file: &String| before.get(name) != Some(file) && name != table;
+    run(client, ACTION, &(away + &back)).await?;
+    let unproved = format!(
+        "SELECT quote_ident(k.conname), pg_get_constraintdef(k.oid) FROM pg_constraint k \
+         WHERE k.conrelid = {there}::regclass AND k.contype IN ('c', 'n') AND NOT k.convalidated"
+    );
+    for row in rows(client, ACTION, &unproved).await? {
+        let (Some(name), Some(definition)) = (row.get(0), row.get(1)) else { continue };
+        let sql = format!(
+            "ALTER TABLE {place} DROP CONSTRAINT {name}; \
+             ALTER TABLE {place} ADD CONSTRAINT {name} {definition}"
+        );
+        run(client, ACTION, &sql).await?;
+    }
+    Ok(())
+}
+
+async fn inside(
+    client: &Client,
+    original: &TableName,
+    clauses: &Clauses,
+    absent: &[Ident],
+) -> Result<(Seen, Vec<Seen>)> {
+    let place = copy(client, original).await?;
+    complete(client, original, &place).await?;
+    run(client, ACTION, "SAVEPOINT before").await?;
+    let mut each = Vec::new();
+    for action in &clauses.actions {
+        let one = Clauses { only: false, actions: vec![action.clone()] };
+        match apply(client, &place, &one, absent).await {
+            Ok(seen) => each.push(seen),
+            // One clause may need another one that stands behind it: all together then.
+            Err(_) => {
+                run(client, ACTION, "ROLLBACK TO before").await?;
+                let seen = apply(client, &place, clauses, absent).await?;
+                return Ok((seen, vec![seen; clauses.actions.len()]));
+            }
+        }
+    }
+    Ok((each.iter().fold(Seen::default(), |all, seen| all.and(*seen)), each))
+}
+
+async fn apply(
+    client: &Client,
+    place: &TableName,
+    clauses: &Clauses,
+    absent: &[Ident],
+) -> Result<Seen> {
+    let actions = clauses.actions.iter().filter(|action| is_for_copies(action)).cloned();
+    let clauses = Clauses { only: false, actions: actions.collect() };
+    let Some(sql) = clauses.for_shadow(place, absent) else { return Ok(Seen::default()) };
+    let before = look(client, place).await?;
+    run(client, ACTION, &sql).await?;
+    let after = look(client, place).await?;
     Ok(Seen {
-        rewrites: before.get(table) != after.get(table),
-        builds: after.iter().any(|(name, file)| built(name, file)),
-        scans: self::scans(client, &place).await? > scans,
+        rewrites: before.table != after.table,
+        builds: !after.indexes.is_subset(&before.indexes),
+        scans: after.scans > before.scans,
     })
 }
 
-/// The names of the original's foreign keys, which its copy does not have.
-pub async fn foreign_keys(
-    client: &Client,
-    original: &TableName,
-) -> Result<Vec<crate::postgres::name::Ident>> {
-    let sql = format!(
-        "SELECT conname FROM pg_constraint WHERE contype = 'f' AND conrelid = {}::regclass",
-        Text(&original.to_string())
-    );
-    let found = rows(client, ACTION, &sql).await?;
-    Ok(found.iter().filter_map(|row| row.get(0)).map(crate::postgres::name::Ident::new).collect())
+/// A copy has no triggers, rules and policies, and a temporary table is never logged.
+fn is_for_copies(action: &Action) -> bool {
+    !matches!(action.kind, ActionKind::InPlace { .. } | ActionKind::SetLogged(_))
 }
 
-/// The files of the table and of its indexes, by name.
-async fn files(client: &Client, place: &TableName) -> Result<BTreeMap<String, String>> {
-    let sql = format!(
-        "SELECT c.relname, c.relfilenode FROM pg_class c JOIN pg_namespace n \
-         ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relkind IN ('r', 'i')",
-        Text(place.schema.as_str())
-    );
-    let found = rows(client, ACTION, &sql).await?;
-    Ok(found
-        .iter()
-        .filter_map(|row| Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())))
-        .collect())
+struct State {
+    table: String,
+    indexes: BTreeSet<String>,
+    scans: u64,
 }
 
-async fn scans(client: &Client, place: &TableName) -> Result<u64> {
-    let sql = format!("SELECT pg_stat_get_xact_numscans({}::regclass)", Text(&place.to_string()));
+async fn look(client: &Client, place: &TableName) -> Result<State> {
+    let oid = format!("{}::regclass", Text(&place.to_string()));
+    let sql = format!(
+        "SELECT relfilenode || ' ' || reltablespace, pg_stat_get_xact_numscans(oid) \
+         FROM pg_class WHERE oid = {oid}"
+    );
     let found = rows(client, ACTION, &sql).await?;
-    crate::postgres::inspect::number(found.first().and_then(|row| row.get(0)))
+    let first = found.first();
+    let files = format!(
+        "SELECT c.relfilenode FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         WHERE i.indrelid = {oid}"
+    );
+    let indexes = rows(client, ACTION, &files).await?;
+    Ok(State {
+        table: first.and_then(|row| row.get(0)).unwrap_or_default().to_owned(),
+        scans: crate::postgres::inspect::number(first.and_then(|row| row.get(1)))?,
+        indexes: indexes.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect(),
+    })
 }

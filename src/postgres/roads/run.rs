@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::run::jittered;
 use crate::engine::{Error, Result};
 use crate::postgres::blockers;
 use crate::postgres::connect::{Options, connect, server_error, sqlstate};
-use crate::postgres::name::{TableName, Text};
-use crate::postgres::roads::{Look, Road, Step};
-use crate::postgres::session::{run as execute, value};
-use crate::postgres::shadow::oid_of;
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::roads::{Look, Road, Step, Undo};
+use crate::postgres::session::{rows, run as execute, value};
 
 /// How it went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,11 +25,21 @@ pub struct NativeDone {
 
 const ACTION: &str = "changing the table";
 
+/// Offending rows that are shown.
+const SHOWN: usize = 5;
+
+/// Between two looks at whether the cancelled statement has ended.
+const CANCEL_AGAIN: Duration = Duration::from_millis(200);
+
+/// An autovacuum gives way only to who waits longer than the server's `deadlock_timeout`, which is a
+/// second.
+const AUTOVACUUM_BUDGET: Duration = Duration::from_millis(1500);
+
 /// Takes a road that is the server's own. `say` is told of each attempt that did not come through.
 ///
 /// # Errors
-/// `Data` where rows do not allow the change; `Stopped` when the lock is not to be had or the run is
-/// to stop; the server's.
+/// `Data` where rows do not allow the change, and all of it is taken back; `Stopped` when the lock is
+/// not to be had or the run is to stop, and the same command goes on; the server's.
 pub async fn run(
     options: &Options,
     original: &TableName,
@@ -41,140 +50,280 @@ pub async fn run(
     say: &(dyn Fn(u32, String) + Sync),
 ) -> Result<NativeDone> {
     let client = connect(options, ACTION).await?;
-    execute(
-        &client,
-        ACTION,
-        "SET client_min_messages = error; SET statement_timeout = 0; \
-         SET idle_in_transaction_session_timeout = 0",
-    )
-    .await?;
-    let steps = match road {
-        Road::Direct(statements) => statements.iter().cloned().map(Step::short).collect(),
-        Road::Steps(steps) => steps.clone(),
+    let setup = "SET client_min_messages = error; SET statement_timeout = 0; \
+                 SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = local; \
+                 SET default_transaction_isolation = 'read committed'; \
+                 SET default_transaction_read_only = off";
+    execute(&client, ACTION, setup).await?;
+    let session = value(&client, ACTION, "SELECT pg_backend_pid()").await?.unwrap_or_default();
+    let steps: &[Step] = match road {
+        Road::Direct(step) => std::slice::from_ref(step),
+        Road::Steps(steps) => steps,
         Road::Copy => return Err(Error::Internal("a copy is no road of the server's".into())),
     };
-    let cancel = client.cancel_token();
-    let mut done = NativeDone::default();
-    let work = async {
-        for step in &steps {
-            if is_done(&client, step).await? {
+    let walk = Walk { client: &client, original, attempts, budget, stop, say };
+    let walking = walk.all(steps);
+    tokio::pin!(walking);
+    tokio::select! {
+        outcome = &mut walking => return outcome,
+        () = stop.cancelled() => {}
+    }
+    // The server goes on with a statement whose client has left: it must be told.
+    let watcher = connect(options, "cancelling the statement").await?;
+    let cancel = format!("SELECT pg_cancel_backend({session})");
+    loop {
+        execute(&watcher, "cancelling the statement", &cancel).await?;
+        tokio::select! {
+            outcome = &mut walking => return outcome,
+            () = tokio::time::sleep(CANCEL_AGAIN) => {}
+        }
+        // Only the step is cancelled, not what takes it back.
+        if is_undoing(&watcher, &session).await? {
+            return walking.await;
+        }
+    }
+}
+
+/// What takes a cancelled step back says so.
+const UNDOING: &str = "/* osc takes it back */";
+
+async fn is_undoing(watcher: &Client, session: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT query LIKE '{UNDOING}%' OR state = 'idle' FROM pg_stat_activity WHERE pid = {session}"
+    );
+    Ok(value(watcher, "watching the statement", &sql).await?.as_deref() != Some("f"))
+}
+
+struct Walk<'a> {
+    client: &'a Client,
+    original: &'a TableName,
+    attempts: u32,
+    budget: Duration,
+    stop: &'a CancellationToken,
+    say: &'a (dyn Fn(u32, String) + Sync),
+}
+
+impl Walk<'_> {
+    async fn all(&self, steps: &[Step]) -> Result<NativeDone> {
+        let mut done = NativeDone::default();
+        let mut ran: Vec<&Step> = Vec::new();
+        for step in steps {
+            if self.stop.is_cancelled() {
+                return Err(stopped());
+            }
+            if self.is_done(step).await? {
                 continue;
             }
             let outcome = if step.short {
-                short(&client, original, step, attempts, budget, say).await
+                self.short(&step.sql, &step.also).await
             } else {
-                done.attempts += 1;
-                long(&client, step).await.map(|()| 1)
+                self.long(&step.sql).await.map(|()| 1)
             };
             match outcome {
                 Ok(tried) => done.attempts = done.attempts.max(tried),
-                Err(error) => {
-                    if let (Some(undo), false) = (&step.undo, error.is_connection()) {
-                        execute(&client, "taking the half-done step back", undo).await?;
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(self.failed(step, &ran, error).await),
             }
+            ran.push(step);
         }
-        Ok(())
-    };
-    tokio::select! {
-        outcome = work => outcome?,
-        () = stop.cancelled() => {
-            let _ = cancel.cancel_query(NoTls).await;
-            return Err(Error::Stopped {
-                reason: "asked to stop".into(),
-                help: "the same command goes on with the step that was under way".into(),
-            });
-        }
+        Ok(done)
     }
-    Ok(done)
-}
 
-async fn is_done(client: &Client, step: &Step) -> Result<bool> {
-    match &step.done {
-        None => Ok(false),
-        Some(Look::Query(sql)) => Ok(value(client, ACTION, sql).await?.as_deref() == Some("t")),
-        Some(Look::Index(index)) => {
-            let sql = format!(
-                "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass({})",
-                Text(&index.to_string())
-            );
-            match value(client, ACTION, &sql).await?.as_deref() {
-                Some("t") => Ok(true),
-                None => Ok(false),
-                Some(_) => {
+    async fn is_done(&self, step: &Step) -> Result<bool> {
+        match &step.done {
+            None => Ok(false),
+            Some(Look::Query(sql)) => {
+                Ok(value(self.client, ACTION, sql).await?.as_deref() == Some("t"))
+            }
+            Some(Look::Index(index)) => {
+                let sql = format!(
+                    "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass({})",
+                    Text(&index.to_string())
+                );
+                match value(self.client, ACTION, &sql).await?.as_deref() {
+                    Some("t") => Ok(true),
+                    None => Ok(false),
                     // What an earlier build left.
-                    let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {index}");
-                    execute(client, "dropping an invalid index", &drop).await?;
-                    Ok(false)
+                    Some(_) => {
+                        self.take_back(&Undo::index(index)).await?;
+                        Ok(false)
+                    }
                 }
             }
         }
     }
-}
 
-async fn long(client: &Client, step: &Step) -> Result<()> {
-    execute(client, ACTION, "SET lock_timeout = 0").await?;
-    client.batch_execute(&step.sql).await.map_err(|error| told(&error))
-}
-
-/// How a failed statement is told: rows that are in the way are the user's to mend.
-fn told(error: &tokio_postgres::Error) -> Error {
-    match (sqlstate(error), error.as_db_error()) {
-        (Some(code), Some(db)) if code.starts_with("23") => Error::Data {
-            reason: db.message().to_owned(),
-            rows: db.detail().map(str::to_owned).into_iter().collect(),
-        },
-        _ => server_error(ACTION, error),
-    }
-}
-
-/// Returns the attempt that came through.
-async fn short(
-    client: &Client,
-    original: &TableName,
-    step: &Step,
-    attempts: u32,
-    budget: Duration,
-    say: &(dyn Fn(u32, String) + Sync),
-) -> Result<u32> {
-    let mut pause = Duration::from_millis(100);
-    for attempt in 1..=attempts {
-        let Some(reason) = attempt_once(client, original, step, budget).await? else {
-            return Ok(attempt);
+    /// Takes back what a step left. Rows that do not allow it end the whole change: the steps before
+    /// it are taken back too. A stop leaves what the same command can go on from.
+    async fn failed(&self, step: &Step, ran: &[&Step], error: Failure) -> Error {
+        let stop = self.stop.is_cancelled();
+        let told = match error {
+            Failure::Statement(error) if stop && sqlstate(&error) == Some("57014") => stopped(),
+            Failure::Statement(error) => self.told(step, &error).await,
+            Failure::Other(error) => error,
         };
-        say(attempt, reason);
-        tokio::time::sleep(jittered(pause)).await;
-        pause = (pause * 2).min(Duration::from_secs(10));
+        let resumable = matches!(told, Error::Stopped { .. } | Error::Connection { .. });
+        let mut undo: Vec<&Undo> = Vec::new();
+        if !resumable {
+            undo.extend(&step.undo);
+            undo.extend(ran.iter().rev().flat_map(|step| &step.undo));
+        } else if matches!(step.done, Some(Look::Index(_))) {
+            // An invalid index costs each write, and is of no use to the next run.
+            undo.extend(step.undo.iter().take(1));
+        }
+        if told.is_connection() {
+            return told;
+        }
+        for undo in undo {
+            if let Err(error) = self.take_back(undo).await {
+                tracing::warn!("not taken back: {}: {error}", undo.sql);
+                return left(told, &undo.sql);
+            }
+        }
+        told
     }
-    Err(Error::Stopped {
-        reason: format!("the lock was not to be had in {attempts} attempts"),
-        help: "look for long transactions on the table, then run the same command again".into(),
-    })
+
+    async fn take_back(&self, undo: &Undo) -> Result<()> {
+        let sql = format!("{UNDOING} {}", undo.sql);
+        let outcome = if undo.short {
+            self.short(&sql, &[]).await.map(|_| ())
+        } else {
+            self.long(&sql).await
+        };
+        outcome.map_err(|failure| match failure {
+            Failure::Statement(error) => server_error("taking a step back", &error),
+            Failure::Other(error) => error,
+        })
+    }
+
+    async fn long(&self, sql: &str) -> std::result::Result<(), Failure> {
+        execute(self.client, ACTION, "SET lock_timeout = 0").await?;
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// Returns the attempt that came through.
+    async fn short(&self, sql: &str, also: &[String]) -> std::result::Result<u32, Failure> {
+        let mut pause = Duration::from_millis(100);
+        let mut reason = String::new();
+        for attempt in 1..=self.attempts {
+            match self.attempt(sql, also).await? {
+                None => return Ok(attempt),
+                Some(why) => reason = why,
+            }
+            (self.say)(attempt, reason.clone());
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(Duration::from_secs(10));
+            if self.stop.is_cancelled() && !sql.starts_with(UNDOING) {
+                return Err(stopped().into());
+            }
+        }
+        Err(Failure::Other(Error::Stopped {
+            reason: format!("the lock was not to be had in {} attempts: {reason}", self.attempts),
+            help: "look for long transactions on the table, then run the same command again".into(),
+        }))
+    }
+
+    /// `Some`: not yet, for this reason.
+    async fn attempt(
+        &self,
+        sql: &str,
+        also: &[String],
+    ) -> std::result::Result<Option<String>, Failure> {
+        let tables = also.iter().map(String::as_str);
+        let own = self.original.to_string();
+        let tables = tables.chain([own.as_str()]);
+        let tables: Vec<String> =
+            tables.map(|table| format!("to_regclass({})::oid", Text(table))).collect();
+        let sql_oids = format!("SELECT unnest(ARRAY[{}])", tables.join(", "));
+        let found = rows(self.client, ACTION, &sql_oids).await?;
+        let oids: Vec<u32> = found.iter().filter_map(|row| row.get(0)?.parse().ok()).collect();
+        if oids.is_empty() {
+            return Err(
+                Error::Foreign(format!("there is no table {}", self.original.plain())).into()
+            );
+        }
+        let found = blockers::look(self.client, &oids, self.budget, None).await?;
+        if let Some(first) = found.old.first() {
+            return Ok(Some(format!("in the way: {first}")));
+        }
+        let budget = if found.autovacuum { AUTOVACUUM_BUDGET } else { self.budget };
+        let timeout = format!("SET lock_timeout = {}", budget.as_millis());
+        execute(self.client, ACTION, &timeout).await?;
+        match self.client.batch_execute(sql).await {
+            Ok(()) => Ok(None),
+            Err(error) if matches!(sqlstate(&error), Some("55P03" | "40P01")) => {
+                Ok(Some(format!("the lock was not granted within {} ms", budget.as_millis())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How a failed statement is told: rows that are in the way are the user's to mend.
+    async fn told(&self, step: &Step, error: &tokio_postgres::Error) -> Error {
+        let (Some(code), Some(db)) = (sqlstate(error), error.as_db_error()) else {
+            return server_error(ACTION, error);
+        };
+        if !code.starts_with("23") {
+            return server_error(ACTION, error);
+        }
+        let mut shown: Vec<String> = db.detail().map(str::to_owned).into_iter().collect();
+        if let (true, Some(check)) = (shown.is_empty(), &step.shows) {
+            shown = self.offending(check).await.unwrap_or_default();
+        }
+        Error::Data { reason: db.message().to_owned(), rows: shown }
+    }
+
+    /// Some rows that break a check.
+    async fn offending(&self, check: &Ident) -> Result<Vec<String>> {
+        let table = self.original;
+        let sql = format!(
+            "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint \
+             WHERE conrelid = {}::regclass AND conname = {} AND contype = 'c'",
+            Text(&table.to_string()),
+            Text(check.as_str())
+        );
+        let Some(condition) = value(self.client, ACTION, &sql).await? else {
+            return Ok(Vec::new());
+        };
+        let own = &table.table;
+        let sql = format!(
+            "SELECT left({own}::text, 120) FROM {table} WHERE NOT ({condition}) LIMIT {SHOWN}"
+        );
+        let found = rows(self.client, "looking for the rows", &sql).await?;
+        Ok(found.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect())
+    }
 }
 
-/// `Some`: not yet, for this reason.
-async fn attempt_once(
-    client: &Client,
-    original: &TableName,
-    step: &Step,
-    budget: Duration,
-) -> Result<Option<String>> {
-    let oids: Vec<u32> = oid_of(client, original).await?.into_iter().collect();
-    let found = blockers::look(client, &oids, budget, None).await?;
-    if let Some(first) = found.old.first() {
-        return Ok(Some(format!("in the way: {first}")));
+/// A statement that failed, or something around it.
+enum Failure {
+    Statement(tokio_postgres::Error),
+    Other(Error),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Statement(error)
     }
-    // An autovacuum gives way only to who waits longer than the server's deadlock_timeout.
-    let budget = if found.autovacuum { Duration::from_millis(1500) } else { budget };
-    let timeout = format!("SET lock_timeout = {}", budget.as_millis());
-    execute(client, ACTION, &timeout).await?;
-    match client.batch_execute(&step.sql).await {
-        Ok(()) => Ok(None),
-        Err(error) if matches!(sqlstate(&error), Some("55P03" | "40P01")) => {
-            Ok(Some(format!("the lock was not granted within {} ms", budget.as_millis())))
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn stopped() -> Error {
+    Error::Stopped {
+        reason: "asked to stop".into(),
+        help: "the same command goes on with the step that was under way".into(),
+    }
+}
+
+/// The same, with what is still there.
+fn left(told: Error, sql: &str) -> Error {
+    match told {
+        Error::Data { reason, rows } => {
+            Error::Data { reason: format!("{reason} (still to be done: {sql})"), rows }
         }
-        Err(error) => Err(told(&error)),
+        other => other,
     }
 }
