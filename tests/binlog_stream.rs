@@ -397,6 +397,8 @@ async fn domains_of_mariadb_are_gone_on_from_each(kind: Kind) {
 }
 
 async fn a_user_with_a_password_reads_with_and_without_tls(kind: Kind) {
+    // Two providers are built in, and the test connects by itself.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let server = support::shared(kind);
     let mut field = Field::with_table(server).await;
     let user = format!("reader_{}", field.database);

@@ -122,7 +122,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
         (vec!["completions", "cmd"], "bash"),
     ] {
         let home = home();
-        let connects = args.first().is_some_and(|command| *command == "alter") && args.len() > 1;
+        let connects = matches!(args.first(), Some(&("alter" | "status"))) && args.len() > 1;
         osc(&home)
             .args(&args)
             .args(if connects { &url[..] } else { &[] })
@@ -137,7 +137,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
 fn a_name_that_is_too_long_is_wrong_usage() {
     let home = home();
     osc(&home)
-        .args(["alter", &"x".repeat(65), "ADD a INT"])
+        .args(["alter", &"x".repeat(65), "ADD a INT", "--url", "mysql://me@127.0.0.1/db"])
         .assert()
         .code(2)
         .stderr(contains("longer than 64"));
@@ -153,7 +153,7 @@ fn no_bad_url_shows_its_password() {
         "mysql://u:1/SECRET@h/db",
         "mysql://u:SECRET@/db",
         "mysql://u:SECRET@h/a/b",
-        "postgres://u:SECRET@h/db",
+        "postgres://u:SECRET@h:port/db",
         "oracle://u:SECRET@h/db",
         "u:SECRET@h/db",
         "SECRET",

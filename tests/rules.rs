@@ -1,96 +1,17 @@
-//! The rules by which no row is lost, each broken on purpose on a real server.
+//! What a run never does, whatever it finds: swap in a damaged table, lock the application's rows,
+//! bend values, copy a chunk twice.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod midway;
 mod runs;
 mod support;
 
-use std::fs;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use midway::{CLAUSES, Control, ROWS, SLOWLY, paused, table, wait_for};
 use mysql_async::prelude::Queryable;
 use runs::Run;
-use support::server::{Kind, Server};
-
-const ROWS: u64 = 4000;
-const CLAUSES: &str = "ADD COLUMN added INT NOT NULL DEFAULT 7";
-
-async fn table(server: &Server) -> String {
-    let database = support::database(server).await;
-    let mut conn = server.conn_db(&database).await;
-    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY, v INT NULL, w VARCHAR(40))")
-        .await
-        .unwrap();
-    let ids: Vec<u64> = (1..=ROWS).collect();
-    for ids in ids.chunks(1000) {
-        let rows: Vec<String> = ids.iter().map(|id| format!("({id}, {id}, 'w{id}')")).collect();
-        conn.query_drop(format!("INSERT INTO t VALUES {}", rows.join(", "))).await.unwrap();
-    }
-    conn.query_drop("ANALYZE TABLE t").await.unwrap();
-    database
-}
-
-/// A control file of a test's own.
-struct Control(PathBuf);
-
-impl Control {
-    fn new(database: &str, kind: Kind, text: &str) -> Self {
-        let name = format!("rules-{}-{}-{database}", std::process::id(), kind.name());
-        let control = Self(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name));
-        control.say(text);
-        control
-    }
-
-    fn say(&self, text: &str) {
-        fs::write(&self.0, text).unwrap();
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-async fn wait_for(server: &Server, condition: &str) {
-    let begun = Instant::now();
-    while server.value(&format!("SELECT {condition}")).await != "1" {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never came: {condition}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A run that has copied some rows and is paused.
-async fn paused(server: &Server, database: &str, control: &Control) -> Run {
-    let mut run = Run::start(
-        server,
-        database,
-        &["t", CLAUSES, "--chunk-size", "200", "--threads", "1", "--control-file", control.path()],
-    );
-    run.phase("copy").await;
-    wait_for(server, &format!("(SELECT COUNT(*) >= 200 FROM {database}.t_osc_new)")).await;
-    control.say("pause = true");
-    run.event(|event| event["event"] == "throttled" && event["reason"].is_string()).await;
-    // The chunk that was under way when the pause began.
-    let count = format!("SELECT COUNT(*) FROM {database}.t_osc_new");
-    let mut seen = server.value(&count).await;
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = server.value(&count).await;
-        if now == seen {
-            break;
-        }
-        seen = now;
-    }
-    assert!(seen.parse::<u64>().unwrap() < ROWS, "all was copied before the pause");
-    run
-}
-
-const SLOWLY: &str = "max_rows_per_second = 400";
+use support::server::Kind;
 
 async fn verification_finds(kind: Kind, damage: &[&str], keys: &[&str]) {
     let server = support::shared(kind);
@@ -102,8 +23,7 @@ async fn verification_finds(kind: Kind, damage: &[&str], keys: &[&str]) {
     for statement in damage {
         server.exec_in(&database, statement).await;
     }
-    control.say("");
-    fs::remove_file(control.path()).unwrap();
+    control.let_go();
     let ended = run.end().await;
     assert_eq!(ended.code, Some(5), "{damage:?}: {ended:#?}");
     for key in keys {
@@ -181,7 +101,7 @@ async fn a_chunk_locks_nothing_of_the_original(kind: Kind) {
     // In the middle of the next chunk.
     let stone = format!("INSERT INTO t_osc_new VALUES ({next} + 100, 1, 'x', 7)");
     stranger.query_drop(stone).await.unwrap();
-    fs::remove_file(control.path()).unwrap();
+    control.let_go();
     let stuck = match kind {
         Kind::Mysql => format!(
             "(SELECT COUNT(*) > 0 FROM performance_schema.data_locks \

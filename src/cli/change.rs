@@ -88,7 +88,7 @@ impl Change {
             (None, Some(clauses)) => {
                 let table: TableArg = first.parse().map_err(usage)?;
                 match statement(clauses)? {
-                    None => Self { table, clauses: clauses.trim().to_owned() },
+                    None => Self { table, clauses: unended(clauses).to_owned() },
                     Some(change) if same(&change.table, &table) => Self { table, ..change },
                     Some(change) => {
                         return Err(usage(format!(
@@ -131,8 +131,12 @@ fn statement(text: &str) -> Result<Option<Change>> {
     // The server's characters of an unquoted name (manual: "Schema Object Names").
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || c >= '\u{80}';
     let (table, rest) = qualified(rest, plain).map_err(usage)?;
-    let clauses = rest.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-    Ok(Some(Change { table, clauses: clauses.to_owned() }))
+    Ok(Some(Change { table, clauses: unended(rest).to_owned() }))
+}
+
+/// Without the signs that end a statement.
+fn unended(text: &str) -> &str {
+    text.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace())
 }
 
 /// What follows `word` at the start of `text`.
@@ -271,6 +275,7 @@ mod tests {
         for (first, second) in [
             ("users", None),
             ("users", Some(" ")),
+            ("users", Some(" ; ")),
             ("ALTER TABLE users", None),
             ("ALTER TABLE users;", None),
             ("ALTER TABLE", None),

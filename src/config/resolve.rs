@@ -163,7 +163,8 @@ fn option_file(environment: &Environment) -> Result<super::draft::Draft> {
     draft.ok_or_else(|| {
         usage(
             "nothing says where to connect",
-            "give --url mysql://USER@HOST/DATABASE or postgres://…, set OSC_URL, or write an osc.toml",
+            "give --url mysql://USER@HOST/DATABASE (or postgres://…), set OSC_URL or PGHOST, or write an \
+             osc.toml or ~/.my.cnf",
         )
     })
 }

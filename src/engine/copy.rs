@@ -157,7 +157,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
             CopyOutcome::Written(rows) => {
                 drop(turn);
                 let late: Vec<Key> = apart.iter().chain(&stale).cloned().collect();
-                refresh_keys(run, late).await?;
+                refresh_alone(run, late).await?;
                 return Ok(Rows(rows.0 + apart.len() as u64));
             }
             CopyOutcome::Contention => {
@@ -176,7 +176,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
                 fail_on_duplicates(run, &clash, Some(range)).await?;
                 drop(turn);
                 // Those who hold the values are stale: the next attempt may meet others only.
-                refresh_keys(run, clash.holders.clone()).await?;
+                refresh_alone(run, clash.holders.clone()).await?;
                 apart.extend(clash.own);
                 stale.extend(clash.holders);
             }
@@ -186,6 +186,17 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
         reason: "a chunk met deadlocks, lost connections or moving unique values too often".into(),
         help: "run the same command again; it goes on from the checkpoint".into(),
     })
+}
+
+/// Refreshes keys outside the chunk too, so not beside a cycle: of two refreshes of one key the one
+/// that read it earlier may write it later, and a row that was deleted in between would come back.
+/// A change that this one did not see is named to a cycle that starts after it.
+async fn refresh_alone<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let _alone = run.refreshing.lock().await;
+    refresh_keys(run, keys).await
 }
 
 #[cfg(test)]

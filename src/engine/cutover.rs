@@ -39,7 +39,7 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
         come_close(run).await?;
         let alone = run.refreshing.lock().await;
         let mut drainer = Drainer { run, suspects, taken: None };
-        let outcome = run.server.swap(run.next_marker(), &mut drainer).await;
+        let outcome = run.server.swap(run.dirty.next_marker(), &mut drainer).await;
         let taken = drainer.taken;
         match outcome {
             Ok(SwapOutcome::Swapped { locked }) => {

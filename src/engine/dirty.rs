@@ -5,10 +5,11 @@
 //! every key before it was (rule 3).
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rand::Rng;
 use tokio::sync::{Notify, watch};
 
 use crate::engine::key::{Key, Position};
@@ -33,12 +34,37 @@ struct Inner {
     touched: Option<HashSet<Key>>,
 }
 
+/// The markers of this sitting: numbered on from a random number, and the last one seen.
+///
+/// A run that is gone on with reads the log again in which an earlier sitting left its markers.
+/// Taken for ours they would end a wait before the stream is where it must be.
+struct Markers {
+    first: u64,
+    next: AtomicU64,
+    seen: watch::Sender<u64>,
+}
+
+impl Markers {
+    fn new() -> Self {
+        let first = rand::rng().random_range(1..1 << 62);
+        Self { first, next: AtomicU64::new(first), seen: watch::Sender::new(0) }
+    }
+
+    /// The stream has delivered a marker, perhaps one of an earlier sitting. After a reconnection
+    /// one of ours may come again: then those after it come again too.
+    fn came(&self, marker: u64) {
+        if (self.first..self.next.load(Ordering::SeqCst)).contains(&marker) {
+            self.seen.send_replace(marker);
+        }
+    }
+}
+
 /// The set, shared by the stream's reader, the refresher and the verification.
 pub struct Dirty {
     inner: Mutex<Inner>,
     arrived: Notify,
     taken: Notify,
-    marker: watch::Sender<u64>,
+    markers: Markers,
     swapping: Arc<watch::Sender<bool>>,
     progress: Arc<Progress>,
 }
@@ -59,7 +85,7 @@ impl Dirty {
             inner: Mutex::default(),
             arrived: Notify::new(),
             taken: Notify::new(),
-            marker: watch::Sender::new(0),
+            markers: Markers::new(),
             swapping,
             progress,
         }
@@ -128,9 +154,14 @@ impl Dirty {
         self.inner().touched.as_ref().is_none_or(|touched| touched.contains(key))
     }
 
-    /// Waits until the stream has delivered `marker`.
+    /// A marker number that nobody has used.
+    pub fn next_marker(&self) -> u64 {
+        self.markers.next.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Waits until the stream has delivered `marker`, one of [`Dirty::next_marker`].
     pub async fn marker(&self, marker: u64) {
-        let mut seen = self.marker.subscribe();
+        let mut seen = self.markers.seen.subscribe();
         // The sender lives in self: waiting cannot fail.
         let _ = seen.wait_for(|seen| *seen >= marker).await;
     }
@@ -162,9 +193,7 @@ impl Dirty {
                         self.add(keys);
                         self.wait_for_room().await;
                     }
-                    Ok(Change::Marker(marker)) => {
-                        self.marker.send_replace(marker);
-                    }
+                    Ok(Change::Marker(marker)) => self.markers.came(marker),
                     Ok(Change::Commit { position: reached, age }) => {
                         let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
                         self.progress.stream_lag_ms.store(age, Ordering::Relaxed);
@@ -213,7 +242,13 @@ async fn reopen<S: Server>(server: &S, position: &Position) -> Result<S::Stream>
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    fn empty() -> Dirty {
+        Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)))
+    }
 
     fn key(byte: u8) -> Key {
         Key(Box::new([byte]))
@@ -221,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_key_named_many_times_waits_once() {
-        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
+        let dirty = empty();
         dirty.add([key(1), key(2)]);
         dirty.add([key(1)]);
         assert_eq!(dirty.len(), 2);
@@ -231,7 +266,7 @@ mod tests {
 
     #[test]
     fn touched_keys_are_remembered_only_while_watched() {
-        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
+        let dirty = empty();
         assert!(dirty.was_touched(&key(1)), "unwatched, nothing can be ruled out");
         dirty.watch_touched();
         assert!(!dirty.was_touched(&key(1)));
@@ -244,9 +279,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_marker_that_has_passed_is_not_waited_for() {
-        let dirty = Dirty::new(Arc::default(), Arc::new(watch::Sender::new(false)));
-        dirty.marker.send_replace(7);
-        dirty.marker(7).await;
-        dirty.marker(3).await;
+        let dirty = empty();
+        let (first, second) = (dirty.next_marker(), dirty.next_marker());
+        dirty.markers.came(second);
+        dirty.marker(second).await;
+        dirty.marker(first).await;
+    }
+
+    #[test]
+    fn a_marker_of_an_earlier_sitting_is_not_taken_for_ours() {
+        let dirty = empty();
+        let ours = dirty.next_marker();
+        for theirs in [ours - 1, ours + 1, u64::MAX] {
+            dirty.markers.came(theirs);
+            assert!(dirty.marker(ours).now_or_never().is_none(), "{theirs} ended the wait");
+        }
+        dirty.markers.came(ours);
+        assert!(dirty.marker(ours).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_full_set_is_not_fed_until_it_is_taken() {
+        let dirty = empty();
+        dirty.add((1..MOST_KEYS as u64).map(|key| Key(key.to_be_bytes().into())));
+        assert!(dirty.wait_for_room().now_or_never().is_some());
+        dirty.add([key(1)]);
+        let mut room = std::pin::pin!(dirty.wait_for_room());
+        assert!(room.as_mut().now_or_never().is_none());
+        assert_eq!(dirty.take().keys.len(), MOST_KEYS);
+        assert!(room.now_or_never().is_some(), "nobody was told of the room");
     }
 }

@@ -85,14 +85,14 @@ pub struct Run<S> {
     pub chunk_ended: Notify,
     /// Under `KeyOrder::Server`, chunks hold it shared and refreshes alone (rule 4).
     pub apart: RwLock<()>,
-    /// Held by the refresher during a cycle, and by the cut-over.
+    /// Held by the refresher during a cycle, by a chunk that writes rows outside its range, and by
+    /// the cut-over.
     pub refreshing: tokio::sync::Mutex<()>,
     /// Refresh cycles begun and ended.
     pub cycles: Cycles,
     applied: Mutex<Position>,
     /// The deferred indexes are built.
     pub indexed: AtomicBool,
-    markers: AtomicU64,
     /// Times of chunks, in microseconds.
     pub chunk_times: Mutex<Histogram<u64>>,
     /// Times of refreshes, in microseconds.
@@ -163,7 +163,6 @@ impl<S: Server> Run<S> {
             cycles: Cycles::default(),
             applied: Mutex::new(state.position),
             indexed: AtomicBool::new(state.indexed),
-            markers: AtomicU64::new(rand::rng().random_range(1..1 << 62)),
             chunk_times: Mutex::new(histogram()?),
             refresh_times: Mutex::new(histogram()?),
         })
@@ -206,11 +205,6 @@ impl<S: Server> Run<S> {
         self.sink.event(Event::Phase { phase });
     }
 
-    /// A marker number that this run has not used.
-    pub fn next_marker(&self) -> u64 {
-        self.markers.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
     /// Chunks in flight, as the operator wishes.
     pub fn threads(&self) -> usize {
         self.directives.borrow().threads.map_or(self.settings.threads, std::num::NonZero::get)
@@ -223,7 +217,7 @@ impl<S: Server> Run<S> {
 
     /// Waits until everything committed before this call has been refreshed.
     pub async fn catch_up(&self) -> Result<()> {
-        let marker = self.next_marker();
+        let marker = self.dirty.next_marker();
         self.steadily(|| self.server.mark(marker)).await?;
         self.dirty.marker(marker).await;
         self.cycles.next_whole().await;

@@ -125,6 +125,9 @@ pub async fn plan(job: &Job) -> Result<Plan> {
 
 async fn prepare(conn: &mut Conn, job: &Job) -> Result<Prepared> {
     let flavor = inspect::flavor(conn).await?;
+    if let Some(finding) = flavor.too_old() {
+        return Err(Error::Refused(vec![finding]));
+    }
     let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
     let refusals = clauses.refusals();
     if !refusals.is_empty() {
@@ -227,19 +230,9 @@ async fn go_native(
         return Err(Error::Internal("a native road without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
-    let running = native::run(
-        &prepared.opts,
-        &statement,
-        job.settings.cut_over_attempts.get(),
-        |attempt, reason| sink.event(Event::CutOverRetry { attempt, reason }),
-    );
-    let outcome = tokio::select! {
-        outcome = running => outcome?,
-        () = job.stop.cancelled() => return Err(Error::Stopped {
-            reason: "asked to stop".into(),
-            help: "run the command again".into(),
-        }),
-    };
+    let attempts = job.settings.cut_over_attempts.get();
+    let tell = |attempt, reason| sink.event(Event::CutOverRetry { attempt, reason });
+    let outcome = native::run(&prepared.opts, &statement, attempts, &job.stop, tell).await?;
     let _ = conn.query_drop(format!("DO RELEASE_LOCK({claim})")).await;
     match outcome {
         Native::Refused(reason) => Ok(Err(reason)),

@@ -1,4 +1,5 @@
-//! Who stands in the way of the cut-over's lock.
+//! Who stands in the way of the cut-over's locks: on the original, and on the parents and children
+//! of its foreign keys.
 
 use std::time::Duration;
 
@@ -7,13 +8,21 @@ use mysql_async::prelude::Queryable;
 
 use crate::engine::Result;
 use crate::mysql::connect::connection_error;
-use crate::mysql::name::Text;
-use crate::mysql::session::run;
+use crate::mysql::name::{TableName, Text};
+use crate::mysql::session::{Process, processes, run};
 use crate::mysql::table::MysqlTable;
 
-type Holder = (u64, Option<String>, Option<String>, Option<u64>, Option<String>);
+/// A session that holds tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Holder {
+    process: Process,
+    /// For how many seconds, at least; `None`: unknown.
+    age: Option<u64>,
+    /// The tables, for a human.
+    tables: Vec<String>,
+}
 
-/// Transactions that hold the original's metadata lock and are older than the cut-over may wait.
+/// Transactions that hold a table that the cut-over locks and are older than it may wait.
 /// MySQL tells by its performance schema; MariaDB where the plugin METADATA_LOCK_INFO is installed.
 /// `None`: none known.
 pub async fn old_transactions(
@@ -23,77 +32,113 @@ pub async fn old_transactions(
 ) -> Result<Option<String>> {
     let holders = holders(conn, table, 0).await?;
     let limit = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX).div_ceil(1000);
-    let old: Vec<&Holder> =
-        holders.iter().filter(|holder| holder.3.is_some_and(|age| age >= limit)).collect();
+    let old: Vec<Holder> =
+        holders.into_iter().filter(|holder| holder.age.is_some_and(|age| age >= limit)).collect();
     if old.is_empty() {
         return Ok(None);
     }
     if let Some(patience) = table.setting.kill_blockers_after {
         for holder in &old {
-            if holder.3.is_some_and(|age| age >= patience.as_secs()) {
-                tracing::warn!(session = holder.0, "killing a session that blocks the cut-over");
-                run(conn, "killing a blocker", &format!("KILL {}", holder.0)).await?;
+            if holder.age.is_some_and(|age| age >= patience.as_secs()) {
+                tracing::warn!(
+                    session = holder.process.id,
+                    tables = holder.tables.join(", "),
+                    "killing a session that blocks the cut-over"
+                );
+                kill(conn, holder.process.id).await?;
             }
         }
     }
-    Ok(Some(format!("an open transaction holds the table: {}", list(&old))))
+    Ok(Some(format!("an open transaction holds a table: {}", list(&old))))
 }
 
-/// Who holds the original, for a message; empty when that is not known.
+/// Ends a session, if it has not ended by itself (1094).
+async fn kill(conn: &mut Conn, id: u64) -> Result<()> {
+    match conn.query_drop(format!("KILL {id}")).await {
+        Err(mysql_async::Error::Server(error)) if error.code == 1094 => Ok(()),
+        outcome => outcome.map_err(|error| connection_error("killing a blocker", error)),
+    }
+}
+
+/// Who holds a table that the cut-over locks, for a message; empty when that is not known.
 pub async fn who(conn: &mut Conn, table: &MysqlTable, but: u32) -> Result<String> {
     let holders = holders(conn, table, u64::from(but)).await?;
-    if holders.is_empty() {
-        return Ok(String::new());
-    }
-    Ok(format!("; held by {}", list(&holders.iter().collect::<Vec<_>>())))
+    Ok(if holders.is_empty() { String::new() } else { format!("; held: {}", list(&holders)) })
 }
 
-fn list(holders: &[&Holder]) -> String {
+fn list(holders: &[Holder]) -> String {
+    let told = |text: &str| if text.is_empty() { "?".to_owned() } else { text.to_owned() };
     let holders: Vec<String> = holders
         .iter()
         .take(5)
-        .map(|(id, user, host, age, query)| {
+        .map(|Holder { process, age, tables }| {
             let age = age.map_or_else(|| "?".to_owned(), |age| age.to_string());
-            let query: String = query.as_deref().unwrap_or("idle").chars().take(80).collect();
+            let statement: String = process.statement.chars().take(80).collect();
+            let statement = if statement.is_empty() { "idle" } else { &statement };
             format!(
-                "session {id} ({}@{}, {age} s: {query})",
-                user.as_deref().unwrap_or("?"),
-                host.as_deref().unwrap_or("?")
+                "{} by session {} ({}@{}, {age} s: {statement})",
+                tables.join(", "),
+                process.id,
+                told(&process.user),
+                told(&process.host),
             )
         })
         .collect();
-    holders.join(", ")
+    holders.join("; ")
 }
 
 async fn holders(conn: &mut Conn, table: &MysqlTable, but: u64) -> Result<Vec<Holder>> {
-    let name = &table.setting.original.name;
-    let (schema, table_name) = (Text(name.schema.as_str()), Text(name.table.as_str()));
-    let sql = if table.setting.flavor.is_mariadb() {
-        format!(
-            "SELECT l.THREAD_ID, p.USER, p.HOST, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), p.INFO \
-             FROM information_schema.METADATA_LOCK_INFO l \
-             JOIN information_schema.PROCESSLIST p ON p.ID = l.THREAD_ID \
-             LEFT JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = l.THREAD_ID \
-             WHERE l.TABLE_SCHEMA = {schema} AND l.TABLE_NAME = {table_name} AND l.THREAD_ID <> {but}"
-        )
-    } else {
-        format!(
-            "SELECT DISTINCT p.ID, p.USER, p.HOST, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), p.INFO \
-             FROM performance_schema.metadata_locks l \
-             JOIN performance_schema.threads h ON h.THREAD_ID = l.OWNER_THREAD_ID \
-             JOIN information_schema.PROCESSLIST p ON p.ID = h.PROCESSLIST_ID \
-             LEFT JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = p.ID \
-             WHERE l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED' \
-               AND l.OBJECT_SCHEMA = {schema} AND l.OBJECT_NAME = {table_name} AND p.ID <> {but} \
-               AND p.ID <> CONNECTION_ID()"
-        )
-    };
+    let action = "looking for blockers";
+    let original = &table.setting.original.name;
+    let others = table.carried().lock_set(original);
+    let sql = locks(table.setting.flavor.is_mariadb(), others.iter().chain([original]));
     // trx_started is in the zone of the server's system, whatever the session's is.
-    run(conn, "looking for blockers", "SET SESSION time_zone = 'SYSTEM'").await?;
-    match conn.query(sql).await {
-        Ok(rows) => Ok(rows),
+    run(conn, action, "SET SESSION time_zone = 'SYSTEM'").await?;
+    let locks: Vec<(u64, String, String, Option<u64>)> = match conn.query(sql).await {
+        Ok(rows) => rows,
         // No plugin, no performance schema, no right: not known.
-        Err(mysql_async::Error::Server(_)) => Ok(Vec::new()),
-        Err(error) => Err(connection_error("looking for blockers", error)),
+        Err(mysql_async::Error::Server(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(connection_error(action, error)),
+    };
+    let mut holders: Vec<Holder> = Vec::new();
+    let processes = processes(conn, action).await?;
+    for (id, schema, name, age) in locks {
+        let plain = TableName::new(schema, name).plain();
+        if let Some(known) = holders.iter_mut().find(|holder| holder.process.id == id) {
+            known.tables.push(plain);
+        } else if let Some(process) = processes.iter().find(|process| process.id == id)
+            && id != but
+        {
+            // Under LOCK TABLES there may be no transaction: then since its last statement at least.
+            let age = age.or(process.seconds);
+            holders.push(Holder { process: process.clone(), age, tables: vec![plain] });
+        }
     }
+    Ok(holders)
+}
+
+/// Selects the sessions that hold one of `tables`, the table, and the age of their transaction in
+/// seconds.
+fn locks<'a>(mariadb: bool, tables: impl Iterator<Item = &'a TableName>) -> String {
+    let (from, id, schema, name) = if mariadb {
+        let from = "information_schema.METADATA_LOCK_INFO l".to_owned();
+        (from, "l.THREAD_ID", "l.TABLE_SCHEMA", "l.TABLE_NAME")
+    } else {
+        let from = "performance_schema.metadata_locks l \
+             JOIN performance_schema.threads h ON h.THREAD_ID = l.OWNER_THREAD_ID \
+             AND l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED'";
+        (from.to_owned(), "h.PROCESSLIST_ID", "l.OBJECT_SCHEMA", "l.OBJECT_NAME")
+    };
+    let among: Vec<String> = tables
+        .map(|table| {
+            let (its_schema, its_name) = (Text(table.schema.as_str()), Text(table.table.as_str()));
+            format!("({schema} = {its_schema} AND {name} = {its_name})")
+        })
+        .collect();
+    format!(
+        "SELECT DISTINCT {id}, {schema}, {name}, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) \
+         FROM {from} LEFT JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = {id} \
+         WHERE {id} IS NOT NULL AND {id} <> CONNECTION_ID() AND ({}) ORDER BY {id}",
+        among.join(" OR ")
+    )
 }

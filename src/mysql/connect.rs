@@ -53,6 +53,8 @@ pub fn opts(target: &Target) -> Result<Opts> {
 }
 
 fn tls(tls: &Tls) -> Result<Option<SslOpts>> {
+    // The driver takes the process's; fails only if there is one already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let options = match tls.mode {
         TlsMode::Off => return Ok(None),
         TlsMode::NoVerify => SslOpts::default()

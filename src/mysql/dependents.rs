@@ -6,13 +6,16 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Error, Result};
 use crate::mysql::catalog::Patience;
 use crate::mysql::change::Change;
-use crate::mysql::foreign_keys::{self, ColumnChanges, ForeignKey, Settled};
+use crate::mysql::foreign_keys::{self, ColumnChanges, ForeignKey, OrphanSearch, Settled};
 use crate::mysql::inspect::Table;
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::triggers::{self, Trigger};
 
 /// Rows looked at by one statement of the search for orphans.
 const WINDOW: u32 = 5_000;
+
+/// Rows without a parent that are shown at most.
+const SHOWN: usize = 10;
 
 /// What hangs on a table.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +71,33 @@ impl Dependents {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     keys: Settled,
+    /// Those of the table's keys that nobody enforced before the swap.
+    #[serde(default)]
+    unproved: Vec<ForeignKey>,
     triggers: Vec<Trigger>,
+}
+
+/// Those of `wanted` that are not among the `present` keys, columns called as `renames` says.
+fn unproved(
+    present: &[ForeignKey],
+    wanted: &[ForeignKey],
+    renames: &[(Ident, Ident)],
+) -> Vec<ForeignKey> {
+    let now = |column: &Ident| {
+        renames.iter().find(|(old, _)| old.same(column)).map_or(column, |(_, new)| new).clone()
+    };
+    let all = |columns: &[Ident]| columns.iter().map(now).collect::<Vec<_>>();
+    let proves = |old: &ForeignKey, key: &ForeignKey| {
+        let referenced = if old.is_self_reference() {
+            all(&old.referenced_columns)
+        } else {
+            old.referenced_columns.clone()
+        };
+        all(&old.columns) == key.columns
+            && old.referenced == key.referenced
+            && referenced == key.referenced_columns
+    };
+    wanted.iter().filter(|key| !present.iter().any(|old| proves(old, key))).cloned().collect()
 }
 
 impl Carried {
@@ -103,7 +132,8 @@ impl Carried {
         .await?;
         findings.extend(triggers::validate(conn, &helpers.shadow, &dependents.triggers).await?);
         if findings.is_empty() {
-            Ok(Self { keys, triggers: dependents.triggers.clone() })
+            let unproved = unproved(&dependents.outgoing, &keys.outgoing, &keys.renames);
+            Ok(Self { keys, unproved, triggers: dependents.triggers.clone() })
         } else {
             Err(Error::Refused(findings))
         }
@@ -196,6 +226,11 @@ impl Carried {
             );
             for key in &late {
                 warnings.push(format!("{} was added during the run and moved along", key.plain()));
+                // Its child was not locked at the swap.
+                let now = foreign_keys::outgoing(conn, &key.table).await?;
+                for key in now.iter().filter(|now| now.name == key.name) {
+                    warnings.extend(foreign_keys::orphans(conn, key, WINDOW).await?);
+                }
             }
         }
         Ok(warnings)
@@ -217,14 +252,74 @@ impl Carried {
         foreign_keys::redirect_incoming(conn, original, original, children, renames, patience).await
     }
 
-    /// Rows without a parent, after a run that died in the moment when keys were being moved.
-    pub async fn orphans(&self, conn: &mut Conn, original: &TableName) -> Result<Vec<String>> {
-        let mut warnings = Vec::new();
-        for key in self.keys.outgoing.iter().chain(&self.keys.incoming) {
-            let key = &ForeignKey { ..key.clone() };
-            for row in foreign_keys::orphans(conn, key, WINDOW).await? {
-                warnings.push(format!("{}: no parent for {row}", key.plain()));
+    /// Rows of the original that have no parent for a key that the clauses add, for a human. For
+    /// a key on a new column, rows of the shadow.
+    pub async fn without_parent(
+        &self,
+        conn: &mut Conn,
+        original: &Table,
+        shadow: &TableName,
+    ) -> Result<Vec<String>> {
+        let mut rows = Vec::new();
+        for key in &self.unproved {
+            let key = self.before_swap(key, original, shadow);
+            let Some(mut search) = OrphanSearch::new(conn, &key, WINDOW).await? else { continue };
+            while rows.len() < SHOWN
+                && let Some(found) = search.step(conn).await?
+            {
+                rows.extend(found.iter().map(|row| format!("{}: {row}", key.plain())));
             }
+        }
+        rows.truncate(SHOWN);
+        Ok(rows)
+    }
+
+    /// A key of the new table as it can be asked about before the swap.
+    fn before_swap(&self, key: &ForeignKey, original: &Table, shadow: &TableName) -> ForeignKey {
+        let old = |columns: &[Ident]| -> Option<Vec<Ident>> {
+            let renames = &self.keys.renames;
+            let old = |column: &Ident| {
+                let renamed = renames.iter().find(|(_, new)| new.same(column));
+                let old = renamed.map_or(column, |(old, _)| old);
+                original.column(old).map(|column| column.name.clone())
+            };
+            columns.iter().map(old).collect()
+        };
+        let itself = key.is_self_reference();
+        let referenced = if itself {
+            old(&key.referenced_columns)
+        } else {
+            Some(key.referenced_columns.clone())
+        };
+        match (old(&key.columns), referenced) {
+            (Some(columns), Some(referenced_columns)) => {
+                ForeignKey { columns, referenced_columns, ..key.clone() }
+            }
+            _ => ForeignKey {
+                table: shadow.clone(),
+                referenced: if itself { shadow.clone() } else { key.referenced.clone() },
+                ..key.clone()
+            },
+        }
+    }
+
+    /// After the swap, rows without a parent, as warnings: for keys that the clauses added, since
+    /// the application could write such rows up to the swap; for all keys where a run `died` in the
+    /// moment when they were being moved.
+    pub async fn orphans(
+        &self,
+        conn: &mut Conn,
+        original: &TableName,
+        died: bool,
+    ) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
+        let keys: Vec<&ForeignKey> = if died {
+            self.keys.outgoing.iter().chain(&self.keys.incoming).collect()
+        } else {
+            self.unproved.iter().collect()
+        };
+        for key in keys {
+            warnings.extend(foreign_keys::orphans(conn, key, WINDOW).await?);
         }
         tracing::debug!(table = %original.plain(), rows = warnings.len(), "looked for orphans");
         Ok(warnings)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::engine::error::Finding;
+
 /// The family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -37,6 +39,28 @@ impl Flavor {
         self.family == Family::Mariadb
     }
 
+    /// The first version of its family that osc is made for. MySQL renames under LOCK TABLES since
+    /// 8.0.13 (manual: "RENAME TABLE Statement").
+    fn oldest(self) -> Self {
+        let version = match self.family {
+            Family::Mysql => (8, 0, 13),
+            Family::Mariadb => (10, 5, 0),
+        };
+        Self { version, ..self }
+    }
+
+    /// Why osc does not work with this server, if it is too old.
+    pub fn too_old(self) -> Option<Finding> {
+        let oldest = self.oldest();
+        (self.version < oldest.version).then(|| {
+            Finding::new(
+                "server-version",
+                format!("the server is {self}, and osc needs {oldest} or later"),
+                "upgrade the server first, or run the statement without osc",
+            )
+        })
+    }
+
     /// Whether the version is at least this.
     pub fn at_least(self, major: u16, minor: u16, patch: u16) -> bool {
         self.version >= (major, minor, patch)
@@ -69,5 +93,19 @@ mod tests {
         );
         assert_eq!(Flavor::parse("11.8.2-MariaDB"), flavor(Family::Mariadb, (11, 8, 2)));
         assert_eq!(Flavor::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn servers_that_are_too_old_are_told_so() {
+        let finding = |text| Flavor::parse(text).unwrap().too_old();
+        for old in ["5.7.44-log", "8.0.12", "5.5.5-10.4.34-MariaDB", "10.4.34-MariaDB-log"] {
+            let finding = finding(old).unwrap();
+            assert_eq!(finding.check, "server-version", "{old}");
+            assert!(!finding.help.is_empty());
+        }
+        assert!(finding("5.7.44").unwrap().problem.contains("MySQL 8.0.13"));
+        for new in ["8.0.13", "8.4.0", "9.7.4-2", "5.5.5-10.5.0-MariaDB", "11.8.2-MariaDB"] {
+            assert_eq!(finding(new), None, "{new}");
+        }
     }
 }

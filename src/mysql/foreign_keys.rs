@@ -3,6 +3,7 @@
 //! The shadow has none while it is copied: the argument, and the order of steps on each server,
 //! is in `docs/decisions/foreign-keys.md`.
 
+mod indexes;
 mod orphans;
 mod restore;
 mod validate;

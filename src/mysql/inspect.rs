@@ -3,6 +3,7 @@
 use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, Row};
 
+use crate::engine::error::Finding;
 use crate::engine::key::Rows;
 use crate::engine::{Error, Result};
 use crate::mysql::connect::connection_error;
@@ -35,6 +36,8 @@ pub struct Column {
     pub fraction: u8,
     /// Whether the server computes it.
     pub generated: bool,
+    /// From what, as the server writes it; empty where it does not.
+    pub expression: String,
     /// Whether it counts by itself.
     pub auto_increment: bool,
     /// Its default, as the server tells it.
@@ -60,6 +63,11 @@ impl Column {
     /// Whether it is JSON in MySQL's binary form (MariaDB's JSON is text).
     pub fn is_json(&self) -> bool {
         self.data_type == "json"
+    }
+
+    /// Whether it is a moment, shown in the session's time zone.
+    pub fn is_timestamp(&self) -> bool {
+        self.data_type == "timestamp"
     }
 
     /// Whether it is spatial.
@@ -155,6 +163,12 @@ type TableRow = (
 impl Table {
     /// Reads `name`; `None` when there is no such base table.
     pub async fn read(conn: &mut Conn, name: &TableName) -> Result<Option<Self>> {
+        // No name has a character beyond the basic plane; the catalog cannot even be asked for one
+        // (MySQL's manual, "Schema Object Names").
+        let plane = |name: &Ident| name.as_str().chars().all(|c| c <= '\u{ffff}');
+        if !plane(&name.schema) || !plane(&name.table) {
+            return Ok(None);
+        }
         let failed = |error| connection_error("reading the table's definition", error);
         let schema = Text(name.schema.as_str());
         let table = Text(name.table.as_str());
@@ -185,10 +199,11 @@ impl Table {
         // As the server stores it, whatever the case it was asked for in.
         let name = &TableName::new(schema, table);
         if !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED") {
-            return Err(Error::Usage {
-                message: format!("{} is a {}, not a table", name.plain(), kind.to_lowercase()),
-                help: "osc changes base tables".into(),
-            });
+            return Err(Error::Refused(vec![Finding::new(
+                "table",
+                format!("{} is a {}, not a table", name.plain(), kind.to_lowercase()),
+                "osc changes base tables; others are changed in no time without it",
+            )]));
         }
         let create: Option<(String, String)> =
             conn.query_first(format!("SHOW CREATE TABLE {name}")).await.map_err(failed)?;
@@ -216,8 +231,25 @@ impl Table {
         self.columns.iter().find(|column| column.name.same(name))
     }
 
+    /// The key by which InnoDB keeps the rows and minimal row images name them: the primary key,
+    /// else the first unique key on whole not-null columns (MySQL's manual, "Clustered and
+    /// Secondary Indexes", and `binlog_row_image`). `None`: rows are named by all their columns.
+    pub fn clustered(&self) -> Option<&Index> {
+        let first = |index: &&Index| {
+            let whole =
+                |part: &IndexPart| part.column.is_some() && part.prefix.is_none() && !part.nullable;
+            index.unique && index.parts.iter().all(whole)
+        };
+        // The definition has them in the server's order, `indexes` has not.
+        let place = |index: &&Index| {
+            self.create.find(&format!("UNIQUE KEY {} (", index.name)).unwrap_or(usize::MAX)
+        };
+        let primary = self.indexes.iter().find(|index| index.is_primary());
+        primary.or_else(|| self.indexes.iter().filter(first).min_by_key(place))
+    }
+
     /// Indexes that can order a copy: unique, on whole not-null columns whose values can be named
-    /// exactly. The primary key comes first, then those with the fewest bytes.
+    /// exactly. The key of [`Table::clustered`] comes first, then those with the fewest bytes.
     pub fn copy_keys(&self) -> Vec<&Index> {
         let usable = |index: &&Index| {
             index.unique
@@ -232,6 +264,7 @@ impl Table {
                             .is_some_and(|column| key_kind(column).is_some())
                 })
         };
+        let clustered = self.clustered().map(|index| &index.name);
         let mut found: Vec<&Index> = self.indexes.iter().filter(usable).collect();
         found.sort_by_key(|index| {
             let text = index.parts.iter().any(|part| {
@@ -240,7 +273,7 @@ impl Table {
                     .and_then(|name| self.column(name))
                     .is_none_or(|column| column.is_text() || column.data_type == "decimal")
             });
-            (!index.is_primary(), text, index.parts.len())
+            (clustered != Some(&index.name), text, index.parts.len())
         });
         found
     }
@@ -317,6 +350,7 @@ fn column(mut row: Row) -> Result<Column> {
     let row = &mut row;
     let extra = take::<Option<String>>(row, 11)?.unwrap_or_default().to_lowercase();
     let ordinal: u64 = take(row, 1)?;
+    let expression = take::<Option<String>>(row, 10)?.unwrap_or_default();
     Ok(Column {
         name: Ident::new(take::<String>(row, 0)?),
         ordinal: usize::try_from(ordinal).unwrap_or(usize::MAX).saturating_sub(1),
@@ -328,7 +362,8 @@ fn column(mut row: Row) -> Result<Column> {
         octets: take(row, 7)?,
         characters: take(row, 8)?,
         fraction: take::<Option<u64>>(row, 9)?.and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
-        generated: take::<Option<String>>(row, 10)?.is_some_and(|text| !text.is_empty()),
+        generated: !expression.is_empty(),
+        expression,
         auto_increment: extra.contains("auto_increment"),
         default: take(row, 12)?,
         extra,

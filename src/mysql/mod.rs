@@ -8,6 +8,7 @@ pub mod change;
 pub mod checks;
 pub mod clauses;
 pub mod cleanup;
+mod computed;
 pub mod connect;
 pub mod dependents;
 pub mod executed;

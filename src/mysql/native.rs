@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::run::jittered;
 use crate::engine::{Error, Result};
@@ -29,11 +30,13 @@ pub enum Native {
     Refused(String),
 }
 
-/// Runs `statement`, again and again while the lock is not to be had.
+/// Runs `statement`, again and again while the lock is not to be had. After `stop` the statement
+/// is no longer under way; what it had done is taken back by the server.
 pub async fn run(
     opts: &mysql_async::Opts,
     statement: &str,
     attempts: u32,
+    stop: &CancellationToken,
     mut tell: impl FnMut(u32, String),
 ) -> Result<Native> {
     let action = "changing the table";
@@ -54,6 +57,18 @@ pub async fn run(
                     watched?;
                     running.await
                 }
+                () = stop.cancelled() => {
+                    // A server works on without those who asked it to.
+                    command(&mut watcher, &format!("KILL {id}")).await?;
+                    match running.await {
+                        // It had come through.
+                        Ok(()) => Ok(()),
+                        Err(_) => {
+                            wait_for_the_end(&mut watcher, id).await?;
+                            return Err(asked_to_stop());
+                        }
+                    }
+                }
             }
         };
         match outcome {
@@ -61,7 +76,10 @@ pub async fn run(
             // A lock wait, or our own KILL QUERY.
             Err(mysql_async::Error::Server(error)) if matches!(error.code, 1205 | 1317 | 1969) => {
                 tell(attempt, "the table's lock was not to be had".into());
-                tokio::time::sleep(jittered(pause)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(jittered(pause)) => {}
+                    () = stop.cancelled() => return Err(asked_to_stop()),
+                }
                 pause = (pause * 2).min(Duration::from_secs(10));
             }
             Err(mysql_async::Error::Server(error)) if is_refusal(error.code) => {
@@ -76,6 +94,30 @@ pub async fn run(
     })
 }
 
+fn asked_to_stop() -> Error {
+    Error::Stopped {
+        reason: "asked to stop; the server takes back what it had begun".into(),
+        help: "run the command again".into(),
+    }
+}
+
+/// Runs a statement on the session that watches; one that is about a session that has ended in
+/// the meantime has nothing left to do (1094).
+async fn command(watcher: &mut Conn, sql: &str) -> Result<()> {
+    match watcher.query_drop(sql).await {
+        Err(mysql_async::Error::Server(error)) if error.code == 1094 => Ok(()),
+        outcome => outcome.map_err(|error| connection_error("stopping the change", error)),
+    }
+}
+
+/// Waits until the killed session is gone, and its locks and half-built indexes with it.
+async fn wait_for_the_end(watcher: &mut Conn, id: u32) -> Result<()> {
+    while process(watcher, id, "stopping the change").await?.is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 /// Takes the statement back once it has waited for the lock too long; returns only then.
 async fn give_up_waiting(watcher: &mut Conn, id: u32) -> Result<()> {
     let action = "watching the change";
@@ -86,10 +128,7 @@ async fn give_up_waiting(watcher: &mut Conn, id: u32) -> Result<()> {
         let waits = state.is_some_and(|state| state.contains("metadata lock"));
         match (waits, since) {
             (true, Some(started)) if started.elapsed() > LOCK_BUDGET => {
-                return watcher
-                    .query_drop(format!("KILL QUERY {id}"))
-                    .await
-                    .map_err(|error| connection_error(action, error));
+                return command(watcher, &format!("KILL QUERY {id}")).await;
             }
             (true, None) => since = Some(Instant::now()),
             (true, Some(_)) => {}

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::engine::error::Finding;
+use crate::mysql::computed::Computed;
 use crate::mysql::inspect::{Column, Table};
 use crate::mysql::name::Ident;
 
@@ -47,6 +48,8 @@ pub enum Compared {
 pub struct Projection {
     /// Its columns, in the shadow's order.
     pub columns: Vec<Projected>,
+    /// How columns are compared that each table computes by itself, from the same.
+    pub computed: Vec<Compared>,
     /// TIMESTAMP becomes something else, or something else TIMESTAMP, or an expression reads one or
     /// the clock: the server's own time zone counts.
     pub zoned: bool,
@@ -62,18 +65,22 @@ pub fn project(
     kept: &[(Ident, Ident)],
 ) -> (Projection, Vec<Finding>) {
     let mut projection = Projection { zoned: reads_timestamps(shadow), ..Projection::default() };
+    let computed = Computed { original, shadow, kept };
     let mut findings = Vec::new();
     for target in &shadow.columns {
-        if target.generated {
-            continue;
-        }
         let source = kept
             .iter()
             .find(|(_, new)| new.same(&target.name))
             .and_then(|(old, _)| original.column(old));
+        if target.generated {
+            let both = source.filter(|source| computed.same(source, target));
+            let compared = both.map(|source| compared(source, target));
+            projection.computed.extend(compared);
+            continue;
+        }
         match source {
             Some(source) => {
-                projection.zoned |= is_timestamp(source) != is_timestamp(target);
+                projection.zoned |= source.is_timestamp() != target.is_timestamp();
                 projection.dated |= is_date(target) && !is_date(source);
                 projection.columns.push(Projected {
                     target: target.name.clone(),
@@ -104,17 +111,13 @@ pub fn project(
     (projection, findings)
 }
 
-fn is_timestamp(column: &Column) -> bool {
-    column.data_type == "timestamp"
-}
-
 /// Whether an expression of the table (generated column, check, default, functional key) names a
 /// TIMESTAMP, which it sees in the session's zone.
 fn reads_timestamps(table: &Table) -> bool {
     let names: Vec<String> = table
         .columns
         .iter()
-        .filter(|column| is_timestamp(column))
+        .filter(|column| column.is_timestamp())
         .map(|column| column.name.to_string().to_lowercase())
         .collect();
     let create = table.create.to_lowercase();
@@ -129,7 +132,7 @@ fn reads_timestamps(table: &Table) -> bool {
 fn reads_the_clock(column: &Column) -> bool {
     let computed = column.extra.contains("default_generated")
         || column.default.as_ref().is_some_and(|default| default.contains('('));
-    computed && !is_timestamp(column)
+    computed && !column.is_timestamp()
 }
 
 /// What is selected of a column that is carried over. These go into text as they are shown: by
@@ -380,7 +383,7 @@ impl Projection {
     pub fn digest(&self, side: Side) -> String {
         let mut nulls = String::new();
         let mut values = String::new();
-        for compared in self.columns.iter().filter_map(|column| column.compared.as_ref()) {
+        for compared in self.compared() {
             let Compared::Bytes { original, shadow, nullable } = compared else { continue };
             let value = match side {
                 Side::Original => original,
@@ -404,12 +407,14 @@ impl Projection {
 
     /// Pairs of expressions that must be compared with `<=>`.
     pub fn by_value(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.columns.iter().filter_map(|column| match &column.compared {
-            Some(Compared::Values { original, shadow }) => {
-                Some((original.as_str(), shadow.as_str()))
-            }
-            _ => None,
+        self.compared().filter_map(|compared| match compared {
+            Compared::Values { original, shadow } => Some((original.as_str(), shadow.as_str())),
+            Compared::Bytes { .. } => None,
         })
+    }
+
+    fn compared(&self) -> impl Iterator<Item = &Compared> {
+        self.columns.iter().filter_map(|column| column.compared.as_ref()).chain(&self.computed)
     }
 }
 

@@ -173,6 +173,14 @@ pub struct Process {
     pub command: String,
     /// What it is doing, such as waiting for a lock.
     pub state: String,
+    /// Whose it is.
+    pub user: String,
+    /// From where.
+    pub host: String,
+    /// For how many seconds it has done so.
+    pub seconds: Option<u64>,
+    /// The beginning of its statement; empty when it has none.
+    pub statement: String,
 }
 
 /// The server's sessions. SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's
@@ -184,7 +192,15 @@ pub async fn processes(conn: &mut Conn, action: &str) -> Result<Vec<Process>> {
         |row: &Row, at| row.get_opt(at).and_then(std::result::Result::ok).unwrap_or_default();
     let process = |row: Row| {
         let id = row.get_opt::<u64, _>(0)?.ok()?;
-        Some(Process { id, command: text(&row, 4), state: text(&row, 6) })
+        Some(Process {
+            id,
+            user: text(&row, 1),
+            host: text(&row, 2),
+            command: text(&row, 4),
+            seconds: row.get_opt(5).and_then(std::result::Result::ok),
+            state: text(&row, 6),
+            statement: text(&row, 7),
+        })
     };
     Ok(rows.into_iter().filter_map(process).collect())
 }

@@ -243,6 +243,9 @@ fn comparable(old: &Column, new: &Column) -> bool {
     }
 }
 
+/// `ER_DUP_ENTRY`.
+const DUPLICATE_ENTRY: u16 = 1062;
+
 /// Drops the secondary indexes that can be built after the copy; returns their definitions.
 pub async fn drop_deferrable(
     conn: &mut Conn,
@@ -312,12 +315,23 @@ pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[Strin
     if missing.is_empty() {
         return Ok(());
     }
-    run(
-        conn,
-        "building indexes",
-        &format!("ALTER TABLE {shadow} {}, ALGORITHM=INPLACE, LOCK=NONE", missing.join(", ")),
-    )
-    .await
+    // While a refresh changes a text key's case, InnoDB may take the row's two entries in an index
+    // that is being built for duplicates, though the index is not unique. Without refreshes beside
+    // the build it cannot: they wait.
+    let mut locks = ["NONE", "NONE", "NONE"].into_iter();
+    loop {
+        let lock = locks.next().unwrap_or("SHARED");
+        let sql =
+            format!("ALTER TABLE {shadow} {}, ALGORITHM=INPLACE, LOCK={lock}", missing.join(", "));
+        match conn.query_drop(sql).await {
+            Err(mysql_async::Error::Server(error))
+                if error.code == DUPLICATE_ENTRY && lock != "SHARED" =>
+            {
+                tracing::info!(%error, "building indexes again");
+            }
+            outcome => return outcome.map_err(|error| connection_error("building indexes", error)),
+        }
+    }
 }
 
 /// Waits until transactions that a dead run left on the shadow are gone: its lock is granted only

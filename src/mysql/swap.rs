@@ -8,6 +8,7 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -40,13 +41,20 @@ const SENTRY: &str = "osc sentry";
 /// Keys in one statement under the lock.
 const BATCH: usize = 500;
 
-/// Before the first attempt: statistics and counters of the shadow.
+/// Before the first attempt: rows that a new foreign key forbids, statistics and counters of the
+/// shadow.
 pub async fn before(table: &MysqlTable) -> Result<()> {
     let mut conn = table.plain("preparing the swap").await?;
     let shadow = &table.helpers.shadow;
     let setting = &table.setting;
     let (original, kept) = (&setting.original.name, &setting.change.kept);
-    histograms::analyze(&mut conn, setting.flavor, original, shadow, kept).await?;
+    let rows = table.carried().without_parent(&mut conn, &setting.original, shadow).await?;
+    if !rows.is_empty() {
+        let reason = "rows have no parent for a foreign key that the clauses add".into();
+        return Err(Error::Data { reason, rows });
+    }
+    let remarks = histograms::analyze(&mut conn, setting.flavor, original, shadow, kept).await?;
+    *table.remarks.lock().unwrap_or_else(PoisonError::into_inner) = remarks;
     raise_counter(&mut conn, table).await
 }
 
@@ -461,9 +469,9 @@ pub async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
     let mut conn = table.plain("settling what hangs on the table").await?;
     let original = &table.setting.original.name;
     let carried = table.carried();
-    let mut warnings = carried.restore(&mut conn, original, &table.helpers).await?;
-    if died {
-        warnings.extend(carried.orphans(&mut conn, original).await?);
-    }
+    let mut warnings =
+        std::mem::take(&mut *table.remarks.lock().unwrap_or_else(PoisonError::into_inner));
+    warnings.extend(carried.restore(&mut conn, original, &table.helpers).await?);
+    warnings.extend(carried.orphans(&mut conn, original, died).await?);
     Ok(warnings)
 }

@@ -18,6 +18,7 @@ use crate::engine::{Error, Result};
 use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
 use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
 use crate::mysql::change::Change;
+use crate::mysql::checks;
 use crate::mysql::connect::connection_error;
 use crate::mysql::dependents::{Carried, Dependents};
 use crate::mysql::flavor::Flavor;
@@ -77,6 +78,8 @@ pub struct MysqlTable {
     carried: OnceLock<Carried>,
     /// Foreign keys may have been unenforced for a moment.
     pub died_in_swap: AtomicBool,
+    /// What the operator must be told once the tables are swapped.
+    pub remarks: std::sync::Mutex<Vec<String>>,
 }
 
 /// What is known once the shadow is there.
@@ -108,6 +111,7 @@ impl MysqlTable {
             ready: OnceLock::new(),
             carried: OnceLock::new(),
             died_in_swap: AtomicBool::new(false),
+            remarks: std::sync::Mutex::default(),
         }
     }
 
@@ -423,8 +427,9 @@ impl Server for MysqlTable {
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
         let mut conn = self.plain("creating the shadow").await?;
         shadow::create(&mut conn, &self.setting, &self.helpers).await?;
-        self.get_ready(&mut conn).await?;
+        let index = &self.get_ready(&mut conn).await?.statements.index;
         let setting = &self.setting;
+        checks::server::row_image(&mut conn, &setting.original, index).await?;
         let carried = Carried::settle(
             &mut conn,
             &setting.original,

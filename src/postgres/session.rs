@@ -16,11 +16,15 @@ const KEPT: usize = 40;
 
 /// What each session says first. The output is the one that keys are read in; time zone, order of
 /// dates and search path stay those of the role, by which the server itself would convert.
-const SETUP: &str = "SET client_min_messages = error; SET statement_timeout = 0; \
-    SET idle_in_transaction_session_timeout = 0; SET default_transaction_isolation = 'read committed'; \
-    SET default_transaction_read_only = off; SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
+const SETUP: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET jit = off; \
     SET enable_seqscan = off; SET synchronous_commit = off";
+
+/// What every session says: limits that the role has are for the application.
+const UNLIMITED: &str = "SET client_min_messages = error; SET statement_timeout = 0; \
+    SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; \
+    SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off";
 
 /// The sessions of a run.
 pub struct Sessions {
@@ -70,7 +74,7 @@ impl Sessions {
     /// Those of [`connect`].
     pub async fn own(&self, action: &str) -> Result<Client> {
         let client = connect(&self.options, action).await?;
-        let setup = format!("{SETUP}; SET lock_timeout = {}", LOCK_WAIT.as_millis());
+        let setup = format!("{UNLIMITED}; {SETUP}; SET lock_timeout = {}", LOCK_WAIT.as_millis());
         run(&client, action, &setup).await?;
         Ok(client)
     }
@@ -82,11 +86,8 @@ impl Sessions {
     /// Those of [`connect`].
     pub async fn plain(&self, action: &str) -> Result<Client> {
         let client = connect(&self.options, action).await?;
-        let setup = "SET client_min_messages = error; SET statement_timeout = 0; \
-                     SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = local; \
-                     SET default_transaction_isolation = 'read committed'; \
-                     SET default_transaction_read_only = off";
-        run(&client, action, setup).await?;
+        let setup = format!("{UNLIMITED}; SET synchronous_commit = local");
+        run(&client, action, &setup).await?;
         Ok(client)
     }
 }

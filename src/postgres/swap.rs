@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use crate::engine::error::Result;
-use crate::engine::server::{Drain, Drained, Server, SwapOutcome};
+use crate::engine::server::{Drain, Drained, SwapOutcome};
 use crate::engine::{Error, key::Key};
 use crate::postgres::blockers;
 use crate::postgres::connect::{server_error, sqlstate};
@@ -109,6 +109,8 @@ async fn inside<D: Drain>(
     let original = &table.setting.original.name;
     let shadow = &table.helpers.shadow;
     let before = &table.carried()?.dependents;
+    // Connected now: under the lock every millisecond is the application's.
+    let second = table.sessions.plain("writing a marker").await?;
     // The commit must not wait for a standby that is not there.
     let begin = format!(
         "BEGIN; SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = {}",
@@ -133,34 +135,38 @@ async fn inside<D: Drain>(
             };
         }
     }
-    if Dependents::read(holder, original).await? != *before {
+    let look = async {
+        Ok::<_, Error>((Dependents::read(holder, original).await?, renames(table, holder).await?))
+    };
+    let drain = async {
+        table.mark_in(&second, marker).await?;
+        drain.drain(marker).await
+    };
+    let (looked, drained) = tokio::join!(look, drain);
+    let (now, renames) = looked?;
+    let drained = drained?;
+    if now != *before {
         return Err(Error::Foreign(format!(
             "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
             original.plain()
         )));
     }
-    table.mark(marker).await?;
-    let drained = drain.drain(marker).await?;
     refresh_under_lock(table, holder, &drained).await?;
     run(holder, ACTION, "SET LOCAL lock_timeout = '5s'").await?;
     let names = names(table);
     let fate = table.setting.change.fate(&table.setting.original);
-    for sql in before.before_renames(&names, &fate) {
-        run(holder, ACTION, &sql).await?;
-    }
-    for sql in renames(table, holder).await? {
-        run(holder, ACTION, &sql).await?;
-    }
-    for sql in before.after_renames(&names, &fate) {
-        run(holder, ACTION, &sql).await?;
-    }
-    for sql in table.setting.change.foreign_keys(original) {
-        run(holder, ACTION, &sql).await?;
-    }
-    for sql in guards::retired(&names.retired).into_iter().chain(guards::snapshot(original)) {
-        run(holder, ACTION, &sql).await?;
-    }
-    run(holder, ACTION, "COMMIT").await?;
+    // In one message.
+    let all: Vec<String> = before
+        .before_renames(&names, &fate)
+        .into_iter()
+        .chain(renames)
+        .chain(before.after_renames(&names, &fate))
+        .chain(table.setting.change.foreign_keys(original))
+        .chain(guards::retired(&names.retired))
+        .chain(guards::snapshot(original))
+        .chain(["COMMIT".to_owned()])
+        .collect();
+    run(holder, ACTION, &all.join(";\n")).await?;
     Ok(None)
 }
 

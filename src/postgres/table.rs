@@ -1,5 +1,6 @@
 //! One table under change on PostgreSQL: the engine's [`Server`].
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ use crate::postgres::change::Change;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::{Index, Table};
+use crate::postgres::key::KeyColumns;
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::{Helpers, TableName, Text, fnv1a};
+use crate::postgres::name::{Helpers, Ident, TableName, Text, fnv1a};
 use crate::postgres::projection::project;
 use crate::postgres::rows::{self, Write};
 use crate::postgres::session::{Sessions, run, value};
@@ -151,6 +153,17 @@ impl PostgresTable {
         Ok(stream::names(self.run()?.0, original, self.database()))
     }
 
+    /// Commits a marker in a session of the caller's.
+    pub(super) async fn mark_in(&self, client: &Client, marker: u64) -> Result<()> {
+        match self.capture()? {
+            Capture::Logical => stream::emit_marker(client, self.run()?.0, marker).await,
+            Capture::Triggers => {
+                let log = stream::triggers::log(&self.setting.original.name, &self.names()?);
+                stream::triggers::emit_marker(client, &log, marker).await
+            }
+        }
+    }
+
     fn database(&self) -> &str {
         let target = &self.setting.options.target;
         target.database.as_deref().unwrap_or(&target.user)
@@ -199,6 +212,7 @@ impl PostgresTable {
             .map(|column| columns.new_name(&column.name))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Error::Internal("the copy key loses a column".into()))?;
+        key_stays(original, &shadow, &key, &shadow_key)?;
         let _ = self.ready.set(Ready {
             statements: Statements {
                 original: original.name.clone(),
@@ -343,6 +357,44 @@ impl PostgresTable {
         self.sessions.give_back(client);
         Ok(keys)
     }
+}
+
+/// The key must order the shadow as it orders the original, and be unique there.
+fn key_stays(
+    original: &Table,
+    shadow: &Table,
+    key: &KeyColumns,
+    shadow_key: &[Ident],
+) -> Result<()> {
+    let refuse = |problem: String| {
+        Err(Error::Refused(vec![Finding::new(
+            "copy-key",
+            problem,
+            "make this part of the change alone, by the server, or give the table another key first",
+        )]))
+    };
+    // smallint, integer and bigint compare with each other as numbers.
+    let number = |oid| matches!(oid, 20 | 21 | 23);
+    for (column, new) in key.0.iter().zip(shadow_key) {
+        let (Some(old), Some(new)) = (original.column(&column.name), shadow.column(new)) else {
+            return refuse(format!("the change takes {} out of the copy key", column.name.0));
+        };
+        let same = old.type_oid == new.type_oid && old.collation == new.collation;
+        let fits = same || (number(old.type_oid) && number(new.type_oid));
+        if !fits {
+            return refuse(format!(
+                "{} orders the copy, and would be ordered otherwise as {}",
+                old.name.0, new.type_sql
+            ));
+        }
+    }
+    let wanted: BTreeSet<&Ident> = shadow_key.iter().collect();
+    let unique = shadow.indexes.iter().any(|index| {
+        let columns: BTreeSet<&Ident> =
+            index.keys.iter().filter_map(|key| key.column.as_ref()).collect();
+        index.unique && index.immediate && index.predicate.is_none() && columns == wanted
+    });
+    if unique { Ok(()) } else { refuse("the change takes the copy key's index away".into()) }
 }
 
 /// The refusal where another run is under way.
@@ -641,13 +693,7 @@ impl Server for PostgresTable {
 
     async fn mark(&self, marker: u64) -> Result<()> {
         let client = self.sessions.plain("writing a marker").await?;
-        match self.capture()? {
-            Capture::Logical => stream::emit_marker(&client, self.run()?.0, marker).await,
-            Capture::Triggers => {
-                let log = stream::triggers::log(&self.setting.original.name, &self.names()?);
-                stream::triggers::emit_marker(&client, &log, marker).await
-            }
-        }
+        self.mark_in(&client, marker).await
     }
 
     async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {

@@ -75,6 +75,11 @@ impl Pair {
         }
     }
 
+    /// Runs a statement in osc's database.
+    pub async fn first(&mut self, sql: &str) {
+        self.sessions[0].query_drop(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
     /// The first column of a query in osc's database.
     pub async fn column(&mut self, sql: &str) -> Vec<String> {
         rows(&mut self.sessions[0], sql).await.into_iter().map(|mut row| row.remove(0)).collect()

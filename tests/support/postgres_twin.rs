@@ -257,8 +257,9 @@ impl Twin {
         for (here, there) in [(TABLES[0], TABLES[1]), (TABLES[1], TABLES[0])] {
             // As text: equal need not mean the same.
             let only = format!(
-                "SELECT left(r, 400) FROM (SELECT a::text AS r FROM {here} AS a \
-                 EXCEPT ALL SELECT b::text FROM {there} AS b) AS differing LIMIT {SHOWN}"
+                "SELECT left(line, 400) FROM (SELECT here_row::text AS line FROM {here} AS here_row \
+                 EXCEPT ALL SELECT there_row::text FROM {there} AS there_row) AS differing \
+                 LIMIT {SHOWN}"
             );
             let found = rows(&client, &only).await.concat();
             wrong.extend(found.into_iter().map(|row| format!("only in {here}: {row}")));
@@ -283,7 +284,7 @@ async fn shape(client: &Client, schema: &str) -> Vec<String> {
              indisreplident, pg_get_indexdef(indexrelid)) FROM pg_index \
              WHERE indrelid = '{schema}.t'::regclass ORDER BY 1) AS indexes \
          UNION ALL SELECT concat_ws(' ', 'table', relpersistence, relreplident, reloptions, \
-             relacl, relowner::regrole, relrowsecurity) \
+             coalesce(relacl, acldefault('r', relowner)), relowner::regrole, relrowsecurity) \
          FROM pg_class WHERE oid = '{schema}.t'::regclass \
          UNION ALL SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(oid)) FROM pg_trigger \
          WHERE tgrelid = '{schema}.t'::regclass AND NOT tgisinternal \

@@ -338,7 +338,8 @@ impl<'a> Scan<'a> {
         } else if self.any(at, &["DATABASE", "SCHEMA"]) {
             self.reference(after(at)).is_some_and(|((_, name), _)| self.in_schema(Some(name)))
         } else if self.is(at, "INDEX") {
-            self.after_on(at)
+            // A name, then the table: whatever else the statement says is about neither.
+            self.reference(after(at)).is_some_and(|(_, next)| self.original_on(next))
         } else if self.is(at, "TRIGGER") {
             self.reference(after(at)).is_some_and(|((schema, name), _)| {
                 self.in_schema(schema) && self.watch.triggers.contains(&name.to_lowercase())
@@ -363,7 +364,10 @@ impl<'a> Scan<'a> {
         let kind =
             self.skip_any(at, &["ONLINE", "OFFLINE", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR"]);
         if self.is(kind, "INDEX") {
-            return self.after_on(kind);
+            let name = self.skip(kind + 1, &["IF", "NOT", "EXISTS"]);
+            let Some((_, next)) = self.reference(name) else { return false };
+            // An index may be named ON, and its kind may come before the table.
+            return self.original_on(if self.is(next, "USING") { next + 2 } else { next });
         }
         // [DEFINER = user [@ host]] TRIGGER: not further than the account's name.
         let trigger = (at..(at + 9).min(self.tokens.len()))
@@ -371,13 +375,16 @@ impl<'a> Scan<'a> {
                 !self.any(*at, &["VIEW", "PROCEDURE", "FUNCTION", "EVENT", "TEMPORARY"])
             })
             .find(|at| self.is(*at, "TRIGGER"));
-        trigger.is_some_and(|at| self.after_on(at))
+        let name = trigger.map(|at| self.skip(at + 1, &["IF", "NOT", "EXISTS"]));
+        let Some((_, next)) = name.and_then(|at| self.reference(at)) else { return false };
+        // When it fires, which may name columns; then the table, long before its text.
+        let on = (next..self.tokens.len()).find(|at| self.is(*at, "ON"));
+        on.is_some_and(|on| self.original_on(on))
     }
 
-    /// Whether the first ON is followed by the original.
-    fn after_on(&self, at: usize) -> bool {
-        let on = (at..self.tokens.len()).find(|at| self.is(*at, "ON"));
-        on.is_some_and(|on| self.original_at(on + 1))
+    /// Whether this is `ON original`.
+    fn original_on(&self, at: usize) -> bool {
+        self.is(at, "ON") && self.original_at(at + 1)
     }
 
     fn rename(&self, at: usize) -> bool {

@@ -53,6 +53,9 @@ fn ddl_that_names_the_original_is_foreign() {
         "CREATE UNIQUE INDEX i ON users (a)",
         "CREATE INDEX i USING BTREE ON `users` (a)",
         "CREATE DEFINER=`root`@`localhost` TRIGGER t BEFORE INSERT ON users FOR EACH ROW SET @a=1",
+        "CREATE INDEX IF NOT EXISTS i ON users (a)",
+        "DROP INDEX IF EXISTS `on` ON shop.users",
+        "CREATE TRIGGER IF NOT EXISTS `on` BEFORE UPDATE OF a, b ON users FOR EACH ROW SET @a=1",
         "CREATE OR REPLACE TRIGGER shop.t AFTER DELETE ON shop.users FOR EACH ROW BEGIN END",
     ] {
         assert!(is_foreign(sql), "{sql}");
@@ -78,6 +81,15 @@ fn statements_about_other_tables_and_harmless_ones_are_not() {
         "CREATE TABLE users_copy LIKE users",
         "CREATE TABLE x SELECT * FROM users",
         "CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW INSERT INTO users VALUES (1)",
+        "CREATE TRIGGER t AFTER INSERT ON orders FOR EACH ROW \
+         UPDATE a JOIN users ON users.x = a.x SET a.y = 1",
+        "CREATE TRIGGER `on` AFTER INSERT ON users.x FOR EACH ROW DELETE FROM users",
+        "CREATE INDEX users ON orders (a) COMMENT 'ON users'",
+        "CREATE INDEX i ON users.x (a)",
+        "DROP INDEX users ON users.x",
+        "CREATE DEFINER=`a`@`b` EVENT e ON SCHEDULE EVERY 1 DAY DO DELETE FROM users",
+        "CREATE DEFINER=`a`@`b` PROCEDURE p() UPDATE a JOIN users ON users.x = a.x SET y = 1",
+        "ALTER VIEW v AS SELECT 1 FROM users JOIN b ON users.x = b.x",
         "CREATE PROCEDURE p() INSERT INTO users VALUES (1)",
         "CREATE VIEW v AS SELECT a FROM x JOIN users ON users.id = x.id",
         "RENAME TABLE users2 TO users3",

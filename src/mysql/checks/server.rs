@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
-use crate::engine::Result;
+use crate::engine::error::Finding;
+use crate::engine::{Error, Result};
 use crate::mysql::checks::{Checked, Findings};
 use crate::mysql::connect::connection_error;
+use crate::mysql::inspect::Table;
+use crate::mysql::name::Ident;
 use crate::mysql::rows::texts;
 
 async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>> {
@@ -15,6 +18,7 @@ async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>> {
         "log_bin",
         "binlog_format",
         "binlog_order_commits",
+        "binlog_row_image",
         "server_id",
         "read_only",
         "super_read_only",
@@ -59,6 +63,11 @@ pub async fn binlog(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
             "SET GLOBAL binlog_order_commits = ON",
         );
     }
+    if is("binlog_row_image", "MINIMAL")
+        && let Some(finding) = unnamed(checked)
+    {
+        findings.refusals.push(finding);
+    }
     if is("server_id", "0") {
         findings.refuse(
             "server-id",
@@ -77,6 +86,46 @@ pub async fn binlog(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
     }
     filters(conn, checked, findings).await?;
     Ok(())
+}
+
+/// Why minimal images of rows would not name them by a key that can order the copy, as far as the
+/// clauses tell; `None`: they may.
+fn unnamed(checked: &Checked<'_>) -> Option<Finding> {
+    let original = checked.original;
+    let key = original.clustered()?;
+    let kept = |name: &Ident| checked.change.kept.iter().any(|(old, _)| old.same(name));
+    let stays = key.parts.iter().filter_map(|part| part.column.as_ref()).all(kept);
+    let keys = original.copy_keys();
+    let orders = keys.iter().any(|index| index.name.same(&key.name));
+    // Without any key to copy by there is a finding already.
+    (!keys.is_empty() && (!orders || !stays)).then(|| minimal_image(&key.name))
+}
+
+fn minimal_image(key: &Ident) -> Finding {
+    Finding::new(
+        "row-image",
+        format!(
+            "binlog_row_image is MINIMAL: the binlog names changed rows by {key} only, and that \
+             key cannot order this copy"
+        ),
+        "SET GLOBAL binlog_row_image = NOBLOB or FULL, and let sessions that were open before \
+         reconnect",
+    )
+}
+
+/// Refuses a copy in the order of `index` where the binlog has the columns of another key only.
+///
+/// # Errors
+/// `Refused`, and those of `connection_error`.
+pub async fn row_image(conn: &mut Conn, original: &Table, index: &Ident) -> Result<()> {
+    match original.clustered() {
+        Some(key) if !key.name.same(index) => {
+            let minimal = variables(conn).await?;
+            let minimal = minimal.get("binlog_row_image").is_some_and(|image| image == "MINIMAL");
+            if minimal { Err(Error::Refused(vec![minimal_image(&key.name)])) } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn filters(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {

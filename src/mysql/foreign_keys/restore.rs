@@ -3,6 +3,7 @@
 
 use mysql_async::Conn;
 
+use super::indexes::kept_indexes;
 use super::{ForeignKey, outgoing};
 use crate::engine::Result;
 use crate::mysql::catalog::{Patience, run, run_patiently, temporary};
@@ -109,11 +110,12 @@ pub async fn redirect_incoming(
         // The servers refuse to drop a key and to add one of its name in one statement (1826), so
         // a stand-in keeps its place.
         let (mut away, mut back) = (Vec::new(), Vec::new());
-        for key in children.iter().filter(|key| key.table == *table) {
+        let keys: Vec<&ForeignKey> = children.iter().filter(|key| key.table == *table).collect();
+        for key in &keys {
             let wanted = ForeignKey {
                 referenced: to.clone(),
                 referenced_columns: renamed(&key.referenced_columns, renames),
-                ..key.clone()
+                ..(*key).clone()
             };
             let stand_in = temporary(&key.name);
             match (named(&present, &key.name), named(&present, &stand_in)) {
@@ -145,8 +147,12 @@ pub async fn redirect_incoming(
                     .push(format!("the foreign key {} is gone; not made again", key.plain())),
             }
         }
-        alter(conn, table, &away, patience).await?;
-        alter(conn, table, &back, patience).await?;
+        for clauses in [&mut away, &mut back] {
+            if !clauses.is_empty() {
+                clauses.extend(kept_indexes(conn, table, &keys).await?);
+            }
+            alter(conn, table, clauses, patience).await?;
+        }
     }
     Ok(warnings)
 }

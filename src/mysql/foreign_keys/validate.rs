@@ -1,13 +1,16 @@
 //! What the foreign keys must be after the swap, and whether they can be: the server is asked, with
 //! tables that are empty.
 
+use std::time::Duration;
+
 use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 
+use super::indexes::kept_indexes;
 use super::restore::{allow_old_forms, on_shadow, renamed};
 use super::{ForeignKey, incoming, outgoing};
 use crate::engine::error::{Error, Finding, Result};
-use crate::mysql::catalog::{run, temporary, text_rows};
+use crate::mysql::catalog::{Patience, run, run_patiently, temporary, text_rows};
 use crate::mysql::name::{Helpers, Ident, TableName, Text};
 
 /// Columns that the clauses rename or drop.
@@ -52,6 +55,8 @@ pub async fn settle(
     dropped: &[Ident],
 ) -> Result<(Settled, Vec<Finding>)> {
     allow_old_forms(conn).await?;
+    let wait = format!("SET SESSION lock_wait_timeout = {}", PATIENCE.seconds());
+    run(conn, "preparing a session for foreign keys", wait).await?;
     let mut findings = Vec::new();
     let present = outgoing(conn, original).await?;
     let mut wanted = Vec::new();
@@ -82,10 +87,25 @@ pub async fn settle(
     Ok((Settled { outgoing: wanted, incoming: children, renames }, findings))
 }
 
+/// To try a key the parent is locked for a moment, and who waits for it holds others up.
+const PATIENCE: Patience = Patience { lock_wait: Duration::from_secs(1), attempts: 10 };
+
+/// Tries a foreign key.
+async fn attempt(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
+    run_patiently(conn, action, sql, PATIENCE).await
+}
+
 /// What the server has against something; `Err` when it could not be asked.
 fn objection(result: Result<()>) -> Result<Option<String>> {
     match result {
         Ok(()) => Ok(None),
+        // Held by somebody all the while.
+        Err(Error::Server { code: Some(1205 | 1213), message, action }) => Err(Error::Stopped {
+            reason: format!("{action}: {message}"),
+            help: "look for long transactions on the tables that the keys reference, then run the \
+                   command again"
+                .into(),
+        }),
         Err(Error::Server { message, .. }) => Ok(Some(message)),
         Err(other) => Err(other),
     }
@@ -101,9 +121,12 @@ async fn indexes(conn: &mut Conn, table: &TableName) -> Result<Vec<[String; 1]>>
     text_rows(conn, "reading the indexes of the shadow", &sql).await
 }
 
-async fn drop_key(conn: &mut Conn, table: &TableName, name: &Ident) -> Result<()> {
-    let sql = format!("ALTER TABLE {table} DROP FOREIGN KEY {name}");
-    run(conn, "dropping a foreign key that was tried", sql).await
+/// The index that the server made for the key, if it did, stays.
+async fn drop_key(conn: &mut Conn, table: &TableName, key: &ForeignKey) -> Result<()> {
+    let mut clauses = kept_indexes(conn, table, &[key]).await?;
+    clauses.push(format!("DROP FOREIGN KEY {}", key.name));
+    let sql = format!("ALTER TABLE {table} {}", clauses.join(", "));
+    run_patiently(conn, "dropping a foreign key that was tried", &sql, Patience::FINISH).await
 }
 
 async fn probe_kept(
@@ -113,8 +136,10 @@ async fn probe_kept(
 ) -> Result<Option<Finding>> {
     let before = indexes(conn, shadow).await?.len();
     let name = temporary(&key.name);
-    let sql = format!("ALTER TABLE {shadow} {}", on_shadow(key, shadow).add_as(&name));
-    let add = run(conn, "trying a foreign key on the shadow", sql).await;
+    let mut clauses = kept_indexes(conn, shadow, &[key]).await?;
+    clauses.push(on_shadow(key, shadow).add_as(&name));
+    let sql = format!("ALTER TABLE {shadow} {}", clauses.join(", "));
+    let add = attempt(conn, "trying a foreign key on the shadow", &sql).await;
     if let Some(message) = objection(add)? {
         return Ok(Some(Finding::new(
             "foreign-key",
@@ -122,7 +147,7 @@ async fn probe_kept(
             format!("drop it in the same statement: DROP FOREIGN KEY {}", key.name),
         )));
     }
-    drop_key(conn, shadow, &name).await?;
+    drop_key(conn, shadow, &ForeignKey { name, ..key.clone() }).await?;
     // The server makes the missing index of its own, which would read the whole table later.
     Ok((indexes(conn, shadow).await?.len() > before).then(|| {
         Finding::new(
@@ -141,7 +166,7 @@ async fn probe_added(
     clause: &str,
 ) -> Result<std::result::Result<Vec<ForeignKey>, Finding>> {
     let sql = format!("ALTER TABLE {shadow} {clause}");
-    if let Some(message) = objection(run(conn, "trying a new foreign key", sql).await)? {
+    if let Some(message) = objection(attempt(conn, "trying a new foreign key", &sql).await)? {
         return Ok(Err(Finding::new(
             "foreign-key",
             format!("the server refuses `{clause}`: {message}"),
@@ -150,7 +175,7 @@ async fn probe_added(
     }
     let mut keys = outgoing(conn, shadow).await?;
     for key in &mut keys {
-        drop_key(conn, shadow, &key.name).await?;
+        drop_key(conn, shadow, key).await?;
         key.table = original.clone();
         if key.referenced == *shadow {
             key.referenced = original.clone();
@@ -230,7 +255,7 @@ async fn probe_children(
             ..key.clone()
         };
         let sql = format!("ALTER TABLE {probe} {}", tried.add_as(&stand_in));
-        let tried = objection(run(conn, action, sql).await);
+        let tried = objection(attempt(conn, action, &sql).await);
         run(conn, "dropping an empty table", &drop_probe).await?;
         if let Some(message) = tried? {
             findings.push(Finding::new(

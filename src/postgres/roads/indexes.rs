@@ -96,8 +96,8 @@ pub(super) async fn build(
         }
         let wanted = probe::index_definition(client, table, unique, definition).await?;
         let there = row.get(1).unwrap_or_default();
-        let is_other_kind = (row.get(3) == Some("t")) == unique.is_empty();
-        if is_other_kind || Some(probe::tail(there)) != wanted.as_deref() {
+        let same_kind = (row.get(3) == Some("t")) != unique.is_empty();
+        if !same_kind || Some(probe::tail(there)) != wanted.as_deref() {
             return Err(refused(
                 format!("there is another index of this name: {there}"),
                 "give the new one another name, or drop that one",

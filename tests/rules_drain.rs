@@ -1,0 +1,59 @@
+//! The cut-over drains the stream to a marker that was committed under the lock: what was written
+//! just before the lock is refreshed, however late the stream brings it, and nothing is written
+//! between that and the rename.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod midway;
+mod runs;
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use midway::late_stream::late_stream;
+use midway::{CLAUSES, ROWS, table};
+use mysql_async::prelude::Queryable;
+use runs::Run;
+use support::server::{Kind, Server};
+
+/// A session that counts rows up, one commit after the other; returns how many it changed.
+async fn writer(server: &Server, database: &str, seed: u64, stop: Arc<AtomicBool>) -> u64 {
+    let mut conn = server.conn_db(database).await;
+    let mut done = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let id = (done * 37 + seed * 501) % ROWS + 1;
+        conn.query_drop(format!("UPDATE t SET v = v + 1 WHERE id = {id}")).await.unwrap();
+        done += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    done
+}
+
+async fn writes_just_before_the_lock_are_drained(kind: Kind) {
+    let server: &'static Server = support::shared(kind);
+    let database = table(server).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..2)
+        .map(|seed| {
+            let (database, stop) = (database.clone(), Arc::clone(&stop));
+            tokio::spawn(async move { writer(server, &database, seed, stop).await })
+        })
+        .collect();
+    let url = late_stream(server, &database);
+    let summary = Run::at(&url, &["t", CLAUSES, "--no-verify"]).done().await;
+    stop.store(true, Ordering::Relaxed);
+    let mut written = 0;
+    for writer in writers {
+        written += writer.await.unwrap();
+    }
+    // Under the lock the run waited for the late stream.
+    assert!(summary["lock_ms"].as_f64().unwrap() > 300.0, "{summary}");
+    assert!(written > 200, "{written} writes only");
+    let sum = server.value(&format!("SELECT SUM(v) FROM {database}.t")).await;
+    assert_eq!(sum, (ROWS * (ROWS + 1) / 2 + written).to_string(), "of {written} writes");
+}
+
+on_both_servers! {
+    writes_just_before_the_lock_are_drained
+}
