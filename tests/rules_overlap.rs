@@ -72,8 +72,18 @@ async fn wait_for_a_stuck_chunk(server: &Server, database: &str) {
     wait_for(server, &chunk).await;
 }
 
-/// The chunk has read rows that it has not written yet; meanwhile the application deletes one and
-/// changes another. Refreshed before the chunk ends, they would come back as they were.
+/// Waits for a refresh under way: one that meets a stone.
+async fn wait_for_a_refresh(server: &Server, database: &str) {
+    let refresh = format!(
+        "(SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST \
+         WHERE INFO LIKE 'DELETE FROM `{database}`.`t\\_osc\\_new`%')"
+    );
+    wait_for(server, &refresh).await;
+}
+
+/// The chunk has read rows that it has not written yet; meanwhile the application deletes one.
+/// Refreshed before the chunk ends, it would come back. (One that is changed would not: the chunk
+/// would meet it, and begin again.)
 async fn deleted_while_its_chunk_is_in_flight(kind: Kind, text: bool) {
     let server = support::shared(kind);
     let key = if text { "id VARCHAR(20) PRIMARY KEY" } else { "id INT PRIMARY KEY" };
@@ -95,9 +105,8 @@ async fn deleted_while_its_chunk_is_in_flight(kind: Kind, text: bool) {
     wait_for_a_stuck_chunk(server, &database).await;
     let mut application = server.conn_db(&database).await;
     let delete = format!("DELETE FROM t WHERE id = {}", name(next + 30));
-    let update = format!("UPDATE t SET w = 'changed' WHERE id = {}", name(next + 31));
-    run_all(&mut application, &[&delete, &update]).await;
-    // The cycle that takes the two keys.
+    run_all(&mut application, &[&delete]).await;
+    // The cycle that takes the key.
     beats(server, &database, 1).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     stone.query_drop("ROLLBACK").await.unwrap();
@@ -127,11 +136,7 @@ async fn a_unique_value_moves_ahead_of_the_copy(kind: Kind) {
     let mut stone = stone(server, &database, held).await;
     let mut application = server.conn_db(&database).await;
     application.query_drop("UPDATE t SET w = 'changed' WHERE id = 5").await.unwrap();
-    let refresh = format!(
-        "(SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST \
-         WHERE INFO LIKE 'DELETE FROM `{database}`.`t\\_osc\\_new`%')"
-    );
-    wait_for(server, &refresh).await;
+    wait_for_a_refresh(server, &database).await;
     let ahead = next + 20;
     let give = "UPDATE t SET v = -100 WHERE id = 10".to_owned();
     let take = format!("UPDATE t SET v = 10 WHERE id = {ahead}");
@@ -143,6 +148,28 @@ async fn a_unique_value_moves_ahead_of_the_copy(kind: Kind) {
         tokio::time::sleep(Duration::from_millis(150)).await;
         assert_eq!(server.value(&owner).await, "10", "written beside the refresher");
     }
+    stone.query_drop("ROLLBACK").await.unwrap();
+    run.done().await;
+    assert_nothing_lost(server, &database).await;
+}
+
+/// The old owner's refresh is held up, while that of the new one is left to its chunk.
+async fn a_unique_value_is_held_by_a_stale_row(kind: Kind) {
+    let server = support::shared(kind);
+    let database = table(server).await;
+    server.exec_in(&database, "ALTER TABLE t ADD UNIQUE KEY one (v)").await;
+    let control = Control::new(&database, kind, SLOWLY);
+    let run = paused_unverified(server, &database, &control).await;
+    let ahead = next_key(server, &database).await + 20;
+    let held = "SELECT * FROM t_osc_new WHERE id = 10 FOR UPDATE";
+    let mut stone = stone(server, &database, held).await;
+    let mut application = server.conn_db(&database).await;
+    let give = "UPDATE t SET v = -100 WHERE id = 10".to_owned();
+    let take = format!("UPDATE t SET v = 10 WHERE id = {ahead}");
+    run_all(&mut application, &["BEGIN", &give, &take, "COMMIT"]).await;
+    wait_for_a_refresh(server, &database).await;
+    control.let_go();
+    tokio::time::sleep(Duration::from_millis(1000)).await;
     stone.query_drop("ROLLBACK").await.unwrap();
     run.done().await;
     assert_nothing_lost(server, &database).await;
@@ -185,11 +212,7 @@ async fn the_set_of_dirty_keys_is_bounded_and_the_copy_waits(kind: Kind) {
         &["UPDATE t SET w = 'changed' WHERE id = 4", "SET binlog_row_image = MINIMAL"],
     )
     .await;
-    let refresh = format!(
-        "(SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST \
-         WHERE INFO LIKE 'DELETE FROM `{database}`.`t\\_osc\\_new`%')"
-    );
-    wait_for(server, &refresh).await;
+    wait_for_a_refresh(server, &database).await;
     // Two keys for each row.
     application.query_drop("UPDATE t SET id = id + 1").await.unwrap();
     while latest_dirty(&mut run).await < 500_000 {}
@@ -215,5 +238,6 @@ on_both_servers! {
     a_row_deleted_while_its_chunk_is_in_flight_stays_deleted
     the_same_where_only_the_server_can_order_the_keys
     a_unique_value_moves_ahead_of_the_copy
+    a_unique_value_is_held_by_a_stale_row
     the_set_of_dirty_keys_is_bounded_and_the_copy_waits
 }

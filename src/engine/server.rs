@@ -24,8 +24,9 @@ pub enum Change {
         /// How old the transaction is, by the server's clock.
         age: Duration,
     },
-    /// The original or the shadow was changed by somebody's DDL or TRUNCATE, or its changes were
-    /// logged in a way that hides rows: the run must end. The text says what was seen.
+    /// The original was changed by somebody's DDL or TRUNCATE, or its changes were logged in a way
+    /// that hides rows: the run must end. The text says what was seen. DDL on the shadow need not be
+    /// told: a statement of ours fails then, or the verification finds what became of the rows.
     Foreign(String),
 }
 

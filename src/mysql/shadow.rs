@@ -342,6 +342,11 @@ pub async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()
         Ok(()) => run(conn, action, "UNLOCK TABLES").await,
         // ER_NO_SUCH_TABLE: a rename of the dead run has come through.
         Err(mysql_async::Error::Server(error)) if error.code == 1146 => Ok(()),
+        // ER_LOCK_WAIT_TIMEOUT: they are still there, maybe being rolled back.
+        Err(mysql_async::Error::Server(error)) if error.code == 1205 => Err(Error::Stopped {
+            reason: format!("sessions of the dead run are still at work on {}", shadow.plain()),
+            help: "run the same command again in a moment; it goes on from the checkpoint".into(),
+        }),
         Err(error) => Err(connection_error(action, error)),
     }
 }
