@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use midway::late_stream::late_stream;
-use midway::{CLAUSES, ROWS, table};
+use midway::late_stream::{LATE, late_stream};
+use midway::{CLAUSES, Control, ROWS, table};
 use mysql_async::prelude::Queryable;
 use runs::Run;
 use support::server::{Kind, Server};
@@ -31,6 +31,15 @@ async fn writer(server: &Server, database: &str, seed: u64, stop: Arc<AtomicBool
 }
 
 async fn writes_just_before_the_lock_are_drained(kind: Kind) {
+    drained(kind, false).await;
+}
+
+/// As the next sitting reads it that goes on after a kill in the cut-over.
+async fn a_marker_of_an_earlier_sitting_ends_no_drain(kind: Kind) {
+    drained(kind, true).await;
+}
+
+async fn drained(kind: Kind, earlier_marker: bool) {
     let server: &'static Server = support::shared(kind);
     let database = table(server).await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -41,7 +50,18 @@ async fn writes_just_before_the_lock_are_drained(kind: Kind) {
         })
         .collect();
     let url = late_stream(server, &database);
-    let summary = Run::at(&url, &["t", CLAUSES, "--no-verify"]).done().await;
+    let control = Control::new(&database, kind, "cut_over = \"hold\"");
+    let arguments = ["t", CLAUSES, "--no-verify", "--control-file", control.path()];
+    let mut run = Run::at(&url, &arguments);
+    run.phase("hold").await;
+    if earlier_marker {
+        let marker = "INSERT INTO osc_marker (run, marker) \
+                      SELECT MAX(run), 9000000000000000000 FROM osc_ledger";
+        server.exec_in(&database, marker).await;
+        tokio::time::sleep(2 * LATE).await;
+    }
+    control.let_go();
+    let summary = run.done().await;
     stop.store(true, Ordering::Relaxed);
     let mut written = 0;
     for writer in writers {
@@ -56,4 +76,5 @@ async fn writes_just_before_the_lock_are_drained(kind: Kind) {
 
 on_both_servers! {
     writes_just_before_the_lock_are_drained
+    a_marker_of_an_earlier_sitting_ends_no_drain
 }
