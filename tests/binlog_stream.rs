@@ -435,8 +435,8 @@ async fn a_key_with_a_default_is_in_a_minimal_image(kind: Kind) {
     assert_eq!(ids(&field.read(&mut stream, 1).await.keys), [7, 9, 10]);
 }
 
-/// Says how fast half a million rows of nine columns are read.
-async fn speed(kind: Kind) {
+/// Rows of nine columns, more in each statement than in all before it.
+async fn many_rows_are_read_whole(kind: Kind) {
     let server = Server::start(kind);
     let mut field = Field::with_table(&server).await;
     field
@@ -447,7 +447,7 @@ async fn speed(kind: Kind) {
         .await;
     let from = field.position().await;
     field.run("INSERT INTO t SELECT 'some text', 0, 1, REPEAT('y', 40), NOW(), 5, 1.5, 2.5, 'more text'").await;
-    for _ in 0..19 {
+    for _ in 0..15 {
         field
             .run(
                 "INSERT INTO t SELECT v, id + (SELECT COUNT(*) FROM t), n, a, b, c, d, e, f FROM t",
@@ -456,12 +456,8 @@ async fn speed(kind: Kind) {
     }
     field.mark(1).await;
     let config = field.config("t", streaming::id_key()).await;
-    let begun = std::time::Instant::now();
     let mut stream = binlog::open(&config, &from).await.unwrap();
-    let seen = read_to(&mut stream, 1).await;
-    let seconds = begun.elapsed().as_secs_f64();
-    assert_eq!(seen.keys.len(), 1 << 19);
-    println!("{kind:?}: {:.2} M rows/s", seen.keys.len() as f64 / seconds / 1e6);
+    assert_eq!(read_to(&mut stream, 1).await.keys.len(), 1 << 15);
 }
 
 on_both_servers! {
@@ -474,16 +470,10 @@ on_both_servers! {
     files_change_under_the_stream
     a_broken_stream_is_a_lost_connection
     a_large_row_is_read
+    many_rows_are_read_whole
     without_gtids_the_stream_goes_on_by_file
     what_only_mysql_logs_is_read
     domains_of_mariadb_are_gone_on_from_each
     a_user_with_a_password_reads_with_and_without_tls
     a_key_with_a_default_is_in_a_minimal_image
-}
-
-#[tokio::test]
-#[ignore = "says how fast it is"]
-async fn speed_on_both() {
-    speed(Kind::Mariadb).await;
-    speed(Kind::Mysql).await;
 }

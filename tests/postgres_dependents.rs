@@ -1,14 +1,15 @@
 //! What hangs on a PostgreSQL table's OID follows the swap.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "dependents/server.rs"]
-mod server;
+mod support;
+
+use std::process::Command;
 
 use osc::postgres::dependents::{Dependents, Names};
 use osc::postgres::fate::Fate;
 use osc::postgres::guards;
 use osc::postgres::name::{Helpers, Ident, TableName};
-use server::Server;
+use support::postgres::{Major, Postgres};
 use tokio_postgres::Client;
 
 /// The schema with everything on the table that this server knows.
@@ -49,21 +50,35 @@ async fn strings(client: &Client, query: &str) -> Vec<String> {
 }
 
 /// A database with the roles of the tests; its owner is no superuser.
-async fn database() -> String {
-    static ROLES: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    let server = Server::shared();
-    ROLES
-        .get_or_init(|| async {
-            let client = server.connect("postgres", "postgres").await;
-            let roles = "CREATE ROLE boss LOGIN BYPASSRLS; CREATE ROLE app LOGIN; CREATE ROLE lead LOGIN; \
-                 GRANT lead TO boss";
-            client.batch_execute(roles).await.unwrap();
-        })
-        .await;
-    let database = server.database("boss").await;
-    let client = server.connect("postgres", &database).await;
-    client.batch_execute("ALTER SCHEMA public OWNER TO boss").await.unwrap();
+async fn database(server: &Postgres) -> String {
+    // Tests of one process share a server, and so its roles.
+    let roles = "SELECT pg_advisory_xact_lock(1); DO $$ BEGIN \
+                 IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'lead') THEN \
+                 CREATE ROLE boss LOGIN BYPASSRLS; CREATE ROLE app LOGIN; CREATE ROLE lead LOGIN; \
+                 GRANT lead TO boss; END IF; END $$";
+    server.exec("postgres", roles).await;
+    let database = support::postgres_database(server).await;
+    let owner =
+        format!("ALTER SCHEMA public OWNER TO boss; ALTER DATABASE {database} OWNER TO boss");
+    server.exec(&database, &owner).await;
     database
+}
+
+async fn connect(server: &Postgres, user: &str, database: &str) -> Client {
+    let url = server.url_as(user, database);
+    support::postgres::connect(&url).await.unwrap()
+}
+
+/// The schema as `pg_dump` writes it. The system's program refuses later servers: `None` for those.
+fn dump(server: &Postgres, database: &str) -> Option<String> {
+    if server.major() > Major::SYSTEM {
+        return None;
+    }
+    let program = format!("/usr/lib/postgresql/{}/bin/pg_dump", Major::SYSTEM.number());
+    let url = server.url(database);
+    let output = Command::new(program).args(["--schema-only", &url]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 async fn columns(client: &Client) -> Vec<Ident> {
@@ -144,9 +159,9 @@ impl Swap {
 const SMALL: &str = include_str!("dependents/small.sql");
 
 /// A database of the small schema, and its owner's session.
-async fn small() -> (String, Client) {
-    let database = database().await;
-    let client = Server::shared().connect("boss", &database).await;
+async fn small(server: &Postgres) -> (String, Client) {
+    let database = database(server).await;
+    let client = connect(server, "boss", &database).await;
     client.batch_execute(SMALL).await.unwrap();
     (database, client)
 }
@@ -243,9 +258,14 @@ fn assert_same(before: &Option<String>, after: &Option<String>) {
 
 #[tokio::test]
 async fn a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap() {
-    let database = database().await;
-    let server = Server::shared();
-    let client = server.connect("boss", &database).await;
+    for major in Major::installed() {
+        everything_stays(&Postgres::start(major)).await;
+    }
+}
+
+async fn everything_stays(server: &Postgres) {
+    let database = database(server).await;
+    let client = connect(server, "boss", &database).await;
     everything(&client).await;
     client
         .batch_execute(
@@ -254,12 +274,12 @@ async fn a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap() {
         )
         .await
         .unwrap();
-    let (before, seen) = (server.dump(&database), picture(&client).await);
+    let (before, seen) = (dump(server, &database), picture(&client).await);
     let fate = Fate::unchanged(columns(&client).await);
     let swap = Swap::prepare(&client, "", fate).await;
     assert_eq!(swap.whole(&client).await, Vec::<String>::new());
     swap.drop_retired(&client).await;
-    assert_same(&before, &server.dump(&database));
+    assert_same(&before, &dump(server, &database));
     assert_eq!(seen, picture(&client).await);
     // Identity and serial go on where they were.
     let made = "INSERT INTO users (org_id, email) VALUES (1, 'c') RETURNING id || ' ' || number";
@@ -268,11 +288,11 @@ async fn a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap() {
 
 #[tokio::test]
 async fn a_swap_back_into_the_retired_table_brings_everything_back_too() {
-    let database = database().await;
-    let server = Server::shared();
-    let client = server.connect("boss", &database).await;
+    let server = support::shared_postgres();
+    let database = database(server).await;
+    let client = connect(server, "boss", &database).await;
     everything(&client).await;
-    let (before, seen) = (server.dump(&database), picture(&client).await);
+    let (before, seen) = (dump(server, &database), picture(&client).await);
     let fate = Fate::unchanged(columns(&client).await);
     let swap = Swap::prepare(&client, "", fate.clone()).await;
     swap.whole(&client).await;
@@ -290,15 +310,16 @@ async fn a_swap_back_into_the_retired_table_brings_everything_back_too() {
     run(&client, &[names_taken.into()]).await;
     assert_eq!(back.whole(&client).await, Vec::<String>::new());
     back.drop_retired(&client).await;
-    assert_same(&before, &server.dump(&database));
+    assert_same(&before, &dump(server, &database));
     assert_eq!(seen, picture(&client).await);
 }
 
 #[tokio::test]
 async fn views_over_a_retyped_column_are_made_anew_with_everything_on_them() {
-    let (database, client) = small().await;
+    let server = support::shared_postgres();
+    let (database, client) = small(server).await;
     run(&client, &["DROP FUNCTION add_user".into()]).await;
-    let (before, seen) = (Server::shared().dump(&database), picture(&client).await);
+    let (before, seen) = (dump(server, &database), picture(&client).await);
     let mut fate = Fate::unchanged(columns(&client).await);
     fate.retyped.insert(Ident::new("id"));
     let swap = Swap::prepare(&client, "ALTER TABLE {} ALTER id TYPE bigint", fate).await;
@@ -310,32 +331,34 @@ async fn views_over_a_retyped_column_are_made_anew_with_everything_on_them() {
     };
     let expected = before.as_ref().map(wider);
     assert_eq!(seen, picture(&client).await);
-    assert_same(&expected, &Server::shared().dump(&database));
+    assert_same(&expected, &dump(server, &database));
 }
 
 #[tokio::test]
 async fn what_hangs_on_a_dropped_column_goes_and_what_hangs_on_a_renamed_one_follows() {
-    let (database, client) = small().await;
+    let server = support::shared_postgres();
+    let (database, client) = small(server).await;
     let mut fate = Fate::unchanged(columns(&client).await);
     fate.columns.insert(Ident::new("org_id"), None);
     fate.columns.insert(Ident::new("spare"), Some(Ident::new("free")));
     let clauses = "ALTER TABLE {} DROP org_id; ALTER TABLE {} RENAME spare TO free";
-    let before = Server::shared().dump(&database);
+    let before = dump(server, &database);
     let swap = Swap::prepare(&client, clauses, fate).await;
     swap.whole(&client).await;
     swap.drop_retired(&client).await;
     // What the server's own way leaves.
-    let (twin, other) = small().await;
-    assert_same(&before, &Server::shared().dump(&twin));
+    let (twin, other) = small(server).await;
+    assert_same(&before, &dump(server, &twin));
     run(&other, &[clauses.replace("{}", "users")]).await;
-    assert_same(&Server::shared().dump(&twin), &Server::shared().dump(&database));
+    assert_same(&dump(server, &twin), &dump(server, &database));
     assert_eq!(picture(&other).await, picture(&client).await);
 }
 
 #[tokio::test]
 async fn what_cannot_be_carried_over_is_refused_with_its_reason() {
-    let (database, client) = small().await;
-    let admin = Server::shared().connect("postgres", &database).await;
+    let server = support::shared_postgres();
+    let (database, client) = small(server).await;
+    let admin = connect(server, "postgres", &database).await;
     let cases = [
         ("CREATE MATERIALIZED VIEW m AS SELECT id FROM users", "materialized-view"),
         ("CREATE TABLE child () INHERITS (users)", "inheritance"),
@@ -390,8 +413,9 @@ async fn what_cannot_be_carried_over_is_refused_with_its_reason() {
 
 #[tokio::test]
 async fn orphans_are_shown_and_leave_their_foreign_key_unchecked() {
-    let (database, client) = small().await;
-    let admin = Server::shared().connect("postgres", &database).await;
+    let server = support::shared_postgres();
+    let (database, client) = small(server).await;
+    let admin = connect(server, "postgres", &database).await;
     let orphan = "SET session_replication_role = replica; INSERT INTO orders VALUES (7, 999)";
     admin.batch_execute(orphan).await.unwrap();
     let fate = Fate::unchanged(columns(&client).await);
@@ -407,10 +431,10 @@ async fn orphans_are_shown_and_leave_their_foreign_key_unchecked() {
 
 #[tokio::test]
 async fn statements_that_wait_for_the_swap_land_in_the_new_table_or_are_told_to_retry() {
-    let (database, client) = small().await;
+    let server = support::shared_postgres();
+    let (database, client) = small(server).await;
     let fate = Fate::unchanged(columns(&client).await);
     let swap = Swap::prepare(&client, "", fate).await;
-    let server = Server::shared();
     let there = |id: u32| format!("SELECT count(*) = 1 FROM users WHERE id = {id}");
     let statements = [
         ("INSERT INTO users (id, email) VALUES (101, 'x')", there(101)),
@@ -438,9 +462,9 @@ async fn statements_that_wait_for_the_swap_land_in_the_new_table_or_are_told_to_
     ];
     swap.lock(&client).await;
     let mut waiting = Vec::new();
-    let watch = server.connect("postgres", &database).await;
+    let watch = connect(server, "postgres", &database).await;
     for (statement, effect) in statements {
-        let session = server.connect("postgres", &database).await;
+        let session = connect(server, "postgres", &database).await;
         let pid: i32 = session.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
         if statement.starts_with("EXECUTE") {
             let prepare = "PREPARE prepared(int) AS INSERT INTO v_users (id) VALUES ($1)";
@@ -479,9 +503,9 @@ async fn statements_that_wait_for_the_swap_land_in_the_new_table_or_are_told_to_
 
 #[tokio::test]
 async fn the_snapshot_guard_stays_while_an_older_snapshot_is_open() {
-    let (database, client) = small().await;
-    let server = Server::shared();
-    let old = server.connect("boss", &database).await;
+    let server = support::shared_postgres();
+    let (database, client) = small(server).await;
+    let old = connect(server, "boss", &database).await;
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
     old.batch_execute(begin).await.unwrap();
     let fate = Fate::unchanged(columns(&client).await);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod pg_streaming;
+mod support;
 
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ use osc::engine::Error;
 use osc::engine::server::Change;
 use osc::postgres::stream;
 use pg_streaming::fixture::{Fixture, RUN, WAIT, commit, end, foreign, next};
-use pg_streaming::server::Server;
+use support::postgres::{Major, Postgres};
 
 const SIMPLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, v text);
                       INSERT INTO t SELECT n, 'x' FROM generate_series(1, 10) n";
 
 #[tokio::test]
 async fn every_change_tells_its_keys() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let ddl = "CREATE TABLE t (id bigint, body text, name text, PRIMARY KEY (name, id));
                ALTER TABLE t ALTER body SET STORAGE EXTERNAL;
                CREATE TABLE other (id int PRIMARY KEY)";
@@ -47,7 +48,7 @@ async fn every_change_tells_its_keys() {
 
 #[tokio::test]
 async fn every_usable_replica_identity_works_and_the_application_notices_nothing() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let table = "CREATE TABLE t (id int PRIMARY KEY, k varchar(9) NOT NULL UNIQUE, v text);
                  INSERT INTO t SELECT n, n, repeat('v', 5000) FROM generate_series(1, 3) n;";
     for (database, identity, key) in [
@@ -69,7 +70,7 @@ async fn every_usable_replica_identity_works_and_the_application_notices_nothing
 
 #[tokio::test]
 async fn a_table_that_would_refuse_changes_is_not_published() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     for (database, ddl, key, says) in [
         (
             "nothing",
@@ -96,7 +97,7 @@ async fn a_table_that_would_refuse_changes_is_not_published() {
 
 #[tokio::test]
 async fn ddl_that_the_stream_does_not_tell_of_ends_the_run() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let (f, mut stream, _) = Fixture::open(&server, "unseen", SIMPLE, &["id"]).await;
     f.run("INSERT INTO t VALUES (11); ALTER TABLE t ADD w int").await;
     assert!(foreign(&mut stream).await.contains("definition"));
@@ -107,7 +108,7 @@ async fn ddl_that_the_stream_does_not_tell_of_ends_the_run() {
 
 #[tokio::test]
 async fn truncate_and_ddl_end_the_run() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     for (number, (sql, says)) in [
         ("TRUNCATE t", "truncated"),
         ("ALTER TABLE t RENAME TO u; INSERT INTO u VALUES (11)", "called public.u"),
@@ -133,7 +134,7 @@ async fn truncate_and_ddl_end_the_run() {
 
 #[tokio::test]
 async fn a_stream_goes_on_where_it_was_confirmed_and_never_later() {
-    let mut server = Server::start(&[]).await;
+    let mut server = Postgres::start(Major::SYSTEM);
     let (mut f, mut stream, start) = Fixture::open(&server, "again", SIMPLE, &["id"]).await;
     f.run("INSERT INTO t VALUES (11)").await;
     let first = commit(&mut stream).await;
@@ -151,7 +152,7 @@ async fn a_stream_goes_on_where_it_was_confirmed_and_never_later() {
     let kept: bool = f.client.query_one(kept, &[&second.0]).await.unwrap().get(0);
     assert!(kept, "where a stream begins is not confirmed by that");
     drop(stream);
-    server.restart().await;
+    server.kill_and_restart();
     f.client = server.client("again").await;
     let mut stream = f.stream(&first).await.unwrap();
     assert_eq!(f.keys(&mut stream, 3).await, ["id = 12"]);
@@ -172,7 +173,7 @@ async fn a_stream_goes_on_where_it_was_confirmed_and_never_later() {
 
 #[tokio::test]
 async fn the_position_advances_without_changes_of_ours() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let (f, mut stream, start) = Fixture::open(&server, "idle", SIMPLE, &["id"]).await;
     f.run("CREATE TABLE other (id int); INSERT INTO other SELECT generate_series(1, 1000)").await;
     let position = commit(&mut stream).await;
@@ -185,7 +186,7 @@ async fn the_position_advances_without_changes_of_ours() {
 
 #[tokio::test]
 async fn a_cut_walsender_is_a_lost_connection_and_loses_nothing() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let (f, mut stream, start) = Fixture::open(&server, "cut", SIMPLE, &["id"]).await;
     f.run("INSERT INTO t VALUES (11)").await;
     assert_eq!(f.keys(&mut stream, 1).await, ["id = 11"]);
@@ -207,13 +208,15 @@ async fn a_cut_walsender_is_a_lost_connection_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_slot_whose_log_was_removed_is_a_gap() {
-    let server = Server::start(&[
-        "max_slot_wal_keep_size=2MB",
-        "max_wal_size=2MB",
-        "min_wal_size=2MB",
-        "wal_keep_size=0",
-    ])
-    .await;
+    let server = Postgres::start_with(
+        Major::SYSTEM,
+        &[
+            ("max_slot_wal_keep_size", "2MB"),
+            ("max_wal_size", "2MB"),
+            ("min_wal_size", "2MB"),
+            ("wal_keep_size", "0"),
+        ],
+    );
     let (f, stream, start) = Fixture::open(&server, "lost", SIMPLE, &["id"]).await;
     assert_eq!(stream::retained(&f.client, &f.names).await.unwrap().wal_status, "reserved");
     drop(stream);
@@ -234,7 +237,7 @@ async fn a_slot_whose_log_was_removed_is_a_gap() {
 
 #[tokio::test]
 async fn a_prepared_transaction_comes_when_it_is_committed_and_holds_the_barrier() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let (f, mut stream, _) = Fixture::open(&server, "twophase", SIMPLE, &["id"]).await;
     f.run("BEGIN; INSERT INTO t VALUES (11); PREPARE TRANSACTION 'two'").await;
     f.run("INSERT INTO t VALUES (12)").await;
@@ -250,7 +253,7 @@ async fn a_prepared_transaction_comes_when_it_is_committed_and_holds_the_barrier
 
 #[tokio::test]
 async fn a_slot_that_cannot_be_created_says_who_is_in_the_way_and_leaves_nothing() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let f = Fixture::bare(&server, "blocked", SIMPLE, &["id"]).await;
     f.prepare().await.unwrap();
     let elsewhere = server.client("postgres").await;
@@ -272,12 +275,12 @@ async fn a_slot_that_cannot_be_created_says_who_is_in_the_way_and_leaves_nothing
 
 #[tokio::test]
 async fn a_commit_that_readers_do_not_see_yet_is_waited_for() {
-    let server = Server::start(&[]).await;
+    let server = Postgres::start(Major::SYSTEM);
     let (f, mut stream, _) = Fixture::open(&server, "stalled", SIMPLE, &["id"]).await;
     f.run("INSERT INTO t VALUES (11)").await;
     assert_eq!(f.keys(&mut stream, 1).await, ["id = 11"]);
     tokio::time::timeout(WAIT, f.seen.visible(&f.client)).await.unwrap().unwrap();
-    server.set("synchronous_standby_names", "nosuch").await;
+    server.set("synchronous_standby_names", Some("nosuch")).await;
     let writer = server.client("stalled").await;
     let writing = tokio::spawn(async move {
         writer.batch_execute("UPDATE t SET v = 'new' WHERE id = 11").await.unwrap();
@@ -294,7 +297,7 @@ async fn a_commit_that_readers_do_not_see_yet_is_waited_for() {
     assert!(early.is_err(), "not visible, said to be");
     let late = stream::start_barrier(&f.client, Duration::from_millis(300)).await;
     assert!(late.is_err(), "the barrier sees it too");
-    server.set("synchronous_standby_names", "").await;
+    server.set("synchronous_standby_names", None).await;
     tokio::time::timeout(WAIT, f.seen.visible(&f.client)).await.unwrap().unwrap();
     let value = f.client.query_one(sql, &[]).await.unwrap().get::<_, Option<String>>(0);
     assert_eq!(value.as_deref(), Some("new"));
@@ -304,7 +307,7 @@ async fn a_commit_that_readers_do_not_see_yet_is_waited_for() {
 
 #[tokio::test]
 async fn a_marker_comes_after_commits_that_were_not_flushed_and_through_a_stalled_standby() {
-    let server = Server::start(&["wal_writer_delay=10s"]).await;
+    let server = Postgres::start_with(Major::SYSTEM, &[("wal_writer_delay", "10s")]);
     let (f, mut stream, _) = Fixture::open(&server, "asynchronous", SIMPLE, &["id"]).await;
     let writer = server.client("asynchronous").await;
     writer.batch_execute("SET synchronous_commit = off").await.unwrap();
@@ -312,7 +315,7 @@ async fn a_marker_comes_after_commits_that_were_not_flushed_and_through_a_stalle
         writer.batch_execute(&format!("INSERT INTO t VALUES ({id})")).await.unwrap();
     }
     assert_eq!(f.keys(&mut stream, 1).await.len(), 189);
-    server.set("synchronous_standby_names", "nosuch").await;
+    server.set("synchronous_standby_names", Some("nosuch")).await;
     f.client.batch_execute("SET synchronous_commit = on").await.unwrap();
     assert!(f.keys(&mut stream, 2).await.is_empty());
     stream::emit_marker(&f.client, RUN + 1, 9).await.unwrap();
@@ -321,7 +324,7 @@ async fn a_marker_comes_after_commits_that_were_not_flushed_and_through_a_stalle
 
 #[tokio::test]
 async fn a_large_transaction_comes_whole() {
-    let server = Server::start(&["logical_decoding_work_mem=64kB"]).await;
+    let server = Postgres::start_with(Major::SYSTEM, &[("logical_decoding_work_mem", "64kB")]);
     let (f, mut stream, _) = Fixture::open(&server, "large", SIMPLE, &["id"]).await;
     f.run("BEGIN; INSERT INTO t SELECT n FROM generate_series(1001, 30000) n; SAVEPOINT s;
            UPDATE t SET v = 'y' WHERE id > 1000; ROLLBACK TO s; DELETE FROM t WHERE id > 1000; COMMIT")

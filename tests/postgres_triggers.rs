@@ -2,20 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod pg_streaming;
+mod support;
 
 use std::time::Duration;
 
 use osc::engine::Error;
 use osc::engine::server::Change;
 use osc::postgres::stream::{self, Capture, triggers};
-use pg_streaming::fixture::{Fixture, WAIT, commit, end, foreign, next};
-use pg_streaming::server::Server;
+use pg_streaming::fixture::{Fixture, WAIT, commit, end, foreign, next, options};
+use support::postgres::{Major, Postgres};
 
 const SIMPLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, v text);
                       INSERT INTO t SELECT n, 'x' FROM generate_series(1, 10) n";
 
-async fn server() -> Server {
-    Server::start(&["wal_level=replica"]).await
+fn server() -> Postgres {
+    Postgres::start_with(Major::SYSTEM, &[("wal_level", "replica")])
 }
 
 fn sorted(mut keys: Vec<String>) -> Vec<String> {
@@ -25,7 +26,7 @@ fn sorted(mut keys: Vec<String>) -> Vec<String> {
 
 #[tokio::test]
 async fn every_change_tells_its_keys() {
-    let server = server().await;
+    let server = server();
     let ddl = "CREATE DOMAIN name AS text NOT NULL;
                CREATE TABLE t (id bigint, \"At\" timestamptz, name public.name, v int,
                                PRIMARY KEY (name, \"At\"))";
@@ -49,7 +50,7 @@ async fn every_change_tells_its_keys() {
 
 #[tokio::test]
 async fn a_transaction_that_commits_late_is_not_overtaken() {
-    let server = server().await;
+    let server = server();
     let (f, mut stream, start) = Fixture::by_triggers(&server, "late", SIMPLE, &["id"]).await;
     let late = server.client("late").await;
     late.batch_execute("BEGIN; INSERT INTO t VALUES (11)").await.unwrap();
@@ -76,10 +77,10 @@ async fn a_transaction_that_commits_late_is_not_overtaken() {
 
 #[tokio::test]
 async fn the_application_needs_no_rights_and_cannot_reach_the_log() {
-    let server = server().await;
+    let server = server();
     let ddl = format!("CREATE ROLE app LOGIN; {SIMPLE}; GRANT ALL ON t TO app");
     let (f, mut stream, _) = Fixture::by_triggers(&server, "rights", &ddl, &["id"]).await;
-    let app = osc::postgres::connect::connect(&server.options_as("app", "rights"), "testing").await;
+    let app = osc::postgres::connect::connect(&options(&server, "app", "rights"), "testing").await;
     let app = app.unwrap();
     app.batch_execute("INSERT INTO t VALUES (11); DELETE FROM t WHERE id = 1").await.unwrap();
     assert_eq!(sorted(f.keys(&mut stream, 1).await), ["id = 1", "id = 11"]);
@@ -89,7 +90,7 @@ async fn the_application_needs_no_rights_and_cannot_reach_the_log() {
 
 #[tokio::test]
 async fn the_triggers_wait_for_writers_and_do_not_hold_up_others_for_long() {
-    let server = server().await;
+    let server = server();
     let mut f = Fixture::bare(&server, "locks", SIMPLE, &["id"]).await;
     f.capture = Capture::Triggers;
     let writer = server.client("locks").await;
@@ -106,7 +107,7 @@ async fn the_triggers_wait_for_writers_and_do_not_hold_up_others_for_long() {
 
 #[tokio::test]
 async fn truncate_and_ddl_end_the_run() {
-    let server = server().await;
+    let server = server();
     for (number, (sql, says)) in [
         ("TRUNCATE t", "truncated"),
         ("ALTER TABLE t ADD w int", "definition"),
@@ -127,11 +128,11 @@ async fn truncate_and_ddl_end_the_run() {
 
 #[tokio::test]
 async fn a_cut_connection_loses_nothing_and_what_is_left_is_dropped() {
-    let mut server = server().await;
+    let mut server = server();
     let (mut f, mut stream, start) = Fixture::by_triggers(&server, "cut", SIMPLE, &["id"]).await;
     f.run("INSERT INTO t VALUES (11)").await;
     assert_eq!(f.keys(&mut stream, 1).await, ["id = 11"]);
-    server.restart().await;
+    server.kill_and_restart();
     f.client = server.client("cut").await;
     let error = end(&mut stream).await;
     assert!(error.is_connection(), "{error}");
@@ -157,9 +158,9 @@ async fn a_cut_connection_loses_nothing_and_what_is_left_is_dropped() {
 
 #[tokio::test]
 async fn a_change_held_back_by_a_standby_is_not_delivered_before_it_is_visible() {
-    let server = server().await;
+    let server = server();
     let (f, mut stream, _) = Fixture::by_triggers(&server, "stalled", SIMPLE, &["id"]).await;
-    server.set("synchronous_standby_names", "nosuch").await;
+    server.set("synchronous_standby_names", Some("nosuch")).await;
     let writer = server.client("stalled").await;
     let writing = tokio::spawn(async move {
         writer.batch_execute("UPDATE t SET v = 'new' WHERE id = 1").await.unwrap();
@@ -169,7 +170,7 @@ async fn a_change_held_back_by_a_standby_is_not_delivered_before_it_is_visible()
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(f.keys(&mut stream, 1).await.is_empty());
-    server.set("synchronous_standby_names", "").await;
+    server.set("synchronous_standby_names", None).await;
     writing.await.unwrap();
     assert_eq!(f.keys(&mut stream, 2).await, ["id = 1"]);
     f.seen.visible(&f.client).await.unwrap();
@@ -177,8 +178,8 @@ async fn a_change_held_back_by_a_standby_is_not_delivered_before_it_is_visible()
 
 #[tokio::test]
 async fn the_way_is_chosen_by_what_server_table_and_user_allow() {
-    let without = server().await;
-    let with = Server::start(&[]).await;
+    let without = server();
+    let with = Postgres::start(Major::SYSTEM);
     for (server, user, table, expected) in [
         (&without, "postgres", "t", Some("wal_level")),
         (&with, "postgres", "t", None),
@@ -197,7 +198,7 @@ async fn the_way_is_chosen_by_what_server_table_and_user_allow() {
             .await
             .unwrap();
         let client =
-            osc::postgres::connect::connect(&server.options_as(user, "postgres"), "testing").await;
+            osc::postgres::connect::connect(&options(&server, user, "postgres"), "testing").await;
         let table = osc::postgres::name::TableName::new("public", table);
         let (capture, reason) = stream::choose(&client.unwrap(), &table).await.unwrap();
         assert_eq!(capture == Capture::Triggers, expected.is_some(), "{user} {reason:?}");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
 use osc::engine::key::Position;
 use osc::engine::server::{Change, ChangeStream};
 use osc::engine::{Error, Result};
@@ -12,7 +13,20 @@ use osc::postgres::name::{Ident, TableName};
 use osc::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig, triggers};
 use tokio_postgres::Client;
 
-use super::server::Server;
+use crate::support::postgres::Postgres;
+
+/// How the program would connect to a database of the server.
+pub fn options(server: &Postgres, user: &str, database: &str) -> Options {
+    Options::of(&Target {
+        scheme: Scheme::Postgres,
+        address: Address::Tcp { host: "127.0.0.1".into(), port: server.port() },
+        user: user.into(),
+        password: None,
+        database: Some(database.into()),
+        tls: Tls { mode: TlsMode::Off, ca: None, cert: None, key: None },
+    })
+    .unwrap()
+}
 
 pub const RUN: i64 = 7;
 pub const WAIT: Duration = Duration::from_secs(60);
@@ -33,10 +47,10 @@ pub struct Fixture {
 
 impl Fixture {
     /// Runs `ddl` in the new database; nothing is published yet.
-    pub async fn bare(server: &Server, database: &str, ddl: &str, key: &[&str]) -> Self {
+    pub async fn bare(server: &Postgres, database: &str, ddl: &str, key: &[&str]) -> Self {
         let admin = server.client("postgres").await;
         admin.batch_execute(&format!("CREATE DATABASE {database}")).await.unwrap();
-        let options = server.options(database);
+        let options = options(server, "postgres", database);
         let client = connect(&options, "testing").await.unwrap();
         client.batch_execute(ddl).await.unwrap();
         let oid: u32 = client.query_one("SELECT 't'::regclass::oid", &[]).await.unwrap().get(0);
@@ -80,7 +94,7 @@ impl Fixture {
 
     /// With publication, slot, and the stream opened.
     pub async fn open(
-        server: &Server,
+        server: &Postgres,
         database: &str,
         ddl: &str,
         key: &[&str],
@@ -94,7 +108,7 @@ impl Fixture {
 
     /// With log and triggers, and the stream opened.
     pub async fn by_triggers(
-        server: &Server,
+        server: &Postgres,
         database: &str,
         ddl: &str,
         key: &[&str],

@@ -1,5 +1,4 @@
-//! Real PostgreSQL servers, and a table with its stream.
+//! A table with its stream, on a real PostgreSQL server.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 pub mod fixture;
-pub mod server;

@@ -151,13 +151,18 @@ impl Postgres {
     /// Changes a setting for all sessions that do not have their own; `None` takes it back. Other
     /// than those that the server was started with.
     pub async fn set(&self, setting: &str, value: Option<&str>) {
-        let client = self.client("postgres").await;
+        let loaded = "SELECT pg_conf_load_time()";
+        let before = self.value("postgres", loaded).await;
         let sql = match value {
             Some(value) => format!("ALTER SYSTEM SET {setting} = '{value}'"),
             None => format!("ALTER SYSTEM RESET {setting}"),
         };
-        exec(&client, &sql).await;
-        exec(&client, "SELECT pg_reload_conf()").await;
+        self.exec("postgres", &sql).await;
+        self.exec("postgres", "SELECT pg_reload_conf()").await;
+        // A new session has what the server has read.
+        while self.value("postgres", loaded).await == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Ends the sessions, those of WAL senders too, whose `application_name` is like this pattern,
