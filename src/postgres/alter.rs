@@ -253,7 +253,6 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
         threads: settings.threads.get(),
         cut_over_timeout: settings.cut_over_timeout,
         kill_blockers_after: settings.kill_blockers_after,
-        max_wal: None,
         progress: Arc::clone(&job.progress),
     }));
     let around = Surroundings {

@@ -2,14 +2,12 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::engine::key::Key;
+use crate::engine::server::Server;
 use crate::engine::{Error, Result};
 use crate::postgres::connect::{server_error, sqlstate};
-use crate::postgres::inspect::Table;
-use crate::postgres::name::Ident;
-use crate::postgres::rows::{self, Write};
+use crate::postgres::inspect::{Index, Table};
 use crate::postgres::session::run;
-use crate::postgres::shadow::{Deferred, NEW};
+use crate::postgres::shadow::{NEW, index_like};
 use crate::postgres::statements::Scope;
 use crate::postgres::table::PostgresTable;
 
@@ -27,9 +25,9 @@ pub async fn build(table: &PostgresTable) -> Result<()> {
     let Some(shadow) = Table::read(&client, &table.helpers.shadow).await? else {
         return Err(Error::Internal("the shadow is gone".into()));
     };
-    let missing = |index: &&Deferred| shadow.index(&index.name.with_suffix(NEW)).is_none();
-    let deferred: Vec<&Deferred> = table.carried()?.made.deferred.iter().filter(missing).collect();
-    let (unique, plain): (Vec<&Deferred>, Vec<&Deferred>) =
+    let missing = |index: &&Index| shadow.index(&index.name.with_suffix(NEW)).is_none();
+    let deferred: Vec<&Index> = table.carried()?.made.deferred.iter().filter(missing).collect();
+    let (unique, plain): (Vec<&Index>, Vec<&Index>) =
         deferred.into_iter().partition(|index| index.unique);
     for group in [plain, unique] {
         let builds: Vec<_> = group.into_iter().map(|index| Box::pin(one(table, index))).collect();
@@ -41,7 +39,7 @@ pub async fn build(table: &PostgresTable) -> Result<()> {
     Ok(())
 }
 
-async fn one(table: &PostgresTable, index: &Deferred) -> Result<()> {
+async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
     run(
         &client,
@@ -50,10 +48,8 @@ async fn one(table: &PostgresTable, index: &Deferred) -> Result<()> {
          WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < 268435456",
     )
     .await?;
-    let mut all = index.build(&table.helpers.shadow);
-    all.insert(0, "BEGIN".into());
-    all.push("COMMIT".into());
-    let sql = all.join("; ");
+    let all = index_like(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
+    let sql = format!("BEGIN; {}; COMMIT", all.join("; "));
     for _ in 0..ATTEMPTS {
         let Err(error) = client.batch_execute(&sql).await else { return Ok(()) };
         if sqlstate(&error) != Some("23505") {
@@ -72,59 +68,22 @@ async fn one(table: &PostgresTable, index: &Deferred) -> Result<()> {
 /// many moments; then they are read anew, all at one. Or the original has duplicates.
 async fn settle_doubles(
     table: &PostgresTable,
-    index: &Deferred,
+    index: &Index,
     error: &tokio_postgres::Error,
 ) -> Result<()> {
     let statements = &table.ready()?.statements;
-    let reason = || match error.as_db_error() {
-        Some(db) => format!("{}: {}", db.message(), db.detail().unwrap_or_default()),
-        None => error.to_string(),
-    };
-    let probe = probe(table, index).await?;
-    let client = table.sessions.take(ACTION).await?;
-    let doubles = statements.doubles(&probe, MOST_DOUBLES);
-    let keys: Vec<Key> = rows::keys(&client, &statements.key, &doubles, ACTION).await?;
+    let keys = table.keys(ACTION, &statements.doubles(index, MOST_DOUBLES)).await?;
     if keys.is_empty() {
-        table.sessions.give_back(client);
         return Ok(());
     }
-    let sql = statements.duplicates(&probe, Scope::Keys(&keys))?;
-    let found = crate::postgres::session::rows(&client, ACTION, &sql).await?;
-    if !found.is_empty() {
-        let told = |row: &tokio_postgres::SimpleQueryRow| {
-            format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
+    let rows = table.duplicates_in(index, Scope::Keys(&keys)).await?;
+    if !rows.is_empty() {
+        let reason = match error.as_db_error() {
+            Some(db) => format!("{}: {}", db.message(), db.detail().unwrap_or_default()),
+            None => error.to_string(),
         };
-        return Err(Error::Data { reason: reason(), rows: found.iter().map(told).collect() });
+        return Err(Error::Data { reason, rows });
     }
-    let refresh = statements.refresh(&keys)?;
-    match rows::write(&client, &table.helpers.shadow, &refresh, ACTION).await? {
-        Write::Unfit(message) => return Err(Error::Data { reason: message, rows: Vec::new() }),
-        // The next attempt looks again.
-        Write::Done(_) | Write::Contention | Write::Clash { .. } => {}
-    }
-    table.sessions.give_back(client);
-    Ok(())
-}
-
-/// The index as the catalog would have it: made on an empty copy of the shadow, to learn its parts.
-async fn probe(table: &PostgresTable, index: &Deferred) -> Result<crate::postgres::inspect::Index> {
-    let client = table.sessions.plain(ACTION).await?;
-    let place = crate::postgres::name::TableName::new("pg_temp", "osc_probe");
-    let sql = format!(
-        "CREATE TEMPORARY TABLE osc_probe (LIKE {}); CREATE UNIQUE INDEX osc_probed ON {place} {}",
-        table.helpers.shadow, index.definition
-    );
-    run(&client, ACTION, &sql).await?;
-    let schema = crate::postgres::session::value(
-        &client,
-        ACTION,
-        "SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()",
-    )
-    .await?
-    .unwrap_or_default();
-    let probe = crate::postgres::name::TableName::new(schema, "osc_probe");
-    let found = Table::read(&client, &probe).await?;
-    found
-        .and_then(|found| found.index(&Ident::new("osc_probed")).cloned())
-        .ok_or_else(|| Error::Internal("the probe's index is gone".into()))
+    // A lock wait, or a clash with others: the next attempt at the index looks again.
+    table.refresh(&keys).await.map(|_| ())
 }

@@ -1,5 +1,8 @@
 //! A table as the catalog has it.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use crate::engine::error::Finding;
@@ -31,7 +34,7 @@ pub struct Column {
 }
 
 /// An index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
     /// Its name.
     pub name: Ident,
@@ -58,7 +61,7 @@ pub struct Index {
 }
 
 /// A constraint that an index backs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Constraint {
     /// `p`, `u` or `x`: pg_constraint.contype.
     pub kind: char,
@@ -82,7 +85,7 @@ impl Constraint {
 }
 
 /// One part of an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexKey {
     /// The column; `None` for an expression.
     pub column: Option<Ident>,
@@ -284,13 +287,14 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
          AND k.contype IN ('p', 'u', 'x') \
          WHERE i.indrelid = {oid} ORDER BY i.indisprimary DESC, c.relname"
     );
+    let mut keys = index_keys(client, oid).await?;
     let mut indexes = Vec::new();
     for row in rows(client, ACTION, &sql).await? {
         let yes = |at| row.get(at) == Some("t");
         let constraint = row.get(9).and_then(|kind| kind.chars().next());
         indexes.push(Index {
             name: Ident::new(row.get(1).unwrap_or_default()),
-            keys: index_keys(client, number(row.get(0))?).await?,
+            keys: keys.remove(row.get(0).unwrap_or_default()).unwrap_or_default(),
             predicate: row.get(8).map(str::to_owned),
             unique: yes(2),
             nulls_not_distinct: yes(3),
@@ -309,28 +313,29 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
     Ok(indexes)
 }
 
-async fn index_keys(client: &Client, index: u32) -> Result<Vec<IndexKey>> {
+/// The parts of a table's indexes, by the index's OID as text.
+async fn index_keys(client: &Client, oid: u32) -> Result<BTreeMap<String, Vec<IndexKey>>> {
     let sql = format!(
         "SELECT a.attname, pg_get_indexdef(i.indexrelid, n, false), \
          (SELECT 'OPERATOR(' || quote_ident(ns.nspname) || '.' || o.oprname || ')' \
           FROM pg_constraint k JOIN pg_operator o ON o.oid = k.conexclop[n] \
           JOIN pg_namespace ns ON ns.oid = o.oprnamespace \
           WHERE k.conindid = i.indexrelid AND k.contype = 'x'), \
-         i.indoption[n - 1] & 1 \
+         i.indoption[n - 1] & 1, i.indexrelid \
          FROM pg_index i CROSS JOIN generate_series(1, i.indnkeyatts) AS n \
          LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n - 1] \
-         WHERE i.indexrelid = {index} ORDER BY n"
+         WHERE i.indrelid = {oid} ORDER BY i.indexrelid, n"
     );
-    let found = rows(client, ACTION, &sql).await?;
-    Ok(found
-        .iter()
-        .map(|row| IndexKey {
+    let mut keys = BTreeMap::<String, Vec<IndexKey>>::new();
+    for row in rows(client, ACTION, &sql).await? {
+        keys.entry(row.get(4).unwrap_or_default().to_owned()).or_default().push(IndexKey {
             column: row.get(0).map(Ident::new),
             expression: row.get(1).unwrap_or_default().to_owned(),
             excludes: row.get(2).map(str::to_owned),
             descending: row.get(3) == Some("1"),
-        })
-        .collect())
+        });
+    }
+    Ok(keys)
 }
 
 /// The server's version number, such as 150010.

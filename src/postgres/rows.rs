@@ -8,7 +8,7 @@ use crate::engine::{Error, Result};
 use crate::postgres::connect::server_error;
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::{Ident, TableName};
-use crate::postgres::session::{rows, texts};
+use crate::postgres::session::texts;
 
 /// How a write ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,17 +86,12 @@ fn said(db: &DbError) -> String {
     }
 }
 
-/// Keys that a query gives: the key's columns first in each row.
+/// The keys in rows that begin with them.
 ///
 /// # Errors
-/// The server's.
-pub async fn keys(
-    client: &Client,
-    columns: &KeyColumns,
-    sql: &str,
-    action: &str,
-) -> Result<Vec<Key>> {
-    rows(client, action, sql).await?.iter().map(|row| key(columns, row, 0)).collect()
+/// `Internal` when there are none.
+pub fn keys(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
+    rows.iter().map(|row| key(columns, row, 0)).collect()
 }
 
 /// The key in a row that begins at column `from`.

@@ -68,6 +68,17 @@ impl Sessions {
         }
     }
 
+    /// The rows of a query, in a kept session.
+    ///
+    /// # Errors
+    /// Those of [`connect`] and [`rows`].
+    pub async fn query(&self, action: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+        let client = self.take(action).await?;
+        let found = rows(&client, action, sql).await?;
+        self.give_back(client);
+        Ok(found)
+    }
+
     /// A session that is never kept.
     ///
     /// # Errors

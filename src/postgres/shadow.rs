@@ -34,21 +34,8 @@ pub struct Made {
     pub sequences: Vec<Ident>,
     /// The shadow's own setting of `autovacuum_enabled`, which is off until the swap.
     pub autovacuum: Option<String>,
-    /// Indexes that are built after the copy.
-    pub deferred: Vec<Deferred>,
-}
-
-/// An index that is built after the copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deferred {
-    /// Its name after the swap.
-    pub name: Ident,
-    /// No two rows may have the same.
-    pub unique: bool,
-    /// What follows the table in its `CREATE INDEX`.
-    pub definition: String,
-    /// What follows the constraint's name in `ADD CONSTRAINT`, where it backs one.
-    pub constraint: Option<String>,
+    /// Indexes that are built after the copy, by their names after the swap.
+    pub deferred: Vec<Index>,
 }
 
 /// What the shadow is made from.
@@ -92,7 +79,7 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
     run(client, ACTION, &format!("CREATE SCHEMA {}", place.schema)).await?;
     run(client, ACTION, &table(from)).await?;
     for index in &original.indexes {
-        run(client, ACTION, &like(index, place)).await?;
+        run(client, ACTION, &index_like(index, &index.name, place).join("; ")).await?;
     }
     for sql in from.dependents.shadow_statements(place) {
         run(client, ACTION, &sql).await?;
@@ -109,7 +96,7 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
     let mut made = Made { shadow: shadow.oid, original: original.oid, ..Made::default() };
     for index in &shadow.indexes {
         if from.defer && index.name != *from.copy_key && deferrable(index) {
-            made.deferred.push(deferred(index));
+            made.deferred.push(index.clone());
             let sql = match &index.constraint {
                 Some(_) => format!("ALTER TABLE {place} DROP CONSTRAINT {}", index.name),
                 None => format!("DROP INDEX {}", place.sibling(index.name.clone())),
@@ -159,20 +146,17 @@ fn table(from: &Blueprint<'_>) -> String {
     )
 }
 
-/// The same index on the table at `place`, under the same name.
-fn like(index: &Index, place: &TableName) -> String {
+/// The statements that make an index like this one, with the constraint that it backs, under the
+/// name `name` on `table`.
+pub fn index_like(index: &Index, name: &Ident, table: &TableName) -> Vec<String> {
     let unique = if index.unique { "UNIQUE " } else { "" };
-    let name = &index.name;
-    let create = format!("CREATE {unique}INDEX {name} ON {place} {}", index.definition);
+    let create = format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition);
+    let add = |constraint: &str| format!("ALTER TABLE {table} ADD CONSTRAINT {name} {constraint}");
     match &index.constraint {
-        None => create,
+        None => vec![create],
         Some(constraint) => match constraint.using(name) {
-            Some(using) => {
-                format!("{create}; ALTER TABLE {place} ADD CONSTRAINT {name} {using}")
-            }
-            None => {
-                format!("ALTER TABLE {place} ADD CONSTRAINT {name} {}", constraint.definition)
-            }
+            Some(using) => vec![create, add(&using)],
+            None => vec![add(&constraint.definition)],
         },
     }
 }
@@ -180,16 +164,6 @@ fn like(index: &Index, place: &TableName) -> String {
 fn deferrable(index: &Index) -> bool {
     // An exclusion constraint cannot take an index that is there already.
     !index.primary && index.constraint.as_ref().is_none_or(|constraint| constraint.kind == 'u')
-}
-
-fn deferred(index: &Index) -> Deferred {
-    let constraint = index.constraint.as_ref();
-    Deferred {
-        name: index.name.clone(),
-        unique: index.unique,
-        definition: index.definition.clone(),
-        constraint: constraint.and_then(|c| c.using(&index.name.with_suffix(NEW))),
-    }
 }
 
 async fn sequences(client: &Client, table: u32) -> Result<Vec<Ident>> {
@@ -217,19 +191,6 @@ async fn autovacuum(client: &Client, table: u32) -> Result<Option<String>> {
 async fn names(client: &Client, sql: &str) -> Result<Vec<Ident>> {
     let found = rows(client, ACTION, sql).await?;
     Ok(found.iter().filter_map(|row| row.get(0)).map(Ident::new).collect())
-}
-
-impl Deferred {
-    /// The statements that build it on the shadow.
-    pub fn build(&self, shadow: &TableName) -> Vec<String> {
-        let unique = if self.unique { "UNIQUE " } else { "" };
-        let name = self.name.with_suffix(NEW);
-        let mut all = vec![format!("CREATE {unique}INDEX {name} ON {shadow} {}", self.definition)];
-        if let Some(constraint) = &self.constraint {
-            all.push(format!("ALTER TABLE {shadow} ADD CONSTRAINT {name} {constraint}"));
-        }
-        all
-    }
 }
 
 /// Waits until transactions that a dead run left on the shadow are gone.

@@ -11,11 +11,11 @@ use crate::engine::{Error, key::Key};
 use crate::postgres::blockers;
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::dependents::{self, Dependents};
+use crate::postgres::fingerprint;
 use crate::postgres::guards;
-use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::rows::{self, Write};
-use crate::postgres::session::run;
+use crate::postgres::session::{self, run};
 use crate::postgres::shadow::{NEW, OLD, oid_of};
 use crate::postgres::statements::Scope;
 use crate::postgres::stream;
@@ -110,7 +110,7 @@ async fn inside<D: Drain>(
     let shadow = &table.helpers.shadow;
     let before = &table.carried()?.dependents;
     // Connected now: under the lock every millisecond is the application's.
-    let second = table.sessions.plain("writing a marker").await?;
+    let second = table.sessions.take("writing a marker").await?;
     // The commit must not wait for a standby that is not there.
     let begin = format!(
         "BEGIN; SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = {}",
@@ -135,22 +135,13 @@ async fn inside<D: Drain>(
             };
         }
     }
-    let look = async {
-        Ok::<_, Error>((Dependents::read(holder, original).await?, renames(table, holder).await?))
-    };
-    let drain = async {
+    let (looked, drained) = tokio::join!(look(table, holder), async {
         table.mark_in(&second, marker).await?;
         drain.drain(marker).await
-    };
-    let (looked, drained) = tokio::join!(look, drain);
-    let (now, renames) = looked?;
+    });
+    looked?;
     let drained = drained?;
-    if now != *before {
-        return Err(Error::Foreign(format!(
-            "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
-            original.plain()
-        )));
-    }
+    table.sessions.give_back(second);
     refresh_under_lock(table, holder, &drained).await?;
     run(holder, ACTION, "SET LOCAL lock_timeout = '5s'").await?;
     let names = names(table);
@@ -159,7 +150,7 @@ async fn inside<D: Drain>(
     let all: Vec<String> = before
         .before_renames(&names, &fate)
         .into_iter()
-        .chain(renames)
+        .chain(renames(table)?)
         .chain(before.after_renames(&names, &fate))
         .chain(table.setting.change.foreign_keys(original))
         .chain(guards::retired(&names.retired))
@@ -168,6 +159,19 @@ async fn inside<D: Drain>(
         .collect();
     run(holder, ACTION, &all.join(";\n")).await?;
     Ok(None)
+}
+
+/// Under the lock nobody changes the tables any more: they must be what they were at the start.
+async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
+    let (original, carried) = (&table.setting.original.name, table.carried()?);
+    fingerprint::look(holder, carried, original).await?;
+    if Dependents::read(holder, original).await? == carried.dependents {
+        return Ok(());
+    }
+    Err(Error::Foreign(format!(
+        "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
+        original.plain()
+    )))
 }
 
 fn names(table: &PostgresTable) -> dependents::Names {
@@ -209,7 +213,7 @@ async fn refresh_under_lock(
     let mut differing: Vec<Key> = Vec::new();
     for keys in drained.suspects.chunks(BATCH) {
         let sql = statements.differing(Scope::Keys(keys), keys.len())?;
-        differing.extend(rows::keys(holder, &statements.key, &sql, ACTION).await?);
+        differing.extend(rows::keys(&statements.key, &session::rows(holder, ACTION, &sql).await?)?);
     }
     if differing.is_empty() {
         return Ok(());
@@ -220,26 +224,22 @@ async fn refresh_under_lock(
     })
 }
 
-/// The tables change their names, and their indexes, sequences and statistics with them.
-async fn renames(table: &PostgresTable, holder: &Client) -> Result<Vec<String>> {
+/// The tables change their names, and their indexes and sequences with them.
+fn renames(table: &PostgresTable) -> Result<Vec<String>> {
     let (original, made) = (&table.setting.original.name, &table.carried()?.made);
     let (shadow, retired) = (&table.helpers.shadow, &table.helpers.retired);
     let mut all = Vec::new();
     let mut rename = |kind: &str, from: &TableName, to: &Ident| {
         all.push(format!("ALTER {kind} {from} RENAME TO {to}"));
     };
-    let Some(old) = Table::read(holder, original).await? else {
-        return Err(Error::Foreign(format!("{} is gone", original.plain())));
-    };
-    for index in &old.indexes {
+    for index in &table.setting.original.indexes {
         let named = original.sibling(index.name.clone());
         rename("INDEX", &named, &index.name.with_suffix(OLD));
     }
     for sequence in &made.sequences {
+        // One that the clauses brought has no forerunner.
         let named = original.sibling(sequence.clone());
-        if oid_of(holder, &named).await?.is_some() {
-            rename("SEQUENCE", &named, &sequence.with_suffix(OLD));
-        }
+        rename("SEQUENCE IF EXISTS", &named, &sequence.with_suffix(OLD));
     }
     rename("TABLE", original, &retired.table);
     rename("TABLE", shadow, &original.table);

@@ -1,6 +1,5 @@
 //! One table under change on PostgreSQL: the engine's [`Server`].
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,31 +10,25 @@ use tokio_postgres::Client;
 use crate::engine::error::Finding;
 use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::engine::progress::{Progress, Summary};
-use crate::engine::server::{
-    Clash, Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome,
-};
+use crate::engine::server::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
 use crate::engine::{Error, Result};
 use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
 use crate::postgres::change::Change;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
-use crate::postgres::inspect::{Index, Table};
-use crate::postgres::key::KeyColumns;
+use crate::postgres::inspect::{Table, number};
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::{Helpers, Ident, TableName, Text, fnv1a};
+use crate::postgres::name::{Helpers, TableName, Text, fnv1a};
 use crate::postgres::projection::project;
-use crate::postgres::rows::{self, Write};
+use crate::postgres::rows;
 use crate::postgres::session::{Sessions, run, value};
 use crate::postgres::shadow::{self, Blueprint, Made};
 use crate::postgres::statements::{Scope, Statements};
 use crate::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig};
-use crate::postgres::{indexes, swap};
+use crate::postgres::{checks, fingerprint, indexes, swap};
 
 /// How often the run's lock is looked at.
 const CLAIM_PERIOD: Duration = Duration::from_secs(2);
-
-/// A clash draws in so many keys.
-const LARGEST_CLASH: usize = 10_000;
 
 /// Keys looked up by one statement.
 const LOOK_UP: usize = 500;
@@ -65,8 +58,6 @@ pub struct Setting {
     pub cut_over_timeout: Duration,
     /// Blockers of the cut-over older than this are ended.
     pub kill_blockers_after: Option<Duration>,
-    /// The WAL that the slot may hold back, in bytes.
-    pub max_wal: Option<u64>,
     /// Counters, for the ledger.
     pub progress: Arc<Progress>,
 }
@@ -212,7 +203,7 @@ impl PostgresTable {
             .map(|column| columns.new_name(&column.name))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Error::Internal("the copy key loses a column".into()))?;
-        key_stays(original, &shadow, &key, &shadow_key)?;
+        checks::key_stays(original, &shadow, &key, &shadow_key)?;
         let _ = self.ready.set(Ready {
             statements: Statements {
                 original: original.name.clone(),
@@ -235,166 +226,30 @@ impl PostgresTable {
         }
         let Some(carried) = self.carried.get() else { return Ok(()) };
         let client = self.sessions.take("watching the tables").await?;
-        let now = fingerprint(&client, &carried.made).await?;
+        fingerprint::look(&client, carried, &self.setting.original.name).await?;
         self.sessions.give_back(client);
         *watched = Some(Instant::now());
-        if carried.fingerprint != now {
-            return Err(Error::Foreign(format!(
-                "somebody changed or rewrote {} or its shadow while it was being copied",
-                self.setting.original.name.plain()
-            )));
-        }
         Ok(())
-    }
-
-    /// An index of the shadow; those that were built after the copy are read when they are met.
-    async fn unique_index(&self, name: &str) -> Result<Option<Index>> {
-        let named =
-            |table: &Table| table.indexes.iter().find(|index| index.name.as_str() == name).cloned();
-        if let Some(found) = named(&self.ready()?.shadow) {
-            return Ok(Some(found));
-        }
-        let client = self.sessions.plain("reading the shadow's indexes").await?;
-        Ok(Table::read(&client, &self.helpers.shadow).await?.as_ref().and_then(named))
-    }
-
-    async fn outcome(&self, write: Write, scope: Scope<'_>, action: &str) -> Result<CopyOutcome> {
-        match write {
-            Write::Done(rows) => Ok(CopyOutcome::Written(rows)),
-            Write::Contention => Ok(CopyOutcome::Contention),
-            Write::Unfit(message) => {
-                let rows = self.culprit(scope, action).await.unwrap_or_default();
-                Err(Error::Data { reason: message, rows })
-            }
-            Write::Clash { index, message } => {
-                let statements = &self.ready()?.statements;
-                let Some(found) = &self.unique_index(index.as_str()).await? else {
-                    return Ok(CopyOutcome::Contention);
-                };
-                let own: Vec<_> = found.keys.iter().map(|key| key.column.clone()).collect();
-                let key: Vec<_> = statements.shadow_key.iter().cloned().map(Some).collect();
-                if own == key {
-                    // The row itself is there already: the range must be cleared first.
-                    return Ok(CopyOutcome::Contention);
-                }
-                let client = self.sessions.take(action).await?;
-                let sql = statements.clashing(found, scope, LARGEST_CLASH)?;
-                let rows = crate::postgres::session::rows(&client, action, &sql).await?;
-                self.sessions.give_back(client);
-                let mut clash = Clash { index: message, ..Clash::default() };
-                for row in &rows {
-                    clash.own.push(rows::key(&statements.key, row, 0)?);
-                    clash.holders.push(rows::key(&statements.key, row, statements.key.0.len())?);
-                }
-                clash.index = index.as_str().to_owned();
-                for keys in [&mut clash.own, &mut clash.holders] {
-                    keys.sort_unstable();
-                    keys.dedup();
-                }
-                if clash.own.is_empty() {
-                    // Two rows of the statement itself, or it is over already.
-                    let duplicates = self.duplicates_in(found, scope).await?;
-                    if duplicates.is_empty() {
-                        return Ok(CopyOutcome::Contention);
-                    }
-                    return Err(Error::Data {
-                        reason: format!("{}: rows of the original have the same values", index.0),
-                        rows: duplicates,
-                    });
-                }
-                Ok(CopyOutcome::Clash(clash))
-            }
-        }
-    }
-
-    async fn duplicates_in(&self, index: &Index, scope: Scope<'_>) -> Result<Vec<String>> {
-        let sql = self.ready()?.statements.duplicates(index, scope)?;
-        let action = "looking for duplicates";
-        let client = self.sessions.take(action).await?;
-        let found = crate::postgres::session::rows(&client, action, &sql).await?;
-        self.sessions.give_back(client);
-        let told = |row: &tokio_postgres::SimpleQueryRow| {
-            format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
-        };
-        Ok(found.iter().map(told).collect())
-    }
-
-    /// Finds a row that does not fit, by halving the scope with writes that are rolled back.
-    async fn culprit(&self, scope: Scope<'_>, action: &str) -> Result<Vec<String>> {
-        let statements = &self.ready()?.statements;
-        let client = self.sessions.own(action).await?;
-        let list = format!(
-            "SELECT {} FROM ONLY {} WHERE {} ORDER BY 1 LIMIT 100000",
-            statements.key.0.iter().map(|c| c.name.to_string()).collect::<Vec<_>>().join(", "),
-            statements.original,
-            statements.predicate(crate::postgres::projection::Side::Original, scope)?
-        );
-        let mut suspects = rows::keys(&client, &statements.key, &list, action).await?;
-        while suspects.len() > 1 {
-            let half = suspects.split_off(suspects.len() / 2);
-            let sql = format!("BEGIN; {}", statements.insert(Scope::Keys(&suspects), &[])?);
-            let tried = client.batch_execute(&sql).await;
-            run(&client, action, "ROLLBACK").await?;
-            let fits = match tried {
-                Ok(()) => true,
-                Err(error) => {
-                    !matches!(rows::outcome(action, &self.helpers.shadow, &error)?, Write::Unfit(_))
-                }
-            };
-            if fits {
-                suspects = half;
-            }
-        }
-        Ok(suspects.iter().map(|key| statements.key.describe(key)).collect())
     }
 
     async fn difference(&self, scope: Scope<'_>, limit: usize) -> Result<Vec<Key>> {
         let statements = &self.ready()?.statements;
-        let action = "comparing the tables";
-        let client = self.sessions.take(action).await?;
-        let sql = statements.differing(scope, limit)?;
-        let keys = rows::keys(&client, &statements.key, &sql, action).await?;
-        self.sessions.give_back(client);
-        Ok(keys)
+        self.keys("comparing the tables", &statements.differing(scope, limit)?).await
     }
-}
 
-/// The key must order the shadow as it orders the original, and be unique there.
-fn key_stays(
-    original: &Table,
-    shadow: &Table,
-    key: &KeyColumns,
-    shadow_key: &[Ident],
-) -> Result<()> {
-    let refuse = |problem: String| {
-        Err(Error::Refused(vec![Finding::new(
-            "copy-key",
-            problem,
-            "make this part of the change alone, by the server, or give the table another key first",
-        )]))
-    };
-    // smallint, integer and bigint compare with each other as numbers.
-    let number = |oid| matches!(oid, 20 | 21 | 23);
-    for (column, new) in key.0.iter().zip(shadow_key) {
-        let (Some(old), Some(new)) = (original.column(&column.name), shadow.column(new)) else {
-            return refuse(format!("the change takes {} out of the copy key", column.name.0));
-        };
-        let same = old.type_oid == new.type_oid && old.collation == new.collation;
-        let fits = same || (number(old.type_oid) && number(new.type_oid));
-        if !fits {
-            return refuse(format!(
-                "{} orders the copy, and would be ordered otherwise as {}",
-                old.name.0, new.type_sql
-            ));
-        }
+    /// The keys that a query gives.
+    pub(super) async fn keys(&self, action: &str, sql: &str) -> Result<Vec<Key>> {
+        let found = self.sessions.query(action, sql).await?;
+        rows::keys(&self.ready()?.statements.key, &found)
     }
-    let wanted: BTreeSet<&Ident> = shadow_key.iter().collect();
-    let unique = shadow.indexes.iter().any(|index| {
-        let columns: BTreeSet<&Ident> =
-            index.keys.iter().filter_map(|key| key.column.as_ref()).collect();
-        index.unique && index.immediate && index.predicate.is_none() && columns == wanted
-    });
-    if unique { Ok(()) } else { refuse("the change takes the copy key's index away".into()) }
+
+    /// Writes rows of a scope to the shadow.
+    async fn write(&self, action: &str, sql: &str, scope: Scope<'_>) -> Result<CopyOutcome> {
+        let client = self.sessions.take(action).await?;
+        let write = rows::write(&client, &self.helpers.shadow, sql, action).await?;
+        self.sessions.give_back(client);
+        self.outcome(write, scope, action).await
+    }
 }
 
 /// The refusal where another run is under way.
@@ -542,14 +397,12 @@ impl Server for PostgresTable {
     }
 
     async fn start_barrier(&self) -> Result<()> {
-        let client = self.sessions.plain("waiting for older transactions").await?;
-        match self.capture()? {
-            Capture::Logical => {
-                stream::start_barrier(&client, self.setting.cut_over_timeout * 10).await
-            }
-            // The triggers' lock has waited for every writer.
-            Capture::Triggers => Ok(()),
+        if self.capture()? == Capture::Triggers {
+            // Their lock has waited for every writer.
+            return Ok(());
         }
+        let client = self.sessions.plain("waiting for older transactions").await?;
+        stream::start_barrier(&client, self.setting.cut_over_timeout * 10).await
     }
 
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
@@ -566,7 +419,7 @@ impl Server for PostgresTable {
             defer: defer_indexes,
         };
         let made = shadow::create(&client, &blueprint, &self.helpers).await?;
-        let fingerprint = fingerprint(&client, &made).await?;
+        let fingerprint = fingerprint::of(&client, &made).await?;
         let dependents = self.setting.dependents.clone();
         let carried = Carried { made, dependents, capture: self.capture()?, fingerprint };
         let text = serde_json::to_string(&carried)
@@ -581,31 +434,18 @@ impl Server for PostgresTable {
     }
 
     async fn last(&self) -> Result<Option<Key>> {
-        let action = "looking for the last row";
-        let statements = &self.ready()?.statements;
-        let client = self.sessions.take(action).await?;
-        let found = rows::keys(&client, &statements.key, &statements.last(), action).await?.pop();
-        self.sessions.give_back(client);
-        Ok(found)
+        let sql = self.ready()?.statements.last();
+        Ok(self.keys("looking for the last row", &sql).await?.pop())
     }
 
     async fn bound(&self, after: Option<&Key>, rows: Rows) -> Result<Option<Key>> {
-        let action = "planning a chunk";
-        let statements = &self.ready()?.statements;
-        let sql = statements.bound(after, rows)?;
-        let client = self.sessions.take(action).await?;
-        let found = rows::keys(&client, &statements.key, &sql, action).await?.pop();
-        self.sessions.give_back(client);
-        Ok(found)
+        let sql = self.ready()?.statements.bound(after, rows)?;
+        Ok(self.keys("planning a chunk", &sql).await?.pop())
     }
 
     async fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<CopyOutcome> {
-        let action = "copying a chunk";
         let sql = self.ready()?.statements.copy(range, clear, except)?;
-        let client = self.sessions.take(action).await?;
-        let write = rows::write(&client, &self.helpers.shadow, &sql, action).await?;
-        self.sessions.give_back(client);
-        self.outcome(write, Scope::Range(range), action).await
+        self.write("copying a chunk", &sql, Scope::Range(range)).await
     }
 
     async fn checkpoint(&self, state: Option<String>) -> Result<()> {
@@ -630,12 +470,8 @@ impl Server for PostgresTable {
     }
 
     async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
-        let action = "refreshing rows";
         let sql = self.ready()?.statements.refresh(keys)?;
-        let client = self.sessions.take(action).await?;
-        let write = rows::write(&client, &self.helpers.shadow, &sql, action).await?;
-        self.sessions.give_back(client);
-        self.outcome(write, Scope::Keys(keys), action).await
+        self.write("refreshing rows", &sql, Scope::Keys(keys)).await
     }
 
     async fn duplicates(
@@ -663,16 +499,10 @@ impl Server for PostgresTable {
     }
 
     async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
-        let action = "comparing the tables";
         let sql = self.ready()?.statements.compare(range)?;
-        let client = self.sessions.take(action).await?;
-        let found = crate::postgres::session::rows(&client, action, &sql).await?;
-        self.sessions.give_back(client);
+        let found = self.sessions.query("comparing the tables", &sql).await?;
         let row = found.first().ok_or_else(|| Error::Internal("no comparison".into()))?;
-        Ok(Comparison {
-            rows: Rows(crate::postgres::inspect::number(row.get(0))?),
-            equal: row.get(1) == Some("t"),
-        })
+        Ok(Comparison { rows: Rows(number(row.get(0))?), equal: row.get(1) == Some("t") })
     }
 
     async fn differing(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>> {
@@ -692,8 +522,10 @@ impl Server for PostgresTable {
     }
 
     async fn mark(&self, marker: u64) -> Result<()> {
-        let client = self.sessions.plain("writing a marker").await?;
-        self.mark_in(&client, marker).await
+        let client = self.sessions.take("writing a marker").await?;
+        self.mark_in(&client, marker).await?;
+        self.sessions.give_back(client);
+        Ok(())
     }
 
     async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {
@@ -744,25 +576,6 @@ impl Server for PostgresTable {
     fn retired(&self) -> String {
         self.helpers.retired.plain()
     }
-}
-
-/// How both tables look: columns, and the original's indexes and checks. Not what a rewrite, a
-/// statistics run or the build of the shadow's indexes changes.
-async fn fingerprint(client: &Client, made: &Made) -> Result<String> {
-    let (original, shadow) = (made.original, made.shadow);
-    let sql = format!(
-        "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, c.relnamespace, c.relkind, \
-         c.relpersistence, \
-         (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attnotnull), ';' \
-          ORDER BY a.attnum) FROM pg_attribute a \
-          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
-         (SELECT string_agg(i.indexrelid::text, ',' ORDER BY i.indexrelid) FROM pg_index i \
-          WHERE i.indrelid = c.oid AND c.oid = {original}), \
-         (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k \
-          WHERE k.conrelid = c.oid AND k.contype = 'c')), '|' ORDER BY c.oid)) \
-         FROM pg_class c WHERE c.oid IN ({original}, {shadow})"
-    );
-    Ok(value(client, "watching the tables", &sql).await?.unwrap_or_default())
 }
 
 /// The position in the engine's state.

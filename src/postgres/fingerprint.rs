@@ -1,0 +1,48 @@
+//! How the two tables look, to notice what others change about them.
+
+use tokio_postgres::Client;
+
+use crate::engine::{Error, Result};
+use crate::postgres::name::TableName;
+use crate::postgres::session::value;
+use crate::postgres::shadow::Made;
+use crate::postgres::table::Carried;
+
+const ACTION: &str = "watching the tables";
+
+/// How both tables look: columns, and the original's indexes and checks. Not what a rewrite, a
+/// statistics run or the build of the shadow's indexes changes.
+///
+/// # Errors
+/// The server's.
+pub async fn of(client: &Client, made: &Made) -> Result<String> {
+    let (original, shadow) = (made.original, made.shadow);
+    let sql = format!(
+        "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, c.relnamespace, c.relkind, \
+         c.relpersistence, \
+         (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attnotnull), ';' \
+          ORDER BY a.attnum) FROM pg_attribute a \
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
+         (SELECT string_agg(concat_ws(' ', i.indexrelid, x.relname), ',' ORDER BY i.indexrelid) \
+          FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+          WHERE i.indrelid = c.oid AND c.oid = {original}), \
+         (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k \
+          WHERE k.conrelid = c.oid AND k.contype = 'c')), '|' ORDER BY c.oid)) \
+         FROM pg_class c WHERE c.oid IN ({original}, {shadow})"
+    );
+    Ok(value(client, ACTION, &sql).await?.unwrap_or_default())
+}
+
+/// Fails when they do not look as they did when the shadow was made.
+///
+/// # Errors
+/// `Foreign`; the server's.
+pub async fn look(client: &Client, carried: &Carried, original: &TableName) -> Result<()> {
+    if of(client, &carried.made).await? == carried.fingerprint {
+        return Ok(());
+    }
+    Err(Error::Foreign(format!(
+        "somebody changed {} or its shadow while it was being copied",
+        original.plain()
+    )))
+}

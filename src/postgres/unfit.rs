@@ -1,0 +1,124 @@
+//! Rows that cannot be written: which ones, and whether that is for now or for good.
+
+use tokio_postgres::SimpleQueryRow;
+
+use crate::engine::server::{Clash, CopyOutcome};
+use crate::engine::{Error, Result};
+use crate::postgres::inspect::{Index, Table};
+use crate::postgres::projection::Side;
+use crate::postgres::rows::{self, Write};
+use crate::postgres::session::run;
+use crate::postgres::statements::Scope;
+use crate::postgres::table::PostgresTable;
+
+/// A clash draws in so many keys.
+const LARGEST_CLASH: usize = 10_000;
+
+impl PostgresTable {
+    /// An index of the shadow; those that were built after the copy are read when they are met.
+    pub(super) async fn unique_index(&self, name: &str) -> Result<Option<Index>> {
+        let named =
+            |table: &Table| table.indexes.iter().find(|index| index.name.as_str() == name).cloned();
+        if let Some(found) = named(&self.ready()?.shadow) {
+            return Ok(Some(found));
+        }
+        let client = self.sessions.plain("reading the shadow's indexes").await?;
+        Ok(Table::read(&client, &self.helpers.shadow).await?.as_ref().and_then(named))
+    }
+
+    /// What the end of a write to the shadow means to the engine.
+    pub(super) async fn outcome(
+        &self,
+        write: Write,
+        scope: Scope<'_>,
+        action: &str,
+    ) -> Result<CopyOutcome> {
+        match write {
+            Write::Done(rows) => Ok(CopyOutcome::Written(rows)),
+            Write::Contention => Ok(CopyOutcome::Contention),
+            Write::Unfit(message) => {
+                let rows = self.culprit(scope, action).await.unwrap_or_default();
+                Err(Error::Data { reason: message, rows })
+            }
+            Write::Clash { index, .. } => {
+                let statements = &self.ready()?.statements;
+                let Some(found) = &self.unique_index(index.as_str()).await? else {
+                    return Ok(CopyOutcome::Contention);
+                };
+                let own: Vec<_> = found.keys.iter().map(|key| key.column.clone()).collect();
+                let key: Vec<_> = statements.shadow_key.iter().cloned().map(Some).collect();
+                if own == key {
+                    // The row itself is there already: the range must be cleared first.
+                    return Ok(CopyOutcome::Contention);
+                }
+                let sql = statements.clashing(found, scope, LARGEST_CLASH)?;
+                let rows = self.sessions.query(action, &sql).await?;
+                let mut clash = Clash { index: index.as_str().to_owned(), ..Clash::default() };
+                for row in &rows {
+                    clash.own.push(rows::key(&statements.key, row, 0)?);
+                    clash.holders.push(rows::key(&statements.key, row, statements.key.0.len())?);
+                }
+                for keys in [&mut clash.own, &mut clash.holders] {
+                    keys.sort_unstable();
+                    keys.dedup();
+                }
+                if clash.own.is_empty() {
+                    // Two rows of the statement itself, or it is over already.
+                    let duplicates = self.duplicates_in(found, scope).await?;
+                    if duplicates.is_empty() {
+                        return Ok(CopyOutcome::Contention);
+                    }
+                    return Err(Error::Data {
+                        reason: format!("{}: rows of the original have the same values", index.0),
+                        rows: duplicates,
+                    });
+                }
+                Ok(CopyOutcome::Clash(clash))
+            }
+        }
+    }
+
+    /// Rows of the original that cannot all be in a table that has `index`, for a human.
+    pub(super) async fn duplicates_in(
+        &self,
+        index: &Index,
+        scope: Scope<'_>,
+    ) -> Result<Vec<String>> {
+        let sql = self.ready()?.statements.duplicates(index, scope)?;
+        let found = self.sessions.query("looking for duplicates", &sql).await?;
+        let told = |row: &SimpleQueryRow| {
+            format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
+        };
+        Ok(found.iter().map(told).collect())
+    }
+
+    /// Finds a row that does not fit, by halving the scope with writes that are rolled back.
+    async fn culprit(&self, scope: Scope<'_>, action: &str) -> Result<Vec<String>> {
+        let statements = &self.ready()?.statements;
+        let client = self.sessions.own(action).await?;
+        let list = format!(
+            "SELECT {} FROM ONLY {} WHERE {} ORDER BY 1 LIMIT 100000",
+            statements.key.0.iter().map(|c| c.name.to_string()).collect::<Vec<_>>().join(", "),
+            statements.original,
+            statements.predicate(Side::Original, scope)?
+        );
+        let found = self.sessions.query(action, &list).await?;
+        let mut suspects = rows::keys(&statements.key, &found)?;
+        while suspects.len() > 1 {
+            let half = suspects.split_off(suspects.len() / 2);
+            let sql = format!("BEGIN; {}", statements.insert(Scope::Keys(&suspects), &[])?);
+            let tried = client.batch_execute(&sql).await;
+            run(&client, action, "ROLLBACK").await?;
+            let fits = match tried {
+                Ok(()) => true,
+                Err(error) => {
+                    !matches!(rows::outcome(action, &self.helpers.shadow, &error)?, Write::Unfit(_))
+                }
+            };
+            if fits {
+                suspects = half;
+            }
+        }
+        Ok(suspects.iter().map(|key| statements.key.describe(key)).collect())
+    }
+}
