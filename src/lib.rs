@@ -13,6 +13,7 @@
 //! | [`mysql`] | everything about MySQL and MariaDB |
 //! | [`postgres`] | everything about PostgreSQL |
 //! | [`ledger`] | the record of runs |
+//! | [`short`] | short numbers from long names |
 //! | [`report`] | progress bar, plain lines, JSON events, summary |
 
 pub mod cli;
@@ -24,4 +25,5 @@ pub mod mysql;
 pub mod plan;
 pub mod postgres;
 pub mod report;
+pub mod short;
 pub mod throttle;

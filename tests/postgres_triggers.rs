@@ -198,7 +198,7 @@ async fn the_way_is_chosen_by_what_server_table_and_user_allow() {
             .await
             .unwrap();
         let client =
-            osc::postgres::connect::connect(&options(&server, user, "postgres"), "testing").await;
+            osc::postgres::connect::connect(&options(server, user, "postgres"), "testing").await;
         let table = osc::postgres::name::TableName::new("public", table);
         let (capture, reason) = stream::choose(&client.unwrap(), &table).await.unwrap();
         assert_eq!(capture == Capture::Triggers, expected.is_some(), "{user} {reason:?}");

@@ -7,6 +7,7 @@ use super::confirm::confirm;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::{Scheme, Target};
 use crate::engine::{Error, Result};
+use crate::ledger::Leftover;
 use crate::report::screen::Screen;
 use crate::{mysql, postgres};
 
@@ -47,22 +48,20 @@ async fn clean(target: &Target, table: &TableArg, yes: bool, screen: &Screen) ->
     let dropped = match target.scheme {
         Scheme::Mysql => {
             let cleanup = mysql::cleanup::Cleanup::find(target, schema, name).await?;
-            let found = cleanup.tables.iter();
-            let tables = found.map(|it| (it.table.plain(), it.what, it.bytes)).collect::<Vec<_>>();
-            agree(&tables, yes, screen)?;
+            agree(&cleanup.tables, mysql::name::TableName::plain, yes, screen)?;
+            let tables = cleanup.tables.len();
             cleanup.drop_all().await?;
-            tables.len()
+            tables
         }
         Scheme::Postgres => {
             let cleanup = postgres::cleanup::Cleanup::find(target, schema, name).await?;
             for stream in &cleanup.streams {
                 screen.line(&format!("{stream}: the replication slot of a dead run"));
             }
-            let found = cleanup.tables.iter();
-            let tables = found.map(|it| (it.table.plain(), it.what, it.bytes)).collect::<Vec<_>>();
-            agree(&tables, yes, screen)?;
+            agree(&cleanup.tables, postgres::name::TableName::plain, yes, screen)?;
+            let tables = cleanup.tables.len();
             cleanup.drop_all().await?;
-            tables.len()
+            tables
         }
     };
     screen.answer(&format!("{dropped} {} dropped", if dropped == 1 { "table" } else { "tables" }));
@@ -70,9 +69,14 @@ async fn clean(target: &Target, table: &TableArg, yes: bool, screen: &Screen) ->
 }
 
 /// Shows what would be dropped, and asks.
-fn agree(tables: &[(String, &'static str, u64)], yes: bool, screen: &Screen) -> Result<()> {
-    for (table, what, bytes) in tables {
-        screen.line(&format!("{table}: {what}, {}", HumanBytes(*bytes)));
+fn agree<T>(
+    tables: &[Leftover<T>],
+    plain: impl Fn(&T) -> String,
+    yes: bool,
+    screen: &Screen,
+) -> Result<()> {
+    for Leftover { table, what, bytes } in tables {
+        screen.line(&format!("{}: {what}, {}", plain(table), HumanBytes(*bytes)));
     }
     if tables.is_empty() {
         screen.line("there is no table to drop");

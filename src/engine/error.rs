@@ -35,6 +35,27 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What the checks before the start found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Reasons not to start.
+    pub refusals: Vec<Finding>,
+    /// Things to know.
+    pub notes: Vec<String>,
+}
+
+impl Findings {
+    /// Adds a refusal.
+    pub fn refuse(
+        &mut self,
+        check: &'static str,
+        problem: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.refusals.push(Finding::new(check, problem, help));
+    }
+}
+
 fn list(findings: &[Finding]) -> String {
     findings.iter().map(|finding| format!("\n  - {finding}")).collect()
 }

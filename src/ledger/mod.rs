@@ -2,6 +2,10 @@
 
 use serde::Serialize;
 
+use crate::engine::Error;
+use crate::engine::error::Finding;
+use crate::engine::progress::{Progress, Summary};
+
 /// One run, as the ledger has it.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRecord {
@@ -106,4 +110,98 @@ pub struct End<'a> {
     pub rows_verified: Option<u64>,
     /// `passed`, where it did.
     pub verification: Option<&'a str>,
+}
+
+/// What a sitting of a run is known by: random, so that no two share it.
+pub fn new_owner() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+impl Checkpoint {
+    /// How far the run is now.
+    pub fn now(state: Option<String>, progress: &Progress) -> Self {
+        let snapshot = progress.snapshot();
+        Self {
+            state,
+            phase: snapshot.phase.word(),
+            rows_copied: snapshot.rows_copied,
+            rows_estimate: snapshot.rows_estimate,
+            rows_verified: (snapshot.rows_verified > 0).then_some(snapshot.rows_verified),
+        }
+    }
+}
+
+impl End<'_> {
+    /// The end of a run that did what it was for.
+    pub fn done(summary: &Summary) -> Self {
+        Self {
+            result: "done",
+            phase: Some("done"),
+            lock_ms: summary.lock_ms,
+            rows_copied: (summary.rows > 0).then_some(summary.rows),
+            rows_verified: summary.verified_rows,
+            verification: summary.verified_rows.is_some().then_some("passed"),
+            detail: (!summary.warnings.is_empty()).then(|| summary.warnings.join("; ")),
+        }
+    }
+
+    /// The end of a run by this error.
+    pub fn by(error: &Error) -> Self {
+        let result = if is_resumable(error) { "stopped" } else { "failed" };
+        Self { result, detail: Some(error.to_string()), ..Self::default() }
+    }
+
+    /// The end of a run that can never be gone on with.
+    pub fn failed(detail: &str) -> Self {
+        Self { result: "failed", detail: Some(detail.to_owned()), ..Self::default() }
+    }
+}
+
+/// Whether the same command goes on with a run that ended so.
+pub fn is_resumable(error: &Error) -> bool {
+    error.exit_code() == 3
+}
+
+/// Whether the shadow of a run that ended so is of no use to anybody: a run that is gone on with
+/// needs it, and differing tables are evidence.
+pub fn is_waste(error: &Error) -> bool {
+    !is_resumable(error) && !matches!(error, Error::Verification { .. } | Error::Internal(_))
+}
+
+/// The refusal where another run is under way on `table`.
+pub fn other_run(table: &str) -> Error {
+    Error::Refused(vec![Finding::new(
+        "other-run",
+        format!("another osc is at work on {table}"),
+        "wait for it to end; `osc status` tells how far it is",
+    )])
+}
+
+/// The refusal where a run with other clauses was not finished.
+pub fn other_clauses(earlier: &RunRecord) -> Error {
+    Error::Refused(vec![Finding::new(
+        "dead-run",
+        format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
+        "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
+    )])
+}
+
+/// The refusal of a cleanup behind a swap that is not settled.
+pub fn unsettled(dead: &RunRecord, table: &str, why: &str) -> Error {
+    Error::Refused(vec![Finding::new(
+        "unsettled",
+        format!("run {} on {table} died after its swap{why}", dead.run),
+        format!("finish it first, with the same command: osc alter … {:?}", dead.clauses),
+    )])
+}
+
+/// A table that `osc cleanup` can drop.
+#[derive(Debug, Clone)]
+pub struct Leftover<T> {
+    /// The table.
+    pub table: T,
+    /// What it is.
+    pub what: &'static str,
+    /// Bytes of data and indexes.
+    pub bytes: u64,
 }

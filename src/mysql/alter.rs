@@ -6,15 +6,12 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 
 use crate::config::settings::Indexes;
-use crate::engine::error::Finding;
-use crate::engine::key::Rows;
-use crate::engine::migration::{Surroundings, migrate};
+use crate::engine::error::{Finding, Findings};
 use crate::engine::progress::{Event, Summary};
-use crate::engine::run::Settings;
 use crate::engine::{Error, Result};
-use crate::ledger::{End, NewRun, RunRecord};
+use crate::ledger::{End, NewRun, RunRecord, new_owner, other_clauses, other_run};
 use crate::mysql::change::Change;
-use crate::mysql::checks::{self, Checked, Findings};
+use crate::mysql::checks::{self, Checked};
 use crate::mysql::clauses::Clauses;
 use crate::mysql::connect::{connect, connection_error, opts};
 use crate::mysql::dependents::Dependents;
@@ -25,7 +22,7 @@ use crate::mysql::name::{Helpers, Ident, TableName, Text};
 use crate::mysql::native::{self, Native};
 use crate::mysql::session::processes;
 use crate::mysql::swap::is_swapped;
-use crate::mysql::table::{MysqlTable, Setting, lock_name, other_clauses, other_run};
+use crate::mysql::table::{MysqlTable, Setting, lock_name};
 use crate::mysql::throttle;
 use crate::plan::road::{Attempt, ColumnFacts, Road, TableFacts, attempts};
 use crate::plan::{Job, Plan, Step};
@@ -264,7 +261,7 @@ async fn claim(conn: &mut Conn, table: &TableName) -> Result<String> {
         .query_first(format!("SELECT GET_LOCK({lock}, 0)"))
         .await
         .map_err(|error| connection_error("claiming the table", error))?;
-    if got.flatten() == Some(1) { Ok(lock) } else { Err(other_run(table)) }
+    if got.flatten() == Some(1) { Ok(lock) } else { Err(other_run(&table.plain())) }
 }
 
 async fn record_native(
@@ -275,7 +272,7 @@ async fn record_native(
     road: &str,
 ) -> Result<()> {
     ledger.create(conn).await?;
-    let owner = format!("{:032x}", rand::random::<u128>());
+    let owner = new_owner();
     let new = NewRun { table: name.table.as_str(), clauses, road, verify: false, owner: &owner };
     let run = ledger.begin(conn, &new).await?;
     ledger.end(conn, run, &End { result: "done", phase: Some("done"), ..End::default() }).await
@@ -284,12 +281,7 @@ async fn record_native(
 async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
     if !prepared.made {
         let findings = check(conn, &prepared).await?;
-        if !findings.refusals.is_empty() {
-            return Err(Error::Refused(findings.refusals));
-        }
-        for text in findings.notes {
-            job.sink.event(Event::Note { text });
-        }
+        job.heed(findings)?;
     }
     let settings = &job.settings;
     let defer_indexes = match settings.indexes {
@@ -300,7 +292,7 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
     };
     let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
     let throttle = throttle::build(job, &prepared.opts)?;
-    let server = Arc::new(MysqlTable::new(Setting {
+    let server = MysqlTable::new(Setting {
         opts: prepared.opts,
         flavor: prepared.flavor,
         original: prepared.original,
@@ -311,24 +303,8 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         cut_over_timeout: settings.cut_over_timeout,
         kill_blockers_after: settings.kill_blockers_after,
         progress: Arc::clone(&job.progress),
-    }));
-    let around = Surroundings {
-        settings: Settings {
-            threads: settings.threads.get(),
-            chunk_rows: Rows(settings.chunk_size.get()),
-            chunk_time: settings.chunk_time,
-            verify: settings.verify,
-            defer_indexes,
-            cut_over_attempts: settings.cut_over_attempts.get(),
-            cut_over_timeout: settings.cut_over_timeout,
-        },
-        throttle,
-        directives: job.directives.clone(),
-        progress: Arc::clone(&job.progress),
-        sink: Arc::clone(&job.sink),
-        stop: job.stop.clone(),
-    };
-    let mut summary = migrate(server, around).await?;
+    });
+    let mut summary = job.copy(server, throttle, defer_indexes).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

@@ -7,7 +7,8 @@ use mysql_async::{Conn, Row, Value};
 
 use crate::engine::error::{Error, Result};
 use crate::mysql::connect::connection_error;
-use crate::mysql::name::{Ident, fnv1a};
+use crate::mysql::name::Ident;
+use crate::short::fnv1a;
 
 /// Errors after which the same DDL may succeed: lock wait timeout, deadlock.
 const CONTENTION: [u16; 2] = [1205, 1213];

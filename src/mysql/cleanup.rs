@@ -6,7 +6,7 @@ use mysql_async::prelude::Queryable;
 use crate::config::target::Target;
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
-use crate::ledger::{End, RunId};
+use crate::ledger::{End, Leftover, RunId, unsettled};
 use crate::mysql::connect::{connect, connection_error, opts};
 use crate::mysql::inspect::Table;
 use crate::mysql::ledger::Ledger;
@@ -22,19 +22,8 @@ pub struct Cleanup {
     ledger: Ledger,
     name: TableName,
     /// The tables to drop, with the reason and size of each.
-    pub tables: Vec<Leftover>,
+    pub tables: Vec<Leftover<TableName>>,
     unfinished: Vec<RunId>,
-}
-
-/// One table to drop.
-#[derive(Debug, Clone)]
-pub struct Leftover {
-    /// The table.
-    pub table: TableName,
-    /// What it is.
-    pub what: &'static str,
-    /// Bytes of data and indexes.
-    pub bytes: u64,
 }
 
 impl Cleanup {
@@ -69,19 +58,8 @@ impl Cleanup {
                 runs.first().filter(|run| run.is_unfinished() && run.state.is_some())
                 && is_swapped(&mut conn, &name).await?
             {
-                return Err(Error::Refused(vec![Finding::new(
-                    "unsettled",
-                    format!(
-                        "run {} on {} died after its swap: keys and triggers may still hang on the \
-                         retired table",
-                        dead.run,
-                        name.plain()
-                    ),
-                    format!(
-                        "finish it first, with the same command: osc alter … {:?}",
-                        dead.clauses
-                    ),
-                )]));
+                let why = ": keys and triggers may still hang on the retired table";
+                return Err(unsettled(dead, &name.plain(), why));
             }
             unfinished = runs
                 .iter()
@@ -126,11 +104,7 @@ impl Cleanup {
             shadow::drop_table(&mut self.conn, &leftover.table).await?;
         }
         for id in self.unfinished {
-            let end = End {
-                result: "failed",
-                detail: Some("forgotten by osc cleanup".into()),
-                ..End::default()
-            };
+            let end = End::failed("forgotten by osc cleanup");
             self.ledger.end(&mut self.conn, id, &end).await?;
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::short::fnv1a;
+
 /// An identifier; `Display` quotes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -129,11 +131,6 @@ fn helper_name(table: &str, suffix: &str) -> String {
         .map(|joint| format!("{prefix}{joint}{digest}{suffix}"))
         .find(|name| name.as_bytes() > table.as_bytes())
         .unwrap_or_else(|| format!("\u{fffd}{digest}{suffix}"))
-}
-
-/// A digest of a name: FNV-1a, 32 bits, folded. Stable over versions of osc.
-pub fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

@@ -8,14 +8,15 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 use tokio::sync::Mutex;
 
-use crate::engine::error::Finding;
 use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::engine::progress::{Progress, Summary};
 use crate::engine::server::{
     Clash, Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome,
 };
 use crate::engine::{Error, Result};
-use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
+use crate::ledger::{
+    Checkpoint, End, NewRun, RunId, RunRecord, is_waste, new_owner, other_clauses, other_run,
+};
 use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
 use crate::mysql::change::Change;
 use crate::mysql::checks;
@@ -24,13 +25,14 @@ use crate::mysql::dependents::{Carried, Dependents};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{Index, Table};
 use crate::mysql::ledger::Ledger;
-use crate::mysql::name::{Helpers, TableName, Text, fnv1a};
+use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::projection::Side;
 use crate::mysql::rows::{self, Write};
 use crate::mysql::session::{Reading, Sessions, run};
 use crate::mysql::shadow;
 use crate::mysql::statements::{Scope, Statements};
 use crate::mysql::swap;
+use crate::short::fnv1a;
 
 /// Keys looked up by one statement.
 const LOOK_UP: usize = 500;
@@ -99,7 +101,7 @@ impl MysqlTable {
     pub fn new(setting: Setting) -> Self {
         let helpers = Helpers::of(&setting.original.name);
         let ledger = Ledger::of(&setting.original.name.schema);
-        let owner = format!("{:032x}", rand::random::<u128>());
+        let owner = new_owner();
         Self {
             setting,
             helpers,
@@ -154,7 +156,7 @@ impl MysqlTable {
         if got.flatten() == Some(1) {
             return Ok(conn);
         }
-        Err(other_run(&self.setting.original.name))
+        Err(other_run(&self.setting.original.name.plain()))
     }
 
     /// Makes the statements and sessions from the shadow as it is on the server.
@@ -281,24 +283,6 @@ fn read_carried(text: Option<&str>) -> Result<Carried> {
     })
 }
 
-/// The refusal where another run is under way.
-pub fn other_run(table: &TableName) -> Error {
-    Error::Refused(vec![Finding::new(
-        "other-run",
-        format!("another osc is at work on {}", table.plain()),
-        "wait for it to end; `osc status` tells how far it is",
-    )])
-}
-
-/// The refusal where a run with other clauses was not finished.
-pub fn other_clauses(earlier: &RunRecord) -> Error {
-    Error::Refused(vec![Finding::new(
-        "dead-run",
-        format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
-        "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
-    )])
-}
-
 /// The server-wide lock that one run on a table holds: at most 64 characters.
 pub fn lock_name(table: &TableName) -> String {
     let plain = table.plain();
@@ -343,11 +327,7 @@ impl Server for MysqlTable {
                 .end(
                     &mut conn,
                     RunId(earlier.run),
-                    &End {
-                        result: "failed",
-                        detail: Some("died before its first checkpoint".into()),
-                        ..End::default()
-                    },
+                    &End::failed("died before its first checkpoint"),
                 )
                 .await?;
             self.begin(&mut conn).await?;
@@ -480,14 +460,7 @@ impl Server for MysqlTable {
     }
 
     async fn checkpoint(&self, state: Option<String>) -> Result<()> {
-        let snapshot = self.setting.progress.snapshot();
-        let now = Checkpoint {
-            state,
-            phase: snapshot.phase.word(),
-            rows_copied: snapshot.rows_copied,
-            rows_estimate: snapshot.rows_estimate,
-            rows_verified: (snapshot.rows_verified > 0).then_some(snapshot.rows_verified),
-        };
+        let now = Checkpoint::now(state, &self.setting.progress);
         let mut conn = self.session("storing the checkpoint").await?;
         self.ledger.checkpoint(&mut conn, self.run()?, &self.owner, &now).await
     }
@@ -572,16 +545,7 @@ impl Server for MysqlTable {
 
     async fn finish(&self, summary: &Summary) -> Result<()> {
         let mut conn = self.plain("recording the end of the run").await?;
-        let end = End {
-            result: "done",
-            phase: Some("done"),
-            lock_ms: summary.lock_ms,
-            rows_copied: (summary.rows > 0).then_some(summary.rows),
-            rows_verified: summary.verified_rows,
-            verification: summary.verified_rows.is_some().then_some("passed"),
-            detail: (!summary.warnings.is_empty()).then(|| summary.warnings.join("; ")),
-        };
-        self.ledger.end(&mut conn, self.run()?, &end).await?;
+        self.ledger.end(&mut conn, self.run()?, &End::done(summary)).await?;
         *self.claim.lock().await = None;
         if let Some(ready) = self.ready.get() {
             ready.sessions.clone().close().await;
@@ -592,15 +556,9 @@ impl Server for MysqlTable {
     async fn abandon(&self, error: &Error) -> Result<()> {
         let Some(run_id) = self.run.get().copied() else { return Ok(()) };
         let mut conn = self.plain("recording the failure").await?;
-        let resumable = error.exit_code() == 3;
-        let end = End {
-            result: if resumable { "stopped" } else { "failed" },
-            detail: Some(error.to_string()),
-            ..End::default()
-        };
-        self.ledger.end(&mut conn, run_id, &end).await?;
+        self.ledger.end(&mut conn, run_id, &End::by(error)).await?;
         // What can never be gone on from would only fill the disk; differing tables are evidence.
-        if !resumable && !matches!(error, Error::Verification { .. } | Error::Internal(_)) {
+        if is_waste(error) {
             shadow::drop_table(&mut conn, &self.helpers.shadow).await?;
         }
         Ok(())

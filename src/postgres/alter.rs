@@ -5,16 +5,13 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use crate::config::settings::Indexes;
-use crate::engine::error::Finding;
-use crate::engine::key::Rows;
-use crate::engine::migration::{Surroundings, migrate};
+use crate::engine::error::{Finding, Findings};
 use crate::engine::progress::{Event, Summary};
-use crate::engine::run::Settings;
 use crate::engine::{Error, Result};
-use crate::ledger::{End, NewRun, RunRecord};
+use crate::ledger::{End, NewRun, RunRecord, new_owner, other_clauses, other_run};
 use crate::plan::{Job, Plan, Step};
 use crate::postgres::change::Change;
-use crate::postgres::checks::{self, Checked, Findings};
+use crate::postgres::checks::{self, Checked};
 use crate::postgres::connect::{Options, connect};
 use crate::postgres::dependents::Dependents;
 use crate::postgres::gauges::Gauges;
@@ -23,9 +20,7 @@ use crate::postgres::ledger::Ledger;
 use crate::postgres::name::Helpers;
 use crate::postgres::roads::{self, Chosen, Road};
 use crate::postgres::session::value;
-use crate::postgres::table::{
-    Carried, PostgresTable, Setting, lock_number, other_clauses, other_run,
-};
+use crate::postgres::table::{Carried, PostgresTable, Setting, lock_number};
 use crate::postgres::throttle;
 
 /// Everything that is known before the road is taken.
@@ -181,7 +176,7 @@ async fn native(
     let name = &prepared.original.name;
     let claim = format!("SELECT pg_try_advisory_lock({})", lock_number(name));
     if value(client, "claiming the table", &claim).await?.as_deref() != Some("t") {
-        return Err(other_run(name));
+        return Err(other_run(&name.plain()));
     }
     if let Some((run, _)) = unfinished(client, &prepared.original).await? {
         // Its checkpoint would be worth nothing any more.
@@ -218,7 +213,7 @@ async fn record(client: &Client, prepared: &Prepared, road: &str) -> Result<()> 
     let name = &prepared.original.name;
     let ledger = Ledger::of(&name.schema);
     ledger.create(client).await?;
-    let owner = format!("{:032x}", rand::random::<u128>());
+    let owner = new_owner();
     let clauses = &prepared.change.text;
     let table = name.table.as_str();
     let new = NewRun { table, clauses, road, verify: false, owner: &owner };
@@ -229,12 +224,7 @@ async fn record(client: &Client, prepared: &Prepared, road: &str) -> Result<()> 
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
     if prepared.chosen.is_some() {
         let findings = check(client, &prepared).await?;
-        if !findings.refusals.is_empty() {
-            return Err(Error::Refused(findings.refusals));
-        }
-        for text in findings.notes {
-            job.sink.event(Event::Note { text });
-        }
+        job.heed(findings)?;
     } else if !prepared.made && prepared.change.is_empty() {
         tracing::debug!("a rewrite is gone on with");
     }
@@ -242,7 +232,7 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
     let defer_indexes = settings.indexes != Indexes::During;
     let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
     let throttle = throttle::build(job, &prepared.options)?;
-    let server = Arc::new(PostgresTable::new(Setting {
+    let server = PostgresTable::new(Setting {
         options: prepared.options,
         version: prepared.version,
         original: prepared.original,
@@ -254,24 +244,8 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
         cut_over_timeout: settings.cut_over_timeout,
         kill_blockers_after: settings.kill_blockers_after,
         progress: Arc::clone(&job.progress),
-    }));
-    let around = Surroundings {
-        settings: Settings {
-            threads: settings.threads.get(),
-            chunk_rows: Rows(settings.chunk_size.get()),
-            chunk_time: settings.chunk_time,
-            verify: settings.verify,
-            defer_indexes,
-            cut_over_attempts: settings.cut_over_attempts.get(),
-            cut_over_timeout: settings.cut_over_timeout,
-        },
-        throttle,
-        directives: job.directives.clone(),
-        progress: Arc::clone(&job.progress),
-        sink: Arc::clone(&job.sink),
-        stop: job.stop.clone(),
-    };
-    let mut summary = Box::pin(migrate(server, around)).await?;
+    });
+    let mut summary = job.copy(server, throttle, defer_indexes).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

@@ -5,9 +5,8 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::config::target::Target;
-use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
-use crate::ledger::{End, RunId};
+use crate::ledger::{End, Leftover, RunId, other_run, unsettled};
 use crate::postgres::connect::{Options, connect, server_error, sqlstate};
 use crate::postgres::guards;
 use crate::postgres::inspect::{Table, resolve};
@@ -15,7 +14,7 @@ use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::session::{run, value};
 use crate::postgres::stream;
-use crate::postgres::table::{Carried, lock_number, other_run};
+use crate::postgres::table::{Carried, lock_number};
 
 /// How long one attempt to drop a table may wait for its lock.
 const LOCK_BUDGET: Duration = Duration::from_millis(500);
@@ -31,22 +30,11 @@ pub struct Cleanup {
     ledger: Ledger,
     name: TableName,
     /// The tables to drop, with the reason and size of each.
-    pub tables: Vec<Leftover>,
+    pub tables: Vec<Leftover<TableName>>,
     /// Slots and publications that dead runs left, for a human.
     pub streams: Vec<String>,
     unfinished: Vec<RunId>,
     names: Vec<stream::Names>,
-}
-
-/// One table to drop.
-#[derive(Debug, Clone)]
-pub struct Leftover {
-    /// The table.
-    pub table: TableName,
-    /// What it is.
-    pub what: &'static str,
-    /// Bytes of data and indexes.
-    pub bytes: u64,
 }
 
 impl Cleanup {
@@ -59,7 +47,7 @@ impl Cleanup {
         let name = resolve(&client, schema, table).await?;
         let sql = format!("SELECT pg_try_advisory_lock({})", lock_number(&name));
         if value(&client, "claiming the table", &sql).await?.as_deref() != Some("t") {
-            return Err(other_run(&name));
+            return Err(other_run(&name.plain()));
         }
         let ledger = Ledger::of(&name.schema);
         let mut cleanup = Self {
@@ -90,14 +78,7 @@ impl Cleanup {
                 dead.carried.as_deref().and_then(|text| serde_json::from_str(text).ok());
             let original = carried.as_ref().map_or(now.oid, |carried| carried.made.original);
             if carried.is_some_and(|carried| carried.made.shadow == now.oid) {
-                return Err(Error::Refused(vec![Finding::new(
-                    "unsettled",
-                    format!("run {} on {} died after its swap", dead.run, self.name.plain()),
-                    format!(
-                        "finish it first, with the same command: osc alter … {:?}",
-                        dead.clauses
-                    ),
-                )]));
+                return Err(unsettled(dead, &self.name.plain(), ""));
             }
             self.unfinished.push(RunId(dead.run));
             let names = stream::names(dead.run, original, database);
@@ -130,11 +111,7 @@ impl Cleanup {
         }
         guards::drop_if_over(&self.client, &self.name).await?;
         for id in self.unfinished {
-            let end = End {
-                result: "failed",
-                detail: Some("forgotten by osc cleanup".into()),
-                ..End::default()
-            };
+            let end = End::failed("forgotten by osc cleanup");
             self.ledger.end(&self.client, id, &end).await?;
         }
         Ok(())

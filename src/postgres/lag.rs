@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::config::target::{Address, Target};
+use crate::config::target::Target;
 use crate::engine::error::{Error, Result};
 use crate::postgres::connect::Options;
 use crate::postgres::gauges::Session;
@@ -32,7 +32,7 @@ impl StandbyLag {
     pub fn new(primary: Options, named: &[Target]) -> Result<Self> {
         let named = named
             .iter()
-            .map(|target| Ok((shown(target), Session::new(Options::of(target)?))))
+            .map(|target| Ok((target.address.to_string(), Session::new(Options::of(target)?))))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { primary: Session::new(primary), named, samples: VecDeque::new() })
     }
@@ -41,13 +41,6 @@ impl StandbyLag {
         // The first moment at which the primary was known to be further.
         let ahead = self.samples.iter().find(|(_, position)| *position > replayed);
         ahead.map_or(Duration::ZERO, |(at, _)| now.duration_since(*at))
-    }
-}
-
-fn shown(target: &Target) -> String {
-    match &target.address {
-        Address::Tcp { host, port } => format!("{host}:{port}"),
-        Address::Socket(path) => path.display().to_string(),
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::short::fnv1a;
+
 /// An identifier, as it stands in the catalog: not quoted, not folded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -111,11 +113,6 @@ impl Helpers {
         let helper = |suffix| original.sibling(original.table.with_suffix(suffix));
         Self { shadow: helper("_osc_new"), retired: helper("_osc_old") }
     }
-}
-
-/// FNV-1a of 32 bits (Fowler, Noll, Vo): short names from long ones.
-pub fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]

@@ -7,18 +7,20 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
-use crate::engine::error::Finding;
 use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::engine::progress::{Progress, Summary};
 use crate::engine::server::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
 use crate::engine::{Error, Result};
-use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
+use crate::ledger::{
+    Checkpoint, End, NewRun, RunId, RunRecord, is_resumable, is_waste, new_owner, other_clauses,
+    other_run,
+};
 use crate::postgres::change::Change;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::{Table, number};
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::{Helpers, TableName, Text, fnv1a};
+use crate::postgres::name::{Helpers, TableName, Text};
 use crate::postgres::projection::project;
 use crate::postgres::rows;
 use crate::postgres::session::{Sessions, run, value};
@@ -26,6 +28,7 @@ use crate::postgres::shadow::{self, Blueprint, Made};
 use crate::postgres::statements::{Scope, Statements};
 use crate::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig};
 use crate::postgres::{checks, fingerprint, indexes, swap};
+use crate::short::fnv1a;
 
 /// How often the run's lock is looked at.
 const CLAIM_PERIOD: Duration = Duration::from_secs(2);
@@ -106,7 +109,7 @@ impl PostgresTable {
             sessions: Sessions::new(setting.options.clone()),
             ledger: Ledger::of(&setting.original.name.schema),
             seen: Arc::default(),
-            owner: format!("{:032x}", rand::random::<u128>()),
+            owner: new_owner(),
             run: OnceLock::new(),
             capture: OnceLock::new(),
             carried: OnceLock::new(),
@@ -170,7 +173,7 @@ impl PostgresTable {
                 return Ok(client);
             }
             if begun.elapsed() >= patience {
-                return Err(other_run(name));
+                return Err(other_run(&name.plain()));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -252,24 +255,6 @@ impl PostgresTable {
     }
 }
 
-/// The refusal where another run is under way.
-pub fn other_run(table: &TableName) -> Error {
-    Error::Refused(vec![Finding::new(
-        "other-run",
-        format!("another osc is at work on {}", table.plain()),
-        "wait for it to end; `osc status` tells how far it is",
-    )])
-}
-
-/// The refusal where a run with other clauses was not finished.
-pub fn other_clauses(earlier: &RunRecord) -> Error {
-    Error::Refused(vec![Finding::new(
-        "dead-run",
-        format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
-        "give the same clauses to go on with it, or `osc cleanup TABLE` to forget it",
-    )])
-}
-
 /// The advisory lock of a table: "osc" in the upper half, the name in the lower.
 pub fn lock_number(table: &TableName) -> i64 {
     0x006f_7363_i64 << 32 | i64::from(fnv1a(table.plain().as_bytes()))
@@ -312,11 +297,7 @@ impl Server for PostgresTable {
         else {
             let names = stream::names(id.0, self.setting.original.oid, self.database());
             stream::drop_all(&client, &names).await?;
-            let end = End {
-                result: "failed",
-                detail: Some("died before its first checkpoint".into()),
-                ..End::default()
-            };
+            let end = End::failed("died before its first checkpoint");
             self.ledger.end(&client, id, &end).await?;
             self.begin(&client).await?;
             return Ok(None);
@@ -450,14 +431,7 @@ impl Server for PostgresTable {
 
     async fn checkpoint(&self, state: Option<String>) -> Result<()> {
         let position = state.as_deref().and_then(position_of);
-        let snapshot = self.setting.progress.snapshot();
-        let now = Checkpoint {
-            state,
-            phase: snapshot.phase.word(),
-            rows_copied: snapshot.rows_copied,
-            rows_estimate: snapshot.rows_estimate,
-            rows_verified: (snapshot.rows_verified > 0).then_some(snapshot.rows_verified),
-        };
+        let now = Checkpoint::now(state, &self.setting.progress);
         let client = self.sessions.take("storing the checkpoint").await?;
         self.ledger.checkpoint(&client, self.run()?, &self.owner, &now).await?;
         // Rule 2: whatever the stream has named so far can be read from here on.
@@ -538,16 +512,7 @@ impl Server for PostgresTable {
 
     async fn finish(&self, summary: &Summary) -> Result<()> {
         let client = self.sessions.plain("recording the end of the run").await?;
-        let end = End {
-            result: "done",
-            phase: Some("done"),
-            lock_ms: summary.lock_ms,
-            rows_copied: (summary.rows > 0).then_some(summary.rows),
-            rows_verified: summary.verified_rows,
-            verification: summary.verified_rows.is_some().then_some("passed"),
-            detail: (!summary.warnings.is_empty()).then(|| summary.warnings.join("; ")),
-        };
-        self.ledger.end(&client, self.run()?, &end).await?;
+        self.ledger.end(&client, self.run()?, &End::done(summary)).await?;
         *self.claim.lock().await = None;
         Ok(())
     }
@@ -555,19 +520,13 @@ impl Server for PostgresTable {
     async fn abandon(&self, error: &Error) -> Result<()> {
         let Some(id) = self.run.get().copied() else { return Ok(()) };
         let client = self.sessions.plain("recording the failure").await?;
-        let resumable = error.exit_code() == 3;
-        let end = End {
-            result: if resumable { "stopped" } else { "failed" },
-            detail: Some(error.to_string()),
-            ..End::default()
-        };
-        self.ledger.end(&client, id, &end).await?;
-        if resumable {
+        self.ledger.end(&client, id, &End::by(error)).await?;
+        if is_resumable(error) {
             return Ok(());
         }
         // A slot that nobody reads would fill the disk; differing tables are evidence.
         stream::drop_all(&client, &self.names()?).await?;
-        if !matches!(error, Error::Verification { .. } | Error::Internal(_)) {
+        if is_waste(error) {
             shadow::drop_table(&client, &self.helpers.shadow).await?;
         }
         Ok(())

@@ -9,6 +9,7 @@ pub mod http;
 pub mod lag;
 pub mod load;
 pub mod query;
+pub mod usual;
 pub mod window;
 
 mod board;

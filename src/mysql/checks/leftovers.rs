@@ -4,7 +4,8 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::engine::Result;
-use crate::mysql::checks::{Checked, Findings};
+use crate::engine::error::Findings;
+use crate::mysql::checks::Checked;
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::Table;
 use crate::mysql::ledger::Ledger;

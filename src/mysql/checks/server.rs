@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
-use crate::engine::error::Finding;
+use crate::engine::error::{Finding, Findings};
 use crate::engine::{Error, Result};
-use crate::mysql::checks::{Checked, Findings};
+use crate::mysql::checks::Checked;
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::Table;
 use crate::mysql::name::Ident;

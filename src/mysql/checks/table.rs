@@ -1,6 +1,7 @@
 //! Whether the table is one that can be copied.
 
-use crate::mysql::checks::{Checked, Findings};
+use crate::engine::error::Findings;
+use crate::mysql::checks::Checked;
 
 /// Engine, versioning, copy key.
 pub fn definition(checked: &Checked<'_>, findings: &mut Findings) {

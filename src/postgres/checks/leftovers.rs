@@ -3,7 +3,8 @@
 use tokio_postgres::Client;
 
 use crate::engine::Result;
-use crate::postgres::checks::{Checked, Findings};
+use crate::engine::error::Findings;
+use crate::postgres::checks::Checked;
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::Helpers;
 use crate::postgres::shadow::oid_of;

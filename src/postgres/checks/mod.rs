@@ -9,7 +9,7 @@ pub use table::key_stays;
 use tokio_postgres::Client;
 
 use crate::engine::Result;
-use crate::engine::error::Finding;
+use crate::engine::error::Findings;
 use crate::postgres::change::Change;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::Table;
@@ -24,27 +24,6 @@ pub struct Checked<'a> {
     pub change: &'a Change,
     /// What hangs on the table.
     pub dependents: &'a Dependents,
-}
-
-/// What the checks found.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// Reasons not to start.
-    pub refusals: Vec<Finding>,
-    /// Things to know.
-    pub notes: Vec<String>,
-}
-
-impl Findings {
-    /// Adds a refusal.
-    pub fn refuse(
-        &mut self,
-        check: &'static str,
-        problem: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.refusals.push(Finding::new(check, problem, help));
-    }
 }
 
 /// Runs all checks that a copy needs.

@@ -4,7 +4,8 @@ use indicatif::HumanBytes;
 use tokio_postgres::Client;
 
 use crate::engine::Result;
-use crate::postgres::checks::{Checked, Findings};
+use crate::engine::error::Findings;
+use crate::postgres::checks::Checked;
 use crate::postgres::name::Text;
 use crate::postgres::session::rows;
 use crate::postgres::stream::{Capture, choose};

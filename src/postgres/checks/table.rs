@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::error::Finding;
+use crate::engine::error::{Finding, Findings};
 use crate::engine::{Error, Result};
-use crate::postgres::checks::{Checked, Findings};
+use crate::postgres::checks::Checked;
 use crate::postgres::inspect::Table;
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::Ident;

@@ -8,7 +8,8 @@ use super::step::{Look, Step, Undo, constraint_exists};
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::postgres::clauses::{Action, ActionKind, Constraint, ConstraintKind};
-use crate::postgres::name::{Ident, TableName, Text, fnv1a};
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::short::fnv1a;
 
 /// A clause's online way.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! What a run's stream leaves on the server is called.
 
-use crate::postgres::name::{Ident, fnv1a};
+use crate::postgres::name::Ident;
+use crate::short::fnv1a;
 
 /// The names of a run's slot and publication. Slots are the cluster's, so the database is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
