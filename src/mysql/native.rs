@@ -58,13 +58,15 @@ pub async fn run(
                     running.await
                 }
                 () = stop.cancelled() => {
-                    // A server works on without those who asked it to.
-                    command(&mut watcher, &format!("KILL {id}")).await?;
+                    // A server works on without those who asked it to. The watcher was cut off in
+                    // the middle of a question.
+                    let mut killer = connect(opts, "stopping the change").await?;
+                    command(&mut killer, &format!("KILL {id}")).await?;
                     match running.await {
                         // It had come through.
                         Ok(()) => Ok(()),
                         Err(_) => {
-                            wait_for_the_end(&mut watcher, id).await?;
+                            wait_for_the_end(&mut killer, id).await?;
                             return Err(asked_to_stop());
                         }
                     }
@@ -101,8 +103,8 @@ fn asked_to_stop() -> Error {
     }
 }
 
-/// Runs a statement on the session that watches; one that is about a session that has ended in
-/// the meantime has nothing left to do (1094).
+/// Runs a statement about the session that is at work; where that has ended in the meantime, it
+/// has nothing left to do (1094).
 async fn command(watcher: &mut Conn, sql: &str) -> Result<()> {
     match watcher.query_drop(sql).await {
         Err(mysql_async::Error::Server(error)) if error.code == 1094 => Ok(()),
