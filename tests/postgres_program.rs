@@ -153,6 +153,7 @@ async fn what_cannot_be_copied_is_refused_before_the_start() {
         ("CREATE TABLE t_osc_new ()", "ALTER n TYPE bigint", "[leftovers]"),
         ("CREATE TABLE t_osc_old ()", "ALTER n TYPE bigint", "[leftovers]"),
         ("CREATE MATERIALIZED VIEW m AS SELECT n FROM t", "ALTER note TYPE bytea USING NULL", "m"),
+        ("ALTER TABLE t RENAME TO u; CREATE VIEW t AS SELECT * FROM u", "ADD a int", "is a view"),
         ("", "RENAME TO u", "[clauses]"),
         ("", "OWNER TO postgres, ALTER n TYPE bigint", "OWNER TO"),
     ] {

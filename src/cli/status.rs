@@ -80,7 +80,7 @@ fn text(run: &RunRecord) -> String {
         run.road,
         run.phase,
         state,
-        run.clauses,
+        if run.clauses.is_empty() { "(no clauses: written anew)" } else { &run.clauses },
         run.started,
         run.updated,
         HumanCount(run.rows_copied),

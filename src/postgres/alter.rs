@@ -128,6 +128,7 @@ async fn prepare(client: &Client, job: &Job, options: Options) -> Result<Prepare
             "check the name",
         )]));
     };
+    checks::is_table(&original)?;
     let absent = roads::foreign_keys(client, &name).await?;
     let change = Change::parse(&job.clauses, &name, absent)?;
     let dependents = Dependents::read(client, &name).await?;

@@ -15,9 +15,19 @@ const ACTION: &str = "looking for blockers";
 pub struct Blockers {
     /// Transactions older than an attempt waits for, for a human; empty: go ahead.
     pub old: Vec<String>,
-    /// An autovacuum is at work: it gives way only to a request that waits longer than the server's
-    /// deadlock_timeout.
+    /// An autovacuum is at work on them.
     pub autovacuum: bool,
+}
+
+/// How long an attempt waits where an autovacuum must give way: it does so only to a request that
+/// waits longer than the server's `deadlock_timeout`, which is a second.
+const AUTOVACUUM_BUDGET: Duration = Duration::from_millis(1500);
+
+impl Blockers {
+    /// How long an attempt may wait for its lock that `usual`ly waits so long.
+    pub fn budget(&self, usual: Duration) -> Duration {
+        if self.autovacuum { AUTOVACUUM_BUDGET } else { usual }
+    }
 }
 
 /// Looks at who holds locks on the tables of these OIDs. Transactions that are older than `kill` are

@@ -20,6 +20,12 @@ impl Ident {
         Self(name.into())
     }
 
+    /// Whether it means the same without quotes.
+    fn is_plain(&self) -> bool {
+        self.0.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && self.0.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    }
+
     /// The bare name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -70,9 +76,10 @@ impl TableName {
         Self { schema: self.schema.clone(), table }
     }
 
-    /// For a human, and for names that must not be quoted: `schema.table`.
+    /// For a human, who can type it so: `shop.users`, `shop."My Table"`.
     pub fn plain(&self) -> String {
-        format!("{}.{}", self.schema.0, self.table.0)
+        let typed = |name: &Ident| if name.is_plain() { name.0.clone() } else { name.to_string() };
+        format!("{}.{}", typed(&self.schema), typed(&self.table))
     }
 }
 
@@ -125,6 +132,8 @@ mod tests {
     fn identifiers_and_literals_are_quoted() {
         assert_eq!(Ident::new("a\"b").to_string(), "\"a\"\"b\"");
         assert_eq!(TableName::new("s", "t").to_string(), "\"s\".\"t\"");
+        assert_eq!(TableName::new("shop", "users_2").plain(), "shop.users_2");
+        assert_eq!(TableName::new("shop", "My\"s").plain(), "shop.\"My\"\"s\"");
         assert_eq!(Text("it's").to_string(), "'it''s'");
         assert_eq!(Text("a\\'").to_string(), " E'a\\\\'''");
     }

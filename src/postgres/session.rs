@@ -90,17 +90,25 @@ impl Sessions {
         Ok(client)
     }
 
-    /// A session for changes of the schema: what it writes is on disk when it says so, and names in
-    /// definitions come with their schemas.
+    /// One by [`plain`].
     ///
     /// # Errors
     /// Those of [`connect`].
     pub async fn plain(&self, action: &str) -> Result<Client> {
-        let client = connect(&self.options, action).await?;
-        let setup = format!("{UNLIMITED}; SET synchronous_commit = local");
-        run(&client, action, &setup).await?;
-        Ok(client)
+        plain(&self.options, action).await
     }
+}
+
+/// A session for changes of the schema: without the role's limits, and what it writes is on disk
+/// when it says so.
+///
+/// # Errors
+/// Those of [`connect`].
+pub async fn plain(options: &Options, action: &str) -> Result<Client> {
+    let client = connect(options, action).await?;
+    let setup = format!("{UNLIMITED}; SET synchronous_commit = local");
+    run(&client, action, &setup).await?;
+    Ok(client)
 }
 
 /// Runs statements, one or several.

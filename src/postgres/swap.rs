@@ -24,9 +24,6 @@ use crate::postgres::table::PostgresTable;
 /// How long one attempt may wait for a lock: what the application may see as a stall.
 const LOCK_BUDGET: Duration = Duration::from_millis(200);
 
-/// The same where an autovacuum must give way: longer than the server's deadlock_timeout.
-const AUTOVACUUM_BUDGET: Duration = Duration::from_millis(1500);
-
 /// Keys in one statement under the lock.
 const BATCH: usize = 500;
 
@@ -52,7 +49,7 @@ pub async fn attempt<D: Drain>(
     if let Some(first) = found.old.first() {
         return Ok(SwapOutcome::NotYet(format!("in the way: {first}")));
     }
-    let budget = if found.autovacuum { AUTOVACUUM_BUDGET } else { LOCK_BUDGET };
+    let budget = found.budget(LOCK_BUDGET);
     let holder = table.sessions.own(ACTION).await?;
     let mut locked_at = Instant::now();
     let outcome = inside(table, &holder, budget, marker, drain, &mut locked_at).await;

@@ -20,7 +20,7 @@ use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::{Table, number};
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::{Helpers, TableName, Text};
+use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::projection::project;
 use crate::postgres::rows;
 use crate::postgres::session::{Sessions, run, value};
@@ -541,9 +541,4 @@ impl Server for PostgresTable {
 fn position_of(state: &str) -> Option<Position> {
     let state: serde_json::Value = serde_json::from_str(state).ok()?;
     state.get("position")?.as_str().map(|text| Position(text.to_owned()))
-}
-
-/// The literal by which a function is told a table's OID.
-pub(super) fn regclass(table: &TableName) -> String {
-    format!("{}::regclass", Text(&table.to_string()))
 }

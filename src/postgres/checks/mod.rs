@@ -5,7 +5,7 @@ mod leftovers;
 mod server;
 mod table;
 
-pub use table::key_stays;
+pub use table::{is_table, key_stays};
 use tokio_postgres::Client;
 
 use crate::engine::Result;

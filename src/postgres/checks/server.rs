@@ -9,7 +9,6 @@ use crate::postgres::checks::Checked;
 use crate::postgres::name::Text;
 use crate::postgres::session::rows;
 use crate::postgres::stream::{Capture, choose};
-use crate::postgres::table::regclass;
 
 const ACTION: &str = "looking at the server's settings";
 
@@ -59,7 +58,7 @@ pub(super) async fn settings(
     Ok(())
 }
 
-/// What the role must be allowed to.
+/// What the role must be allowed to besides owning the table, which `dependents` look at.
 ///
 /// # Errors
 /// The server's.
@@ -70,31 +69,21 @@ pub(super) async fn rights(
 ) -> Result<()> {
     let schema = Text(checked.original.name.schema.as_str());
     let sql = format!(
-        "SELECT pg_has_role(current_user, c.relowner, 'USAGE'), \
-         has_database_privilege(current_database(), 'CREATE'), \
-         has_schema_privilege({schema}, 'CREATE'), current_user, current_database() \
-         FROM pg_roles r, pg_class c WHERE r.rolname = current_user AND c.oid = {}",
-        regclass(&checked.original.name)
+        "SELECT has_database_privilege(current_database(), 'CREATE'), \
+         has_schema_privilege({schema}, 'CREATE'), current_user, current_database()"
     );
     let found = rows(client, ACTION, &sql).await?;
     let Some(row) = found.first() else { return Ok(()) };
-    let (role, database) = (row.get(3).unwrap_or_default(), row.get(4).unwrap_or_default());
+    let (role, database) = (row.get(2).unwrap_or_default(), row.get(3).unwrap_or_default());
     let missing = |at| row.get(at) != Some("t");
     if missing(0) {
-        findings.refuse(
-            "rights",
-            format!("{role} does not own {}", checked.original.name.plain()),
-            "connect as its owner, or as a member of the role that owns it",
-        );
-    }
-    if missing(1) {
         findings.refuse(
             "rights",
             format!("{role} may not create in the database {database}"),
             format!("GRANT CREATE ON DATABASE {database} TO {role}"),
         );
     }
-    if missing(2) {
+    if missing(1) {
         findings.refuse(
             "rights",
             format!("{role} may not create tables in {}", checked.original.name.schema.0),

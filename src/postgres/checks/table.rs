@@ -9,19 +9,28 @@ use crate::postgres::inspect::Table;
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::Ident;
 
+/// Whether it is a table at all, partitioned or not: no road is for anything else.
+///
+/// # Errors
+/// `Refused`.
+pub fn is_table(original: &Table) -> Result<()> {
+    let what = match original.kind {
+        'r' | 'p' => return Ok(()),
+        'v' => "a view",
+        'm' => "a materialised view",
+        'f' => "a foreign table: its rows are elsewhere",
+        _ => "no table",
+    };
+    let problem = format!("{} is {what}", original.name.plain());
+    Err(Error::Refused(vec![Finding::new("kind", problem, "name a table")]))
+}
+
 /// Its kind, its indexes, its key.
 pub(super) fn definition(checked: &Checked<'_>, findings: &mut Findings) {
     let original = checked.original;
     let name = original.name.plain();
-    let what = match original.kind {
-        'r' => None,
-        'p' => Some("a partitioned table: its partitions can be changed one by one"),
-        'v' => Some("a view"),
-        'm' => Some("a materialised view"),
-        'f' => Some("a foreign table: its rows are elsewhere"),
-        _ => Some("no table"),
-    };
-    if let Some(what) = what {
+    if original.kind == 'p' {
+        let what = "a partitioned table: its partitions can be changed one by one";
         findings.refuse("kind", format!("{name} is {what}"), "");
         return;
     }

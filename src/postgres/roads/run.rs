@@ -12,7 +12,7 @@ use crate::postgres::blockers;
 use crate::postgres::connect::{Options, connect, server_error, sqlstate};
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::roads::{Look, Road, Step, Undo};
-use crate::postgres::session::{rows, run as execute, value};
+use crate::postgres::session::{plain, rows, run as execute, value};
 
 /// How it went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,10 +31,6 @@ const SHOWN: usize = 5;
 /// Between two looks at whether the cancelled statement has ended.
 const CANCEL_AGAIN: Duration = Duration::from_millis(200);
 
-/// An autovacuum gives way only to who waits longer than the server's `deadlock_timeout`, which is a
-/// second.
-const AUTOVACUUM_BUDGET: Duration = Duration::from_millis(1500);
-
 /// Takes a road that is the server's own. `say` is told of each attempt that did not come through.
 ///
 /// # Errors
@@ -49,12 +45,7 @@ pub async fn run(
     stop: &CancellationToken,
     say: &(dyn Fn(u32, String) + Sync),
 ) -> Result<NativeDone> {
-    let client = connect(options, ACTION).await?;
-    let setup = "SET client_min_messages = error; SET statement_timeout = 0; \
-                 SET idle_in_transaction_session_timeout = 0; SET synchronous_commit = local; \
-                 SET default_transaction_isolation = 'read committed'; \
-                 SET default_transaction_read_only = off";
-    execute(&client, ACTION, setup).await?;
+    let client = plain(options, ACTION).await?;
     let session = value(&client, ACTION, "SELECT pg_backend_pid()").await?.unwrap_or_default();
     let steps: &[Step] = match road {
         Road::Direct(step) => std::slice::from_ref(step),
@@ -245,7 +236,7 @@ impl Walk<'_> {
         if let Some(first) = found.old.first() {
             return Ok(Some(format!("in the way: {first}")));
         }
-        let budget = if found.autovacuum { AUTOVACUUM_BUDGET } else { self.budget };
+        let budget = found.budget(self.budget);
         let timeout = format!("SET lock_timeout = {}", budget.as_millis());
         execute(self.client, ACTION, &timeout).await?;
         match self.client.batch_execute(sql).await {
