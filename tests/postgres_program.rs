@@ -278,3 +278,36 @@ async fn the_swap_never_queues_behind_an_old_transaction() {
     let values = "SELECT string_agg(n::text, ',' ORDER BY id) FROM t WHERE id IN (5, 6)";
     assert_eq!(server.value(&database, values).await, "-5,-6");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_adds_just_before_the_swap_is_not_lost() {
+    let server = support::shared_postgres();
+    for (adds, there, drops) in [
+        ("CREATE INDEX late ON t (name)", "to_regclass('late') IS NOT NULL", "DROP INDEX late"),
+        (
+            "ALTER TABLE t ADD late int",
+            "EXISTS (SELECT FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'late')",
+            "ALTER TABLE t DROP late",
+        ),
+        (
+            "ALTER TABLE t ALTER n SET DEFAULT 7",
+            "EXISTS (SELECT FROM pg_attrdef WHERE adrelid = 't'::regclass)",
+            "ALTER TABLE t ALTER n DROP DEFAULT",
+        ),
+    ] {
+        let database = table(server).await;
+        let file = format!("{}/before-the-swap-{database}", env!("CARGO_TARGET_TMPDIR"));
+        std::fs::write(&file, "cut_over = \"hold\"").unwrap();
+        let mut run =
+            Run::at(&server.url(&database), &["t", "ALTER n TYPE bigint", "--control-file", &file]);
+        run.phase("hold").await;
+        server.exec(&database, adds).await;
+        std::fs::remove_file(&file).unwrap();
+        let ended = run.end().await;
+        assert_eq!(ended.code, Some(1), "{adds}: {ended:#?}");
+        assert!(ended.error().contains("as its users left it"), "{adds}: {}", ended.error());
+        assert_eq!(server.value(&database, &format!("SELECT {there}")).await, "t", "{adds}");
+        server.exec(&database, drops).await;
+        untouched(server, &database, adds).await;
+    }
+}

@@ -20,8 +20,10 @@ pub async fn of(client: &Client, made: &Made) -> Result<String> {
     let sql = format!(
         "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, c.relnamespace, c.relkind, \
          c.relpersistence, \
-         (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attnotnull), ';' \
+         (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attcollation, \
+          a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, md5(d.adbin::text)), ';' \
           ORDER BY a.attnum) FROM pg_attribute a \
+          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
          (SELECT string_agg(concat_ws(' ', i.indexrelid, x.relname), ',' ORDER BY i.indexrelid) \
           FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \

@@ -11,6 +11,7 @@ use crate::engine::{Error, Result};
 use crate::ledger::RunId;
 use crate::postgres::connect::server_error;
 use crate::postgres::dependents::Dependents;
+use crate::postgres::fingerprint;
 use crate::postgres::inspect::{Index, Table, number};
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
@@ -61,11 +62,16 @@ pub fn place(run: RunId, original: &TableName) -> TableName {
     TableName { schema: Ident::new(format!("osc_build_{}", run.0)), table: original.table.clone() }
 }
 
-/// Creates the empty shadow; a dead one of ours is dropped first.
+/// Creates the empty shadow; a dead one of ours is dropped first. Returns with it how both tables
+/// look.
 ///
 /// # Errors
 /// The server's, where the clauses cannot be applied.
-pub async fn create(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Result<Made> {
+pub async fn create(
+    client: &Client,
+    from: &Blueprint<'_>,
+    helpers: &Helpers,
+) -> Result<(Made, String)> {
     drop_table(client, &helpers.shadow).await?;
     run(client, ACTION, "BEGIN").await?;
     let made = build(client, from, helpers).await;
@@ -74,10 +80,18 @@ pub async fn create(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) ->
     made
 }
 
-async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Result<Made> {
+async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Result<(Made, String)> {
     let (original, place) = (from.original, from.place);
     run(client, ACTION, &format!("CREATE SCHEMA {}", place.schema)).await?;
     run(client, ACTION, &table(from)).await?;
+    // Nobody changes the original from here to the commit.
+    let now = Table::read(client, &original.name).await?;
+    if now.is_none_or(|now| now.columns != original.columns || now.indexes != original.indexes) {
+        return Err(Error::Foreign(format!(
+            "somebody changed {} while the run was being prepared",
+            original.name.plain()
+        )));
+    }
     for index in &original.indexes {
         run(client, ACTION, &index_like(index, &index.name, place).join("; ")).await?;
     }
@@ -132,7 +146,8 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
         helpers.shadow.table, place.schema
     );
     run(client, ACTION, &sql).await?;
-    Ok(made)
+    let fingerprint = fingerprint::of(client, &made).await?;
+    Ok((made, fingerprint))
 }
 
 fn table(from: &Blueprint<'_>) -> String {

@@ -399,8 +399,7 @@ impl Server for PostgresTable {
             place: &place,
             defer: defer_indexes,
         };
-        let made = shadow::create(&client, &blueprint, &self.helpers).await?;
-        let fingerprint = fingerprint::of(&client, &made).await?;
+        let (made, fingerprint) = shadow::create(&client, &blueprint, &self.helpers).await?;
         let dependents = self.setting.dependents.clone();
         let carried = Carried { made, dependents, capture: self.capture()?, fingerprint };
         let text = serde_json::to_string(&carried)
