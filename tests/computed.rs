@@ -6,10 +6,11 @@ mod data;
 mod runs;
 mod support;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use data::{Case, Pair, all, becomes_the_same, ended, said};
+use rustix::process::Signal;
+use support::process::signal;
 use support::server::{Kind, Server, rows};
 
 const SETUP: &str = "
@@ -138,8 +139,7 @@ async fn a_signal_ends_the_servers_own_change_too(kind: Kind) {
         assert!(begun.elapsed() < Duration::from_secs(60), "it never began");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    signal(&child, Signal::TERM);
     let code = child.wait().unwrap().code();
     assert_eq!(server.value(working).await, "0", "the server works on");
     assert_eq!(code, Some(3));

@@ -10,6 +10,8 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+use support::process::signal;
 use support::server::{Kind, Server};
 
 const CLAUSES: &str = "ADD COLUMN added INT NOT NULL DEFAULT 5";
@@ -56,11 +58,6 @@ impl Run {
 
     fn wait_for_rows(&self, rows: u64) {
         self.wait("progress", |line| line["rows_copied"].as_u64().is_some_and(|n| n >= rows));
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
     fn end(mut self) -> Option<i32> {
@@ -150,13 +147,13 @@ async fn an_aborted_run_goes_on_with_the_same_command() {
         std::fs::write(&file, "abort = true\n").unwrap();
         assert_eq!(run.end(), Some(3));
         std::fs::remove_file(&file).unwrap();
-        for signal in ["-TERM", "-INT", "-KILL"] {
+        for sent in [Signal::TERM, Signal::INT, Signal::KILL] {
             let run = Run::start(server, &database, &slow);
             let resumed = run.wait("resumption", |line| line["event"] == "resumed");
             assert!(resumed["rows"].as_u64().is_some_and(|rows| rows > 0), "{resumed}");
             run.wait("progress", |line| line["event"] == "progress");
-            run.signal(signal);
-            assert_eq!(run.end(), (signal != "-KILL").then_some(3), "{signal}");
+            signal(&run.child, sent);
+            assert_eq!(run.end(), (sent != Signal::KILL).then_some(3), "{sent:?}");
         }
         let run = Run::start(server, &database, &[]);
         assert_eq!(run.end(), Some(0));
@@ -182,7 +179,7 @@ async fn a_second_run_and_other_clauses_are_refused_and_cleanup_spares_a_run() {
                 .code()
         };
         assert_eq!(cleanup(), Some(4));
-        run.signal("-KILL");
+        signal(&run.child, Signal::KILL);
         run.end();
         let other = support::osc()
             .args(["alter", "t", "ADD COLUMN b INT", "--url", &server.url(&database)])

@@ -136,8 +136,12 @@ async fn commits_stall_while_the_synchronous_standby_is_missing() {
     let writers = Writers::start(&twin, 3, 1);
     writers.wait_for_more(20).await;
     server.set("synchronous_standby_names", Some("nosuch")).await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    while server.value(&database, waiting).await != "3" {}
+    // One that waits for another's row waits for the standby too.
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE wait_event = 'SyncRep' OR wait_event_type = 'Lock'";
+    while server.value(&database, waiting).await != "3" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     server.set("synchronous_standby_names", None).await;
     writers.wait_for_more(20).await;
     writers.stop().await.assert_undisturbed();

@@ -100,9 +100,8 @@ mod tests {
         let (mut wishes, _task) = steer(Some(path.clone()), Directives::default()).unwrap();
         assert!(!wishes.borrow_and_update().abort);
 
-        let id = std::process::id().to_string();
-        let sent = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(sent.success());
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)
+            .unwrap();
         wishes.wait_for(|now| now.abort).await.unwrap();
 
         std::fs::write(&path, "pause = true\nabort = false").unwrap();

@@ -6,7 +6,7 @@
 mod datadir;
 pub mod postgres;
 pub mod postgres_twin;
-mod process;
+pub mod process;
 pub mod proxy;
 pub mod server;
 pub mod twin;

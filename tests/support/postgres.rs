@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::datadir::{Datadir, SCRIPT};
@@ -177,7 +178,7 @@ impl Postgres {
     /// Stops it in order, sessions cut, and starts it again, on the same port and data.
     pub fn restart(&mut self) {
         // A stop in order waits for those who read its WAL; some never do.
-        if !self.process.end("INT") {
+        if !self.process.end(Signal::INT) {
             self.kill();
         }
         self.run_again();
@@ -192,7 +193,7 @@ impl Postgres {
 
     /// Ends it without a checkpoint; it stays down until [`Postgres::kill_and_restart`].
     pub fn kill(&mut self) {
-        if !self.process.end("QUIT") {
+        if !self.process.end(Signal::QUIT) {
             self.process.kill();
         }
     }
@@ -258,7 +259,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // Its workers too are gone then, before the data directory is removed.
-        self.process.end("QUIT");
+        self.process.end(Signal::QUIT);
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
+
 /// Lines of a server's log that are kept to be shown when it fails.
 const LOG_LINES: usize = 60;
 
@@ -91,10 +93,9 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// Sends it a signal, such as `QUIT`, and waits for its end; false if that took too long.
-    pub fn end(&mut self, signal: &str) -> bool {
-        let id = self.id().to_string();
-        let _ = Command::new("kill").args(["-s", signal, &id]).stderr(Stdio::null()).status();
+    /// Sends it a signal and waits for its end; false if that took too long.
+    pub fn end(&mut self, with: Signal) -> bool {
+        signal(&self.child, with);
         let begun = Instant::now();
         while begun.elapsed() < END_TIMEOUT {
             if self.child.try_wait().expect("a child can be waited for").is_some() {
@@ -110,6 +111,12 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal to a child that nobody has waited for yet.
+pub fn signal(child: &Child, signal: Signal) {
+    let id = Pid::from_child(child);
+    rustix::process::kill_process(id, signal).expect("a child can be sent a signal");
 }
 
 impl Drop for Process {
