@@ -25,19 +25,41 @@ const MOST_ROWS: u64 = 50_000;
 /// Attempts at one chunk before giving up.
 const ATTEMPTS: u32 = 60;
 
+/// Chunks are not made smaller than this so that all workers end at the same time.
+const FEWEST_ROWS_AT_THE_END: u64 = 2000;
+
 /// Steers the rows of a chunk towards the time that one should take.
 #[derive(Debug)]
-pub struct Sizer(CachePadded<AtomicU64>);
+pub struct Sizer {
+    rows: CachePadded<AtomicU64>,
+    left: CachePadded<AtomicU64>,
+}
 
 impl Sizer {
-    /// Begins with `rows`.
-    pub fn new(rows: Rows) -> Self {
-        Self(CachePadded::new(AtomicU64::new(rows.0.clamp(FEWEST_ROWS, MOST_ROWS))))
+    /// Begins with chunks of `rows`, where about `left` rows are left to do.
+    pub fn new(rows: Rows, left: Rows) -> Self {
+        let rows = rows.0.clamp(FEWEST_ROWS, MOST_ROWS);
+        Self {
+            rows: CachePadded::new(AtomicU64::new(rows)),
+            left: CachePadded::new(AtomicU64::new(left.0)),
+        }
     }
 
-    /// Rows of the next chunk.
-    pub fn rows(&self) -> Rows {
-        Rows(self.0.load(Ordering::Relaxed))
+    /// Rows of the next chunk for one of `workers`: smaller ones at the end, so that none is waited
+    /// for by all the others.
+    pub fn rows(&self, workers: usize) -> Rows {
+        let rows = self.rows.load(Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed);
+        let share = left / (2 * workers.max(1) as u64);
+        // An estimate that was too low tells nothing.
+        Rows(if left == 0 { rows } else { rows.min(share.max(FEWEST_ROWS_AT_THE_END)) })
+    }
+
+    /// Notes a chunk that a worker was given.
+    pub fn hand_out(&self, rows: Rows) {
+        let less = |left: u64| Some(left.saturating_sub(rows.0));
+        // The closure never declines.
+        let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Learns from a chunk of `rows` that took `took` where `target` was wanted. Grows by half at
@@ -54,13 +76,18 @@ impl Sizer {
             reason = "a positive row count far below 2^52"
         )]
         let next = (rows.0 as f64 * ratio) as u64;
-        self.0.store(next.clamp(FEWEST_ROWS, MOST_ROWS), Ordering::Relaxed);
+        // One that was made small on purpose and quick for it tells nothing.
+        if ratio < 1.0 || next > self.rows.load(Ordering::Relaxed) {
+            self.rows.store(next.clamp(FEWEST_ROWS, MOST_ROWS), Ordering::Relaxed);
+        }
     }
 }
 
 /// Copies what the coverage says is missing.
 pub async fn copy<S: Server>(run: &Run<S>, resumed: bool) -> Result<()> {
-    let sizer = Sizer::new(run.settings.chunk_rows);
+    let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let left = count(&run.progress.rows_estimate).saturating_sub(count(&run.progress.rows_copied));
+    let sizer = Sizer::new(run.settings.chunk_rows, Rows(left));
     let planner = tokio::sync::Mutex::new(());
     stream::iter(0..MOST_THREADS)
         .map(|number| worker(run, &sizer, &planner, number, resumed))
@@ -86,9 +113,10 @@ async fn worker<S: Server>(
         while run.dirty.len() > SLOW_COPY_KEYS {
             run.cycles.next_whole().await;
         }
-        let rows = sizer.rows();
+        let rows = sizer.rows(run.threads());
         run.throttle.admit(u32::try_from(rows.0).unwrap_or(u32::MAX)).await?;
         let Some((chunk, range)) = plan(run, planner, rows).await? else { return Ok(()) };
+        sizer.hand_out(rows);
         let started = Instant::now();
         let written = copy_chunk(run, &range, clear).await?;
         let took = started.elapsed();
@@ -205,12 +233,27 @@ mod tests {
 
     #[test]
     fn chunks_grow_slowly_and_shrink_at_once() {
-        let sizer = Sizer::new(Rows(1000));
+        let rows = |sizer: &Sizer| sizer.rows(2);
+        let sizer = Sizer::new(Rows(1000), Rows(1_000_000));
         sizer.learn(Rows(1000), Duration::from_millis(10), Duration::from_millis(500));
-        assert_eq!(sizer.rows(), Rows(1500));
+        assert_eq!(rows(&sizer), Rows(1500));
         sizer.learn(Rows(1500), Duration::from_secs(5), Duration::from_millis(500));
-        assert_eq!(sizer.rows(), Rows(150));
+        assert_eq!(rows(&sizer), Rows(150));
         sizer.learn(Rows(150), Duration::from_secs(500), Duration::from_millis(500));
-        assert_eq!(sizer.rows(), Rows(FEWEST_ROWS));
+        assert_eq!(rows(&sizer), Rows(FEWEST_ROWS));
+    }
+
+    #[test]
+    fn the_last_chunks_are_small_so_that_no_worker_waits_for_another() {
+        let sizer = Sizer::new(Rows(40_000), Rows(100_000));
+        assert_eq!(sizer.rows(2), Rows(25_000));
+        sizer.hand_out(Rows(80_000));
+        assert_eq!(sizer.rows(2), Rows(5_000));
+        sizer.learn(Rows(5_000), Duration::from_millis(50), Duration::from_millis(500));
+        sizer.hand_out(Rows(19_000));
+        assert_eq!(sizer.rows(2), Rows(FEWEST_ROWS_AT_THE_END));
+        // More rows than were thought.
+        sizer.hand_out(Rows(2_000));
+        assert_eq!(sizer.rows(2), Rows(40_000));
     }
 }

@@ -53,7 +53,8 @@ pub async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     run.catch_up().await?;
     let suspects = Mutex::new(HashSet::new());
     let edge = tokio::sync::Mutex::new(Edge::Start);
-    let sizer = Sizer::new(FIRST_ROWS);
+    let all = Rows(run.progress.rows_copied.load(Ordering::Relaxed));
+    let sizer = Sizer::new(FIRST_ROWS, all);
     stream::iter(0..run.threads())
         .map(|_| worker(run, &sizer, &edge, &suspects))
         .buffer_unordered(run.threads().max(1))
@@ -71,9 +72,10 @@ async fn worker<S: Server>(
     suspects: &Mutex<HashSet<Key>>,
 ) -> Result<()> {
     loop {
-        let rows = sizer.rows();
+        let rows = sizer.rows(run.threads());
         run.throttle.admit(0).await?;
         let Some(range) = plan(run, edge, rows).await? else { return Ok(()) };
+        sizer.hand_out(rows);
         let started = Instant::now();
         let comparison = run.steadily(|| run.server.compare(&range)).await?;
         if range.upto.is_some() {

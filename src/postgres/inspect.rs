@@ -23,6 +23,8 @@ pub struct Column {
     pub type_oid: u32,
     /// Its collation.
     pub collation: u32,
+    /// Two of its values have the same hash only if they are the same to the last byte.
+    pub hashes_bytes: bool,
     /// It takes no NULL.
     pub not_null: bool,
     /// `GENERATED ALWAYS AS (…)`, stored or virtual: the expression.
@@ -244,11 +246,20 @@ pub fn number<T: std::str::FromStr>(text: Option<&str>) -> Result<T> {
         .ok_or_else(|| Error::Internal(format!("the server's {text:?} is not a number")))
 }
 
+/// Types whose hash is made from all that a value's text tells. Not so `numeric`, whose 1.0 and 1.00
+/// have the same, nor floats (-0), intervals (30 days) or `jsonb`, which holds numbers.
+const HASHED_BYTES: &str = "bool,bytea,int8,int2,int4,text,oid,varchar,date,time,timestamp,\
+     timestamptz,uuid";
+
 async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
     let sql = format!(
         "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid, a.attcollation, \
-         a.attnotnull, a.attgenerated, a.attidentity <> '', pg_get_expr(d.adbin, d.adrelid) \
-         FROM pg_attribute a \
+         a.attnotnull, a.attgenerated, a.attidentity <> '', pg_get_expr(d.adbin, d.adrelid), \
+         (t.typtype = 'e' OR a.atttypid = ANY ('{{{HASHED_BYTES}}}'::regtype[]::oid[]) \
+          OR a.atttypid = 'bpchar'::regtype AND a.atttypmod > 0) \
+         AND coalesce(l.collisdeterministic, true) \
+         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+         LEFT JOIN pg_collation l ON l.oid = a.attcollation \
          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
          WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
     );
@@ -265,6 +276,7 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
             generated: default.clone().filter(|_| generated),
             identity: row.get(6) == Some("t"),
             default: default.filter(|_| !generated),
+            hashes_bytes: row.get(8) == Some("t"),
         })
     };
     found.iter().map(column).collect()

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::postgres::inspect::Table;
+use crate::postgres::inspect::{Column, Table};
 use crate::postgres::name::Ident;
 
 /// Which of the two tables.
@@ -24,6 +24,8 @@ pub struct Projected {
     pub source: String,
     /// The same, cast to the column's type.
     pub typed: String,
+    /// The type's hash tells any two values apart, on both sides.
+    pub hashed: bool,
 }
 
 /// A column that the copy does not write.
@@ -35,6 +37,8 @@ pub struct Made {
     pub expression: String,
     /// The original's column with the same expression, whose values must be the same.
     pub same_as: Option<Ident>,
+    /// As for the others.
+    pub hashed: bool,
 }
 
 /// The whole projection.
@@ -84,13 +88,16 @@ pub fn project(original: &Table, shadow: &Table, columns: &Columns) -> Projectio
                 target: target.name.clone(),
                 expression: expression.clone(),
                 same_as: same.map(|column| column.name.clone()),
+                hashed: same.is_some_and(|source| hashed(Some(source), target)),
             });
         } else if let Some(source) = source {
-            let expression = match columns.using.get(&source.name) {
+            let using = columns.using.get(&source.name);
+            let expression = match using {
                 Some(using) => format!("({using})"),
                 None => source.name.to_string(),
             };
             projection.columns.push(Projected {
+                hashed: hashed(using.is_none().then_some(source), target),
                 target: target.name.clone(),
                 typed: format!("({expression})::{}", target.type_sql),
                 source: expression,
@@ -103,26 +110,52 @@ pub fn project(original: &Table, shadow: &Table, columns: &Columns) -> Projectio
                     .clone()
                     .unwrap_or_else(|| format!("NULL::{}", target.type_sql)),
                 same_as: None,
+                hashed: false,
             });
         }
     }
     projection
 }
 
+/// Whether both sides hash a column's values by all their bytes. An expression over the original
+/// (`source` is `None` where the user wrote it) keeps the original's collation when it is cast.
+fn hashed(source: Option<&Column>, target: &Column) -> bool {
+    let collated = || source.is_some_and(|source| source.collation != 0 && source.hashes_bytes);
+    target.hashes_bytes && (target.collation == 0 || collated())
+}
+
 impl Projection {
-    /// The row of one side that is compared.
-    pub fn compared(&self, side: Side) -> String {
-        let written = self.columns.iter().map(|column| match side {
-            Side::Original => column.typed.clone(),
-            Side::Shadow => column.target.to_string(),
+    /// The hash of one side's row, by which rows are compared. `key`: the shadow's columns that
+    /// name the row. Their hash is the seed of the whole row's, for the sum of a chunk's hashes must
+    /// tell when two rows have exchanged a value.
+    pub fn hash(&self, side: Side, key: &[Ident]) -> String {
+        let written = self.columns.iter().map(|column| {
+            let expression = match side {
+                Side::Original => column.typed.clone(),
+                Side::Shadow => column.target.to_string(),
+            };
+            (&column.target, expression, column.hashed)
         });
         let made = self.made.iter().filter_map(|made| {
             let same = made.same_as.as_ref()?;
-            Some(match side {
-                Side::Original => same.to_string(),
-                Side::Shadow => made.target.to_string(),
-            })
+            let name = if side == Side::Original { same } else { &made.target };
+            Some((&made.target, name.to_string(), made.hashed))
         });
-        format!("ROW({})", written.chain(made).collect::<Vec<_>>().join(", "))
+        let all: Vec<(&Ident, String, bool)> = written.chain(made).collect();
+        let named = all.iter().filter(|(target, ..)| key.contains(target));
+        hash_of(all.iter(), &hash_of(named, "0"))
     }
+}
+
+fn hash_of<'a>(columns: impl Iterator<Item = &'a (&'a Ident, String, bool)>, seed: &str) -> String {
+    let (hashed, texts): (Vec<_>, Vec<_>) = columns.partition(|(_, _, hashed)| *hashed);
+    let list = |part: &[&(&Ident, String, bool)]| {
+        part.iter().map(|(_, expression, _)| expression.clone()).collect::<Vec<_>>()
+    };
+    let mut parts = list(&hashed);
+    // What a type's hash does not tell, its text does.
+    if !texts.is_empty() {
+        parts.push(format!("ROW({})::text", list(&texts).join(", ")));
+    }
+    format!("hash_record_extended(ROW({}), {seed})", parts.join(", "))
 }

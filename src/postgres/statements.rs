@@ -154,7 +154,7 @@ impl Statements {
     }
 
     fn hashed(&self, side: Side) -> String {
-        format!("hashtextextended({}::text, 0)", self.projection.compared(side))
+        self.projection.hash(side, &self.shadow_key)
     }
 
     /// Compares one range of both tables, in one snapshot: the original's rows, and whether both

@@ -29,11 +29,22 @@ const BATCH: usize = 500;
 
 const ACTION: &str = "swapping the tables";
 
-/// Before the first attempt: the shadow gets its statistics and its visibility map.
+/// Before the first attempt: the shadow gets its statistics and its visibility map, if it has not
+/// got them just now.
 pub async fn before(table: &PostgresTable) -> Result<()> {
+    if table.is_vacuumed() {
+        return Ok(());
+    }
+    vacuum(table).await
+}
+
+/// Gives the shadow its statistics and its visibility map.
+pub async fn vacuum(table: &PostgresTable) -> Result<()> {
     let client = table.sessions.plain("preparing the swap").await?;
     let shadow = &table.helpers.shadow;
-    run(&client, "preparing the swap", &format!("VACUUM (ANALYZE) {shadow}")).await
+    run(&client, "preparing the swap", &format!("VACUUM (ANALYZE) {shadow}")).await?;
+    table.set_vacuumed();
+    Ok(())
 }
 
 /// One attempt. Whatever happens on the way, the catalog decides what the outcome was.

@@ -39,6 +39,9 @@ const LOOK_UP: usize = 500;
 /// How often the tables are looked at for somebody's DDL.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
+/// A shadow that was vacuumed so lately is not vacuumed again.
+const VACUUM_PERIOD: Duration = Duration::from_secs(600);
+
 /// What a run on one table is made from.
 pub struct Setting {
     /// How to connect.
@@ -93,6 +96,7 @@ pub struct PostgresTable {
     claim: Mutex<Option<Client>>,
     claim_seen: Sync<Option<Instant>>,
     watched: Mutex<Option<Instant>>,
+    vacuumed: Sync<Option<Instant>>,
 }
 
 /// What is known once the shadow is there.
@@ -117,6 +121,7 @@ impl PostgresTable {
             claim: Mutex::new(None),
             claim_seen: Sync::new(None),
             watched: Mutex::new(None),
+            vacuumed: Sync::new(None),
             helpers,
             setting,
         }
@@ -145,6 +150,17 @@ impl PostgresTable {
         // After the swap the original's name belongs to another table.
         let original = self.carried.get().map_or(self.setting.original.oid, |c| c.made.original);
         Ok(stream::names(self.run()?.0, original, self.database()))
+    }
+
+    /// Whether the shadow's statistics are of now.
+    pub(super) fn is_vacuumed(&self) -> bool {
+        let at = self.vacuumed.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| at.elapsed() < VACUUM_PERIOD)
+    }
+
+    /// Notes that they are.
+    pub(super) fn set_vacuumed(&self) {
+        *self.vacuumed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Commits a marker in a session of the caller's.
@@ -468,7 +484,9 @@ impl Server for PostgresTable {
     }
 
     async fn build_indexes(&self) -> Result<()> {
-        indexes::build(self).await
+        indexes::build(self).await?;
+        // Beside the verification, which the cut-over waits for.
+        swap::vacuum(self).await
     }
 
     async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
