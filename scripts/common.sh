@@ -6,6 +6,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # exclude each other.
 mysql_root=${OSC_MYSQL_ROOT:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/osc/mysql-root}
 
+# MariaDB's plugins, where the system has its programs only: their package would start a service.
+mariadb_plugins=${mysql_root%/*}/mariadb-plugins
+
 # Where the versions of PostgreSQL are unpacked that the system's packages do not have. PostgreSQL
 # does not run as root, but as a user who cannot look into root's home.
 if [ "$(id -u)" = 0 ]; then

@@ -15,10 +15,12 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const KEPT: usize = 40;
 
 /// What each session says first. The output is the one that keys are read in; time zone, order of
-/// dates and search path stay those of the role, by which the server itself would convert.
+/// dates and search path stay those of the role, by which the server itself would convert. Chunks
+/// run beside each other already: workers for each would be forked for tenths of a second.
 const SETUP: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET jit = off; \
-    SET enable_seqscan = off; SET synchronous_commit = off";
+    SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; \
+    SET synchronous_commit = off";
 
 /// What every session says: limits that the role has are for the application.
 const UNLIMITED: &str = "SET client_min_messages = error; SET statement_timeout = 0; \
