@@ -109,6 +109,11 @@ impl Postgres {
         self.port
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The end of its log.
     pub fn log(&self) -> String {
         self.process.log()

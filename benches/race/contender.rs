@@ -1,0 +1,113 @@
+//! Who takes part, and how each is called.
+
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::machine::{DATABASE, Machine};
+use crate::support::{self, server::Kind};
+
+/// The change that all make. Both servers have to write every row anew for it.
+const MYSQL: &str = "ADD COLUMN x INT NOT NULL DEFAULT 5, MODIFY k BIGINT NOT NULL DEFAULT 0";
+const POSTGRES: &str = "ADD COLUMN x int NOT NULL DEFAULT 5, ALTER COLUMN k TYPE bigint";
+
+/// One who changes the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Contender {
+    /// Nobody, for five seconds: what the application sees when nothing is changed.
+    Nobody,
+    /// The server's own ALTER TABLE, which writes the table anew and keeps writers out.
+    Server,
+    /// osc, the verification included.
+    Osc,
+    /// pt-online-schema-change, on MySQL and MariaDB.
+    PtOsc,
+    /// pg_repack, on PostgreSQL: it writes the table anew, but changes nothing.
+    PgRepack,
+}
+
+impl Contender {
+    /// Those that can take part on a server.
+    pub fn on(machine: &Machine, with_application: bool) -> Vec<Self> {
+        let nobody = with_application.then_some(Self::Nobody);
+        let peer = match machine {
+            Machine::Mysql(_) => Self::PtOsc,
+            Machine::Postgres(_) => Self::PgRepack,
+        };
+        nobody.into_iter().chain([Self::Server, Self::Osc, peer]).collect()
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Server => "server's own",
+            Self::Osc => "osc",
+            Self::PtOsc => "pt-online-schema-change",
+            Self::PgRepack => "pg_repack (no change)",
+        }
+    }
+
+    /// Its name as that of a file.
+    pub fn file(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What it does to the table `t`.
+    pub fn command(self, machine: &Machine) -> Command {
+        let port = machine.port().to_string();
+        let clauses = match machine {
+            Machine::Mysql(_) => MYSQL,
+            Machine::Postgres(_) => POSTGRES,
+        };
+        match self {
+            Self::Nobody => with("sleep", &["5"]),
+            Self::Server => {
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/server");
+                let alter = format!("ALTER TABLE t {clauses}");
+                match machine {
+                    Machine::Mysql(server) => {
+                        let kind = if server.kind() == Kind::Mysql { "mysql" } else { "mariadb" };
+                        let alter = format!("{alter}, ALGORITHM=COPY");
+                        with(script, &["client", kind, &port, DATABASE, "--execute", &alter])
+                    }
+                    Machine::Postgres(_) => {
+                        let options = ["--set=ON_ERROR_STOP=1", "--command", &alter, DATABASE];
+                        with(script, &[&["client", "postgres", &port], &options[..]].concat())
+                    }
+                }
+            }
+            Self::Osc => {
+                let mut osc = support::osc();
+                osc.args(["alter", "t", clauses, "--strategy", "copy", "--json", "--url"]);
+                osc.arg(machine.url());
+                osc
+            }
+            Self::PtOsc => {
+                let place = format!("h=127.0.0.1,P={port},u=root,D={DATABASE},t=t");
+                // Like osc, it keeps the old table.
+                let options = ["--execute", "--no-drop-old-table", "--no-version-check"];
+                let rest = ["--recursion-method=none", "--alter", clauses, &place];
+                with("pt-online-schema-change", &[&options[..], &rest].concat())
+            }
+            Self::PgRepack => {
+                let place = ["--host=127.0.0.1", "--port", &port, "--username=postgres"];
+                let options = ["--dbname", DATABASE, "--table=t"];
+                let program = format!("{}/pg_repack", postgres_programs());
+                with(&program, &[&place[..], &options].concat())
+            }
+        }
+    }
+}
+
+/// Where the system's PostgreSQL has its programs.
+fn postgres_programs() -> String {
+    let major = support::postgres::Major::SYSTEM.number();
+    format!("/usr/lib/postgresql/{major}/bin")
+}
+
+fn with(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
