@@ -89,9 +89,11 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Settings> {
     let list = |inner: &str| {
         format!("(SELECT coalesce(json_agg(row_to_json(l)), '[]'::json) FROM ({inner}) l)")
     };
+    // The server itself counts a column's versions in an option since 15.20 and its like.
     let columns = list(
         "SELECT a.attname AS name, nullif(a.attstattarget, -1) AS target, \
-         coalesce(a.attoptions, '{}') AS options, \
+         ARRAY(SELECT o FROM pg_catalog.unnest(a.attoptions) AS o WHERE o NOT LIKE 'pg\\_attver=%') \
+         AS options, \
          pg_catalog.col_description(c.oid, a.attnum) AS comment FROM pg_catalog.pg_attribute a \
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
     );
