@@ -1,6 +1,8 @@
 //! The shadow: created like the original, changed by the clauses, and proved to be what the plan
 //! says before a row is copied.
 
+use std::time::Duration;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -316,18 +318,28 @@ pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[Strin
         return Ok(());
     }
     // While a refresh changes a text key's case, InnoDB may take the row's two entries in an index
-    // that is being built for duplicates, though the index is not unique. Without refreshes beside
-    // the build it cannot: they wait.
-    let mut locks = ["NONE", "NONE", "NONE"].into_iter();
+    // that is being built for duplicates, though the index is not unique: even where refreshes wait,
+    // as long as the older entry is not purged. A copy of the table by the server cannot.
+    let mut pause = Duration::from_millis(50);
+    let mut attempt = 0;
     loop {
-        let lock = locks.next().unwrap_or("SHARED");
-        let sql =
-            format!("ALTER TABLE {shadow} {}, ALGORITHM=INPLACE, LOCK={lock}", missing.join(", "));
+        attempt += 1;
+        let (algorithm, lock) = match attempt {
+            1..=3 => ("INPLACE", "NONE"),
+            4..=6 => ("INPLACE", "SHARED"),
+            _ => ("COPY", "SHARED"),
+        };
+        let sql = format!(
+            "ALTER TABLE {shadow} {}, ALGORITHM={algorithm}, LOCK={lock}",
+            missing.join(", ")
+        );
         match conn.query_drop(sql).await {
             Err(mysql_async::Error::Server(error))
-                if error.code == DUPLICATE_ENTRY && lock != "SHARED" =>
+                if error.code == DUPLICATE_ENTRY && algorithm != "COPY" =>
             {
                 tracing::info!(%error, "building indexes again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
             }
             outcome => return outcome.map_err(|error| connection_error("building indexes", error)),
         }
