@@ -54,7 +54,7 @@ impl Contender {
     }
 
     /// What it does to the table `t`.
-    pub fn command(self, machine: &Machine) -> Command {
+    pub fn command(self, machine: &Machine, further: &str) -> Command {
         let port = machine.port().to_string();
         let clauses = match machine {
             Machine::Mysql(_) => MYSQL,
@@ -81,6 +81,7 @@ impl Contender {
                 let mut osc = support::osc();
                 osc.args(["alter", "t", clauses, "--strategy", "copy", "--json", "--url"]);
                 osc.arg(machine.url());
+                osc.args(further.split_whitespace());
                 osc
             }
             Self::PtOsc => {

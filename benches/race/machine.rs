@@ -159,8 +159,8 @@ impl Machine {
                     "SET sql_log_bin = 0; CREATE DATABASE {KEPT}; USE {KEPT}; CREATE TABLE t ( \
                          id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, k INT NOT NULL DEFAULT 0, \
                          c CHAR(120) NOT NULL DEFAULT '', pad CHAR(60) NOT NULL DEFAULT ''); {deep} \
-                     INSERT INTO t (k, c, pad) SELECT CRC32(n) % 1000000, REPEAT(SHA1(n), 3), \
-                         SHA1(n + 1) FROM ({numbers}) AS numbers"
+                     INSERT INTO t (k, c, pad) SELECT CRC32(n) % 1000000, LEFT(REPEAT(SHA2(n, 256), 2), 120), \
+                         LEFT(SHA2(n + 1, 256), 40) FROM ({numbers}) AS numbers"
                 );
                 runtime.block_on(server.exec(&sql));
             }

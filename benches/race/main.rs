@@ -62,6 +62,10 @@ struct Arguments {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<Contender>,
 
+    /// Further arguments for osc, such as "--threads 2".
+    #[arg(long, value_name = "ARGUMENTS", default_value = "", allow_hyphen_values = true)]
+    osc: String,
+
     /// Wait so long before each run for other programs to leave the machine alone.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     patience: u64,
@@ -135,10 +139,14 @@ fn run(
     });
     let load = observed::load();
     let output = arguments.output.join(format!("{}.log", contender.file()));
-    let cost = observed::run(contender.command(machine), &output, machine.pid(), LIMIT)?;
+    let cost = observed::run(contender.command(machine, &arguments.osc), &output, machine.pid(), LIMIT)?;
     let seconds = cost.ended.duration_since(cost.begun).as_secs_f64();
-    let application = writers.map(Writers::end);
+    let mut application = writers.map(Writers::end);
     let printed = String::from_utf8_lossy(&fs::read(&output)?).into_owned();
+    let phases = record::phases(&printed);
+    if let Some(application) = &mut application {
+        application.split(&phases, cost.ended);
+    }
     if !cost.well {
         eprintln!("{} failed:\n{printed}", contender.name());
     }
@@ -158,7 +166,7 @@ fn run(
         server_cpu: cost.server_cpu,
         others: cost.others_cpu / seconds,
         load,
-        phases: record::phases(&printed),
+        phases,
         application,
     })
 }

@@ -36,6 +36,10 @@ pub fn tables(records: &[Record]) -> String {
             if !phases.is_empty() {
                 let _ = writeln!(text, "\nPhases of {name}: {phases}.");
             }
+            let stalls = stalls(runs);
+            if !stalls.is_empty() {
+                let _ = writeln!(text, "\nLongest stall in each phase of {name}: {stalls}.");
+            }
         }
     }
     text
@@ -97,6 +101,17 @@ fn phases(runs: &Runs<'_>) -> String {
     };
     let times = names.map(|name| format!("{name} {:.2} s", median(runs, |run| of(run, name))));
     times.collect::<Vec<_>>().join(", ")
+}
+
+fn stalls(runs: &Runs<'_>) -> String {
+    let seen = || runs.iter().filter_map(|run| run.application.as_ref());
+    let Some(first) = seen().next() else { return String::new() };
+    let longest = |name: &str| {
+        let all = seen().flat_map(|seen| &seen.by_phase).filter(|(phase, _)| phase == name);
+        all.map(|(_, stall)| *stall).fold(0.0, f64::max)
+    };
+    let names = first.by_phase.iter().map(|(name, _)| name);
+    names.map(|name| format!("{name} {}", millis(longest(name)))).collect::<Vec<_>>().join(", ")
 }
 
 /// A time that may be short or long.

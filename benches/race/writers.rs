@@ -37,6 +37,29 @@ pub struct Seen {
     pub failed: u64,
     /// What the first of those was told.
     pub error: Option<String>,
+    /// The longest latency of those that waited in each phase of the contender, in milliseconds.
+    #[serde(default)]
+    pub by_phase: Vec<(String, f64)>,
+    #[serde(skip)]
+    waits: Vec<Wait>,
+}
+
+/// One transaction: when it was due and when it was answered.
+type Wait = (Instant, Instant);
+
+impl Seen {
+    /// Notes what was seen in each of the phases, the last of which ended then.
+    pub fn split(&mut self, phases: &[(String, f64)], ended: Instant) {
+        let all = phases.iter().map(|(_, seconds)| seconds).sum();
+        let Some(mut from) = ended.checked_sub(Duration::from_secs_f64(all)) else { return };
+        for (phase, seconds) in phases {
+            let to = from + Duration::from_secs_f64(*seconds);
+            let waits = self.waits.iter().filter(|(due, done)| *due < to && *done > from);
+            let longest = waits.map(|(due, done)| *done - *due).max().unwrap_or_default();
+            self.by_phase.push((phase.clone(), longest.as_secs_f64() * 1000.0));
+            from = to;
+        }
+    }
 }
 
 /// Longer latencies count as this.
@@ -53,6 +76,7 @@ struct Shared {
     counting: AtomicBool,
     served: AtomicU64,
     micros: Mutex<Histogram<u64>>,
+    waits: Mutex<Vec<Wait>>,
     failed: AtomicU64,
     error: OnceLock<String>,
 }
@@ -78,6 +102,7 @@ impl Writers {
             micros: Mutex::new(
                 Histogram::new_with_max(LONGEST_MICROS, 3).expect("three digits are allowed"),
             ),
+            waits: Mutex::default(),
             failed: AtomicU64::new(0),
             error: OnceLock::new(),
         });
@@ -120,6 +145,8 @@ impl Writers {
             longest_ms: millis(micros.max()),
             failed: shared.failed.load(Ordering::Relaxed),
             error: shared.error.get().cloned(),
+            by_phase: Vec::new(),
+            waits: std::mem::take(&mut *shared.waits.lock().expect("nobody panics with it")),
         }
     }
 }
@@ -145,6 +172,7 @@ impl Shared {
             Ok(()) => {
                 let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
                 self.micros.lock().expect("nobody panics with it").saturating_record(micros);
+                self.waits.lock().expect("nobody panics with it").push((due, Instant::now()));
             }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);

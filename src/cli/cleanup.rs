@@ -58,6 +58,9 @@ async fn clean(target: &Target, table: &TableArg, yes: bool, screen: &Screen) ->
             for stream in &cleanup.streams {
                 screen.line(&format!("{stream}: the replication slot of a dead run"));
             }
+            for half in &cleanup.halves {
+                screen.line(&format!("half-done by a dead run: {}", half.sql));
+            }
             agree(&cleanup.tables, postgres::name::TableName::plain, yes, screen)?;
             let tables = cleanup.tables.len();
             cleanup.drop_all().await?;

@@ -23,7 +23,7 @@ Exit codes:
   4  refused by the checks before the start
   5  verification failed, not swapped";
 
-/// Online schema change for MySQL and MariaDB
+/// Online schema change for MySQL, MariaDB and PostgreSQL
 ///
 /// Changes the schema of a large, busy table while the application goes on reading and writing
 /// it: takes the cheapest safe road, proves that the new table holds the same data, swaps it in,

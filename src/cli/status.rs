@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use indicatif::HumanCount;
+use indicatif::{HumanBytes, HumanCount};
 
 use super::change::TableArg;
 use crate::config::resolve::{self, Connection, Environment};
@@ -98,6 +98,9 @@ fn text(run: &RunRecord) -> String {
     }
     if let Some(lock) = run.lock_ms {
         let _ = write!(text, "; locked for {lock:.0} ms");
+    }
+    if let Some(bytes) = run.kept_wal {
+        let _ = write!(text, "; its slot keeps {} of WAL", HumanBytes(bytes));
     }
     if let Some(detail) = &run.detail {
         let _ = write!(text, "\n    {detail}");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Deserializer};
 
@@ -119,6 +120,11 @@ pub struct Tuning {
     /// Pause the copy while this URL answers with anything but 200
     #[arg(long, value_name = "URL", help_heading = "Throttle")]
     pub throttle_http: Option<String>,
+    /// Pause the copy while a slot of osc's makes PostgreSQL keep more WAL than this; end the run and
+    /// drop the slot at twice as much; 0: no limit [default: 16GiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Throttle")]
+    #[serde(deserialize_with = "parsed")]
+    pub max_wal: Option<ByteSize>,
     /// Copy and cut over only at this time of day: "22:00-05:00", "22:00-05:00 Europe/Rome"
     #[arg(long, value_name = "FROM-TO", help_heading = "Throttle")]
     pub window: Option<String>,
@@ -166,6 +172,7 @@ impl Tuning {
             critical_load: either(self.critical_load, base.critical_load),
             throttle_query: self.throttle_query.or(base.throttle_query),
             throttle_http: self.throttle_http.or(base.throttle_http),
+            max_wal: self.max_wal.or(base.max_wal),
             window: self.window.or(base.window),
             control_file: self.control_file.or(base.control_file),
             hold: self.hold || base.hold,
@@ -217,6 +224,8 @@ pub struct AlterSettings {
     pub throttle_query: Option<String>,
     /// The copy pauses while it answers with anything but 200.
     pub throttle_http: Option<String>,
+    /// Log that a slot may make the server keep; `None`: without limit.
+    pub max_wal: Option<ByteSize>,
     /// The time of day to work in, as written.
     pub window: Option<String>,
     /// The control file.
@@ -245,6 +254,7 @@ const THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 const CHUNK_SIZE: NonZeroU64 = NonZeroU64::MIN.saturating_add(4_999);
 const CHUNK_TIME: Duration = Duration::from_millis(500);
 const MAX_LAG: Duration = Duration::from_millis(1500);
+const MAX_WAL: ByteSize = ByteSize::gib(16);
 const CUT_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 const CUT_OVER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
@@ -268,6 +278,7 @@ impl AlterSettings {
             critical_load: limits(tuning.critical_load),
             throttle_query: tuning.throttle_query,
             throttle_http: tuning.throttle_http,
+            max_wal: Some(tuning.max_wal.unwrap_or(MAX_WAL)).filter(|size| size.as_u64() > 0),
             window: tuning.window,
             control_file: tuning.control_file,
             hold: tuning.hold,

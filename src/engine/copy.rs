@@ -62,6 +62,13 @@ impl Sizer {
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// Makes chunks much smaller, but not smaller than `least`.
+    pub fn shrink(&self, least: Rows) {
+        let smaller = |rows: u64| Some((rows / 4).max(least.0.min(rows)));
+        // The closure never declines.
+        let _ = self.rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, smaller);
+    }
+
     /// Learns from a chunk of `rows` that took `took` where `target` was wanted. Grows by half at
     /// most, since a chunk that is too long cannot be taken back; shrinks at once.
     pub fn learn(&self, rows: Rows, took: Duration, target: Duration) {

@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub stream_lag_ms: u64,
     /// Why the copy is paused, if it is.
     pub throttled: Option<String>,
+    /// What the refresher waits for, if it has done so for long.
+    pub waiting: Option<String>,
     /// Seconds since this sitting began.
     pub elapsed_seconds: f64,
 }
@@ -73,6 +75,7 @@ pub struct Progress {
     started: Instant,
     phase: Mutex<Phase>,
     throttled: Mutex<Option<String>>,
+    waiting: Mutex<Option<String>>,
     /// Rows copied so far.
     pub rows_copied: AtomicU64,
     /// Estimated rows of the original.
@@ -93,6 +96,7 @@ impl Default for Progress {
             started: Instant::now(),
             phase: Mutex::new(Phase::Prepare),
             throttled: Mutex::new(None),
+            waiting: Mutex::new(None),
             rows_copied: AtomicU64::new(0),
             rows_estimate: AtomicU64::new(0),
             rows_verified: AtomicU64::new(0),
@@ -123,6 +127,11 @@ impl Progress {
         *locked(&self.throttled) = reason;
     }
 
+    /// Says what the refresher has been waiting for, or that it is not.
+    pub fn set_waiting(&self, reason: Option<String>) {
+        *locked(&self.waiting) = reason;
+    }
+
     /// Time since this sitting began.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
@@ -140,6 +149,7 @@ impl Progress {
             refreshed_keys: count(&self.refreshed_keys),
             stream_lag_ms: count(&self.stream_lag_ms),
             throttled: locked(&self.throttled).clone(),
+            waiting: locked(&self.waiting).clone(),
             elapsed_seconds: self.elapsed().as_secs_f64(),
         }
     }

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, RwLock, watch};
+use tokio::time::timeout;
 
 use crate::control::Directives;
 use crate::engine::coverage::{Coverage, Edge, Limit};
@@ -40,6 +41,13 @@ pub struct Settings {
     /// How long one attempt may hold the lock while the stream is drained.
     pub cut_over_timeout: Duration,
 }
+
+/// A checkpoint that takes longer is told of.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What holds a checkpoint up, as far as the engine knows.
+const SLOW_COMMITS: &str = "the server to show what was committed (a synchronous replica that does \
+                            not answer, or a slow disk?)";
 
 /// The engine's own state in a checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -196,7 +204,15 @@ impl<S: Server> Run<S> {
     /// Stores the state in a commit of ours: checkpoint and barrier of rule 2 in one.
     pub async fn checkpoint(&self) -> Result<()> {
         let state = self.state().text()?;
-        self.steadily(|| self.server.checkpoint(Some(state.clone()))).await
+        let storing = self.steadily(|| self.server.checkpoint(Some(state.clone())));
+        tokio::pin!(storing);
+        if let Ok(outcome) = timeout(PATIENCE, &mut storing).await {
+            return outcome;
+        }
+        self.progress.set_waiting(Some(SLOW_COMMITS.into()));
+        let outcome = storing.await;
+        self.progress.set_waiting(None);
+        outcome
     }
 
     /// Enters a phase and says so.

@@ -23,8 +23,12 @@ use crate::engine::{Error, Result};
 /// Comparing reads only, so that a chunk may hold more rows than one of the copy.
 const FIRST_ROWS: Rows = Rows(20_000);
 
-/// So many differing rows are looked up in one chunk.
-const SUSPECTS_A_CHUNK: usize = 2_000;
+/// A chunk that differs is compared again in parts of so many rows: the keys of a whole one would be
+/// many, for the few that the application writes just now.
+const PART: Rows = Rows(2_000);
+
+/// So many differing rows are looked up in one part.
+const SUSPECTS_A_PART: usize = 2_000;
 
 /// With more suspects than this left, the tables just differ.
 const MOST_SUSPECTS: usize = 20_000;
@@ -78,19 +82,47 @@ async fn worker<S: Server>(
         sizer.hand_out(rows);
         let started = Instant::now();
         let comparison = run.steadily(|| run.server.compare(&range)).await?;
-        if range.upto.is_some() {
+        if !comparison.equal {
+            sizer.shrink(PART);
+            look_closer(run, &range, comparison.rows, suspects).await?;
+        } else if range.upto.is_some() {
             sizer.learn(rows, started.elapsed(), run.chunk_time());
         }
-        if !comparison.equal {
-            let keys = run.steadily(|| run.server.differing(&range, SUSPECTS_A_CHUNK)).await?;
+        run.progress.rows_verified.fetch_add(comparison.rows.0, Ordering::Relaxed);
+    }
+}
+
+/// Finds the rows that differ in a range that does, most parts of which are equal by now.
+async fn look_closer<S: Server>(
+    run: &Run<S>,
+    range: &KeyRange,
+    rows: Rows,
+    suspects: &Mutex<HashSet<Key>>,
+) -> Result<()> {
+    let mut after = range.after.clone();
+    for left in (0..rows.0.div_ceil(PART.0).max(1)).rev() {
+        let inner = match left {
+            0 => None,
+            _ => run.steadily(|| run.server.bound(after.as_ref(), PART)).await?,
+        };
+        let last = inner.is_none();
+        // Rows may have gone since they were counted: a part beyond the range does no harm.
+        let part = KeyRange { after, upto: inner.or_else(|| range.upto.clone()) };
+        let equal = rows > PART && run.steadily(|| run.server.compare(&part)).await?.equal;
+        if !equal {
+            let keys = run.steadily(|| run.server.differing(&part, SUSPECTS_A_PART)).await?;
             let mut suspects = suspects.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             suspects.extend(keys);
             if suspects.len() > MOST_SUSPECTS {
                 return Err(failure(run, suspects.iter().take(SHOWN), suspects.len()));
             }
         }
-        run.progress.rows_verified.fetch_add(comparison.rows.0, Ordering::Relaxed);
+        if last {
+            break;
+        }
+        after = part.upto;
     }
+    Ok(())
 }
 
 async fn plan<S: Server>(

@@ -44,6 +44,9 @@ pub struct RunRecord {
     pub silent_seconds: u64,
     /// When it ended, UTC.
     pub ended: Option<String>,
+    /// Bytes of WAL that the run's slot makes PostgreSQL keep, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_wal: Option<u64>,
     /// Indexes left to after the copy: the text of their definitions.
     #[serde(skip)]
     pub deferred: Vec<String>,

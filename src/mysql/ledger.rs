@@ -177,6 +177,7 @@ impl Ledger {
                     silent_seconds: take::<i64>(&mut row, 15)?.max(0).cast_unsigned(),
                     ended: take(&mut row, 16)?,
                     carried: take(&mut row, 18)?,
+                    kept_wal: None,
                     deferred: deferred
                         .and_then(|text| serde_json::from_str(&text).ok())
                         .unwrap_or_default(),

@@ -8,7 +8,7 @@ use crate::config::settings::Indexes;
 use crate::engine::error::{Finding, Findings};
 use crate::engine::progress::{Event, Summary};
 use crate::engine::{Error, Result};
-use crate::ledger::{End, NewRun, RunRecord, new_owner, other_clauses, other_run};
+use crate::ledger::{RunRecord, other_clauses, other_run};
 use crate::plan::{Job, Plan, Step};
 use crate::postgres::change::Change;
 use crate::postgres::checks::{self, Checked};
@@ -21,7 +21,7 @@ use crate::postgres::name::Helpers;
 use crate::postgres::roads::{self, Chosen, Road};
 use crate::postgres::session::value;
 use crate::postgres::table::{Carried, PostgresTable, Setting, lock_number};
-use crate::postgres::throttle;
+use crate::postgres::{native, throttle};
 
 /// Everything that is known before the road is taken.
 struct Prepared {
@@ -49,7 +49,7 @@ pub async fn alter(job: Job) -> Result<Summary> {
             tell(&job, "copy", reason, notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }
-        Some(chosen) => native(&client, &job, &prepared, chosen).await?,
+        Some(chosen) => own_road(&client, &job, &prepared, chosen).await?,
         None => {
             tell(&job, "copy", "an unfinished run is gone on with", &[]);
             Box::pin(copy(&client, &job, prepared)).await?
@@ -168,7 +168,7 @@ async fn check(client: &Client, prepared: &Prepared) -> Result<Findings> {
 }
 
 /// One of the server's own roads.
-async fn native(
+async fn own_road(
     client: &Client,
     job: &Job,
     prepared: &Prepared,
@@ -183,43 +183,8 @@ async fn native(
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
-    let road = chosen.road.word();
-    tell(job, road, &chosen.reason, &chosen.notes);
-    let sink = Arc::clone(&job.sink);
-    let done = roads::run(
-        &prepared.options,
-        name,
-        &chosen.road,
-        job.settings.cut_over_attempts.get(),
-        roads::LOCK_BUDGET,
-        &job.stop,
-        &|attempt, reason: String| sink.event(Event::CutOverRetry { attempt, reason }),
-    )
-    .await?;
-    let mut warnings = done.warnings;
-    if let Err(error) = record(client, prepared, road).await {
-        warnings.push(format!("done, but not recorded in the ledger: {error}"));
-    }
-    Ok(Summary {
-        table: name.plain(),
-        clauses: prepared.change.text.clone(),
-        road: road.into(),
-        attempts: done.attempts,
-        warnings,
-        ..Summary::default()
-    })
-}
-
-async fn record(client: &Client, prepared: &Prepared, road: &str) -> Result<()> {
-    let name = &prepared.original.name;
-    let ledger = Ledger::of(&name.schema);
-    ledger.create(client).await?;
-    let owner = new_owner();
-    let clauses = &prepared.change.text;
-    let table = name.table.as_str();
-    let new = NewRun { table, clauses, road, verify: false, owner: &owner };
-    let run = ledger.begin(client, &new).await?;
-    ledger.end(client, run, &End { result: "done", phase: Some("done"), ..End::default() }).await
+    tell(job, chosen.road.word(), &chosen.reason, &chosen.notes);
+    native::run(client, &prepared.options, job, name, &prepared.change.text, &chosen.road).await
 }
 
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
@@ -243,6 +208,7 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
         defer_indexes,
         threads: settings.threads.get(),
         cut_over_timeout: settings.cut_over_timeout,
+        max_wal: settings.max_wal,
         kill_blockers_after: settings.kill_blockers_after,
         progress: Arc::clone(&job.progress),
     });

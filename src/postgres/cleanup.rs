@@ -6,12 +6,15 @@ use tokio_postgres::Client;
 
 use crate::config::target::Target;
 use crate::engine::{Error, Result};
-use crate::ledger::{End, Leftover, RunId, other_run, unsettled};
+use crate::ledger::{End, Leftover, RunId, RunRecord, other_run, unsettled};
+use crate::plan::road::Strategy;
+use crate::postgres::change::Change;
 use crate::postgres::connect::{Options, connect, server_error, sqlstate};
 use crate::postgres::guards;
-use crate::postgres::inspect::{Table, resolve};
+use crate::postgres::inspect::{Table, resolve, version};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName};
+use crate::postgres::roads::{self, Road, Undo};
 use crate::postgres::session::{run, value};
 use crate::postgres::stream;
 use crate::postgres::table::{Carried, lock_number};
@@ -33,6 +36,8 @@ pub struct Cleanup {
     pub tables: Vec<Leftover<TableName>>,
     /// Slots and publications that dead runs left, for a human.
     pub streams: Vec<String>,
+    /// What takes back half-done steps of dead runs on the server's own roads.
+    pub halves: Vec<Undo>,
     unfinished: Vec<RunId>,
     names: Vec<stream::Names>,
 }
@@ -56,6 +61,7 @@ impl Cleanup {
             name,
             tables: Vec::new(),
             streams: Vec::new(),
+            halves: Vec::new(),
             unfinished: Vec::new(),
             names: Vec::new(),
         };
@@ -81,6 +87,10 @@ impl Cleanup {
                 return Err(unsettled(dead, &self.name.plain(), ""));
             }
             self.unfinished.push(RunId(dead.run));
+            if dead.road != Road::Copy.word() {
+                self.halves.extend(self.half_done(dead).await?);
+                continue;
+            }
             let names = stream::names(dead.run, original, database);
             self.streams.push(names.slot.clone());
             self.names.push(names);
@@ -96,6 +106,25 @@ impl Cleanup {
         Ok(())
     }
 
+    /// What a run left that died on one of the server's own roads: its clauses tell the steps.
+    async fn half_done(&self, dead: &RunRecord) -> Result<Vec<Undo>> {
+        let absent = roads::foreign_keys(&self.client, &self.name).await?;
+        let change = Change::parse(&dead.clauses, &self.name, absent)?;
+        let version = version(&self.client).await?;
+        let strategy = Strategy::Inplace;
+        let chosen =
+            roads::choose(&self.client, &self.name, &change.statement, strategy, version).await;
+        match chosen.map(|chosen| chosen.road) {
+            Ok(Road::Steps(steps)) => roads::leftovers(&self.client, &steps).await,
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if error.is_connection() => Err(error),
+            Err(error) => {
+                tracing::warn!("what `{}` left cannot be told: {error}", dead.clauses);
+                Ok(Vec::new())
+            }
+        }
+    }
+
     /// Drops what was found, and closes the records of dead runs.
     ///
     /// # Errors
@@ -106,6 +135,8 @@ impl Cleanup {
         for names in &self.names {
             stream::drop_all(&self.client, names).await?;
         }
+        roads::take_back(&self.client, &self.name, &self.halves, ATTEMPTS, LOCK_BUDGET).await?;
+        run(&self.client, ACTION, &budget).await?;
         for leftover in &self.tables {
             self.drop_table(&leftover.table).await?;
         }

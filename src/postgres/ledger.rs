@@ -225,5 +225,6 @@ fn record(row: &SimpleQueryRow) -> Result<RunRecord> {
         ended: text(16),
         deferred: Vec::new(),
         carried: text(17),
+        kept_wal: None,
     })
 }

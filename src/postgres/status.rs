@@ -1,5 +1,9 @@
 //! `osc status` on PostgreSQL: the runs that the ledgers have.
 
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, SimpleQueryRow};
+
 use crate::config::target::Target;
 use crate::engine::Result;
 use crate::ledger::RunRecord;
@@ -7,6 +11,8 @@ use crate::postgres::connect::{Options, connect};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::Ident;
 use crate::postgres::session::rows;
+use crate::postgres::stream;
+use crate::postgres::table::Carried;
 
 /// Runs shown at most.
 const MOST: u32 = 50;
@@ -40,5 +46,24 @@ pub async fn runs(
         }
     }
     runs.sort_by(|a, b| b.started.cmp(&a.started));
+    let kept = kept(&client).await?;
+    let database = target.database.as_deref().unwrap_or(&target.user);
+    for run in runs.iter_mut().filter(|run| run.is_unfinished()) {
+        let carried = run.carried.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let names =
+            carried.map(|carried: Carried| stream::names(run.run, carried.made.original, database));
+        run.kept_wal = names.and_then(|names| kept.get(&names.slot).copied());
+    }
     Ok(runs)
+}
+
+/// What each slot of osc's makes the server keep, in bytes.
+async fn kept(client: &Client) -> Result<HashMap<String, u64>> {
+    let sql = "SELECT slot_name, greatest(0, \
+               pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))::bigint \
+               FROM pg_replication_slots WHERE slot_name LIKE 'osc\\_%' \
+               AND restart_lsn IS NOT NULL AND NOT pg_is_in_recovery()";
+    let found = rows(client, "asking how much log the slots keep", sql).await?;
+    let slot = |row: &SimpleQueryRow| Some((row.get(0)?.to_owned(), row.get(1)?.parse().ok()?));
+    Ok(found.iter().filter_map(slot).collect())
 }

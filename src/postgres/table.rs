@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
@@ -27,7 +28,7 @@ use crate::postgres::session::{Sessions, run, value};
 use crate::postgres::shadow::{self, Blueprint, Made};
 use crate::postgres::statements::{Scope, Statements};
 use crate::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig};
-use crate::postgres::{checks, fingerprint, indexes, swap};
+use crate::postgres::{checks, fingerprint, indexes, retention, swap};
 use crate::short::fnv1a;
 
 /// How often the run's lock is looked at.
@@ -62,6 +63,8 @@ pub struct Setting {
     pub threads: usize,
     /// How long a cut-over attempt may hold its lock while the stream is drained.
     pub cut_over_timeout: Duration,
+    /// Log that the run's slot may make the server keep.
+    pub max_wal: Option<ByteSize>,
     /// Blockers of the cut-over older than this are ended.
     pub kill_blockers_after: Option<Duration>,
     /// Counters, for the ledger.
@@ -246,6 +249,9 @@ impl PostgresTable {
         let Some(carried) = self.carried.get() else { return Ok(()) };
         let client = self.sessions.take("watching the tables").await?;
         fingerprint::look(&client, carried, &self.setting.original.name).await?;
+        if let (Capture::Logical, Some(limit)) = (carried.capture, self.setting.max_wal) {
+            retention::enforce(&client, &self.names()?, limit).await?;
+        }
         self.sessions.give_back(client);
         *watched = Some(Instant::now());
         Ok(())

@@ -5,6 +5,7 @@ use crate::plan::Job;
 use crate::postgres::connect::Options;
 use crate::postgres::gauges::Gauges;
 use crate::postgres::lag::StandbyLag;
+use crate::postgres::retention::Retention;
 use crate::throttle::Throttle;
 use crate::throttle::usual::usual;
 
@@ -16,5 +17,9 @@ pub fn build(job: &Job, primary: &Options) -> Result<Throttle> {
     let settings = &job.settings;
     let standbys = StandbyLag::new(primary.clone(), &settings.replicas)?;
     let gauges = || Gauges::new(primary.clone());
-    usual(settings, job.directives.clone(), &job.stop, Some(standbys), gauges)
+    let throttle = usual(settings, job.directives.clone(), &job.stop, Some(standbys), gauges)?;
+    Ok(match settings.max_wal {
+        Some(limit) => throttle.with(Retention::new(primary.clone(), limit)),
+        None => throttle,
+    })
 }

@@ -56,6 +56,9 @@ pub fn state(now: &Snapshot, view: Option<&View>) -> String {
     if let Some(reason) = &now.throttled {
         parts.push(format!("paused: {reason}"));
     }
+    if let Some(what) = &now.waiting {
+        parts.push(format!("waiting for {what}"));
+    }
     parts.extend(view.map(|view| format!("{} rows/s", rate(view.rate))));
     if now.phase != Phase::Prepare && now.phase < Phase::Finish {
         parts.push(format!("{} dirty", HumanCount(now.dirty_keys)));

@@ -22,7 +22,7 @@ pub trait Replicas: Send + 'static {
 }
 
 /// An error in one line, as part of a reason.
-pub(super) fn brief(error: &Error) -> String {
+pub(crate) fn brief(error: &Error) -> String {
     match error {
         Error::Refused(findings) => {
             let problems: Vec<&str> = findings.iter().map(|f| f.problem.as_str()).collect();

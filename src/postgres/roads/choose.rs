@@ -72,7 +72,8 @@ struct Choice<'a> {
 
 impl Choice<'_> {
     async fn of(&self, clauses: &Clauses) -> Result<Chosen> {
-        let (mut steps, mut last, mut begun) = (Vec::new(), Vec::new(), false);
+        let (mut steps, mut last, mut begun, mut has_index) =
+            (Vec::new(), Vec::new(), false, false);
         let mut rest = Clauses { only: clauses.only, actions: Vec::new() };
         let mut mentioned = BTreeSet::new();
         for action in &clauses.actions {
@@ -81,6 +82,7 @@ impl Choice<'_> {
                     steps.extend(online.steps);
                     last.extend(online.last);
                     begun |= online.begun;
+                    has_index |= online.has_index;
                     mentioned.extend(action.names.iter().cloned());
                 }
                 None => rest.actions.push(action.clone()),
@@ -89,7 +91,12 @@ impl Choice<'_> {
         // What an earlier run has done cannot be tried again.
         let first = self.first(&rest, &mentioned);
         let is_first_done = first.as_ref().is_some_and(|(_, done)| *done);
-        if !begun && !is_first_done {
+        if has_index && !begun && !is_first_done {
+            // An empty copy of the table has no room for a second one of the name.
+            if !self.judge_rest(&rest).await?.is_nothing() {
+                return Err(half_built());
+            }
+        } else if !begun && !is_first_done {
             let (seen, judged) = self.judge(clauses).await?;
             let needs_steps = clauses.actions.iter().any(|action| {
                 action.is_foreign_key() || matches!(action.kind, ActionKind::Validate { .. })
@@ -280,19 +287,32 @@ impl Choice<'_> {
                 let there = key.columns.iter().all(|name| facts.comments.contains_key(name));
                 let replaces = replaces(&name);
                 let index = constraints::index_name(&name, replaces);
-                let build = if facts.constraints.contains_key(&index) {
-                    None
+                let (build, has_index) = if facts.constraints.contains_key(&index) {
+                    (None, false)
                 } else if there {
                     let (client, unique) = (self.client, "UNIQUE ");
-                    Some(indexes::build(client, table, unique, &index, definition).await?)
+                    let (build, has_index) =
+                        indexes::build(client, table, unique, &index, definition).await?;
+                    (Some(build), has_index)
                 } else {
-                    Some(indexes::build_new(table, "UNIQUE ", &index, definition))
+                    (Some(indexes::build_new(table, "UNIQUE ", &index, definition)), false)
                 };
-                constraints::by_index(table, action, &name, replaces, build, facts).map(Some)
+                let mut online =
+                    constraints::by_index(table, action, &name, replaces, build, facts)?;
+                online.has_index = has_index;
+                Ok(Some(online))
             }
             _ => Ok(None),
         }
     }
+}
+
+fn half_built() -> Error {
+    Error::Refused(vec![Finding::new(
+        "index",
+        "an index of the new constraint's name is there already, and other clauses need a copy",
+        "drop the index if it is of no use, or add the constraint by itself first",
+    )])
 }
 
 fn chosen(road: Road, reason: &str, clauses: Vec<Judged>) -> Chosen {

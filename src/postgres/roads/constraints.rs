@@ -4,7 +4,7 @@
 //! half-done step of its own from a constraint that somebody else made.
 
 use super::facts::Facts;
-use super::step::{Look, Step, Undo, constraint_exists};
+use super::step::{HELPER_CHECK, Look, Step, Undo, constraint_exists};
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::postgres::clauses::{Action, ActionKind, Constraint, ConstraintKind};
@@ -20,6 +20,8 @@ pub(super) struct Online {
     pub(super) last: Vec<String>,
     /// An earlier run got as far as adding the constraint.
     pub(super) begun: bool,
+    /// The index that a constraint needs is there, done or half-done.
+    pub(super) has_index: bool,
 }
 
 /// The name that a constraint has until the one that it replaces is dropped.
@@ -84,7 +86,7 @@ pub(super) fn not_valid_first(
     if replaces {
         last.push(format!("ALTER TABLE {table} RENAME CONSTRAINT {name} TO {wanted}"));
     }
-    Ok(Online { steps, last, begun })
+    Ok(Online { steps, last, begun, has_index: false })
 }
 
 fn taken(name: &Ident) -> Error {
@@ -131,13 +133,13 @@ pub(super) fn by_index(
         steps.extend(key.columns.iter().flat_map(|column| set_not_null(table, column, facts)));
     }
     if replaces {
-        return Ok(Online { steps, last: vec![add.to_owned()], begun });
+        return Ok(Online { steps, last: vec![add.to_owned()], begun, has_index: false });
     }
     let there = constraint_exists(table, name, "");
     let undo = Undo::constraint(table, name);
     let add = format!("{add}; {on} {}", Text(&mark));
     steps.push(Step::short(add).unless(Look::Query(there)).or(undo));
-    Ok(Online { steps, last: vec![format!("{on} NULL")], begun })
+    Ok(Online { steps, last: vec![format!("{on} NULL")], begun, has_index: false })
 }
 
 /// The name that the server would give to a key.
@@ -156,7 +158,7 @@ pub(super) fn set_not_null(table: &TableName, column: &Ident, facts: &Facts) -> 
         let done = constraint_exists(table, constraint, " AND convalidated");
         return vec![Step::long(validate).unless(Look::Query(done))];
     }
-    let check = column.with_suffix("_osc_not_null");
+    let check = column.with_suffix(HELPER_CHECK);
     let not_null = format!(
         "SELECT attnotnull FROM pg_attribute WHERE attrelid = {}::regclass AND attname = {}",
         Text(&table.to_string()),

@@ -40,7 +40,7 @@ pub(super) async fn create(
         let sql = format!("CREATE {unique}INDEX {name} ON ONLY {table} {definition}");
         return Ok((vec![Step::short(sql)], name));
     }
-    Ok((vec![build(client, table, unique, &name, definition).await?], name))
+    Ok((vec![build(client, table, unique, &name, definition).await?.0], name))
 }
 
 /// The name that the server would give.
@@ -58,8 +58,8 @@ async fn valid(client: &Client, table: &TableName, name: &Ident) -> Result<bool>
     Ok(found.first().is_some_and(|row| row.get(0) == Some("t")))
 }
 
-/// The step that builds one index. An index of that name is taken for its work, done or half-done,
-/// if it is defined just so.
+/// The step that builds one index, and whether it is there: an index of that name is taken for the
+/// step's work, done or half-done, if it is defined just so.
 ///
 /// # Errors
 /// `Refused` as [`create`].
@@ -69,7 +69,8 @@ pub(super) async fn build(
     unique: &str,
     name: &Ident,
     definition: &str,
-) -> Result<Step> {
+) -> Result<(Step, bool)> {
+    let mut is_there = false;
     let index = table.sibling(name.clone());
     let sql = format!(
         "SELECT i.indrelid = {}::regclass, pg_get_indexdef(i.indexrelid), \
@@ -103,8 +104,9 @@ pub(super) async fn build(
                 "give the new one another name, or drop that one",
             ));
         }
+        is_there = true;
     }
-    Ok(build_new(table, unique, name, definition))
+    Ok((build_new(table, unique, name, definition), is_there))
 }
 
 /// The step that builds one index.
@@ -148,7 +150,7 @@ async fn on_partitions(
         let part = TableName::new(schema, part);
         let index = own(&part);
         if row.get(2) == Some("t") {
-            leaves.push(build(client, &part, unique, &index.table, definition).await?);
+            leaves.push(build(client, &part, unique, &index.table, definition).await?.0);
         } else {
             let sql = format!("CREATE {unique}INDEX {} ON ONLY {part} {definition}", index.table);
             parents.push(Step::short(sql.trim()).unless(exists(&index)).with([part.to_string()]));

@@ -29,7 +29,7 @@ use crate::postgres::name::{Ident, TableName};
 
 pub use choose::choose;
 pub use probe::Seen;
-pub use run::{NativeDone, run};
+pub use run::{NativeDone, leftovers, run, take_back};
 pub use step::{Look, Step, Undo};
 
 /// How long one attempt may wait for its lock: what the application may see as a stall.

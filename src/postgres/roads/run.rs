@@ -75,6 +75,40 @@ pub async fn run(
     }
 }
 
+/// What a run that died on these steps left of no use to anybody.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn leftovers(client: &Client, steps: &[Step]) -> Result<Vec<Undo>> {
+    let mut left = Vec::new();
+    for (question, undo) in steps.iter().filter_map(Step::leftover) {
+        if value(client, "looking for what is half-done", &question).await?.as_deref() == Some("t")
+        {
+            left.push(undo.clone());
+        }
+    }
+    Ok(left)
+}
+
+/// Takes such leftovers back, under short locks.
+///
+/// # Errors
+/// `Stopped` when a lock is not to be had; the server's.
+pub async fn take_back(
+    client: &Client,
+    original: &TableName,
+    left: &[Undo],
+    attempts: u32,
+    budget: Duration,
+) -> Result<()> {
+    let stop = CancellationToken::new();
+    let walk = Walk { client, original, attempts, budget, stop: &stop, say: &|_, _| {} };
+    for undo in left {
+        walk.take_back(undo).await?;
+    }
+    Ok(())
+}
+
 /// What takes a cancelled step back says so.
 const UNDOING: &str = "/* osc takes it back */";
 

@@ -28,6 +28,36 @@ pub enum Look {
     Index(TableName),
 }
 
+impl Step {
+    /// A question to the catalog whether a run that died in this step left something of no use to
+    /// anybody, and what takes that back: an invalid index, a check that only served the step.
+    pub(super) fn leftover(&self) -> Option<(String, &Undo)> {
+        let undo = self.undo.first()?;
+        match (&self.done, &self.shows) {
+            (Some(Look::Index(index)), _) => {
+                let index = Text(&index.to_string()).to_string();
+                let sql = format!(
+                    "SELECT NOT i.indisvalid AND NOT EXISTS \
+                     (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid) \
+                     FROM pg_index i WHERE i.indexrelid = to_regclass({index})"
+                );
+                Some((sql, undo))
+            }
+            (_, Some(check)) if check.as_str().ends_with(HELPER_CHECK) => {
+                let name = Text(check.as_str());
+                Some((
+                    format!("SELECT true FROM pg_constraint WHERE conname = {name} LIMIT 1"),
+                    undo,
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How the checks are called that only serve to prove that a column has no NULL.
+pub(super) const HELPER_CHECK: &str = "_osc_not_null";
+
 /// A statement that takes something back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undo {
