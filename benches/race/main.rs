@@ -139,7 +139,8 @@ fn run(
     });
     let load = observed::load();
     let output = arguments.output.join(format!("{}.log", contender.file()));
-    let cost = observed::run(contender.command(machine, &arguments.osc), &output, machine.pid(), LIMIT)?;
+    let cost =
+        observed::run(contender.command(machine, &arguments.osc), &output, machine.pid(), LIMIT)?;
     let seconds = cost.ended.duration_since(cost.begun).as_secs_f64();
     let mut application = writers.map(Writers::end);
     let printed = String::from_utf8_lossy(&fs::read(&output)?).into_owned();
