@@ -313,3 +313,37 @@ async fn what_somebody_adds_just_before_the_swap_is_not_lost() {
         untouched(server, &database, adds).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_would_refuse_in_the_swap_is_known_before_the_copy() {
+    let server = support::shared_postgres();
+    for (hangs, clauses, word) in [
+        (
+            "CREATE TABLE p (id int PRIMARY KEY); INSERT INTO p SELECT id FROM t; \
+             ALTER TABLE t ADD CONSTRAINT t_p FOREIGN KEY (n) REFERENCES p",
+            "ALTER n TYPE text",
+            "t_p",
+        ),
+        (
+            "CREATE TABLE c (t_id int CONSTRAINT c_t REFERENCES t); INSERT INTO c SELECT id FROM t",
+            "ALTER id TYPE text",
+            "c_t",
+        ),
+        (
+            "CREATE POLICY own ON t USING (n > 0); ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+            "ALTER n TYPE text",
+            "text > integer",
+        ),
+    ] {
+        let database = table(server).await;
+        server.exec(&database, hangs).await;
+        let arguments = ["alter", "t", clauses, "--strategy", "copy", "--yes", "--json"];
+        let output = osc(server, &database, &arguments);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(4), "{clauses}: {said}");
+        assert!(said.contains("the swap would fail") && said.contains(word), "{clauses}: {said}");
+        assert!(!said.contains("\"phase\":\"copy\""), "{clauses}: {said}");
+        let left = "SELECT to_regclass('t_osc_new') IS NULL AND count(*) = 3000 FROM t";
+        assert_eq!(server.value(&database, left).await, "t", "{clauses}");
+    }
+}

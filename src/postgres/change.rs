@@ -67,6 +67,11 @@ impl Change {
         fate
     }
 
+    /// Whether the clauses add foreign keys.
+    pub fn adds_foreign_keys(&self) -> bool {
+        self.clauses().is_some_and(|clauses| !clauses.foreign_keys().is_empty())
+    }
+
     /// The statements that add the clauses' foreign keys in the swap, not validated: a scan would
     /// hold the lock.
     pub fn foreign_keys(&self, table: &TableName) -> Vec<String> {

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod name;
 mod native;
 pub mod projection;
+mod rehearsal;
 mod retention;
 pub mod roads;
 pub mod rows;

@@ -22,7 +22,7 @@ use crate::postgres::stream;
 use crate::postgres::table::PostgresTable;
 
 /// How long one attempt may wait for a lock: what the application may see as a stall.
-const LOCK_BUDGET: Duration = Duration::from_millis(200);
+pub(super) const LOCK_BUDGET: Duration = Duration::from_millis(200);
 
 /// Keys in one statement under the lock.
 const BATCH: usize = 500;
@@ -114,9 +114,6 @@ async fn inside<D: Drain>(
     drain: &mut D,
     locked_at: &mut Instant,
 ) -> Result<Option<String>> {
-    let original = &table.setting.original.name;
-    let shadow = &table.helpers.shadow;
-    let before = &table.carried()?.dependents;
     // Connected now: under the lock every millisecond is the application's.
     let second = table.sessions.take("writing a marker").await?;
     // The commit must not wait for a standby that is not there.
@@ -126,11 +123,7 @@ async fn inside<D: Drain>(
     );
     run(holder, ACTION, &begin).await?;
     *locked_at = Instant::now();
-    let lock = |table: &TableName| format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
-    let mut locks = before.lock_statements();
-    locks.push(lock(original));
-    locks.extend(before.parents().iter().map(lock));
-    locks.push(lock(shadow));
+    let locks = locks(table)?;
     for sql in &locks {
         if let Err(error) = holder.batch_execute(sql).await {
             return match sqlstate(&error) {
@@ -152,10 +145,30 @@ async fn inside<D: Drain>(
     table.sessions.give_back(second);
     refresh_under_lock(table, holder, &drained).await?;
     run(holder, ACTION, "SET LOCAL lock_timeout = '5s'").await?;
-    let names = names(table);
-    let fate = table.setting.change.fate(&table.setting.original);
     // In one message.
-    let all: Vec<String> = before
+    let mut all = statements(table)?;
+    all.push("COMMIT".to_owned());
+    run(holder, ACTION, &all.join(";\n")).await?;
+    Ok(None)
+}
+
+/// The statements that lock, in the order of the application's own locks.
+pub(super) fn locks(table: &PostgresTable) -> Result<Vec<String>> {
+    let before = &table.carried()?.dependents;
+    let lock = |table: &TableName| format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
+    let mut locks = before.lock_statements();
+    locks.push(lock(&table.setting.original.name));
+    locks.extend(before.parents().iter().map(lock));
+    locks.push(lock(&table.helpers.shadow));
+    Ok(locks)
+}
+
+/// The statements that swap the tables and what hangs on them.
+pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
+    let (original, names) = (&table.setting.original.name, names(table));
+    let before = &table.carried()?.dependents;
+    let fate = table.setting.change.fate(&table.setting.original);
+    Ok(before
         .before_renames(&names, &fate)
         .into_iter()
         .chain(renames(table)?)
@@ -163,10 +176,7 @@ async fn inside<D: Drain>(
         .chain(table.setting.change.foreign_keys(original))
         .chain(guards::retired(&names.retired))
         .chain(guards::snapshot(original))
-        .chain(["COMMIT".to_owned()])
-        .collect();
-    run(holder, ACTION, &all.join(";\n")).await?;
-    Ok(None)
+        .collect())
 }
 
 /// Under the lock nobody changes the tables any more: they must be what they were at the start.

@@ -23,6 +23,7 @@ use crate::postgres::inspect::{Table, number};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::projection::project;
+use crate::postgres::rehearsal::rehearse;
 use crate::postgres::rows;
 use crate::postgres::session::{Sessions, run, value};
 use crate::postgres::shadow::{self, Blueprint, Made};
@@ -428,6 +429,7 @@ impl Server for PostgresTable {
             .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
         self.ledger.carry(&client, self.run()?, &text).await?;
         let _ = self.carried.set(carried);
+        rehearse(self).await?;
         self.get_ready(&client).await
     }
 

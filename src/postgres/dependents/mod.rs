@@ -119,6 +119,18 @@ impl Dependents {
         })
     }
 
+    /// Whether nothing hangs on the table but its own settings and sequences.
+    pub fn is_bare(&self) -> bool {
+        self.views.is_empty()
+            && self.rules.is_empty()
+            && self.functions.is_empty()
+            && self.triggers.is_empty()
+            && self.policies.is_empty()
+            && self.foreign_keys.is_empty()
+            && self.publications.is_empty()
+            && self.statistics.is_empty()
+    }
+
     /// Relations to lock ACCESS EXCLUSIVE before the original, in this order: those through which a
     /// statement comes to it. Views come first, the outermost before what they read, then tables
     /// with rules or policies that name the original, then tables that refer to it. Views must be
