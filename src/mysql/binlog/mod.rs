@@ -40,6 +40,8 @@
 //! By GTID where the server has them; else by file and offset, on the same server only. Either
 //! names the end of a transaction.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod bytes;
 mod changes;
 mod connect;

@@ -40,6 +40,8 @@
 //! | a key that was not logged | the run ends |
 //! | a connection that died without a word | the server gives a sign of life, and silence is an error |
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod capture;
 mod changes;
 mod logical;
