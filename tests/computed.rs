@@ -147,23 +147,6 @@ async fn a_signal_ends_the_servers_own_change_too(kind: Kind) {
     assert!(!create[1].contains("KEY `v`"), "{create:?}");
 }
 
-macro_rules! on_both_servers {
-    ($($test:ident)*) => {
-        mod mariadb {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mariadb).await;
-            }
-        )*}
-        mod mysql {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mysql).await;
-            }
-        )*}
-    };
-}
-
 on_both_servers! {
     a_generated_column_that_differs_is_found
     generated_columns_come_through_whatever_becomes_of_them

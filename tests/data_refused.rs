@@ -215,23 +215,6 @@ async fn unique_values_that_move_between_rows_end_right(kind: Kind) {
     pair.same("t").await.unwrap();
 }
 
-macro_rules! on_both_servers {
-    ($($test:ident)*) => {
-        mod mariadb {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mariadb).await;
-            }
-        )*}
-        mod mysql {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mysql).await;
-            }
-        )*}
-    };
-}
-
 on_both_servers! {
     what_does_not_fit_is_named_and_the_original_untouched
     duplicates_are_named_and_the_original_untouched

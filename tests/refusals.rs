@@ -150,23 +150,6 @@ async fn any_name_works(kind: Kind) {
     }
 }
 
-macro_rules! on_both_servers {
-    ($($test:ident)*) => {
-        mod mariadb {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mariadb).await;
-            }
-        )*}
-        mod mysql {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mysql).await;
-            }
-        )*}
-    };
-}
-
 on_both_servers! {
     what_is_no_table_of_innodb_is_refused
     a_table_without_a_key_to_copy_by_is_refused

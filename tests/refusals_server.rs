@@ -143,23 +143,6 @@ async fn an_account_without_any_right_is_told_so_and_its_password_does_not_show(
     }
 }
 
-macro_rules! on_both_servers {
-    ($($test:ident)*) => {
-        mod mariadb {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mariadb).await;
-            }
-        )*}
-        mod mysql {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mysql).await;
-            }
-        )*}
-    };
-}
-
 on_both_servers! {
     a_server_without_a_binlog_is_refused
     a_binlog_that_leaves_the_schema_out_is_refused

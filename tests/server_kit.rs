@@ -120,23 +120,6 @@ async fn a_proxy_cuts_what_goes_through_it(kind: Kind) {
     connect().await.unwrap().query_drop("DO 1").await.unwrap();
 }
 
-macro_rules! on_both_servers {
-    ($($name:ident)+) => {
-        mod mariadb {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Kind::Mariadb).await;
-            })+
-        }
-        mod mysql {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Kind::Mysql).await;
-            })+
-        }
-    };
-}
-
 on_both_servers! {
     a_server_keeps_its_data_and_port_over_restart_and_crash
     a_replica_follows

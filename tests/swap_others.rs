@@ -200,23 +200,6 @@ async fn what_collecting_statistics_complained_of_is_in_the_summary() {
     assert!(warnings.contains("statistics of") && warnings.contains("unique"), "{summary}");
 }
 
-macro_rules! on_both_servers {
-    ($($test:ident)*) => {
-        mod mariadb {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mariadb).await;
-            }
-        )*}
-        mod mysql {$(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Kind::Mysql).await;
-            }
-        )*}
-    };
-}
-
 on_both_servers! {
     who_holds_a_parent_or_a_child_is_named_and_killed_when_asked_for
     indexes_that_the_server_made_for_keys_keep_their_names

@@ -303,23 +303,6 @@ async fn rights_that_are_missing_are_told_and_passwords_are_not(kind: Kind) {
     server.exec("DROP USER weak@'%'").await;
 }
 
-macro_rules! on_both_servers {
-    ($($name:ident)+) => {
-        mod mariadb {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Kind::Mariadb).await;
-            })+
-        }
-        mod mysql {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Kind::Mysql).await;
-            })+
-        }
-    };
-}
-
 on_both_servers! {
     a_replica_that_stops_applying_pauses_the_copy_until_it_has_caught_up
     gtids_tell_the_lag

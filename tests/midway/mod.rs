@@ -152,22 +152,3 @@ pub async fn assert_nothing_lost(server: &Server, database: &str) {
         .await;
     assert!(extra.is_empty(), "came back in the new table: {extra:?}");
 }
-
-/// The same tests on both servers.
-#[macro_export]
-macro_rules! on_both_servers {
-    ($($name:ident)+) => {
-        mod mariadb {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-            async fn $name() {
-                super::$name($crate::support::server::Kind::Mariadb).await;
-            })+
-        }
-        mod mysql {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-            async fn $name() {
-                super::$name($crate::support::server::Kind::Mysql).await;
-            })+
-        }
-    };
-}

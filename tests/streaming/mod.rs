@@ -163,22 +163,3 @@ pub fn ids(keys: &[Key]) -> Vec<i64> {
     ids.dedup();
     ids
 }
-
-/// The same tests on both servers.
-#[macro_export]
-macro_rules! on_both_servers {
-    ($($name:ident)+) => {
-        mod mariadb {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-            async fn $name() {
-                super::$name($crate::support::server::Kind::Mariadb).await;
-            })+
-        }
-        mod mysql {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-            async fn $name() {
-                super::$name($crate::support::server::Kind::Mysql).await;
-            })+
-        }
-    };
-}

@@ -20,6 +20,25 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use postgres::{Major, Postgres};
 use server::{Kind, Server};
 
+/// The same tests on MySQL and on MariaDB.
+#[macro_export]
+macro_rules! on_both_servers {
+    ($($name:ident)+) => {
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::server::Kind::Mariadb).await;
+            })+
+        }
+        mod mysql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::server::Kind::Mysql).await;
+            })+
+        }
+    };
+}
+
 /// The server of this kind that the tests of this process share. Tests that restart, break or
 /// configure a server start their own.
 pub fn shared(kind: Kind) -> &'static Server {

@@ -149,21 +149,3 @@ pub async fn script(conn: &mut Conn, statements: &str) {
         }
     }
 }
-
-#[macro_export]
-macro_rules! on_both_servers {
-    ($($name:ident)+) => {
-        mod mariadb {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(super::Kind::Mariadb).await;
-            })+
-        }
-        mod mysql {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(super::Kind::Mysql).await;
-            })+
-        }
-    };
-}
