@@ -8,6 +8,7 @@
 //! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
 //! | [`plan`] | what an ALTER means, which road it takes, and why |
 //! | [`engine`] | the migration itself, knowing no SQL and no server |
+//! | [`fault`] | failure points, for tests only |
 //! | [`throttle`] | the sources of back-pressure, and the one place that combines them |
 //! | [`control`] | what an operator asks for while a run is under way |
 //! | [`mysql`] | everything about MySQL and MariaDB |
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod fault;
 pub mod ledger;
 pub mod mysql;
 pub mod plan;

@@ -15,6 +15,7 @@ use crate::engine::refresh::{fail_on_duplicates, refresh_keys};
 use crate::engine::run::{Run, jittered, note};
 use crate::engine::server::{CopyOutcome, Server};
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 
 /// As many chunks as may ever be in flight.
 pub const MOST_THREADS: usize = 32;
@@ -125,7 +126,9 @@ async fn worker<S: Server>(
         let Some((chunk, range)) = plan(run, planner, rows).await? else { return Ok(()) };
         sizer.hand_out(rows);
         let started = Instant::now();
+        fault::at(Point::ChunkPlanned)?;
         let written = copy_chunk(run, &range, clear).await?;
+        fault::at(Point::ChunkCopied)?;
         let took = started.elapsed();
         note(&run.chunk_times, took);
         if range.upto.is_some() {

@@ -10,6 +10,7 @@ use crate::engine::progress::{Event, Phase};
 use crate::engine::run::{Run, jittered};
 use crate::engine::server::{Drain, Drained, Server, SwapOutcome};
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 
 /// More dirty keys than this are refreshed before the lock is asked for: those left are refreshed
 /// under it, one session alone, at about 20,000 a second.
@@ -32,6 +33,7 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
     wait_for_leave(run).await?;
     run.enter(Phase::CutOver);
     run.steadily(|| run.server.before_swap()).await?;
+    fault::at(Point::SwapPrepared)?;
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=run.settings.cut_over_attempts {
         // Not outside the window, nor while the server or a replica is in trouble.
@@ -120,6 +122,7 @@ impl<S: Server> Drain for Drainer<'_, S> {
             })?;
         let batch = self.taken.insert(run.dirty.take());
         run.dirty.set_swapping(true);
+        fault::at(Point::SwapDrained)?;
         Ok(Drained {
             dirty: batch.keys.iter().cloned().collect(),
             suspects: self.suspects.to_vec(),

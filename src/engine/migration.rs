@@ -21,6 +21,7 @@ use crate::engine::run::{Run, Settings, State, quantiles};
 use crate::engine::server::Server;
 use crate::engine::verify::{Verified, verify};
 use crate::engine::{Error, Result, copy, refresh};
+use crate::fault::{self, Point};
 use crate::throttle::Throttle;
 
 /// How long a run that is to stop may take to store where it is.
@@ -85,6 +86,7 @@ async fn road<S: Server>(
 ) -> Result<Summary> {
     around.sink.event(Event::Phase { phase: Phase::Prepare });
     let earlier = server.claim().await?;
+    fault::at(Point::Claimed)?;
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
         let text = "an earlier run had swapped the tables; finishing its work".to_owned();
         around.sink.event(Event::Note { text });
@@ -101,6 +103,7 @@ async fn road<S: Server>(
     around.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
     let start = state.position.clone();
     let stream = server.stream(&start).await?;
+    fault::at(Point::StreamOpened)?;
     let run = Run::new(
         server,
         around.settings,
@@ -132,8 +135,11 @@ async fn road<S: Server>(
 /// Rule 1: position, then the shadow and the barrier, then the first chunk.
 async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let position: Position = server.position().await?;
+    fault::at(Point::Positioned)?;
     server.create_shadow(settings.defer_indexes).await?;
+    fault::at(Point::ShadowMade)?;
     server.start_barrier().await?;
+    fault::at(Point::Barrier)?;
     let limit = match server.key_order() {
         KeyOrder::Server => Limit::Open,
         KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
@@ -141,6 +147,7 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let indexed = !settings.defer_indexes;
     let state = State { position, copied: Edge::Start, limit, rows: 0, indexed };
     server.checkpoint(Some(state.text()?)).await?;
+    fault::at(Point::FirstCheckpoint)?;
     Ok(state)
 }
 
@@ -168,7 +175,9 @@ async fn index<S: Server>(run: &Run<S>) -> Result<()> {
         return Ok(());
     }
     run.enter(Phase::Index);
+    fault::at(Point::IndexBegun)?;
     run.steadily(|| run.server.build_indexes()).await?;
+    fault::at(Point::IndexBuilt)?;
     run.indexed.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -178,7 +187,9 @@ async fn compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
         return Ok(None);
     }
     run.enter(Phase::Verify);
-    verify(run).await.map(Some)
+    let verified = verify(run).await?;
+    fault::at(Point::Verified)?;
+    Ok(Some(verified))
 }
 
 fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {
@@ -203,10 +214,13 @@ async fn finish<S: Server>(
 ) -> Result<Summary> {
     progress.set_phase(Phase::Finish);
     sink.event(Event::Phase { phase: Phase::Finish });
+    fault::at(Point::Swapped).map_err(unfinished)?;
     summary.warnings = server.after_swap().await.map_err(unfinished)?;
+    fault::at(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await?;
+    fault::at(Point::Finished)?;
     progress.set_phase(Phase::Done);
     Ok(summary)
 }

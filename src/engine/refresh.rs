@@ -19,6 +19,7 @@ use crate::engine::key::{Key, KeyOrder};
 use crate::engine::run::{Run, jittered, note};
 use crate::engine::server::{Clash, CopyOutcome, Server};
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 
 /// Keys that one transaction refreshes.
 const BATCH: usize = 500;
@@ -56,7 +57,9 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     let number = run.cycles.begin();
     run.steadily(|| run.server.hold_claim()).await?;
     let batch = run.dirty.take();
+    fault::at(Point::RefreshTaken)?;
     run.checkpoint().await?;
+    fault::at(Point::RefreshCheckpointed)?;
     let count = batch.keys.len() as u64;
     match run.server.key_order() {
         KeyOrder::Bytes => {
@@ -74,6 +77,7 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     }
     if let Some(position) = batch.position {
         run.set_applied(position);
+        fault::at(Point::RefreshApplied)?;
     }
     run.progress.refreshed_keys.fetch_add(count, Ordering::Relaxed);
     run.cycles.end(number);
@@ -134,6 +138,7 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
         let started = Instant::now();
         match run.steadily(|| run.server.refresh(&keys)).await? {
             CopyOutcome::Written(_) => {
+                fault::at(Point::RefreshWritten)?;
                 note(&run.refresh_times, started.elapsed());
                 continue;
             }

@@ -19,6 +19,7 @@ use crate::engine::key::{Key, KeyRange, Rows};
 use crate::engine::run::Run;
 use crate::engine::server::Server;
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 
 /// Comparing reads only, so that a chunk may hold more rows than one of the copy.
 const FIRST_ROWS: Rows = Rows(20_000);
@@ -82,6 +83,7 @@ async fn worker<S: Server>(
         sizer.hand_out(rows);
         let started = Instant::now();
         let comparison = run.steadily(|| run.server.compare(&range)).await?;
+        fault::at(Point::Compared)?;
         if !comparison.equal {
             sizer.shrink(PART);
             look_closer(run, &range, comparison.rows, suspects).await?;

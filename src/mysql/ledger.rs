@@ -5,6 +5,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, params};
 
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
 use crate::mysql::connect::connection_error;
 use crate::mysql::name::{Ident, TableName};
@@ -280,6 +281,7 @@ impl Ledger {
         )
         .await
         .map_err(failed)?;
+        fault::at(Point::EndRecorded)?;
         conn.exec_drop(
             format!("DELETE FROM {} WHERE run = :run", self.markers),
             params! { "run" => run.0 },

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::engine::key::{Key, KeyRange, Rows};
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::mysql::connect::connection_error;
 use crate::mysql::session::{WriteError, write_error};
 use crate::mysql::statements::Statements;
@@ -36,21 +37,34 @@ pub enum Write {
     },
 }
 
+/// What a write is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// What osc is doing, for messages.
+    pub action: &'a str,
+    /// The failure point before its commit.
+    pub uncommitted: Point,
+}
+
 /// Runs `delete` and `insert` in one transaction. A warning counts as a failure: nothing that the
 /// server remarks upon is swallowed (rule 5).
 pub async fn write(
     conn: &mut Conn,
     delete: Option<&str>,
     insert: &str,
-    action: &str,
+    work: Work<'_>,
 ) -> Result<Write> {
+    let action = work.action;
     conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
     let outcome = write_statements(conn, delete, insert, action).await;
     match outcome {
-        Ok(Write::Done(rows)) => match conn.query_drop("COMMIT").await {
-            Ok(()) => Ok(Write::Done(rows)),
-            Err(error) => read(write_error(action, error)),
-        },
+        Ok(Write::Done(rows)) => {
+            fault::at(work.uncommitted)?;
+            match conn.query_drop("COMMIT").await {
+                Ok(()) => Ok(Write::Done(rows)),
+                Err(error) => read(write_error(action, error)),
+            }
+        }
         Err(error) if error.is_connection() => Err(error),
         outcome => {
             conn.query_drop("ROLLBACK").await.map_err(|error| connection_error(action, error))?;

@@ -8,6 +8,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::{Column, Index, Table};
 use crate::mysql::key::{KeyColumns, KeyKind};
@@ -23,6 +24,7 @@ pub async fn create(conn: &mut Conn, setting: &Setting, helpers: &Helpers) -> Re
     drop_table(conn, &helpers.shadow).await?;
     run(conn, action, &format!("CREATE TABLE {} LIKE {}", helpers.shadow, setting.original.name))
         .await?;
+    fault::at(Point::ShadowCreated)?;
     if setting.change.clauses.clauses.is_empty() {
         return Ok(());
     }

@@ -18,6 +18,7 @@ use mysql_async::prelude::Queryable;
 use crate::engine::key::Key;
 use crate::engine::server::{Drain, Drained, SwapOutcome};
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::ledger::RunRecord;
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::Table;
@@ -170,7 +171,7 @@ async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
         )
         .await?;
     }
-    Ok(())
+    fault::at(Point::SwapReady)
 }
 
 async fn locked<D: Drain>(
@@ -194,11 +195,15 @@ async fn locked<D: Drain>(
         return Ok(not_yet(reason, asked_at));
     }
     let locked_at = Instant::now();
+    fault::at(Point::SwapLocked)?;
     crate::engine::server::Server::mark(table, marker).await?;
+    fault::at(Point::SwapMarked)?;
     let drained = drain.drain(marker).await?;
     refresh_under_lock(table, holder, &drained).await?;
+    fault::at(Point::SwapRefreshed)?;
     raise_counter(holder, table).await?;
     table.carried().install(holder, original, &table.helpers, mariadb).await?;
+    fault::at(Point::SwapInstalled)?;
     if mariadb {
         rename_from_outside(table, holder, locked_at).await
     } else {
@@ -309,8 +314,12 @@ async fn rename_under_lock(
     match renamed {
         Ok(()) => {
             let original = &table.setting.original.name;
-            let restored = table.carried().restore_locked(holder, original, &table.helpers).await;
-            if let Err(error) = restored {
+            let restored = async {
+                fault::at(Point::SwapRenamed)?;
+                table.carried().restore_locked(holder, original, &table.helpers).await?;
+                fault::at(Point::SwapRestored)
+            };
+            if let Err(error) = restored.await {
                 table.died_in_swap.store(true, Ordering::Relaxed);
                 tracing::info!(%error, "what hangs on the table is settled after the lock");
             }
@@ -340,18 +349,30 @@ async fn rename_from_outside(
     let id = renamer.id();
     let statement = rename(table);
     let renaming = tokio::spawn(async move { renamer.query_drop(statement).await });
-    if !seen_waiting(table, id).await? {
-        let mut conn = table.plain("renaming the tables").await?;
-        let _ = conn.query_drop(format!("KILL {id}")).await;
-        let _ = renaming.await;
-        return Ok(not_yet("the rename was not seen waiting for the original", locked_at));
+    let waits = seen_waiting(table, id).await;
+    match waits.and_then(|waits| fault::at(Point::SwapWaits).map(|()| waits)) {
+        Ok(true) => {}
+        Ok(false) => {
+            let mut conn = table.plain("renaming the tables").await?;
+            let _ = conn.query_drop(format!("KILL {id}")).await;
+            let _ = renaming.await;
+            return Ok(not_yet("the rename was not seen waiting for the original", locked_at));
+        }
+        Err(error) => {
+            // It still waits: it must be gone before the sentry is.
+            tracing::info!(%error, "the rename was lost sight of");
+            return Ok(Attempt { outcome: None, renamer: Some(id), locked_at });
+        }
     }
     // From here on the rename may go through: everything is drained and refreshed.
     let dropped = holder.query_drop(format!("DROP TABLE {}", table.helpers.retired)).await;
+    let unguarded = fault::at(Point::SwapUnguarded);
     let unlocked = holder.query_drop("UNLOCK TABLES").await;
+    let released = fault::at(Point::SwapUnlocked);
     let renamed = renaming.await;
     let locked = locked_at.elapsed();
-    if dropped.is_ok() && unlocked.is_ok() && matches!(renamed, Ok(Ok(()))) {
+    let answered = dropped.is_ok() && unlocked.is_ok() && matches!(renamed, Ok(Ok(())));
+    if answered && unguarded.and(released).is_ok() {
         return Ok(Attempt {
             outcome: Some(SwapOutcome::Swapped { locked }),
             renamer: None,

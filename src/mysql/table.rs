@@ -14,6 +14,7 @@ use crate::engine::server::{
     Clash, Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome,
 };
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::ledger::{
     Checkpoint, End, NewRun, RunId, RunRecord, is_waste, new_owner, other_clauses, other_run,
 };
@@ -27,7 +28,7 @@ use crate::mysql::inspect::{Index, Table};
 use crate::mysql::ledger::Ledger;
 use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::projection::Side;
-use crate::mysql::rows::{self, Write};
+use crate::mysql::rows::{self, Work, Write};
 use crate::mysql::session::{Reading, Sessions, run};
 use crate::mysql::shadow;
 use crate::mysql::statements::{Scope, Statements};
@@ -307,6 +308,7 @@ impl Server for MysqlTable {
     async fn claim(&self) -> Result<Option<Resumable>> {
         let claim = self.take_lock(0).await?;
         *self.claim.lock().await = Some(claim);
+        fault::at(Point::Locked)?;
         let mut conn = self.plain("reading the ledger").await?;
         self.ledger.create(&mut conn).await?;
         let table = &self.setting.original.name.table;
@@ -410,6 +412,7 @@ impl Server for MysqlTable {
         let index = &self.get_ready(&mut conn).await?.statements.index;
         let setting = &self.setting;
         checks::server::row_image(&mut conn, &setting.original, index).await?;
+        fault::at(Point::ShadowAltered)?;
         let carried = Carried::settle(
             &mut conn,
             &setting.original,
@@ -426,6 +429,7 @@ impl Server for MysqlTable {
             let shadow = &self.ready()?.shadow;
             let deferred =
                 shadow::drop_deferrable(&mut conn, shadow, &self.ready()?.statements).await?;
+            fault::at(Point::ShadowStripped)?;
             self.ledger.defer(&mut conn, self.run()?, &deferred).await?;
         }
         Ok(())
@@ -454,7 +458,8 @@ impl Server for MysqlTable {
         let clear = if clear { Some(statements.clear(range)?) } else { None };
         let insert = statements.copy(range, except)?;
         let mut conn = self.session("copying a chunk").await?;
-        let write = rows::write(&mut conn, clear.as_deref(), &insert, "copying a chunk").await?;
+        let work = Work { action: "copying a chunk", uncommitted: Point::ChunkUncommitted };
+        let write = rows::write(&mut conn, clear.as_deref(), &insert, work).await?;
         drop(conn);
         self.outcome(write, Some(range), &[], except).await
     }
@@ -470,7 +475,8 @@ impl Server for MysqlTable {
         let delete = statements.delete(keys)?;
         let insert = statements.rewrite(keys)?;
         let mut conn = self.session("refreshing rows").await?;
-        let write = rows::write(&mut conn, Some(&delete), &insert, "refreshing rows").await?;
+        let work = Work { action: "refreshing rows", uncommitted: Point::RefreshUncommitted };
+        let write = rows::write(&mut conn, Some(&delete), &insert, work).await?;
         drop(conn);
         self.outcome(write, None, keys, &[]).await
     }

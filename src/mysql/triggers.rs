@@ -10,6 +10,7 @@ use mysql_async::prelude::Queryable;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::error::{Error, Finding, Result};
+use crate::fault::{self, Point};
 use crate::mysql::catalog::{Patience, raw_rows, run, run_patiently, temporary, text_rows};
 use crate::mysql::connect::connection_error;
 use crate::mysql::name::{Ident, TableName, Text};
@@ -234,6 +235,7 @@ pub async fn restore_names(
         if !has(&present, &trigger.name) {
             create(conn, trigger, &trigger.name, original).await?;
         }
+        fault::at(Point::TriggerDoubled)?;
         drop_trigger(conn, original, &stand_in).await?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::engine::server::Server;
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::inspect::{Index, Table};
 use crate::postgres::session::run;
@@ -51,7 +52,9 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
     let all = index_like(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
     let sql = format!("BEGIN; {}; COMMIT", all.join("; "));
     for _ in 0..ATTEMPTS {
-        let Err(error) = client.batch_execute(&sql).await else { return Ok(()) };
+        let Err(error) = client.batch_execute(&sql).await else {
+            return fault::at(Point::IndexOne);
+        };
         if sqlstate(&error) != Some("23505") {
             return Err(server_error(ACTION, &error));
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::ledger::RunId;
 use crate::postgres::connect::server_error;
 use crate::postgres::dependents::Dependents;
@@ -75,6 +76,7 @@ pub async fn create(
     drop_table(client, &helpers.shadow).await?;
     run(client, ACTION, "BEGIN").await?;
     let made = build(client, from, helpers).await;
+    fault::at(Point::ShadowUncommitted)?;
     let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
     run(client, ACTION, end).await?;
     made

@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use crate::engine::error::Result;
 use crate::engine::server::{Drain, Drained, SwapOutcome};
 use crate::engine::{Error, key::Key};
+use crate::fault::{self, Point};
 use crate::postgres::blockers;
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::dependents::{self, Dependents};
@@ -122,6 +123,7 @@ async fn inside<D: Drain>(
         budget.as_millis()
     );
     run(holder, ACTION, &begin).await?;
+    fault::at(Point::SwapReady)?;
     *locked_at = Instant::now();
     let locks = locks(table)?;
     for sql in &locks {
@@ -136,19 +138,23 @@ async fn inside<D: Drain>(
             };
         }
     }
+    fault::at(Point::SwapLocked)?;
     let (looked, drained) = tokio::join!(look(table, holder), async {
         table.mark_in(&second, marker).await?;
+        fault::at(Point::SwapMarked)?;
         drain.drain(marker).await
     });
     looked?;
     let drained = drained?;
     table.sessions.give_back(second);
     refresh_under_lock(table, holder, &drained).await?;
+    fault::at(Point::SwapRefreshed)?;
     run(holder, ACTION, "SET LOCAL lock_timeout = '5s'").await?;
     // In one message.
     let mut all = statements(table)?;
     all.push("COMMIT".to_owned());
     run(holder, ACTION, &all.join(";\n")).await?;
+    fault::at(Point::SwapCommitted)?;
     Ok(None)
 }
 
@@ -279,6 +285,7 @@ fn renames(table: &PostgresTable) -> Result<Vec<String>> {
 pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     let client = table.sessions.plain("finishing").await?;
     stream::drop_all(&client, &table.names()?).await?;
+    fault::at(Point::StreamDropped)?;
     let carried = table.carried()?;
     let mut warnings = carried.dependents.after_swap(&client, &names(table)).await?;
     for (name, sql) in table.setting.change.validations(&table.setting.original.name) {

@@ -12,6 +12,7 @@ use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::engine::progress::{Progress, Summary};
 use crate::engine::server::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::ledger::{
     Checkpoint, End, NewRun, RunId, RunRecord, is_resumable, is_waste, new_owner, other_clauses,
     other_run,
@@ -299,6 +300,7 @@ impl Server for PostgresTable {
 
     async fn claim(&self) -> Result<Option<Resumable>> {
         *self.claim.lock().await = Some(self.take_lock(Duration::ZERO).await?);
+        fault::at(Point::Locked)?;
         let client = self.sessions.plain("reading the ledger").await?;
         self.ledger.create(&client).await?;
         let table = &self.setting.original.name.table;
@@ -378,6 +380,7 @@ impl Server for PostgresTable {
         match capture {
             Capture::Logical => {
                 stream::prepare(&client, &original.name, &key, &names, version).await?;
+                fault::at(Point::Published)?;
                 stream::create_slot(&self.setting.options, &names, patience).await
             }
             Capture::Triggers => {
@@ -423,6 +426,7 @@ impl Server for PostgresTable {
             defer: defer_indexes,
         };
         let (made, fingerprint) = shadow::create(&client, &blueprint, &self.helpers).await?;
+        fault::at(Point::ShadowUnrecorded)?;
         let dependents = self.setting.dependents.clone();
         let carried = Carried { made, dependents, capture: self.capture()?, fingerprint };
         let text = serde_json::to_string(&carried)

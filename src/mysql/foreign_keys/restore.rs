@@ -6,6 +6,7 @@ use mysql_async::Conn;
 use super::indexes::kept_indexes;
 use super::{ForeignKey, outgoing};
 use crate::engine::Result;
+use crate::fault::{self, Point};
 use crate::mysql::catalog::{Patience, run, run_patiently, temporary};
 use crate::mysql::name::{Helpers, Ident, TableName};
 
@@ -152,6 +153,7 @@ pub async fn redirect_incoming(
                 clauses.extend(kept_indexes(conn, table, &keys).await?);
             }
             alter(conn, table, clauses, patience).await?;
+            fault::at(Point::KeyAway)?;
         }
     }
     Ok(warnings)

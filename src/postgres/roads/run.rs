@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::run::jittered;
 use crate::engine::{Error, Result};
+use crate::fault::{self, Point};
 use crate::postgres::blockers;
 use crate::postgres::connect::{Options, connect, server_error, sqlstate};
 use crate::postgres::name::{Ident, TableName, Text};
@@ -139,11 +140,7 @@ impl Walk<'_> {
             if self.is_done(step).await? {
                 continue;
             }
-            let outcome = if step.short {
-                self.short(&step.sql, &step.also).await
-            } else {
-                self.long(&step.sql).await.map(|()| 1)
-            };
+            let outcome = self.one(step).await;
             match outcome {
                 Ok(tried) => done.attempts = done.attempts.max(tried),
                 Err(error) => return Err(self.failed(step, &ran, error).await),
@@ -151,6 +148,18 @@ impl Walk<'_> {
             ran.push(step);
         }
         Ok(done)
+    }
+
+    async fn one(&self, step: &Step) -> std::result::Result<u32, Failure> {
+        fault::at(Point::StepBegun)?;
+        let tried = if step.short {
+            self.short(&step.sql, &step.also).await?
+        } else {
+            self.long(&step.sql).await?;
+            1
+        };
+        fault::at(Point::StepDone)?;
+        Ok(tried)
     }
 
     async fn is_done(&self, step: &Step) -> Result<bool> {
@@ -208,6 +217,7 @@ impl Walk<'_> {
     }
 
     async fn take_back(&self, undo: &Undo) -> Result<()> {
+        fault::at(Point::StepFailed)?;
         let sql = format!("{UNDOING} {}", undo.sql);
         let outcome = if undo.short {
             self.short(&sql, &[]).await.map(|_| ())

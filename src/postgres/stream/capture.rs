@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::engine::error::{Error, Result};
+use crate::fault::{self, Point};
 use crate::postgres::connect::server_error;
 use crate::postgres::name::TableName;
 
@@ -73,6 +74,7 @@ pub async fn choose(client: &Client, original: &TableName) -> Result<(Capture, O
 /// connection.
 pub async fn drop_all(client: &Client, names: &Names) -> Result<()> {
     slot::drop_slot(client, names).await?;
+    fault::at(Point::SlotDropped)?;
     publication::drop(client, names).await?;
     triggers::drop(client, names, PATIENCE).await
 }
