@@ -94,7 +94,9 @@ async fn holders(conn: &mut Conn, table: &MysqlTable, but: u64) -> Result<Vec<Ho
     let sql = locks(table.setting.flavor.is_mariadb(), others.iter().chain([original]));
     // trx_started is in the zone of the server's system, whatever the session's is.
     run(conn, action, "SET SESSION time_zone = 'SYSTEM'").await?;
-    let locks: Vec<(u64, String, String, Option<u64>)> = match conn.query(sql).await {
+    // The performance schema is read while it changes: anything may have become NULL.
+    type Lock = (Option<u64>, Option<String>, Option<String>, Option<u64>);
+    let locks: Vec<Lock> = match conn.query(sql).await {
         Ok(rows) => rows,
         // No plugin, no performance schema, no right: not known.
         Err(mysql_async::Error::Server(_)) => return Ok(Vec::new()),
@@ -102,7 +104,8 @@ async fn holders(conn: &mut Conn, table: &MysqlTable, but: u64) -> Result<Vec<Ho
     };
     let mut holders: Vec<Holder> = Vec::new();
     let processes = processes(conn, action).await?;
-    for (id, schema, name, age) in locks {
+    for lock in locks {
+        let (Some(id), Some(schema), Some(name), age) = lock else { continue };
         let plain = TableName::new(schema, name).plain();
         if let Some(known) = holders.iter_mut().find(|holder| holder.process.id == id) {
             known.tables.push(plain);
@@ -135,8 +138,10 @@ fn locks<'a>(mariadb: bool, tables: impl Iterator<Item = &'a TableName>) -> Stri
             format!("({schema} = {its_schema} AND {name} = {its_name})")
         })
         .collect();
+    // NOW() is the statement's begin: a transaction may have started later.
     format!(
-        "SELECT DISTINCT {id}, {schema}, {name}, TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) \
+        "SELECT DISTINCT {id}, {schema}, {name}, \
+           GREATEST(TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), 0) \
          FROM {from} LEFT JOIN information_schema.INNODB_TRX t ON t.trx_mysql_thread_id = {id} \
          WHERE {id} IS NOT NULL AND {id} <> CONNECTION_ID() AND ({}) ORDER BY {id}",
         among.join(" OR ")
