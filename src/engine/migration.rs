@@ -219,7 +219,7 @@ async fn finish<S: Server>(
     fault::at(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
     summary.seconds = progress.elapsed().as_secs_f64();
-    server.finish(&summary).await?;
+    server.finish(&summary).await.map_err(unfinished)?;
     fault::at(Point::Finished)?;
     progress.set_phase(Phase::Done);
     Ok(summary)
