@@ -141,8 +141,8 @@ points! {
     StreamDropped = "stream.dropped" on Postgres;
     /// What follows the swap is done.
     AfterDone = "after.done" on Copy;
-    /// The run's end is recorded, its markers are there.
-    EndRecorded = "ledger.ended" on Binlog;
+    /// The run's markers are forgotten, its end is not recorded.
+    MarkersGone = "ledger.markers_gone" on Binlog;
     /// The end is recorded.
     Finished = "ledger.finished" on Copy;
     /// A step is to be made.

@@ -263,6 +263,14 @@ impl Ledger {
     /// Records how a run ended, and forgets its markers.
     pub async fn end(&self, conn: &mut Conn, run: RunId, end: &End<'_>) -> Result<()> {
         let failed = |error| connection_error("recording the end of the run", error);
+        // First: nobody comes back to a run whose end is recorded.
+        conn.exec_drop(
+            format!("DELETE FROM {} WHERE run = :run", self.markers),
+            params! { "run" => run.0 },
+        )
+        .await
+        .map_err(failed)?;
+        fault::at(Point::MarkersGone)?;
         conn.exec_drop(
             format!(
                 "UPDATE {} SET result = :result, detail = :detail, ended = UTC_TIMESTAMP(3), \
@@ -278,13 +286,6 @@ impl Ledger {
                 "lock" => end.lock_ms, "copied" => end.rows_copied, "verified" => end.rows_verified,
                 "verification" => end.verification, "run" => run.0,
             },
-        )
-        .await
-        .map_err(failed)?;
-        fault::at(Point::EndRecorded)?;
-        conn.exec_drop(
-            format!("DELETE FROM {} WHERE run = :run", self.markers),
-            params! { "run" => run.0 },
         )
         .await
         .map_err(failed)
