@@ -58,10 +58,12 @@ pub fn retired(retired: &TableName) -> Vec<String> {
 
 /// Lets the retired table be written again.
 pub fn release_retired(retired: &TableName) -> Vec<String> {
-    vec![
-        format!("DROP TRIGGER IF EXISTS {RETIRED} ON {retired}"),
-        format!("DROP FUNCTION IF EXISTS {}()", retired_function(retired)),
-    ]
+    vec![format!("DROP TRIGGER IF EXISTS {RETIRED} ON {retired}"), forget_retired(retired)]
+}
+
+/// Drops what the guard of a retired table leaves when that is dropped: its function.
+pub fn forget_retired(retired: &TableName) -> String {
+    format!("DROP FUNCTION IF EXISTS {}()", retired_function(retired))
 }
 
 /// Makes writes to the new table fail with 40001 in REPEATABLE READ and SERIALIZABLE transactions
