@@ -165,9 +165,30 @@ fn row_of(message: &str) -> Option<u64> {
     message.rsplit_once(" at row ").and_then(|(_, row)| row.trim().parse().ok())
 }
 
-/// Runs a statement whose result does not matter.
+/// Runs a statement whose result does not matter. A lock that was not to be had stops the run: the
+/// same command may get it.
 pub async fn run(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
-    conn.query_drop(sql).await.map_err(|error| connection_error(action, error))
+    conn.query_drop(sql).await.map_err(|error| match error {
+        mysql_async::Error::Server(error) if is_contention(error.code) => {
+            no_lock(action, &error.message)
+        }
+        error => connection_error(action, error),
+    })
+}
+
+/// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
+pub fn is_contention(code: u16) -> bool {
+    matches!(code, 1205 | 1213)
+}
+
+/// The end of a run that a lock stood in the way of.
+pub fn no_lock(action: &str, message: &str) -> Error {
+    Error::Stopped {
+        reason: format!("{action} failed: {message}"),
+        help: "look for long transactions on the table, then run the same command again; it goes \
+               on from the checkpoint"
+            .into(),
+    }
 }
 
 /// What a session of the server's is at.

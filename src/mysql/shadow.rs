@@ -14,7 +14,7 @@ use crate::mysql::inspect::{Column, Index, Table};
 use crate::mysql::key::{KeyColumns, KeyKind};
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::projection::project;
-use crate::mysql::session::{Reading, run};
+use crate::mysql::session::{Reading, is_contention, no_lock, run};
 use crate::mysql::statements::Statements;
 use crate::mysql::table::Setting;
 
@@ -302,6 +302,9 @@ fn definition(create: &str, name: &Ident) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
+/// How often the build of indexes waits for the shadow's lock in vain, each time for seconds.
+const MOST_WAITS: u32 = 60;
+
 /// Adds the indexes that were left out and are not there yet, in one pass over the table.
 pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[String]) -> Result<()> {
     let Some(table) = Table::read(conn, shadow).await? else {
@@ -324,6 +327,7 @@ pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[Strin
     // as long as the older entry is not purged. A copy of the table by the server cannot.
     let mut pause = Duration::from_millis(50);
     let mut attempt = 0;
+    let mut waits = 0;
     loop {
         attempt += 1;
         let (algorithm, lock) = match attempt {
@@ -342,6 +346,15 @@ pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[Strin
                 tracing::info!(%error, "building indexes again");
                 tokio::time::sleep(pause).await;
                 pause *= 2;
+            }
+            Err(mysql_async::Error::Server(error)) if is_contention(error.code) => {
+                // Comparisons and refreshes hold the shadow too, each for a moment.
+                waits += 1;
+                if waits > MOST_WAITS {
+                    return Err(no_lock("building indexes", &error.message));
+                }
+                tracing::info!(%error, "building indexes again");
+                attempt -= 1;
             }
             outcome => return outcome.map_err(|error| connection_error("building indexes", error)),
         }
