@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 use crate::support;
 
 /// Cases of one test side by side.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 /// How long one command may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
