@@ -220,7 +220,7 @@ async fn finish<S: Server>(
     summary.retired = Some(server.retired());
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await.map_err(unfinished)?;
-    fault::at(Point::Finished)?;
+    fault::at(Point::Finished).map_err(unfinished)?;
     progress.set_phase(Phase::Done);
     Ok(summary)
 }

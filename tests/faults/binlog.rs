@@ -138,8 +138,9 @@ impl Scene for Place {
                     return Err("the original was touched".into());
                 }
             }
-            // Behind the record of its end, a run is done.
-            if status.code() != Some(0) && fault.point != Point::Finished {
+            // Killed behind the record of its end, a run is done.
+            let done = status.code().is_none() && fault.point == Point::Finished;
+            if status.code() != Some(0) && !done {
                 succeeds(&alter).await?;
             }
             Ok(told(status))
