@@ -399,7 +399,7 @@ impl Model for Protocol {
         };
         let (writes, tables) = match &self.app {
             App::Any { transactions, tables, .. } => (*transactions, tables.as_slice()),
-            App::Script(tables) => (tables.len() as u8 - 1, &tables[..1]),
+            App::Script(tables) => (tables[1..].iter().fold(0, |count, _| count + 1), &tables[..1]),
         };
         let tables = tables.iter().copied().filter(named);
         tables
