@@ -30,7 +30,7 @@ const SLACK: Duration = Duration::from_secs(2);
 /// A pause between the writers' transactions, so that most rows written are osc's.
 const PACE: Duration = Duration::from_millis(20);
 
-fn arguments<'a>(replica: &'a str) -> Vec<&'a str> {
+fn arguments(replica: &str) -> Vec<&str> {
     [&["t", CLAUSES, "--replica", replica, "--max-lag", "1s"][..], &SLOWLY].concat()
 }
 
