@@ -225,3 +225,37 @@ async fn a_chunk_whose_connection_is_killed_is_copied_once_on_mariadb() {
 async fn a_chunk_whose_connection_is_killed_is_copied_once_on_mysql() {
     killed_chunks_leave_no_duplicates(Kind::Mysql).await;
 }
+
+/// A sitting whose lock was lost may live on beside the one that takes over.
+async fn a_sitting_that_was_taken_over_writes_nothing(kind: Kind) {
+    let server = support::shared(kind);
+    let database = table(server).await;
+    let arguments = ["t", CLAUSES, "--chunk-size", "50", "--chunk-time", "5ms"];
+    let slow = ["--max-rows-per-second", "500", "--threads", "1"];
+    let mut run = Run::start(server, &database, &[&arguments[..], &slow].concat());
+    run.phase("copy").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // As one that takes over does: it says so, and waits for those who hold the shadow.
+    let mut other = server.conn_db(&database).await;
+    for sql in
+        ["UPDATE osc_ledger SET owner = 'another'", "LOCK TABLES t_osc_new WRITE", "UNLOCK TABLES"]
+    {
+        other.query_drop(sql).await.unwrap();
+    }
+    let rows = format!("SELECT COUNT(*) FROM {database}.t_osc_new");
+    let there = server.value(&rows).await;
+    let ended = run.end().await;
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    assert!(ended.error().contains("taken this run over"), "{}", ended.error());
+    assert_eq!(server.value(&rows).await, there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sitting_that_was_taken_over_writes_nothing_more_on_mariadb() {
+    a_sitting_that_was_taken_over_writes_nothing(Kind::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sitting_that_was_taken_over_writes_nothing_more_on_mysql() {
+    a_sitting_that_was_taken_over_writes_nothing(Kind::Mysql).await;
+}

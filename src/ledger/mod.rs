@@ -171,6 +171,14 @@ pub fn is_waste(error: &Error) -> bool {
     !is_resumable(error) && !matches!(error, Error::Verification { .. } | Error::Internal(_))
 }
 
+/// The end of a sitting whose run another one has taken over.
+pub fn taken_over() -> Error {
+    Error::Stopped {
+        reason: "another osc has taken this run over, or its record is gone".into(),
+        help: "look at `osc status`".into(),
+    }
+}
+
 /// The refusal where another run is under way on `table`.
 pub fn other_run(table: &str) -> Error {
     Error::Refused(vec![Finding::new(

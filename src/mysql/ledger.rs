@@ -6,9 +6,9 @@ use mysql_async::{Conn, params};
 
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
+use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, taken_over};
 use crate::mysql::connect::connection_error;
-use crate::mysql::name::{Ident, TableName};
+use crate::mysql::name::{Ident, TableName, Text};
 
 /// The ledger of one schema.
 #[derive(Debug, Clone)]
@@ -128,6 +128,12 @@ impl Ledger {
         .map_err(|error| connection_error("taking the dead run over", error))
     }
 
+    /// A query that tells how often the run is `owner`'s: once or, when it was taken over, never.
+    pub fn owned(&self, run: RunId, owner: &str) -> String {
+        let (runs, owner) = (&self.runs, Text(owner));
+        format!("SELECT COUNT(*) FROM {runs} WHERE run = {} AND owner = {owner}", run.0)
+    }
+
     /// The latest runs of a table (or of all), newest first.
     pub async fn runs(
         &self,
@@ -214,10 +220,7 @@ impl Ledger {
         if conn.affected_rows() == 1 {
             return Ok(());
         }
-        Err(Error::Stopped {
-            reason: "another osc has taken this run over, or its record is gone".into(),
-            help: "look at `osc status`".into(),
-        })
+        Err(taken_over())
     }
 
     /// Records the definitions of the indexes that are left to after the copy.

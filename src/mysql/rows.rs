@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::engine::key::{Key, KeyRange, Rows};
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
+use crate::ledger::taken_over;
 use crate::mysql::connect::connection_error;
 use crate::mysql::session::{WriteError, write_error};
 use crate::mysql::statements::Statements;
@@ -44,6 +45,10 @@ pub struct Work<'a> {
     pub action: &'a str,
     /// The failure point before its commit.
     pub uncommitted: Point,
+    /// A query that holds the shadow until the transaction's end, and whose first value is 0 when
+    /// another sitting has taken the run over. That one takes the run over and waits for those who
+    /// hold the shadow then; so either it waits for this transaction, or this one sees it.
+    pub fence: &'a str,
 }
 
 /// Runs `delete` and `insert` in one transaction. A warning counts as a failure: nothing that the
@@ -56,7 +61,12 @@ pub async fn write(
 ) -> Result<Write> {
     let action = work.action;
     conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
-    let outcome = write_statements(conn, delete, insert, action).await;
+    let owned: Option<(u64, Option<u64>)> =
+        conn.query_first(work.fence).await.map_err(|error| connection_error(action, error))?;
+    let outcome = match owned {
+        Some((1.., _)) => write_statements(conn, delete, insert, action).await,
+        _ => Err(taken_over()),
+    };
     match outcome {
         Ok(Write::Done(rows)) => {
             fault::at(work.uncommitted)?;

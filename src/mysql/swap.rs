@@ -196,6 +196,8 @@ async fn locked<D: Drain>(
     }
     let locked_at = Instant::now();
     fault::at(Point::SwapLocked)?;
+    // One that takes the run over waits for the lock on the shadow from here on.
+    table.still_ours().await?;
     crate::engine::server::Server::mark(table, marker).await?;
     fault::at(Point::SwapMarked)?;
     let drained = drain.drain(marker).await?;

@@ -17,6 +17,7 @@ use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::ledger::{
     Checkpoint, End, NewRun, RunId, RunRecord, is_waste, new_owner, other_clauses, other_run,
+    taken_over,
 };
 use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
 use crate::mysql::change::Change;
@@ -257,6 +258,22 @@ impl MysqlTable {
         rows::keys(conn, statements, &sql, "comparing the tables").await
     }
 
+    /// See [`Work::fence`].
+    fn fence(&self) -> Result<String> {
+        let owned = self.ledger.owned(self.run()?, &self.owner);
+        Ok(format!("SELECT ({owned}), (SELECT 1 FROM {} LIMIT 1)", self.helpers.shadow))
+    }
+
+    /// Fails when another sitting has taken the run over.
+    pub(super) async fn still_ours(&self) -> Result<()> {
+        let action = "looking at the ledger";
+        let mut conn = self.session(action).await?;
+        let owned = self.ledger.owned(self.run()?, &self.owner);
+        let owned: Option<u64> =
+            conn.query_first(owned).await.map_err(|error| connection_error(action, error))?;
+        if owned == Some(1) { Ok(()) } else { Err(taken_over()) }
+    }
+
     async fn difference(&self, scope: Scope<'_>) -> Result<Vec<Key>> {
         let statements = &self.ready()?.statements;
         let mut conn = self.session("comparing the tables").await?;
@@ -321,22 +338,19 @@ impl Server for MysqlTable {
         if earlier.clauses.trim() != self.setting.change.text.trim() {
             return Err(other_clauses(&earlier));
         }
+        // First: what a sitting writes that lives on is seen by the wait, or sees this.
+        let id = RunId(earlier.run);
+        self.ledger.take_over(&mut conn, id, &self.owner).await?;
         shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
         let swapped = swap::has_happened(&mut conn, self, &earlier).await?;
         let shadow_is_there = Table::read(&mut conn, &self.helpers.shadow).await?.is_some();
         if earlier.state.is_none() || (!swapped && !shadow_is_there) {
             self.ledger
-                .end(
-                    &mut conn,
-                    RunId(earlier.run),
-                    &End::failed("died before its first checkpoint"),
-                )
+                .end(&mut conn, id, &End::failed("died before its first checkpoint"))
                 .await?;
             self.begin(&mut conn).await?;
             return Ok(None);
         }
-        let id = RunId(earlier.run);
-        self.ledger.take_over(&mut conn, id, &self.owner).await?;
         let _ = self.run.set(id);
         let _ = self.carried.set(read_carried(earlier.carried.as_deref())?);
         self.died_in_swap.store(swapped, Ordering::Relaxed);
@@ -458,7 +472,9 @@ impl Server for MysqlTable {
         let clear = if clear { Some(statements.clear(range)?) } else { None };
         let insert = statements.copy(range, except)?;
         let mut conn = self.session("copying a chunk").await?;
-        let work = Work { action: "copying a chunk", uncommitted: Point::ChunkUncommitted };
+        let fence = self.fence()?;
+        let uncommitted = Point::ChunkUncommitted;
+        let work = Work { action: "copying a chunk", uncommitted, fence: &fence };
         let write = rows::write(&mut conn, clear.as_deref(), &insert, work).await?;
         drop(conn);
         self.outcome(write, Some(range), &[], except).await
@@ -475,7 +491,9 @@ impl Server for MysqlTable {
         let delete = statements.delete(keys)?;
         let insert = statements.rewrite(keys)?;
         let mut conn = self.session("refreshing rows").await?;
-        let work = Work { action: "refreshing rows", uncommitted: Point::RefreshUncommitted };
+        let fence = self.fence()?;
+        let uncommitted = Point::RefreshUncommitted;
+        let work = Work { action: "refreshing rows", uncommitted, fence: &fence };
         let write = rows::write(&mut conn, Some(&delete), &insert, work).await?;
         drop(conn);
         self.outcome(write, None, keys, &[]).await

@@ -2,11 +2,14 @@
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::engine::{Error, Result};
-use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord};
+use crate::engine::Result;
+use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, taken_over};
 use crate::postgres::inspect::number;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
+
+/// SQLSTATE of a write by a sitting whose run another one has taken over.
+pub(super) const TAKEN_OVER: &str = "OS001";
 
 /// The ledger of a schema.
 #[derive(Debug, Clone)]
@@ -106,6 +109,17 @@ impl Ledger {
         run(client, "taking the dead run over", &sql).await
     }
 
+    /// A statement that fails with [`TAKEN_OVER`] when the run is no longer `owner`'s.
+    pub fn fence(&self, id: RunId, owner: &str) -> String {
+        let (runs, owner) = (&self.runs, Text(owner));
+        let body = format!(
+            "BEGIN IF NOT EXISTS (SELECT FROM {runs} WHERE run = {} AND owner = {owner}) THEN \
+             RAISE EXCEPTION USING ERRCODE = '{TAKEN_OVER}', MESSAGE = 'taken over'; END IF; END",
+            id.0
+        );
+        format!("DO {}", Text(&body))
+    }
+
     /// The latest runs of a table, or of all, newest first.
     ///
     /// # Errors
@@ -158,10 +172,7 @@ impl Ledger {
             Text(owner)
         );
         if rows(client, "storing the checkpoint", &sql).await?.is_empty() {
-            return Err(Error::Stopped {
-                reason: "another osc has taken this run over, or its record is gone".into(),
-                help: "look at `osc status`".into(),
-            });
+            return Err(taken_over());
         }
         Ok(())
     }

@@ -16,11 +16,13 @@ const KEPT: usize = 40;
 
 /// What each session says first. The output is the one that keys are read in; time zone, order of
 /// dates and search path stay those of the role, by which the server itself would convert. Chunks
-/// run beside each other already: workers for each would be forked for tenths of a second.
+/// run beside each other already: workers for each would be forked for tenths of a second. What is
+/// committed is on disk (`local`; `off` would be quicker): a sitting goes on after the server has
+/// crashed, and counts as copied and refreshed what it was told so.
 const SETUP: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET jit = off; \
     SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; \
-    SET synchronous_commit = off";
+    SET synchronous_commit = local";
 
 /// What every session says: limits that the role has are for the application.
 const UNLIMITED: &str = "SET client_min_messages = error; SET statement_timeout = 0; \

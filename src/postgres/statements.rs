@@ -133,20 +133,20 @@ impl Statements {
         Ok(format!("DELETE FROM {} WHERE {}", self.shadow, self.predicate(Side::Shadow, scope)?))
     }
 
-    /// One chunk, in one transaction. `clear`: the shadow may hold rows of it already.
+    /// One chunk, to be written in one transaction. `clear`: the shadow may hold rows of it already.
     pub fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<String> {
         let insert = self.insert(Scope::Range(range), except)?;
         if !clear {
             return Ok(insert);
         }
-        Ok(format!("BEGIN; {}; {insert}; COMMIT", self.delete(Scope::Range(range))?))
+        Ok(format!("{}; {insert}", self.delete(Scope::Range(range))?))
     }
 
-    /// Writes rows again, in one transaction. Two of them never overlap: the lock is taken before
+    /// Writes rows again, to be done in one transaction. Two of them never overlap: the lock is taken before
     /// the snapshots, so the later one reads what the earlier one has read, or newer.
     pub fn refresh(&self, keys: &[Key]) -> Result<String> {
         Ok(format!(
-            "BEGIN; SELECT pg_advisory_xact_lock({}); {}; {}; COMMIT",
+            "SELECT pg_advisory_xact_lock({}); {}; {}",
             self.lock,
             self.delete(Scope::Keys(keys))?,
             self.insert(Scope::Keys(keys), &[])?

@@ -9,11 +9,13 @@ use crate::engine::error::Result;
 use crate::engine::server::{Drain, Drained, SwapOutcome};
 use crate::engine::{Error, key::Key};
 use crate::fault::{self, Point};
+use crate::ledger::taken_over;
 use crate::postgres::blockers;
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::dependents::{self, Dependents};
 use crate::postgres::fingerprint;
 use crate::postgres::guards;
+use crate::postgres::ledger::TAKEN_OVER;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::rows::{self, Write};
 use crate::postgres::session::{self, run};
@@ -139,6 +141,13 @@ async fn inside<D: Drain>(
         }
     }
     fault::at(Point::SwapLocked)?;
+    // One that takes the run over waits for the lock on the shadow from here on.
+    if let Err(error) = holder.batch_execute(&table.fence()?).await {
+        return Err(match sqlstate(&error) {
+            Some(TAKEN_OVER) => taken_over(),
+            _ => server_error(ACTION, &error),
+        });
+    }
     let (looked, drained) = tokio::join!(look(table, holder), async {
         table.mark_in(&second, marker).await?;
         fault::at(Point::SwapMarked)?;

@@ -270,10 +270,22 @@ impl PostgresTable {
         rows::keys(&self.ready()?.statements.key, &found)
     }
 
-    /// Writes rows of a scope to the shadow.
+    /// A statement that fails when another sitting has taken the run over.
+    pub(super) fn fence(&self) -> Result<String> {
+        Ok(self.ledger.fence(self.run()?, &self.owner))
+    }
+
+    /// Writes rows of a scope to the shadow, in one transaction and one message.
+    ///
+    /// A sitting that takes the run over says so in the ledger and then waits for those who hold the
+    /// shadow. So the shadow is held first: either that one waits, or the ledger is seen to be its.
     async fn write(&self, action: &str, sql: &str, scope: Scope<'_>) -> Result<CopyOutcome> {
         let client = self.sessions.take(action).await?;
-        let write = rows::write(&client, &self.helpers.shadow, sql, action).await?;
+        let shadow = &self.helpers.shadow;
+        let fence = self.fence()?;
+        let sql =
+            format!("BEGIN; LOCK TABLE {shadow} IN ROW EXCLUSIVE MODE; {fence}; {sql}; COMMIT");
+        let write = rows::write(&client, shadow, &sql, action).await?;
         self.sessions.give_back(client);
         self.outcome(write, scope, action).await
     }
