@@ -126,6 +126,7 @@ fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, Profile>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const FILE: &str = "[profiles.default]\nurl = 'mysql://a'\n\n[profiles.other]\n\
                         url = 'mysql://b'\n[profiles.other.alter]\nthreads = 2\n";
@@ -178,5 +179,21 @@ mod tests {
         let (_folder, path) = written(FILE);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert!(profile(Some(&path), None, &[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_file_says_is_read_or_refused_and_no_secret_is_told(
+            lines in prop::collection::vec(
+                "\\[profiles\\.[a-z]{1,3}(\\.alter)?\\]|url = '.*'|threads = -?[0-9]{1,20}|chunk_time = '.{0,6}'|max_wal = '.{0,8}'|max_load = \\[.*\\]|password_command = '.*'|.*",
+                0..8,
+            ),
+        ) {
+            let text = format!("{}\nurl = 'mysql://u:hunter2@h", lines.join("\n"));
+            if let Err(error) = parse(Path::new("osc.toml"), &text) {
+                prop_assert!(!error.to_string().contains("hunter2"), "{error}");
+            }
+            let _ = parse(Path::new("osc.toml"), &lines.join("\n"));
+        }
     }
 }

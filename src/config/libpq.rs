@@ -156,6 +156,7 @@ fn fields(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use secrecy::ExposeSecret;
 
     use super::*;
@@ -204,5 +205,24 @@ mod tests {
         };
         assert_eq!(found(&[("HOME", home)]), "a:b\\c");
         assert_eq!(found(&[("HOME", home), ("PGPASSWORD", "env")]), "env");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_files_say_is_read_or_refused_and_no_password_is_told(
+            service in "([a-z ]*\\[[a-z]*\\]|(host|port|dbname|user|password|sslmode|ldap) ?= ?.*|#.*|.*)(\n(\\[s\\]|password=hunter2|port=.{0,6}|host=.*|.*)){0,6}",
+            passwords in "(#?[a-z*:\\\\]*\n?.*){0,4}",
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            std::fs::write(home.path().join(".pg_service.conf"), &service).unwrap();
+            std::fs::write(home.path().join(".pgpass"), &passwords).unwrap();
+            let folder = home.path().to_str().unwrap();
+            let pairs = [("HOME", folder), ("PGSERVICE", "s")];
+            let variables = variables(&pairs);
+            if let Err(error) = read(&variables) {
+                prop_assert!(!error.to_string().contains("hunter2"), "{error}");
+            }
+            passwords.lines().for_each(|line| drop(fields(line)));
+        }
     }
 }

@@ -60,11 +60,13 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     fault::at(Point::RefreshTaken)?;
     run.checkpoint().await?;
     fault::at(Point::RefreshCheckpointed)?;
-    let count = batch.keys.len() as u64;
+    let count = |keys: usize| run.progress.refreshed_keys.fetch_add(keys as u64, Ordering::Relaxed);
+    let taken = batch.keys.len();
     match run.server.key_order() {
         KeyOrder::Bytes => {
             let left = refresh_around_chunks(run, batch.keys).await?;
             if !left.is_empty() {
+                count(taken - left.len());
                 run.dirty.add(left);
                 run.cycles.end(number);
                 return Ok(());
@@ -79,7 +81,7 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
         run.set_applied(position);
         fault::at(Point::RefreshApplied)?;
     }
-    run.progress.refreshed_keys.fetch_add(count, Ordering::Relaxed);
+    count(taken);
     run.cycles.end(number);
     Ok(())
 }

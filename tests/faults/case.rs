@@ -57,15 +57,19 @@ pub trait Scene {
     fn case(&self, fault: Fault, action: Action) -> impl Future<Output = Result<String, String>>;
 }
 
+/// Of the points that are not killed at, a usual run tries so few.
+const USUALLY_ONE_OF: usize = 4;
+
 /// Tries all points; fails with a list of those at which something was wrong.
 pub async fn walk(scene: &impl Scene, action: Action) {
     let wish = std::env::var("OSC_FAULTS").unwrap_or_default();
-    if wish.is_empty() && action != Action::Kill {
-        return;
-    }
-    let wished = |fault: &Fault| ["", "all", fault.point.name()].contains(&wish.as_str());
+    let wished = |(at, fault): &(usize, Fault)| match (wish.as_str(), action) {
+        ("", Action::Kill) => true,
+        ("", _) => at % USUALLY_ONE_OF == 1,
+        (wish, _) => ["all", fault.point.name()].contains(&wish),
+    };
     let turn = Semaphore::new(AT_ONCE);
-    let cases = scene.faults().into_iter().filter(wished).map(|fault| {
+    let cases = scene.faults().into_iter().enumerate().filter(wished).map(|(_, fault)| {
         let turn = &turn;
         async move {
             let _mine = turn.acquire().await.unwrap();

@@ -69,6 +69,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_position_survives_its_text() {
@@ -91,5 +92,12 @@ mod tests {
             Place::advance(&mut offset, low);
         }
         assert_eq!(offset, 2 * (1 << 32) + 7);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(\\{.*\\})?.*") {
+            let _ = Place::parse(&Position(text));
+        }
     }
 }

@@ -71,6 +71,7 @@ impl PreparedList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn an_event_and_a_statement_name_the_same_transaction() {
@@ -78,5 +79,15 @@ mod tests {
         let event = PrepareEvent::parse(&body).unwrap();
         assert_eq!(event, PrepareEvent { one_phase: false, xid: Xid::new("X'ab61', X'7a',1") });
         assert!(PrepareEvent::parse(&body[..15]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_event_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = PrepareEvent::parse(&body);
+            // Lengths that promise more than there is.
+            let liar = [&[0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f], &body[..]];
+            prop_assert!(PrepareEvent::parse(&liar.concat()).is_err());
+        }
     }
 }

@@ -357,7 +357,7 @@ mod tests {
         let mut clock = Clock::new(now_micros() + hour - 60_000_000);
         clock.hear(now_micros() + hour);
         let age = clock.age(now_micros() + hour - 5_000_000);
-        assert!(age >= Duration::from_secs(5) && age < Duration::from_secs(30), "{age:?}");
+        assert!(age > Duration::from_millis(4900) && age < Duration::from_secs(30), "{age:?}");
         assert_eq!(clock.age(now_micros() + 2 * hour), Duration::ZERO);
     }
 }

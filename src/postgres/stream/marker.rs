@@ -31,3 +31,18 @@ pub async fn emit_marker(client: &Client, run: i64, number: u64) -> Result<()> {
     );
     client.batch_execute(&sql).await.map_err(|error| server_error("writing a marker", &error))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_marker_comes_back_and_nothing_else_is_one(run: i64, number: u64, other in "[^:]*") {
+            prop_assert_eq!(parse(format!("{run}:{number}").as_bytes()), Some((run, number)));
+            prop_assert_eq!(parse(other.as_bytes()), None);
+        }
+    }
+}

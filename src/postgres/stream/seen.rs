@@ -142,6 +142,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[allow(clippy::let_and_return, reason = "the guard must end before what it guards")]
     fn blocks(xids: &[u32]) -> Blocks {
@@ -185,5 +186,15 @@ mod tests {
     fn many_transactions_take_little_room() {
         let xids: Vec<u32> = (0..64_000).collect();
         assert_eq!(blocks(&xids).len(), 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn no_snapshot_makes_it_panic(text in "[0-9]{0,22}:?[0-9]{0,22}:?[0-9,]{0,60}.{0,3}") {
+            if let Some(snapshot) = Snapshot::parse(&text) {
+                let all = [0, 1, u32::MAX / 2, u32::MAX];
+                prop_assert!(!snapshot.shows(&blocks(&all)) || snapshot.xmax > 0);
+            }
+        }
     }
 }
