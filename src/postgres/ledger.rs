@@ -109,7 +109,7 @@ impl Ledger {
         run(client, "taking the dead run over", &sql).await
     }
 
-    /// A statement that fails with [`TAKEN_OVER`] when the run is no longer `owner`'s.
+    /// A statement that fails with `TAKEN_OVER` when the run is no longer `owner`'s.
     pub fn fence(&self, id: RunId, owner: &str) -> String {
         let (runs, owner) = (&self.runs, Text(owner));
         let body = format!(
