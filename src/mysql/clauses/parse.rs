@@ -97,19 +97,27 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<(Table, bool), ClauseError> {
                 "this is no ALTER TABLE",
                 "give the clauses of an ALTER TABLE, such as \"ADD COLUMN x INT\", or the whole of it",
             )),
-            None => Ok((None, false)),
+            None => {
+                eat_wait(cursor);
+                Ok((None, false))
+            }
         };
     }
     head.eat(&["IF", "EXISTS"]);
     let table = head.table()?;
-    let seconds = head.rest().get(1).is_some_and(|token| token.kind == TokenKind::Number);
-    if seconds && head.eat(&["WAIT"]) {
-        head.next();
-    } else {
-        head.eat(&["NOWAIT"]);
-    }
+    eat_wait(&mut head);
     *cursor = head;
     Ok((Some(table), ignore))
+}
+
+/// Steps over MariaDB's word on how long to wait, which stands before the clauses.
+fn eat_wait(cursor: &mut Cursor<'_>) {
+    let seconds = cursor.rest().get(1).is_some_and(|token| token.kind == TokenKind::Number);
+    if seconds && cursor.eat(&["WAIT"]) {
+        cursor.next();
+    } else {
+        cursor.eat(&["NOWAIT"]);
+    }
 }
 
 /// Takes PARTITION BY or REMOVE PARTITIONING, which follow without a comma, off the end.

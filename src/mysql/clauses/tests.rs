@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::mysql::name::TableName;
 
 fn names(idents: &[Ident]) -> String {
     idents.iter().map(Ident::as_str).collect::<Vec<_>>().join(",")
@@ -449,6 +450,17 @@ fn a_table_option_can_be_asked_for() {
     let clauses = Clauses::parse("AUTO_INCREMENT=5 COMMENT 'x', auto_increment 7").unwrap();
     assert_eq!(clauses.option("AUTO_INCREMENT"), Some("7"));
     assert_eq!(clauses.option("ENGINE"), None);
+}
+
+#[test]
+fn how_long_to_wait_is_no_clause_with_and_without_the_statements_head() {
+    for source in ["ALTER TABLE t WAIT 5 ADD a INT", "WAIT 5 ADD a INT", "NOWAIT ADD a INT"] {
+        let clauses = Clauses::parse(source).unwrap();
+        assert_eq!(clauses.clauses.len(), 1, "{source}");
+        assert!(!clauses.for_table(&TableName::new("s", "t")).contains("WAIT"), "{source}");
+    }
+    // Found by the test below.
+    assert!(Clauses::parse("WAIT 5 DROP ADD ADD").is_err());
 }
 
 proptest! {
