@@ -259,3 +259,29 @@ async fn a_sitting_that_was_taken_over_writes_nothing_more_on_mariadb() {
 async fn a_sitting_that_was_taken_over_writes_nothing_more_on_mysql() {
     a_sitting_that_was_taken_over_writes_nothing(Kind::Mysql).await;
 }
+
+/// Whoever holds the shadow for a while, as an index build does, holds the copy up and does not end
+/// it.
+async fn the_copy_waits_for_a_lock_on_the_shadow(kind: Kind) {
+    let server = support::shared(kind);
+    let database = table(server).await;
+    let slow = ["t", CLAUSES, "--chunk-size", "50", "--max-rows-per-second", "1500"];
+    let mut run = Run::start(server, &database, &slow);
+    run.phase("copy").await;
+    let mut other = server.conn_db(&database).await;
+    other.query_drop("LOCK TABLES t_osc_new WRITE").await.unwrap();
+    // Longer than osc's sessions wait for a lock.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    other.query_drop("UNLOCK TABLES").await.unwrap();
+    run.done().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_waits_for_a_lock_on_the_shadow_on_mariadb() {
+    the_copy_waits_for_a_lock_on_the_shadow(Kind::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_waits_for_a_lock_on_the_shadow_on_mysql() {
+    the_copy_waits_for_a_lock_on_the_shadow(Kind::Mysql).await;
+}

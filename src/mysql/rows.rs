@@ -61,11 +61,11 @@ pub async fn write(
 ) -> Result<Write> {
     let action = work.action;
     conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
-    let owned: Option<(u64, Option<u64>)> =
-        conn.query_first(work.fence).await.map_err(|error| connection_error(action, error))?;
+    let owned = conn.query_first::<(u64, Option<u64>), _>(work.fence).await;
     let outcome = match owned {
-        Some((1.., _)) => write_statements(conn, delete, insert, action).await,
-        _ => Err(taken_over()),
+        Ok(Some((1.., _))) => write_statements(conn, delete, insert, action).await,
+        Ok(_) => Err(taken_over()),
+        Err(error) => read(write_error(action, error)),
     };
     match outcome {
         Ok(Write::Done(rows)) => {

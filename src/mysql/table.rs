@@ -258,10 +258,19 @@ impl MysqlTable {
         rows::keys(conn, statements, &sql, "comparing the tables").await
     }
 
-    /// See [`Work::fence`].
-    fn fence(&self) -> Result<String> {
+    /// Deletes and inserts rows of the shadow, in one transaction that is fenced off from a sitting
+    /// which takes the run over.
+    async fn write(
+        &self,
+        action: &str,
+        uncommitted: Point,
+        delete: Option<&str>,
+        insert: &str,
+    ) -> Result<Write> {
         let owned = self.ledger.owned(self.run()?, &self.owner);
-        Ok(format!("SELECT ({owned}), (SELECT 1 FROM {} LIMIT 1)", self.helpers.shadow))
+        let fence = format!("SELECT ({owned}), (SELECT 1 FROM {} LIMIT 1)", self.helpers.shadow);
+        let mut conn = self.session(action).await?;
+        rows::write(&mut conn, delete, insert, Work { action, uncommitted, fence: &fence }).await
     }
 
     /// Fails when another sitting has taken the run over.
@@ -471,12 +480,9 @@ impl Server for MysqlTable {
         let statements = &self.ready()?.statements;
         let clear = if clear { Some(statements.clear(range)?) } else { None };
         let insert = statements.copy(range, except)?;
-        let mut conn = self.session("copying a chunk").await?;
-        let fence = self.fence()?;
-        let uncommitted = Point::ChunkUncommitted;
-        let work = Work { action: "copying a chunk", uncommitted, fence: &fence };
-        let write = rows::write(&mut conn, clear.as_deref(), &insert, work).await?;
-        drop(conn);
+        let write = self
+            .write("copying a chunk", Point::ChunkUncommitted, clear.as_deref(), &insert)
+            .await?;
         self.outcome(write, Some(range), &[], except).await
     }
 
@@ -490,12 +496,9 @@ impl Server for MysqlTable {
         let statements = &self.ready()?.statements;
         let delete = statements.delete(keys)?;
         let insert = statements.rewrite(keys)?;
-        let mut conn = self.session("refreshing rows").await?;
-        let fence = self.fence()?;
-        let uncommitted = Point::RefreshUncommitted;
-        let work = Work { action: "refreshing rows", uncommitted, fence: &fence };
-        let write = rows::write(&mut conn, Some(&delete), &insert, work).await?;
-        drop(conn);
+        let write = self
+            .write("refreshing rows", Point::RefreshUncommitted, Some(&delete), &insert)
+            .await?;
         self.outcome(write, None, keys, &[]).await
     }
 
