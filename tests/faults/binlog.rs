@@ -5,7 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use osc::fault::{self, Point};
 
-use crate::case::{self, Action, Fault, Scene, caught, first, succeeds, told};
+use crate::case::{self, Action, Fault, Scene, caught, succeeds};
 use crate::support;
 use crate::support::server::{Kind, Server};
 use crate::support::twin::{KeyKind, Twin};
@@ -114,38 +114,13 @@ impl Scene for Place {
         let writers = Writers::paced(&twin, 2, 1, Duration::from_millis(15));
         writers.wait_for_more(10).await;
         let url = format!("mysql://osc:secret@127.0.0.1:{}/{database}", self.server.port());
-        let alter = [
-            "alter",
-            "t",
-            CLAUSES,
-            "--url",
-            &url,
-            "--strategy",
-            "copy",
-            "--yes",
-            "--indexes",
-            "after",
-            "--chunk-size",
-            "200",
-            "--chunk-time",
-            "100ms",
-        ];
-        let outcome = async {
-            let status = first(&alter, fault, action, || self.cut(&database)).await?;
-            if status.code() == Some(1) {
-                let create = self.server.rows(&format!("SHOW CREATE TABLE {database}.t")).await;
-                if create[0][1].contains("added") {
-                    return Err("the original was touched".into());
-                }
-            }
-            // Killed behind the record of its end, a run is done.
-            let done = status.code().is_none() && fault.point == Point::Finished;
-            if status.code() != Some(0) && !done {
-                succeeds(&alter).await?;
-            }
-            Ok(told(status))
+        let alter = case::alter(CLAUSES, &url);
+        let touched = async || {
+            let create = self.server.rows(&format!("SHOW CREATE TABLE {database}.t")).await;
+            create[0][1].contains("added")
         };
-        let outcome: Result<String, String> = outcome.await;
+        let outcome =
+            case::to_its_end(&alter, fault, action, || self.cut(&database), touched).await;
         let report = writers.stop().await;
         let ended = outcome?;
         caught(async { report.assert_undisturbed() }).await?;

@@ -105,8 +105,47 @@ pub async fn walk(scene: &impl Scene, action: Action) {
     assert!(wrong.is_empty(), "{} {}: {} wrong:{list}", scene.name(), action.word(), wrong.len());
 }
 
-/// The first command, with its fault, and how it ended; `cut` ends osc's sessions. `untouched`: where
-/// osc says so, whether it is.
+/// The command of a migration by copy.
+pub fn alter<'a>(clauses: &'a str, url: &'a str) -> [&'a str; 14] {
+    [
+        "alter",
+        "t",
+        clauses,
+        "--url",
+        url,
+        "--strategy",
+        "copy",
+        "--yes",
+        "--indexes",
+        "after",
+        "--chunk-size",
+        "200",
+        "--chunk-time",
+        "100ms",
+    ]
+}
+
+/// The command with its fault, and then without it until it is done; how the first one ended.
+pub async fn to_its_end<F: Future<Output = ()>>(
+    arguments: &[&str],
+    fault: Fault,
+    action: Action,
+    cut: impl Fn() -> F,
+    touched: impl AsyncFn() -> bool,
+) -> Result<String, String> {
+    let status = first(arguments, fault, action, cut).await?;
+    if status.code() == Some(1) && touched().await {
+        return Err("the original was touched".into());
+    }
+    // Killed behind the record of its end, a run is done.
+    let done = status.code().is_none() && fault.point == Point::Finished;
+    if status.code() != Some(0) && !done {
+        succeeds(arguments).await?;
+    }
+    Ok(told(status))
+}
+
+/// The first command, with its fault, and how it ended; `cut` ends osc's sessions.
 pub async fn first<F: Future<Output = ()>>(
     arguments: &[&str],
     fault: Fault,

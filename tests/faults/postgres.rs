@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use osc::fault::{self, Point};
+use osc::fault;
 
-use crate::case::{self, Action, Fault, Scene, caught, first, succeeds, told};
+use crate::case::{self, Action, Fault, Scene, caught, succeeds};
 use crate::support;
 use crate::support::postgres::Postgres;
 use crate::support::postgres_twin::{KeyKind, Twin};
@@ -97,39 +97,14 @@ impl Scene for Place {
         let writers = Writers::paced(&twin, 2, 1, Duration::from_millis(15));
         writers.wait_for_more(10).await;
         let url = self.server.url(&database);
-        let alter = [
-            "alter",
-            "t",
-            CLAUSES,
-            "--url",
-            &url,
-            "--strategy",
-            "copy",
-            "--yes",
-            "--indexes",
-            "after",
-            "--chunk-size",
-            "200",
-            "--chunk-time",
-            "100ms",
-        ];
-        let outcome = async {
-            let status = first(&alter, fault, action, || cut(self.server, &database)).await?;
-            if status.code() == Some(1) {
-                let added = "SELECT count(*) FROM pg_attribute \
-                             WHERE attrelid = 'public.t'::regclass AND attname = 'added'";
-                if self.server.value(&database, added).await != "0" {
-                    return Err("the original was touched".into());
-                }
-            }
-            // Killed behind the record of its end, a run is done.
-            let done = status.code().is_none() && fault.point == Point::Finished;
-            if status.code() != Some(0) && !done {
-                succeeds(&alter).await?;
-            }
-            Ok(told(status))
+        let alter = case::alter(CLAUSES, &url);
+        let touched = async || {
+            let added = "SELECT count(*) FROM pg_attribute \
+                         WHERE attrelid = 'public.t'::regclass AND attname = 'added'";
+            self.server.value(&database, added).await != "0"
         };
-        let outcome: Result<String, String> = outcome.await;
+        let outcome =
+            case::to_its_end(&alter, fault, action, || cut(self.server, &database), touched).await;
         let report = writers.stop().await;
         let ended = outcome?;
         caught(async { report.assert_undisturbed() }).await?;
