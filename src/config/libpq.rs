@@ -111,7 +111,7 @@ pub fn password<'a>(
         Address::Tcp { host, port } => (host.as_str(), port.to_string()),
         Address::Socket(_) => ("localhost", "5432".to_owned()),
     };
-    let database = target.database.as_deref().unwrap_or(&target.user);
+    let database = target.database();
     let wanted = [host, &port, database, &target.user];
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = fields(line);

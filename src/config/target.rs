@@ -77,3 +77,10 @@ pub struct Target {
     /// TLS.
     pub tls: Tls,
 }
+
+impl Target {
+    /// The database on PostgreSQL: where none is named it is called like the user.
+    pub fn database(&self) -> &str {
+        self.database.as_deref().unwrap_or(&self.user)
+    }
+}

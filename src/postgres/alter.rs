@@ -152,7 +152,7 @@ async fn unfinished(client: &Client, original: &Table) -> Result<Option<(RunReco
     }
     let last = ledger.runs(client, Some(&original.name.table), 1).await?.into_iter().next();
     Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()).and_then(|run| {
-        let carried = run.carried.as_deref().and_then(|text| serde_json::from_str(text).ok())?;
+        let carried = Carried::of(&run)?;
         Some((run, carried))
     }))
 }

@@ -78,10 +78,9 @@ impl Cleanup {
             return Ok(());
         }
         let Some(now) = Table::read(&self.client, &self.name).await? else { return Ok(()) };
-        let database = target.database.as_deref().unwrap_or(&target.user);
+        let database = target.database();
         for dead in runs.iter().filter(|dead| dead.is_unfinished()) {
-            let carried: Option<Carried> =
-                dead.carried.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            let carried = Carried::of(dead);
             let original = carried.as_ref().map_or(now.oid, |carried| carried.made.original);
             if carried.is_some_and(|carried| carried.made.shadow == now.oid) {
                 return Err(unsettled(dead, &self.name.plain(), ""));
@@ -130,13 +129,12 @@ impl Cleanup {
     /// # Errors
     /// `Stopped` when a table's lock is not to be had; the server's.
     pub async fn drop_all(self) -> Result<()> {
+        roads::take_back(&self.client, &self.name, &self.halves, ATTEMPTS, LOCK_BUDGET).await?;
         let budget = format!("SET lock_timeout = {}", LOCK_BUDGET.as_millis());
         run(&self.client, ACTION, &budget).await?;
         for names in &self.names {
             stream::drop_all(&self.client, names).await?;
         }
-        roads::take_back(&self.client, &self.name, &self.halves, ATTEMPTS, LOCK_BUDGET).await?;
-        run(&self.client, ACTION, &budget).await?;
         for leftover in &self.tables {
             let mut sql = format!("DROP TABLE IF EXISTS {}", leftover.table);
             if leftover.table == Helpers::of(&self.name).retired {

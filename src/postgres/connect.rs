@@ -17,6 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::target::{Address, Target, Tls, TlsMode};
 use crate::engine::error::{Error, Finding, Result};
+use crate::ledger::taken_over;
 
 /// How long a connection may take to be made, TLS and login included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -219,11 +220,15 @@ pub async fn connect(options: &Options, action: &str) -> Result<Client> {
     })
 }
 
+/// SQLSTATE of a statement by a sitting whose run another one has taken over.
+pub(super) const TAKEN_OVER: &str = "OS001";
+
 /// What a driver's error means to the engine. `action` completes "connection lost while …" and
 /// "… failed", such as `reading the catalog`.
 ///
 /// A broken connection, and a server that is going down, starting up or has no connection left,
-/// become [`Error::Connection`]; a missing right or a login that failed [`Error::Refused`];
+/// become [`Error::Connection`]; a missing right or a login that failed [`Error::Refused`]; a run
+/// that another sitting has taken over [`Error::Stopped`];
 /// whatever else the server says [`Error::Server`], with its SQLSTATE in the message.
 pub fn server_error(action: &str, error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
@@ -243,6 +248,7 @@ pub fn server_error(action: &str, error: &tokio_postgres::Error) -> Error {
         Error::Refused(vec![Finding::new(check, format!("{action}: {message}"), help)])
     };
     match code.code() {
+        TAKEN_OVER => taken_over(),
         "28000" | "28P01" => refused("login", "check user, password and pg_hba.conf"),
         "3D000" => refused("database", "check the database's name in the URL"),
         "42501" => refused("rights", "grant the right to the user that osc connects as"),

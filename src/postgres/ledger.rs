@@ -4,12 +4,10 @@ use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::engine::Result;
 use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, taken_over};
+use crate::postgres::connect::TAKEN_OVER;
 use crate::postgres::inspect::number;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
-
-/// SQLSTATE of a write by a sitting whose run another one has taken over.
-pub(super) const TAKEN_OVER: &str = "OS001";
 
 /// The ledger of a schema.
 #[derive(Debug, Clone)]

@@ -59,8 +59,10 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
         let sql = index_like(index, &index.name.with_suffix(NEW), shadow).join("; ");
         run(&client, ACTION, &sql).await?;
     }
-    for sql in swap::locks(table)?.into_iter().chain([swap::statements(table)?.join(";\n")]) {
-        let Err(error) = client.batch_execute(&sql).await else { continue };
+    if let Some(reason) = swap::lock(table, &client, swap::LOCK_BUDGET).await? {
+        return Ok(Some(reason));
+    }
+    if let Err(error) = client.batch_execute(&swap::statements(table)?.join(";\n")).await {
         return match sqlstate(&error) {
             Some("55P03" | "40P01") => Ok(Some("a lock was not granted".into())),
             Some(_) => Err(refused(&error)),

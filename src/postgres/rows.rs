@@ -5,10 +5,8 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::engine::key::{Key, Rows};
 use crate::engine::{Error, Result};
-use crate::ledger::taken_over;
 use crate::postgres::connect::server_error;
 use crate::postgres::key::KeyColumns;
-use crate::postgres::ledger::TAKEN_OVER;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::session::texts;
 
@@ -74,7 +72,6 @@ pub fn outcome(action: &str, shadow: &TableName, error: &tokio_postgres::Error) 
             message: said(db),
         }),
         "40P01" | "40001" | "55P03" => Ok(Write::Contention),
-        TAKEN_OVER => Err(taken_over()),
         code if code.starts_with("22") || code.starts_with("23") || code == "P0001" => {
             Ok(Write::Unfit(said(db)))
         }

@@ -47,12 +47,10 @@ pub async fn runs(
     }
     runs.sort_by(|a, b| b.started.cmp(&a.started));
     let kept = kept(&client).await?;
-    let database = target.database.as_deref().unwrap_or(&target.user);
     for run in runs.iter_mut().filter(|run| run.is_unfinished()) {
-        let carried = run.carried.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        let names =
-            carried.map(|carried: Carried| stream::names(run.run, carried.made.original, database));
-        run.kept_wal = names.and_then(|names| kept.get(&names.slot).copied());
+        let Some(carried) = Carried::of(run) else { continue };
+        let names = stream::names(run.run, carried.made.original, target.database());
+        run.kept_wal = kept.get(&names.slot).copied();
     }
     Ok(runs)
 }

@@ -9,13 +9,11 @@ use crate::engine::error::Result;
 use crate::engine::server::{Drain, Drained, SwapOutcome};
 use crate::engine::{Error, key::Key};
 use crate::fault::{self, Point};
-use crate::ledger::taken_over;
 use crate::postgres::blockers;
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::dependents::{self, Dependents};
 use crate::postgres::fingerprint;
 use crate::postgres::guards;
-use crate::postgres::ledger::TAKEN_OVER;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::rows::{self, Write};
 use crate::postgres::session::{self, run};
@@ -127,27 +125,12 @@ async fn inside<D: Drain>(
     run(holder, ACTION, &begin).await?;
     fault::at(Point::SwapReady)?;
     *locked_at = Instant::now();
-    let locks = locks(table)?;
-    for sql in &locks {
-        if let Err(error) = holder.batch_execute(sql).await {
-            return match sqlstate(&error) {
-                Some("55P03") => Ok(Some(format!(
-                    "a lock was not granted within {} ms: {sql}",
-                    budget.as_millis()
-                ))),
-                Some("40P01") => Ok(Some("a deadlock with the application".into())),
-                _ => Err(server_error(ACTION, &error)),
-            };
-        }
+    if let Some(reason) = lock(table, holder, budget).await? {
+        return Ok(Some(reason));
     }
     fault::at(Point::SwapLocked)?;
     // One that takes the run over waits for the lock on the shadow from here on.
-    if let Err(error) = holder.batch_execute(&table.fence()?).await {
-        return Err(match sqlstate(&error) {
-            Some(TAKEN_OVER) => taken_over(),
-            _ => server_error(ACTION, &error),
-        });
-    }
+    run(holder, ACTION, &table.fence()?).await?;
     let (looked, drained) = tokio::join!(look(table, holder), async {
         table.mark_in(&second, marker).await?;
         fault::at(Point::SwapMarked)?;
@@ -167,15 +150,31 @@ async fn inside<D: Drain>(
     Ok(None)
 }
 
-/// The statements that lock, in the order of the application's own locks.
-pub(super) fn locks(table: &PostgresTable) -> Result<Vec<String>> {
+/// Locks the tables, in the order of the application's own locks. `Some`: not yet, for this reason.
+pub(super) async fn lock(
+    table: &PostgresTable,
+    holder: &Client,
+    budget: Duration,
+) -> Result<Option<String>> {
     let before = &table.carried()?.dependents;
     let lock = |table: &TableName| format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
     let mut locks = before.lock_statements();
     locks.push(lock(&table.setting.original.name));
     locks.extend(before.parents().iter().map(lock));
     locks.push(lock(&table.helpers.shadow));
-    Ok(locks)
+    for sql in &locks {
+        if let Err(error) = holder.batch_execute(sql).await {
+            return match sqlstate(&error) {
+                Some("55P03") => Ok(Some(format!(
+                    "a lock was not granted within {} ms: {sql}",
+                    budget.as_millis()
+                ))),
+                Some("40P01") => Ok(Some("a deadlock with the application".into())),
+                _ => Err(server_error(ACTION, &error)),
+            };
+        }
+    }
+    Ok(None)
 }
 
 /// The statements that swap the tables and what hangs on them.

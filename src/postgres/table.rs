@@ -86,6 +86,13 @@ pub struct Carried {
     pub fingerprint: String,
 }
 
+impl Carried {
+    /// What a run left in the ledger; `None` where it died before, or another version of osc wrote.
+    pub fn of(run: &RunRecord) -> Option<Self> {
+        serde_json::from_str(run.carried.as_deref()?).ok()
+    }
+}
+
 /// The table, and what its steps share.
 pub struct PostgresTable {
     pub(super) setting: Setting,
@@ -154,7 +161,7 @@ impl PostgresTable {
     pub(super) fn names(&self) -> Result<Names> {
         // After the swap the original's name belongs to another table.
         let original = self.carried.get().map_or(self.setting.original.oid, |c| c.made.original);
-        Ok(stream::names(self.run()?.0, original, self.database()))
+        Ok(stream::names(self.run()?.0, original, self.setting.options.target.database()))
     }
 
     /// Whether the shadow's statistics are of now.
@@ -177,11 +184,6 @@ impl PostgresTable {
                 stream::triggers::emit_marker(client, &log, marker).await
             }
         }
-    }
-
-    fn database(&self) -> &str {
-        let target = &self.setting.options.target;
-        target.database.as_deref().unwrap_or(&target.user)
     }
 
     async fn take_lock(&self, patience: Duration) -> Result<Client> {
@@ -325,14 +327,17 @@ impl Server for PostgresTable {
             return Err(other_clauses(&earlier));
         }
         let id = RunId(earlier.run);
-        let carried: Option<Carried> =
-            earlier.carried.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let carried = Carried::of(&earlier);
         let there = shadow::oid_of(&client, &self.helpers.shadow).await?;
         let swapped = carried.as_ref().is_some_and(|c| c.made.shadow == self.setting.original.oid);
         let whole = carried.as_ref().is_some_and(|c| there == Some(c.made.shadow));
         let Some(carried) = carried.filter(|_| earlier.state.is_some() && (swapped || whole))
         else {
-            let names = stream::names(id.0, self.setting.original.oid, self.database());
+            let names = stream::names(
+                id.0,
+                self.setting.original.oid,
+                self.setting.options.target.database(),
+            );
             stream::drop_all(&client, &names).await?;
             let end = End::failed("died before its first checkpoint");
             self.ledger.end(&client, id, &end).await?;

@@ -287,16 +287,17 @@ impl Choice<'_> {
                 let there = key.columns.iter().all(|name| facts.comments.contains_key(name));
                 let replaces = replaces(&name);
                 let index = constraints::index_name(&name, replaces);
-                let (build, has_index) = if facts.constraints.contains_key(&index) {
-                    (None, false)
+                let build = if facts.constraints.contains_key(&index) {
+                    None
                 } else if there {
                     let (client, unique) = (self.client, "UNIQUE ");
-                    let (build, has_index) =
-                        indexes::build(client, table, unique, &index, definition).await?;
-                    (Some(build), has_index)
+                    Some(indexes::build(client, table, unique, &index, definition).await?)
                 } else {
-                    (Some(indexes::build_new(table, "UNIQUE ", &index, definition)), false)
+                    Some(indexes::build_new(table, "UNIQUE ", &index, definition))
                 };
+                // One that is a constraint's already is no step's work.
+                let has_index =
+                    build.is_some() && indexes::is_there(self.client, table, &index).await?;
                 let mut online =
                     constraints::by_index(table, action, &name, replaces, build, facts)?;
                 online.has_index = has_index;

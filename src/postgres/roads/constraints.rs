@@ -86,7 +86,7 @@ pub(super) fn not_valid_first(
     if replaces {
         last.push(format!("ALTER TABLE {table} RENAME CONSTRAINT {name} TO {wanted}"));
     }
-    Ok(Online { steps, last, begun, has_index: false })
+    Ok(Online { steps, last, begun, ..Online::default() })
 }
 
 fn taken(name: &Ident) -> Error {
@@ -133,13 +133,13 @@ pub(super) fn by_index(
         steps.extend(key.columns.iter().flat_map(|column| set_not_null(table, column, facts)));
     }
     if replaces {
-        return Ok(Online { steps, last: vec![add.to_owned()], begun, has_index: false });
+        return Ok(Online { steps, last: vec![add.to_owned()], begun, ..Online::default() });
     }
     let there = constraint_exists(table, name, "");
     let undo = Undo::constraint(table, name);
     let add = format!("{add}; {on} {}", Text(&mark));
     steps.push(Step::short(add).unless(Look::Query(there)).or(undo));
-    Ok(Online { steps, last: vec![format!("{on} NULL")], begun, has_index: false })
+    Ok(Online { steps, last: vec![format!("{on} NULL")], begun, ..Online::default() })
 }
 
 /// The name that the server would give to a key.

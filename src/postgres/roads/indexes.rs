@@ -9,7 +9,7 @@ use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::postgres::clauses::CreateIndex;
 use crate::postgres::name::{Ident, TableName, Text};
-use crate::postgres::session::rows;
+use crate::postgres::session::{rows, value};
 
 const ACTION: &str = "looking for the index";
 
@@ -40,13 +40,22 @@ pub(super) async fn create(
         let sql = format!("CREATE {unique}INDEX {name} ON ONLY {table} {definition}");
         return Ok((vec![Step::short(sql)], name));
     }
-    Ok((vec![build(client, table, unique, &name, definition).await?.0], name))
+    Ok((vec![build(client, table, unique, &name, definition).await?], name))
 }
 
 /// The name that the server would give.
 fn usual_name(create: &CreateIndex, table: &TableName) -> Ident {
     let between: String = create.columns.iter().map(|name| format!("_{}", name.as_str())).collect();
     Ident::new(format!("{}{between}", table.table.as_str())).with_suffix("_idx")
+}
+
+/// Whether the table has an index of this name, done or half-done.
+pub(super) async fn is_there(client: &Client, table: &TableName, name: &Ident) -> Result<bool> {
+    let sql = format!(
+        "SELECT to_regclass({}) IS NOT NULL",
+        Text(&table.sibling(name.clone()).to_string())
+    );
+    Ok(value(client, ACTION, &sql).await?.as_deref() == Some("t"))
 }
 
 async fn valid(client: &Client, table: &TableName, name: &Ident) -> Result<bool> {
@@ -58,8 +67,8 @@ async fn valid(client: &Client, table: &TableName, name: &Ident) -> Result<bool>
     Ok(found.first().is_some_and(|row| row.get(0) == Some("t")))
 }
 
-/// The step that builds one index, and whether it is there: an index of that name is taken for the
-/// step's work, done or half-done, if it is defined just so.
+/// The step that builds one index. An index of that name is taken for its work, done or half-done,
+/// if it is defined just so.
 ///
 /// # Errors
 /// `Refused` as [`create`].
@@ -69,8 +78,7 @@ pub(super) async fn build(
     unique: &str,
     name: &Ident,
     definition: &str,
-) -> Result<(Step, bool)> {
-    let mut is_there = false;
+) -> Result<Step> {
     let index = table.sibling(name.clone());
     let sql = format!(
         "SELECT i.indrelid = {}::regclass, pg_get_indexdef(i.indexrelid), \
@@ -104,9 +112,8 @@ pub(super) async fn build(
                 "give the new one another name, or drop that one",
             ));
         }
-        is_there = true;
     }
-    Ok((build_new(table, unique, name, definition), is_there))
+    Ok(build_new(table, unique, name, definition))
 }
 
 /// The step that builds one index.
@@ -150,7 +157,7 @@ async fn on_partitions(
         let part = TableName::new(schema, part);
         let index = own(&part);
         if row.get(2) == Some("t") {
-            leaves.push(build(client, &part, unique, &index.table, definition).await?.0);
+            leaves.push(build(client, &part, unique, &index.table, definition).await?);
         } else {
             let sql = format!("CREATE {unique}INDEX {} ON ONLY {part} {definition}", index.table);
             parents.push(Step::short(sql.trim()).unless(exists(&index)).with([part.to_string()]));

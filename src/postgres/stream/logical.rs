@@ -253,7 +253,7 @@ fn replication(config: &StreamConfig, after: Lsn) -> Result<ReplicationConfig> {
         host,
         &target.user,
         password,
-        target.database.as_ref().unwrap_or(&target.user),
+        target.database(),
         &config.names.slot,
         config.names.publication.as_str(),
     )
