@@ -55,6 +55,13 @@ const KEYS: &[Keyed] = &[
         clauses: "MODIFY k VARCHAR(60) COLLATE utf8mb4_unicode_ci",
     },
     Keyed {
+        name: "text of character sets that the server warns of",
+        columns: "a VARCHAR(20) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci, b CHAR(9) CHARACTER SET ucs2, c VARCHAR(9) CHARACTER SET macroman, PRIMARY KEY (a, b, c)",
+        names: "a, b, c",
+        values: |n| format!("'{}é{}', 'ж{}', 'å{n}'", ['x', 'Y'][(n % 2) as usize], n % 5, n % 3),
+        clauses: "MODIFY v VARCHAR(60) CHARACTER SET utf8mb3",
+    },
+    Keyed {
         name: "char",
         columns: "k CHAR(12) CHARACTER SET latin1 PRIMARY KEY",
         names: "k",

@@ -262,7 +262,14 @@ impl KeyColumn {
         match (value, &self.kind) {
             (KeyValue::Int(number), _) => number.to_string(),
             (KeyValue::UInt(number), _) => number.to_string(),
-            (KeyValue::Bytes(raw), KeyKind::Text { charset }) => format!("_{charset} {}", Hex(raw)),
+            (KeyValue::Bytes(raw), KeyKind::Text { charset }) => {
+                // MySQL warns of the name `utf8mb3`, in each literal; the bytes are the same.
+                let charset = match charset.as_str() {
+                    "utf8" | "utf8mb3" => "utf8mb4",
+                    other => other,
+                };
+                format!("_{charset} {}", Hex(raw))
+            }
             (KeyValue::Bytes(raw), KeyKind::Binary { .. } | KeyKind::Uuid) => Hex(raw).to_string(),
             (KeyValue::Bytes(raw), KeyKind::Decimal) => String::from_utf8_lossy(raw).into_owned(),
             (KeyValue::Bytes(raw), _) => format!("'{}'", String::from_utf8_lossy(raw)),
@@ -323,6 +330,8 @@ mod tests {
     fn literals_are_quoted_for_their_kind() {
         let text = column(KeyKind::Text { charset: "gbk".into() }, false);
         assert_eq!(text.literal(&KeyValue::Bytes(vec![0xb0, 0x5c])), "_gbk X'B05C'");
+        let old = column(KeyKind::Text { charset: "utf8mb3".into() }, false);
+        assert_eq!(old.literal(&KeyValue::Bytes(vec![0xc3, 0xa9])), "_utf8mb4 X'C3A9'");
         let date = column(KeyKind::Date { fraction: 0 }, false);
         assert_eq!(date.literal(&KeyValue::Bytes(b"2024-01-31".to_vec())), "'2024-01-31'");
     }

@@ -108,17 +108,32 @@ async fn write_statements(
     if conn.get_warnings() == 0 {
         return Ok(Write::Done(rows));
     }
-    let warnings: Vec<(String, u16, String)> = conn
-        .query("SHOW WARNINGS LIMIT 5")
-        .await
-        .map_err(|error| connection_error(action, error))?;
-    match warnings.into_iter().next() {
+    match remark(conn, action).await? {
         None => Ok(Write::Done(rows)),
-        Some((_, _, message)) => {
+        Some(message) => {
             let row = message.rsplit_once(" at row ").and_then(|(_, row)| row.trim().parse().ok());
             Ok(Write::Unfit { message, row })
         }
     }
+}
+
+/// Warnings that are about a statement's words and not about its rows: a deprecated character set
+/// that a column has (`ER_WARN_DEPRECATED_SYNTAX`, `ER_WARN_DEPRECATED_SYNTAX_NO_REPLACEMENT`,
+/// `ER_DEPRECATED_UTF8_ALIAS`, `ER_WARN_DEPRECATED_UTF8MB3_COLLATION`).
+const OF_WORDS: [u16; 4] = [1287, 1681, 3719, 3778];
+
+/// The first warning about the rows of the last statement, which had some warnings.
+async fn remark(conn: &mut Conn, action: &str) -> Result<Option<String>> {
+    let count = usize::from(conn.get_warnings());
+    let warnings: Vec<(String, u16, String)> =
+        conn.query("SHOW WARNINGS").await.map_err(|error| connection_error(action, error))?;
+    let kept = warnings.len();
+    let about_rows = warnings.into_iter().find(|(_, code, _)| !OF_WORDS.contains(code));
+    Ok(match about_rows {
+        Some((_, _, message)) => Some(message),
+        None if kept < count => Some(format!("{count} warnings, of which {kept} were kept")),
+        None => None,
+    })
 }
 
 /// Keys that are tried at a time in the search for a row that does not fit.
