@@ -76,6 +76,14 @@ const VALUES: &[Case] = &[
         clauses: "MODIFY v VARCHAR(20) CHARACTER SET utf8mb4",
     },
     Case {
+        name: "text of character sets that do not go together",
+        setup: "CREATE TABLE t (a VARCHAR(20) CHARACTER SET utf8mb3 PRIMARY KEY, b VARCHAR(20) CHARACTER SET ucs2,
+                c TEXT CHARACTER SET utf16, d CHAR(9) CHARACTER SET latin1, e ENUM('ж','漢'), n INT);
+                INSERT INTO t VALUES ('aé', '漢', '😀', 'ÿ', '漢', 7), ('', '', '', '', NULL, NULL);
+                ",
+        clauses: "MODIFY e VARCHAR(20) CHARACTER SET ucs2, MODIFY d VARCHAR(9) CHARACTER SET utf8mb3, MODIFY n BIGINT",
+    },
+    Case {
         name: "enum and set reordered and extended",
         setup: "CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a','b','c'), s SET('x','y','z'), n ENUM('1','2','3') NOT NULL);
                 INSERT INTO t VALUES (1, 'a', 'x,z', '3'), (2, 'c', '', '1'), (3, NULL, NULL, '2'), (4, 'b', 'x,y,z', '2');

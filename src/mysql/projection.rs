@@ -379,7 +379,8 @@ impl Projection {
 
     /// A digest of one row, as an expression over the original or over the shadow: a CRC, since
     /// MySQL 9.7 has no MD5 any more. The separator is binary, so that no argument's character set
-    /// is converted.
+    /// is converted; it is cast, since a mere literal gives way to the character sets of columns,
+    /// and some of those (utf8mb3 and ucs2) do not go together.
     pub fn digest(&self, side: Side) -> String {
         let mut nulls = String::new();
         let mut values = String::new();
@@ -395,7 +396,7 @@ impl Projection {
             }
         }
         let nulls = if nulls.is_empty() { String::new() } else { format!(", CONCAT(''{nulls})") };
-        format!("CRC32(CONCAT_WS(X'1F'{nulls}{values}))")
+        format!("CRC32(CONCAT_WS(CAST(X'1F' AS BINARY){nulls}{values}))")
     }
 
     /// A digest of many rows. CRC32 is linear: under XOR alone it cannot see two rows exchange
