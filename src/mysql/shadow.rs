@@ -247,8 +247,8 @@ fn comparable(old: &Column, new: &Column) -> bool {
     }
 }
 
-/// `ER_DUP_ENTRY`.
-const DUPLICATE_ENTRY: u16 = 1062;
+/// `ER_DUP_ENTRY`, and `ER_DUP_UNKNOWN_IN_INDEX`, which tells of the same where the row is not known.
+const DUPLICATE_ENTRY: [u16; 2] = [1062, 1859];
 
 /// Drops the secondary indexes that can be built after the copy; returns their definitions.
 pub async fn drop_deferrable(
@@ -341,7 +341,7 @@ pub async fn add_deferred(conn: &mut Conn, shadow: &TableName, deferred: &[Strin
         );
         match conn.query_drop(sql).await {
             Err(mysql_async::Error::Server(error))
-                if error.code == DUPLICATE_ENTRY && algorithm != "COPY" =>
+                if DUPLICATE_ENTRY.contains(&error.code) && algorithm != "COPY" =>
             {
                 tracing::info!(%error, "building indexes again");
                 tokio::time::sleep(pause).await;
