@@ -67,6 +67,11 @@ impl Pair {
         pair
     }
 
+    /// The two databases, osc's first.
+    pub fn databases(&self) -> &[String; 2] {
+        &self.databases
+    }
+
     /// Runs a statement in both databases.
     pub async fn both(&mut self, sql: &str) {
         for conn in &mut self.sessions {

@@ -86,7 +86,8 @@ pub fn torture_rows(usual: u64) -> u64 {
     from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
 }
 
-fn from_environment(name: &str) -> Option<u64> {
+/// A number of the environment.
+pub fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }

@@ -250,22 +250,36 @@ impl Twin {
         if !clauses.trim().is_empty() {
             exec(&client, &format!("ALTER TABLE twin.t {clauses}")).await;
         }
-        let shapes = [shape(&client, "public").await, shape(&client, "twin").await];
-        assert_eq!(shapes[0], shapes[1], "the tables' definitions differ");
-
-        let mut wrong = Vec::new();
-        for (here, there) in [(TABLES[0], TABLES[1]), (TABLES[1], TABLES[0])] {
-            // As text: equal need not mean the same.
-            let only = format!(
-                "SELECT left(line, 400) FROM (SELECT here_row::text AS line FROM {here} AS here_row \
-                 EXCEPT ALL SELECT there_row::text FROM {there} AS there_row) AS differing \
-                 LIMIT {SHOWN}"
-            );
-            let found = rows(&client, &only).await.concat();
-            wrong.extend(found.into_iter().map(|row| format!("only in {here}: {row}")));
-        }
+        let wrong = differences(&client).await;
         assert!(wrong.is_empty(), "t and its twin differ:\n{}", wrong.join("\n"));
     }
+}
+
+/// What differs between both tables: in their definition, else in their rows.
+pub async fn differences(client: &Client) -> Vec<String> {
+    let [ours, twin] = [shape(client, "public").await, shape(client, "twin").await];
+    if ours != twin {
+        let only = |here: &[String], there: &[String], table| {
+            let lines = here.iter().filter(|line| !there.contains(line));
+            lines.map(|line| format!("only in {table}: {line}")).collect::<Vec<_>>()
+        };
+        let mut wrong = only(&ours, &twin, TABLES[0]);
+        wrong.extend(only(&twin, &ours, TABLES[1]));
+        wrong.push("the tables' definitions differ".to_owned());
+        return wrong;
+    }
+    let mut wrong = Vec::new();
+    for (here, there) in [(TABLES[0], TABLES[1]), (TABLES[1], TABLES[0])] {
+        // As text: equal need not mean the same.
+        let only = format!(
+            "SELECT left(line, 400) FROM (SELECT here_row::text AS line FROM {here} AS here_row \
+             EXCEPT ALL SELECT there_row::text FROM {there} AS there_row) AS differing \
+             LIMIT {SHOWN}"
+        );
+        let found = rows(client, &only).await.concat();
+        wrong.extend(found.into_iter().map(|row| format!("only in {here}: {row}")));
+    }
+    wrong
 }
 
 /// A table's definition: columns in order, constraints, indexes, options.

@@ -1,0 +1,187 @@
+//! Random tables of MySQL and MariaDB.
+
+mod change;
+mod types;
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::sync::Arc;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error};
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use tokio::sync::Mutex;
+
+use super::{Column, Failure, Made, Session, Site, TABLE};
+use crate::data::Pair;
+use crate::support::server::Kind;
+use crate::support::{self};
+use types::Type;
+
+/// As strict as osc is.
+const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'";
+
+/// No such table, no such database: the swap was seen.
+const MISSING: [u16; 3] = [1146, 1049, 1051];
+
+/// A column as it was made up.
+#[derive(Clone)]
+struct Drawn {
+    name: String,
+    of: Type,
+    nullable: bool,
+    in_key: bool,
+    /// Whether a generated column reads it.
+    read: bool,
+}
+
+/// A table as it was made up.
+struct Table {
+    columns: Vec<Drawn>,
+    /// Names of the secondary indexes.
+    indexes: Vec<String>,
+}
+
+/// The case of this seed.
+pub fn random(kind: Kind, seed: u64) -> Made {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let rng = &mut rng;
+    let names = ["id", "order", "a b", "ünï", "x\"y", "tick`s", "UPPER", "c%", "näme 漢", "z"];
+    let mut names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+    names[1..].shuffle(rng);
+    let keys = rng.random_range(1..=3);
+    let others = rng.random_range(2..=6);
+    let mut columns: Vec<Drawn> = Vec::new();
+    for name in names.into_iter().take(keys + others) {
+        let in_key = columns.len() < keys;
+        let of = if in_key { Type::for_key(kind, rng) } else { Type::any(kind, rng) };
+        let nullable = !in_key && rng.random_ratio(2, 3);
+        columns.push(Drawn { name, of, nullable, in_key, read: false });
+    }
+
+    let mut body = Vec::new();
+    for column in &columns {
+        let mut definition = definition(column, rng);
+        if column.in_key && !column.nullable && rng.random_ratio(1, 8) {
+            definition += " COMMENT 'it''s the key'";
+        }
+        body.push(definition);
+    }
+    if rng.random_ratio(1, 3) {
+        let at = rng.random_range(0..columns.len());
+        if let Some(expression) = columns[at].of.computed(&columns[at].name) {
+            let kept = if rng.random() { "STORED" } else { "VIRTUAL" };
+            body.push(format!("`computed` {expression} {kept}"));
+            columns[at].read = true;
+        }
+    }
+    columns.shuffle(rng);
+    let mut key: Vec<usize> = (0..columns.len()).filter(|&at| columns[at].in_key).collect();
+    key.shuffle(rng);
+    let parts: Vec<String> = key
+        .iter()
+        .map(|&at| {
+            let order = if rng.random_ratio(1, 4) { " DESC" } else { "" };
+            format!("{}{order}", columns[at].name)
+        })
+        .collect();
+    let head = if rng.random_ratio(1, 5) { "UNIQUE KEY `the key`" } else { "PRIMARY KEY" };
+    body.push(format!("{head} ({})", parts.join(", ")));
+    let mut table = Table { columns, indexes: Vec::new() };
+    for number in 0..rng.random_range(0..3) {
+        let name = quoted(&format!("index {number}"));
+        body.push(change::index(&table, &name, rng));
+        table.indexes.push(name);
+    }
+    let charset = ["utf8mb4", "latin1", "utf8mb3"][rng.random_range(0..3)];
+    let create = format!("CREATE TABLE {TABLE} (\n  {}) CHARSET={charset}", body.join(",\n  "));
+    let clauses = change::clauses(kind, &table, &key, rng);
+    let columns = table
+        .columns
+        .into_iter()
+        .map(|column| {
+            let (of, nullable) = (column.of, column.nullable);
+            let value = move |rng: &mut SmallRng| {
+                if nullable && rng.random_ratio(1, 8) { "NULL".to_owned() } else { of.value(rng) }
+            };
+            Column { name: column.name, value: Arc::new(value) }
+        })
+        .collect();
+    Made { create: vec![create], columns, key, clauses }
+}
+
+/// A column's definition as it stands in CREATE TABLE.
+fn definition(column: &Drawn, rng: &mut SmallRng) -> String {
+    let mut sql = format!("{} {}", column.name, column.of.sql());
+    sql += if column.nullable { " NULL" } else { " NOT NULL" };
+    if !column.in_key && column.of.takes_default() && rng.random_ratio(1, 3) {
+        let _ = write!(sql, " DEFAULT {}", column.of.value(rng));
+    }
+    sql
+}
+
+fn quoted(name: &str) -> String {
+    crate::data::quoted(name)
+}
+
+/// Two databases of the shared server.
+pub struct MySql {
+    kind: Kind,
+    databases: [String; 2],
+    pair: Mutex<Pair>,
+}
+
+impl MySql {
+    /// Makes both tables.
+    pub async fn new(kind: Kind, made: &Made) -> Self {
+        let setup: Vec<String> = made.create.iter().map(|sql| sql.replace(TABLE, "t")).collect();
+        let pair = Pair::new(kind, &setup.join(";\n")).await;
+        Self { kind, databases: pair.databases().clone(), pair: Mutex::new(pair) }
+    }
+}
+
+impl Site for MySql {
+    type Session = Conn;
+
+    fn tables(&self) -> [String; 2] {
+        self.databases.clone().map(|database| format!("{database}.t"))
+    }
+
+    async fn session(&self) -> Conn {
+        let mut conn = support::shared(self.kind).conn().await;
+        conn.query_drop("SET NAMES utf8mb4").await.unwrap();
+        conn.query_drop(STRICT).await.unwrap();
+        conn
+    }
+
+    fn alter(&self, clauses: &str) -> Command {
+        let mut command = support::osc();
+        command
+            .env("RUST_BACKTRACE", "0")
+            .args(["alter", "t", clauses])
+            .args(["--url", &support::shared(self.kind).url(&self.databases[0])])
+            .args(["--strategy", "copy", "--yes"])
+            .args(["--chunk-size", "20", "--max-rows-per-second", "300"]);
+        command
+    }
+
+    async fn native(&self, clauses: &str) -> Result<(), String> {
+        self.pair.lock().await.native("t", clauses).await
+    }
+
+    async fn same(&self) -> Result<(), String> {
+        self.pair.lock().await.same("t").await
+    }
+}
+
+impl Session for Conn {
+    async fn run(&mut self, sql: &str) -> Result<u64, Failure> {
+        match self.query_drop(sql).await {
+            Ok(()) => Ok(self.affected_rows()),
+            Err(Error::Server(error)) if !MISSING.contains(&error.code) => Err(Failure::Refused),
+            Err(error) => Err(Failure::Unexpected(error.to_string())),
+        }
+    }
+}
