@@ -84,6 +84,13 @@ const VALUES: &[Case] = &[
         clauses: "MODIFY e VARCHAR(20) CHARACTER SET ucs2, MODIFY d VARCHAR(9) CHARACTER SET utf8mb3, MODIFY n BIGINT",
     },
     Case {
+        name: "defaults that are no text",
+        setup: "CREATE TABLE t (id INT PRIMARY KEY, b BINARY(3) DEFAULT X'9EFF00', v VARBINARY(9) NOT NULL DEFAULT X'FF', n INT);
+                INSERT INTO t (id, n) VALUES (1, 7), (2, NULL);
+                ",
+        clauses: "ADD COLUMN c VARBINARY(4) NOT NULL DEFAULT X'80FE', MODIFY n BIGINT",
+    },
+    Case {
         name: "enum and set reordered and extended",
         setup: "CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a','b','c'), s SET('x','y','z'), n ENUM('1','2','3') NOT NULL);
                 INSERT INTO t VALUES (1, 'a', 'x,z', '3'), (2, 'c', '', '1'), (3, NULL, NULL, '2'), (4, 'b', 'x,y,z', '2');

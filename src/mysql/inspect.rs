@@ -205,8 +205,6 @@ impl Table {
                 "osc changes base tables; others are changed in no time without it",
             )]));
         }
-        let create: Option<(String, String)> =
-            conn.query_first(format!("SHOW CREATE TABLE {name}")).await.map_err(failed)?;
         Ok(Some(Self {
             name: name.clone(),
             engine: engine.unwrap_or_default(),
@@ -217,7 +215,7 @@ impl Table {
             rows: Rows(rows.unwrap_or(0)),
             bytes: data.unwrap_or(0) + index.unwrap_or(0),
             auto_increment,
-            create: create.map(|(_, create)| create).unwrap_or_default(),
+            create: definition(conn, name).await?,
         }))
     }
 
@@ -325,6 +323,20 @@ fn key_kind(column: &Column) -> Option<KeyKind> {
     }
 }
 
+/// `SHOW CREATE TABLE`. MariaDB writes a default of bytes as it is, whatever the character set of
+/// the session.
+pub async fn definition(conn: &mut Conn, name: &TableName) -> Result<String> {
+    let shown: Option<(String, Vec<u8>)> = conn
+        .query_first(format!("SHOW CREATE TABLE {name}"))
+        .await
+        .map_err(|error| connection_error("reading the table's definition", error))?;
+    Ok(shown.map(|(_, text)| readable(&text)).unwrap_or_default())
+}
+
+fn readable(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
 async fn columns(conn: &mut Conn, name: &TableName) -> Result<Vec<Column>> {
     let rows: Vec<Row> = conn
         .query(format!(
@@ -350,7 +362,8 @@ fn column(mut row: Row) -> Result<Column> {
     let row = &mut row;
     let extra = take::<Option<String>>(row, 11)?.unwrap_or_default().to_lowercase();
     let ordinal: u64 = take(row, 1)?;
-    let expression = take::<Option<String>>(row, 10)?.unwrap_or_default();
+    let expression = take::<Option<Vec<u8>>>(row, 10)?.unwrap_or_default();
+    let expression = readable(&expression);
     Ok(Column {
         name: Ident::new(take::<String>(row, 0)?),
         ordinal: usize::try_from(ordinal).unwrap_or(usize::MAX).saturating_sub(1),
@@ -365,7 +378,7 @@ fn column(mut row: Row) -> Result<Column> {
         generated: !expression.is_empty(),
         expression,
         auto_increment: extra.contains("auto_increment"),
-        default: take(row, 12)?,
+        default: take::<Option<Vec<u8>>>(row, 12)?.as_deref().map(readable),
         extra,
     })
 }

@@ -10,7 +10,7 @@ use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::mysql::connect::connection_error;
-use crate::mysql::inspect::{Column, Index, Table};
+use crate::mysql::inspect::{self, Column, Index, Table};
 use crate::mysql::key::{KeyColumns, KeyKind};
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::projection::project;
@@ -57,11 +57,7 @@ async fn renamed_checks(
     if setting.flavor.is_mariadb() {
         return Ok(Vec::new());
     }
-    let created: Option<(String, String)> = conn
-        .query_first(format!("SHOW CREATE TABLE {shadow}"))
-        .await
-        .map_err(|error| connection_error("reading the shadow's definition", error))?;
-    let mut twins = checks(&created.map(|(_, create)| create).unwrap_or_default());
+    let mut twins = checks(&inspect::definition(conn, shadow).await?);
     let pairs = checks(&setting.original.create).into_iter().filter_map(|(name, check)| {
         let at = twins.iter().position(|(_, twin)| *twin == check)?;
         Some((name, twins.swap_remove(at).0))

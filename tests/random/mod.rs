@@ -211,7 +211,8 @@ async fn trial<S: Site>(site: &S, made: &Made, seed: u64) -> Result<Verdict, Str
     for index in 0..WRITERS {
         let rng = SmallRng::seed_from_u64(seed * WRITERS + index);
         let (session, tables, made) = (site.session().await, site.tables(), made.clone());
-        writers.push(tokio::spawn(write(session, tables, made, keys.clone(), stop.clone(), rng)));
+        let (keys, stop) = (Arc::clone(&keys), Arc::clone(&stop));
+        writers.push(tokio::spawn(write(session, tables, made, keys, stop, rng)));
     }
     let kills = rng.random_range(0..3_u32).saturating_sub(1);
     let ended = to_its_end(|| site.alter(&made.clauses), kills, &mut rng).await;
