@@ -33,8 +33,12 @@ const GATHER: Duration = Duration::from_millis(25);
 /// How long a cycle waits for chunks in flight.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Attempts at one batch before giving up.
-const ATTEMPTS: u32 = 60;
+/// Attempts at one batch before giving up, which takes half a minute at least: values that move in
+/// chains need one for each link, and the application's locks one for each.
+const ATTEMPTS: u32 = 200;
+
+/// The longest pause between two of them.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A clash may draw in so many keys.
 const LARGEST_CLASH: usize = 10_000;
@@ -186,7 +190,8 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
                 help: "run the same command again; it goes on from the checkpoint".into(),
             });
         }
-        tokio::time::sleep(jittered(Duration::from_millis(2 * u64::from(attempts)))).await;
+        let pause = Duration::from_millis(2 * u64::from(attempts)).min(PAUSE);
+        tokio::time::sleep(jittered(pause)).await;
     }
     Ok(())
 }
