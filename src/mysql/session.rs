@@ -97,8 +97,6 @@ fn setup(reading: Reading) -> Vec<String> {
         format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
         "SET SESSION net_read_timeout = 600, SESSION net_write_timeout = 600".to_owned(),
         "SET SESSION autocommit = 1".to_owned(),
-        // Its greatest: a warning that was not kept cannot be judged.
-        "SET SESSION max_error_count = 65535".to_owned(),
     ]
 }
 
