@@ -15,7 +15,7 @@ use random::postgres::Postgres;
 use random::{Tally, cases};
 use support::server::Kind;
 
-async fn on_mysql(kind: Kind) {
+async fn a_random_change_of_a_random_table_is_the_servers_own(kind: Kind) {
     let mut tally = Tally::default();
     for seed in cases() {
         let made = random::mysql::random(kind, seed);
@@ -24,15 +24,7 @@ async fn on_mysql(kind: Kind) {
     tally.assert_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_random_change_of_a_random_table_is_the_servers_own_on_mariadb() {
-    on_mysql(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_random_change_of_a_random_table_is_the_servers_own_on_mysql() {
-    on_mysql(Kind::Mysql).await;
-}
+on_both_servers! { a_random_change_of_a_random_table_is_the_servers_own }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_random_change_of_a_random_table_is_the_servers_own_on_postgres() {

@@ -276,12 +276,4 @@ async fn the_copy_waits_for_a_lock_on_the_shadow(kind: Kind) {
     run.done().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_copy_waits_for_a_lock_on_the_shadow_on_mariadb() {
-    the_copy_waits_for_a_lock_on_the_shadow(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_copy_waits_for_a_lock_on_the_shadow_on_mysql() {
-    the_copy_waits_for_a_lock_on_the_shadow(Kind::Mysql).await;
-}
+on_both_servers! { the_copy_waits_for_a_lock_on_the_shadow }

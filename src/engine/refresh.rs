@@ -33,8 +33,8 @@ const GATHER: Duration = Duration::from_millis(25);
 /// How long a cycle waits for chunks in flight.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Attempts at one batch before giving up, which takes half a minute at least: values that move in
-/// chains need one for each link, and the application's locks one for each.
+/// Attempts at one batch before giving up, which takes about half a minute: values that move in chains
+/// may need one for each link.
 const ATTEMPTS: u32 = 200;
 
 /// The longest pause between two of them.

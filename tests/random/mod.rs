@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub, reason = "a part of one test program, as the kit is")]
 
+pub mod draw;
 pub mod mysql;
 pub mod postgres;
 
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
+
+use crate::support;
 
 /// Rows that are tried at first; some clash.
 const ROWS: usize = 220;
@@ -131,8 +134,8 @@ pub trait Site: Sync {
     /// The table that osc changes and its twin.
     fn tables(&self) -> [String; 2];
     fn session(&self) -> impl Future<Output = Self::Session>;
-    /// `osc alter t CLAUSES`.
-    fn alter(&self, clauses: &str) -> Command;
+    /// Where osc finds the first of them, which is called `t`.
+    fn url(&self) -> String;
     /// Changes the twin by the server itself.
     fn native(&self, clauses: &str) -> impl Future<Output = Result<(), String>>;
     /// Both tables have one definition and the same rows.
@@ -151,8 +154,8 @@ pub enum Verdict {
 
 /// The seeds to try.
 pub fn cases() -> Range<u64> {
-    let from = super::support::from_environment("OSC_RANDOM_FROM").unwrap_or(1);
-    from..from + super::support::from_environment("OSC_RANDOM_CASES").unwrap_or(12)
+    let from = support::from_environment("OSC_RANDOM_FROM").unwrap_or(1);
+    from..from + support::from_environment("OSC_RANDOM_CASES").unwrap_or(12)
 }
 
 /// What came of all cases.
@@ -215,7 +218,8 @@ async fn trial<S: Site>(site: &S, made: &Made, seed: u64) -> Result<Verdict, Str
         writers.push(tokio::spawn(write(session, tables, made, keys, stop, rng)));
     }
     let kills = rng.random_range(0..3_u32).saturating_sub(1);
-    let ended = to_its_end(|| site.alter(&made.clauses), kills, &mut rng).await;
+    let url = site.url();
+    let ended = to_its_end(|| alter(&made.clauses, &url), kills, &mut rng).await;
     stop.store(true, Ordering::Relaxed);
     let mut committed = 0;
     for writer in writers {
@@ -226,7 +230,7 @@ async fn trial<S: Site>(site: &S, made: &Made, seed: u64) -> Result<Verdict, Str
     let mut output = ended?;
     // What did not fit may be gone since.
     if output.status.code() == Some(1) {
-        output = to_its_end(|| site.alter(&made.clauses), 0, &mut rng).await?;
+        output = to_its_end(|| alter(&made.clauses, &url), 0, &mut rng).await?;
     }
     match output.status.code() {
         Some(0) => {
@@ -308,6 +312,16 @@ async fn both(
         }
     }
     Ok(true)
+}
+
+/// `osc alter t CLAUSES`, slow enough for writers to come between.
+fn alter(clauses: &str, url: &str) -> Command {
+    let mut command = support::osc();
+    command
+        .env("RUST_BACKTRACE", "0")
+        .args(["alter", "t", clauses, "--url", url, "--strategy", "copy", "--yes"])
+        .args(["--chunk-size", "20", "--max-rows-per-second", "300"]);
+    command
 }
 
 /// Runs osc, kills it so many times, and lets the next go on.

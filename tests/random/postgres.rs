@@ -1,8 +1,6 @@
 //! Random tables of PostgreSQL.
 
 use std::fmt::Write as _;
-use std::process::Command;
-use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -10,10 +8,11 @@ use rand::{Rng, SeedableRng};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::{Column, Failure, Made, Session, Site, TABLE};
+use super::draw::{self, Values, date, time};
+use super::{Failure, Made, Session, Site, TABLE};
+use crate::support;
 use crate::support::postgres::{connect, exec};
 use crate::support::postgres_twin::{TABLES, differences, literal};
-use crate::support::{self};
 
 /// What tables of this program may use.
 const TYPES: &str = "CREATE SCHEMA twin;
@@ -173,48 +172,33 @@ impl Type {
             other => other,
         }
     }
+}
 
-    fn value(self, rng: &mut SmallRng) -> String {
+impl Values for Type {
+    fn value(&self, rng: &mut SmallRng) -> String {
         match self {
             Self::SmallInt => whole(16, rng),
             Self::Int => whole(32, rng),
             Self::BigInt => whole(64, rng),
             Self::Small => rng.random_range(-500..1000).to_string(),
-            Self::Numeric(digits, scale) => {
-                let whole = (digits - scale).min(15);
-                let below = 10_i64.pow(rng.random_range(0..=whole));
-                let number = rng.random_range(0..below);
-                let sign = if rng.random() { "-" } else { "" };
-                let width = scale as usize;
-                match width {
-                    0 => format!("({sign}{number})"),
-                    _ => format!(
-                        "({sign}{number}.{:0width$})",
-                        rng.random_range(0..10_u32.pow(scale))
-                    ),
-                }
-            }
+            Self::Numeric(digits, scale) => format!("({})", draw::decimal(*digits, *scale, rng)),
             Self::Double => match rng.random_range(0..10) {
                 0 => "'NaN'".to_owned(),
                 1 => "'-0'".to_owned(),
                 2 => "'-Infinity'".to_owned(),
                 _ => format!("'{}'", rng.random::<f64>()),
             },
-            Self::Text(_) => literal(&text(30, rng)),
-            Self::VarChar(length) => literal(&text(length, rng)),
-            Self::Char(length) => literal(text(length, rng).trim_end()),
+            Self::Text(_) => literal(&draw::text(LETTERS, 30, rng)),
+            Self::VarChar(length) => literal(&draw::text(LETTERS, *length, rng)),
+            Self::Char(length) => literal(draw::text(LETTERS, *length, rng).trim_end()),
             Self::Bytes => {
                 let length = rng.random_range(0..30);
-                let hex = (0..length).fold(String::new(), |mut hex, _| {
-                    let _ = write!(hex, "{:02x}", rng.random::<u8>());
-                    hex
-                });
-                format!("'\\x{hex}'")
+                format!("'\\x{}'", draw::hex(length, rng))
             }
             Self::Date => format!("'{}'", date(rng)),
-            Self::Timestamp(digits) => format!("'{} {}'", date(rng), time(digits, rng)),
-            Self::TimestampTz(digits) => format!("'{} {}+02'", date(rng), time(digits, rng)),
-            Self::Time(digits) => format!("'{}'", time(digits, rng)),
+            Self::Timestamp(digits) => format!("'{} {}'", date(rng), time(*digits, rng)),
+            Self::TimestampTz(digits) => format!("'{} {}+02'", date(rng), time(*digits, rng)),
+            Self::Time(digits) => format!("'{}'", time(*digits, rng)),
             Self::Interval => format!(
                 "'{} mons {} days {} secs'",
                 rng.random_range(-30..30),
@@ -231,10 +215,7 @@ impl Type {
             Self::Inet => format!("'10.{}.0.0/{}'", rng.random::<u8>(), rng.random_range(16..=32)),
             Self::Ints => format!("'{{{},NULL,{}}}'", rng.random::<i8>(), rng.random::<i32>()),
             Self::Mood => format!("'{}'", MOODS.choose(rng).unwrap()),
-            Self::Bits(bits) => {
-                let bit = |_| if rng.random() { '1' } else { '0' };
-                format!("b'{}'", (0..bits).map(bit).collect::<String>())
-            }
+            Self::Bits(bits) => format!("b'{}'", draw::bits(*bits, rng)),
             Self::Range => {
                 let from = rng.random_range(-50..50);
                 format!("'[{from},{})'", from + rng.random_range(0..50))
@@ -254,37 +235,7 @@ fn whole(bits: u32, rng: &mut SmallRng) -> String {
     format!("({number})")
 }
 
-fn text(longest: u32, rng: &mut SmallRng) -> String {
-    let letters: Vec<char> = LETTERS.chars().collect();
-    let length = rng.random_range(0..=longest.min(30));
-    (0..length).map(|_| *letters.choose(rng).unwrap()).collect()
-}
-
-fn date(rng: &mut SmallRng) -> String {
-    let (month, day) = (rng.random_range(1..=12), rng.random_range(1..=28));
-    format!("{:04}-{month:02}-{day:02}", rng.random_range(1000..9999))
-}
-
-fn time(digits: u32, rng: &mut SmallRng) -> String {
-    let (hour, minute) = (rng.random_range(0..24), rng.random_range(0..60));
-    let mut text = format!("{hour:02}:{minute:02}:{:02}", rng.random_range(0..60));
-    if digits > 0 {
-        let width = digits as usize;
-        let _ = write!(text, ".{:0width$}", rng.random_range(0..10_u32.pow(digits)));
-    }
-    text
-}
-
-/// A column as it was made up.
-#[derive(Clone)]
-struct Drawn {
-    name: String,
-    of: Type,
-    nullable: bool,
-    in_key: bool,
-    /// Whether a generated column reads it.
-    read: bool,
-}
+type Drawn = draw::Drawn<Type>;
 
 impl Drawn {
     /// Its type after a change. A key that another type would order otherwise is refused, so that
@@ -305,18 +256,8 @@ impl Drawn {
 pub fn random(seed: u64) -> Made {
     let mut rng = SmallRng::seed_from_u64(seed);
     let rng = &mut rng;
-    let names = ["id", "order", "a b", "ünï", "x\"y", "tick`s", "UPPER", "c%", "näme 漢", "z"];
-    let mut names = names.map(quoted);
-    names[1..].shuffle(rng);
-    let keys = rng.random_range(1..=3);
-    let others = rng.random_range(2..=6);
-    let mut columns: Vec<Drawn> = Vec::new();
-    for name in names.into_iter().take(keys + others) {
-        let in_key = columns.len() < keys;
-        let of = if in_key { Type::for_key(rng) } else { Type::any(rng) };
-        let nullable = !in_key && rng.random_ratio(2, 3);
-        columns.push(Drawn { name, of, nullable, in_key, read: false });
-    }
+    let of = |in_key, rng: &mut SmallRng| if in_key { Type::for_key(rng) } else { Type::any(rng) };
+    let mut columns: Vec<Drawn> = draw::columns(quoted, of, rng);
     columns.shuffle(rng);
     let mut body: Vec<String> = columns
         .iter()
@@ -336,8 +277,7 @@ pub fn random(seed: u64) -> Made {
             columns[at].read = true;
         }
     }
-    let mut key: Vec<usize> = (0..columns.len()).filter(|&at| columns[at].in_key).collect();
-    key.shuffle(rng);
+    let key = draw::key(&columns, rng);
     let parts: Vec<&str> = key.iter().map(|&at| columns[at].name.as_str()).collect();
     let no_primary = rng.random_ratio(1, 5);
     let head = if no_primary { "CONSTRAINT the_key UNIQUE" } else { "PRIMARY KEY" };
@@ -355,16 +295,7 @@ pub fn random(seed: u64) -> Made {
         }
     }
     let clauses = clauses(&columns, rng);
-    let columns = columns
-        .into_iter()
-        .map(|column| {
-            let (of, nullable) = (column.of, column.nullable);
-            let value = move |rng: &mut SmallRng| {
-                if nullable && rng.random_ratio(1, 8) { "NULL".to_owned() } else { of.value(rng) }
-            };
-            Column { name: column.name, value: Arc::new(value) }
-        })
-        .collect();
+    let columns = draw::written(columns);
     Made { create, columns, key, clauses }
 }
 
@@ -449,18 +380,11 @@ impl Site for Postgres {
     }
 
     async fn session(&self) -> Client {
-        connect(&support::shared_postgres().url(&self.database)).await.unwrap()
+        connect(&self.url()).await.unwrap()
     }
 
-    fn alter(&self, clauses: &str) -> Command {
-        let mut command = support::osc();
-        command
-            .env("RUST_BACKTRACE", "0")
-            .args(["alter", "t", clauses])
-            .args(["--url", &support::shared_postgres().url(&self.database)])
-            .args(["--strategy", "copy", "--yes"])
-            .args(["--chunk-size", "20", "--max-rows-per-second", "300"]);
-        command
+    fn url(&self) -> String {
+        support::shared_postgres().url(&self.database)
     }
 
     async fn native(&self, clauses: &str) -> Result<(), String> {

@@ -5,7 +5,9 @@ use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::types::Type;
-use super::{Drawn, Table, definition, quoted};
+use super::{Drawn, Table, definition};
+use crate::data::quoted;
+use crate::random::draw::Values;
 use crate::support::server::Kind;
 
 /// An index over some of the columns.

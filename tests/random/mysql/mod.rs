@@ -4,8 +4,6 @@ mod change;
 mod types;
 
 use std::fmt::Write as _;
-use std::process::Command;
-use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
@@ -14,10 +12,11 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Mutex;
 
-use super::{Column, Failure, Made, Session, Site, TABLE};
-use crate::data::Pair;
+use super::draw::{self, Values};
+use super::{Failure, Made, Session, Site, TABLE};
+use crate::data::{Pair, quoted};
+use crate::support;
 use crate::support::server::Kind;
-use crate::support::{self};
 use types::Type;
 
 /// As strict as osc is.
@@ -26,16 +25,7 @@ const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON
 /// No such table, no such database: the swap was seen.
 const MISSING: [u16; 3] = [1146, 1049, 1051];
 
-/// A column as it was made up.
-#[derive(Clone)]
-struct Drawn {
-    name: String,
-    of: Type,
-    nullable: bool,
-    in_key: bool,
-    /// Whether a generated column reads it.
-    read: bool,
-}
+type Drawn = draw::Drawn<Type>;
 
 /// A table as it was made up.
 struct Table {
@@ -48,23 +38,16 @@ struct Table {
 pub fn random(kind: Kind, seed: u64) -> Made {
     let mut rng = SmallRng::seed_from_u64(seed);
     let rng = &mut rng;
-    let names = ["id", "order", "a b", "ünï", "x\"y", "tick`s", "UPPER", "c%", "näme 漢", "z"];
-    let mut names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
-    names[1..].shuffle(rng);
-    let keys = rng.random_range(1..=3);
-    let others = rng.random_range(2..=6);
-    let mut columns: Vec<Drawn> = Vec::new();
-    for name in names.into_iter().take(keys + others) {
-        let in_key = columns.len() < keys;
-        let of = if in_key { Type::for_key(kind, rng) } else { Type::any(kind, rng) };
-        let nullable = !in_key && rng.random_ratio(2, 3);
-        columns.push(Drawn { name, of, nullable, in_key, read: false });
-    }
+    let of = |in_key, rng: &mut SmallRng| match in_key {
+        true => Type::for_key(kind, rng),
+        false => Type::any(kind, rng),
+    };
+    let mut columns: Vec<Drawn> = draw::columns(quoted, of, rng);
 
     let mut body = Vec::new();
     for column in &columns {
         let mut definition = definition(column, rng);
-        if column.in_key && !column.nullable && rng.random_ratio(1, 8) {
+        if column.in_key && rng.random_ratio(1, 8) {
             definition += " COMMENT 'it''s the key'";
         }
         body.push(definition);
@@ -78,8 +61,7 @@ pub fn random(kind: Kind, seed: u64) -> Made {
         }
     }
     columns.shuffle(rng);
-    let mut key: Vec<usize> = (0..columns.len()).filter(|&at| columns[at].in_key).collect();
-    key.shuffle(rng);
+    let key = draw::key(&columns, rng);
     let parts: Vec<String> = key
         .iter()
         .map(|&at| {
@@ -98,17 +80,7 @@ pub fn random(kind: Kind, seed: u64) -> Made {
     let charset = ["utf8mb4", "latin1", "utf8mb3"][rng.random_range(0..3)];
     let create = format!("CREATE TABLE {TABLE} (\n  {}) CHARSET={charset}", body.join(",\n  "));
     let clauses = change::clauses(kind, &table, &key, rng);
-    let columns = table
-        .columns
-        .into_iter()
-        .map(|column| {
-            let (of, nullable) = (column.of, column.nullable);
-            let value = move |rng: &mut SmallRng| {
-                if nullable && rng.random_ratio(1, 8) { "NULL".to_owned() } else { of.value(rng) }
-            };
-            Column { name: column.name, value: Arc::new(value) }
-        })
-        .collect();
+    let columns = draw::written(table.columns);
     Made { create: vec![create], columns, key, clauses }
 }
 
@@ -120,10 +92,6 @@ fn definition(column: &Drawn, rng: &mut SmallRng) -> String {
         let _ = write!(sql, " DEFAULT {}", column.of.value(rng));
     }
     sql
-}
-
-fn quoted(name: &str) -> String {
-    crate::data::quoted(name)
 }
 
 /// Two databases of the shared server.
@@ -156,15 +124,8 @@ impl Site for MySql {
         conn
     }
 
-    fn alter(&self, clauses: &str) -> Command {
-        let mut command = support::osc();
-        command
-            .env("RUST_BACKTRACE", "0")
-            .args(["alter", "t", clauses])
-            .args(["--url", &support::shared(self.kind).url(&self.databases[0])])
-            .args(["--strategy", "copy", "--yes"])
-            .args(["--chunk-size", "20", "--max-rows-per-second", "300"]);
-        command
+    fn url(&self) -> String {
+        support::shared(self.kind).url(&self.databases[0])
     }
 
     async fn native(&self, clauses: &str) -> Result<(), String> {

@@ -1,12 +1,12 @@
 //! Column types, their values, and what each may become without its values meaning something else.
 
-use std::fmt::Write as _;
-
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 
+use crate::random::draw::{self, Values, date, time};
 use crate::support::server::Kind;
+use crate::support::twin::literal;
 
 /// A character set and a collation of it, and letters that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +56,7 @@ impl Collation {
     }
 
     fn text(self, longest: u32, rng: &mut SmallRng) -> String {
-        let letters: Vec<char> = self.letters.chars().collect();
-        let length = rng.random_range(0..=longest.min(30));
-        (0..length).map(|_| *letters.choose(rng).unwrap()).collect()
+        draw::text(self.letters, longest, rng)
     }
 }
 
@@ -225,10 +223,7 @@ impl Type {
             },
             Self::Time(_) => Self::Time(rng.random_range(0..=6)),
             Self::Year => Self::Whole(1, rng.random()),
-            Self::Enum(of) if rng.random_ratio(1, 4) => {
-                let _ = of;
-                Self::VarChar(20, Collation::any(kind, rng))
-            }
+            Self::Enum(_) if rng.random_ratio(1, 4) => Self::VarChar(20, Collation::any(kind, rng)),
             Self::Enum(_) => Self::Enum(members(rng)),
             Self::Set(_) => Self::Set(members(rng)),
             Self::Json | Self::Uuid | Self::Inet6 => self.clone(),
@@ -245,24 +240,13 @@ impl Type {
             other => other.clone(),
         }
     }
+}
 
-    /// A literal that has as much precision as the type, so that it is rounded once whatever the
-    /// column has become.
-    pub fn value(&self, rng: &mut SmallRng) -> String {
+impl Values for Type {
+    fn value(&self, rng: &mut SmallRng) -> String {
         match self {
             Self::Whole(size, unsigned) => whole(WHOLE[*size].1, *unsigned, rng),
-            Self::Decimal(digits, scale) => {
-                let whole = (*digits - *scale).min(15);
-                let below = 10_i64.pow(rng.random_range(0..=whole));
-                let number = rng.random_range(0..below);
-                let sign = if rng.random() { "-" } else { "" };
-                let parts = 10_u32.pow(*scale);
-                let width = *scale as usize;
-                match width {
-                    0 => format!("{sign}{number}"),
-                    _ => format!("{sign}{number}.{:0width$}", rng.random_range(0..parts)),
-                }
-            }
+            Self::Decimal(digits, scale) => draw::decimal(*digits, *scale, rng),
             // In eighths, which binary fractions tell exactly.
             Self::Double | Self::Float => {
                 let number = f64::from(rng.random_range(-80_000_i32..80_000)) / 8.0;
@@ -270,8 +254,7 @@ impl Type {
             }
             Self::Bit(bits) => {
                 let length = rng.random_range(1..=*bits);
-                let bit = |_| if rng.random() { '1' } else { '0' };
-                format!("b'{}'", (0..length).map(bit).collect::<String>())
+                format!("b'{}'", draw::bits(length, rng))
             }
             // Its trailing spaces would be lost here and not in what the column has become.
             Self::Char(length, collation) => literal(collation.text(*length, rng).trim_end()),
@@ -345,29 +328,6 @@ fn whole(bits: u32, unsigned: bool, rng: &mut SmallRng) -> String {
     }
 }
 
-fn date(rng: &mut SmallRng) -> String {
-    let (month, day) = (rng.random_range(1..=12), rng.random_range(1..=28));
-    format!("{:04}-{month:02}-{day:02}", rng.random_range(1000..9999))
-}
-
-fn time(digits: u32, rng: &mut SmallRng) -> String {
-    let (hour, minute) = (rng.random_range(0..24), rng.random_range(0..60));
-    let mut text = format!("{hour:02}:{minute:02}:{:02}", rng.random_range(0..60));
-    if digits > 0 {
-        let width = digits as usize;
-        let _ = write!(text, ".{:0width$}", rng.random_range(0..10_u32.pow(digits)));
-    }
-    text
-}
-
 fn bytes(length: u32, rng: &mut SmallRng) -> String {
-    let hex = (0..length).fold(String::new(), |mut hex, _| {
-        let _ = write!(hex, "{:02X}", rng.random::<u8>());
-        hex
-    });
-    format!("X'{hex}'")
-}
-
-fn literal(text: &str) -> String {
-    crate::support::twin::literal(text)
+    format!("X'{}'", draw::hex(length, rng))
 }
