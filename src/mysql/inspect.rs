@@ -323,18 +323,14 @@ fn key_kind(column: &Column) -> Option<KeyKind> {
     }
 }
 
-/// `SHOW CREATE TABLE`. MariaDB writes a default of bytes as it is, whatever the character set of
-/// the session.
+/// `SHOW CREATE TABLE`. MariaDB writes a default of bytes there as it is, whatever the character set
+/// of the session; in information_schema it does not.
 pub async fn definition(conn: &mut Conn, name: &TableName) -> Result<String> {
     let shown: Option<(String, Vec<u8>)> = conn
         .query_first(format!("SHOW CREATE TABLE {name}"))
         .await
         .map_err(|error| connection_error("reading the table's definition", error))?;
-    Ok(shown.map(|(_, text)| readable(&text)).unwrap_or_default())
-}
-
-fn readable(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).into_owned()
+    Ok(shown.map(|(_, text)| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default())
 }
 
 async fn columns(conn: &mut Conn, name: &TableName) -> Result<Vec<Column>> {
@@ -362,8 +358,7 @@ fn column(mut row: Row) -> Result<Column> {
     let row = &mut row;
     let extra = take::<Option<String>>(row, 11)?.unwrap_or_default().to_lowercase();
     let ordinal: u64 = take(row, 1)?;
-    let expression = take::<Option<Vec<u8>>>(row, 10)?.unwrap_or_default();
-    let expression = readable(&expression);
+    let expression = take::<Option<String>>(row, 10)?.unwrap_or_default();
     Ok(Column {
         name: Ident::new(take::<String>(row, 0)?),
         ordinal: usize::try_from(ordinal).unwrap_or(usize::MAX).saturating_sub(1),
@@ -378,7 +373,7 @@ fn column(mut row: Row) -> Result<Column> {
         generated: !expression.is_empty(),
         expression,
         auto_increment: extra.contains("auto_increment"),
-        default: take::<Option<Vec<u8>>>(row, 12)?.as_deref().map(readable),
+        default: take(row, 12)?,
         extra,
     })
 }
