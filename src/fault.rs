@@ -93,6 +93,10 @@ points! {
     RefreshWritten = "refresh.written" on Copy;
     /// The position of a cycle counts as applied.
     RefreshApplied = "refresh.applied" on Copy;
+    /// The copy key's index is to be built.
+    KeyBegun = "key.begun" on Postgres;
+    /// It is; the run does not know it.
+    KeyBuilt = "key.built" on Postgres;
     /// The deferred indexes are to be built.
     IndexBegun = "index.begun" on Copy;
     /// One of them is.

@@ -14,7 +14,7 @@ use crate::engine::key::{Key, KeyOrder, KeyRange, Rows};
 use crate::engine::refresh::{fail_on_duplicates, refresh_keys};
 use crate::engine::run::{Run, jittered, note};
 use crate::engine::server::{CopyOutcome, Server};
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, key_index};
 use crate::fault::{self, Point};
 
 /// As many chunks as may ever be in flight.
@@ -111,8 +111,6 @@ async fn worker<S: Server>(
     number: usize,
     resumed: bool,
 ) -> Result<()> {
-    // Under `KeyOrder::Server`, refreshes may have put rows ahead of the copy.
-    let clear = resumed || run.server.key_order() == KeyOrder::Server;
     loop {
         wait_for_turn(run, number).await;
         if *run.coverage().handed_out() == Edge::End {
@@ -127,7 +125,7 @@ async fn worker<S: Server>(
         sizer.hand_out(rows);
         let started = Instant::now();
         fault::at(Point::ChunkPlanned)?;
-        let written = copy_chunk(run, &range, clear).await?;
+        let written = copy_chunk(run, &range, resumed).await?;
         fault::at(Point::ChunkCopied)?;
         let took = started.elapsed();
         note(&run.chunk_times, took);
@@ -176,12 +174,15 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
     let mut stale: HashSet<Key> = HashSet::new();
     for attempt in 0..ATTEMPTS {
         let except: Vec<Key> = apart.iter().cloned().collect();
+        if clear {
+            // What is to be cleared must be found.
+            key_index::ensure(run).await?;
+        }
         // Given back between attempts: the refresher may have what this one waits for.
-        let turn = match run.server.key_order() {
-            KeyOrder::Server => Some(run.apart.read().await),
-            KeyOrder::Bytes => None,
-        };
-        let outcome = match run.server.copy(range, clear, &except).await {
+        let turn = run.apart.read().await;
+        // Under `KeyOrder::Server`, refreshes may have put rows ahead of the copy.
+        let met = run.server.key_order() == KeyOrder::Server && run.is_keyed();
+        let outcome = match run.server.copy(range, clear || met, &except).await {
             Err(error) if error.is_connection() => {
                 // Whether it was committed is not known: the next attempt clears.
                 clear = true;
@@ -205,7 +206,8 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
                     ?range,
                     "a chunk met a lock or a row that is there already"
                 );
-                clear = true;
+                // Before there is a key nothing says that a row is there already, and none is.
+                clear |= run.is_keyed();
                 let pause = Duration::from_millis(5 << attempt.min(7));
                 tokio::time::sleep(jittered(pause)).await;
             }
@@ -234,6 +236,7 @@ async fn refresh_alone<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
         return Ok(());
     }
     let _alone = run.refreshing.lock().await;
+    key_index::build(run).await?;
     refresh_keys(run, keys).await
 }
 

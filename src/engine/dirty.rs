@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::engine::key::{Key, Position};
 use crate::engine::progress::Progress;
@@ -30,6 +31,8 @@ const RECONNECT_FOR: Duration = Duration::from_secs(120);
 #[derive(Default)]
 struct Inner {
     keys: HashSet<Key>,
+    parked: HashSet<Key>,
+    parked_since: Option<Instant>,
     position: Option<Position>,
     touched: Option<HashSet<Key>>,
 }
@@ -78,6 +81,15 @@ pub struct Batch {
     pub position: Option<Position>,
 }
 
+/// Keys that were put aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parked {
+    /// How many.
+    pub keys: usize,
+    /// For how long the first of them has been.
+    pub longest: Duration,
+}
+
 impl Dirty {
     /// An empty set.
     pub fn new(progress: Arc<Progress>, swapping: Arc<watch::Sender<bool>>) -> Self {
@@ -111,7 +123,8 @@ impl Dirty {
     }
 
     fn count(&self, inner: &Inner) {
-        self.progress.dirty_keys.store(inner.keys.len() as u64, Ordering::Relaxed);
+        let keys = inner.keys.len() + inner.parked.len();
+        self.progress.dirty_keys.store(keys as u64, Ordering::Relaxed);
     }
 
     /// Takes everything.
@@ -127,7 +140,31 @@ impl Dirty {
         batch
     }
 
-    /// How many keys wait.
+    /// Puts keys aside until [`Dirty::unpark`]: they cannot be refreshed yet. Tells how many are
+    /// aside now, and for how long the first of them has been.
+    pub fn park(&self, keys: impl IntoIterator<Item = Key>) -> Parked {
+        let mut inner = self.inner();
+        inner.parked.extend(keys);
+        self.count(&inner);
+        let keys = inner.parked.len();
+        if keys == 0 {
+            return Parked::default();
+        }
+        let since = *inner.parked_since.get_or_insert_with(Instant::now);
+        Parked { keys, longest: since.elapsed() }
+    }
+
+    /// Makes the keys that were put aside dirty again.
+    pub fn unpark(&self) {
+        let parked = {
+            let mut inner = self.inner();
+            inner.parked_since = None;
+            std::mem::take(&mut inner.parked)
+        };
+        self.add(parked);
+    }
+
+    /// How many keys wait to be taken.
     pub fn len(&self) -> usize {
         self.inner().keys.len()
     }

@@ -20,7 +20,7 @@ use crate::engine::progress::{Event, Phase, Progress, Sink, Summary};
 use crate::engine::run::{Run, Settings, State, quantiles};
 use crate::engine::server::Server;
 use crate::engine::verify::{Verified, verify};
-use crate::engine::{Error, Result, copy, refresh};
+use crate::engine::{Error, Result, copy, key_index, refresh};
 use crate::fault::{self, Point};
 use crate::throttle::Throttle;
 
@@ -162,8 +162,8 @@ async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
     run.enter(Phase::Copy);
     copy::copy(run, resumed).await?;
 
-    // Side by side: comparing reads rows in the copy key's order, whatever indexes there are.
-    let ((), verified) = tokio::try_join!(index(run), compare(run))?;
+    // Side by side: comparing reads rows in the copy key's order, whatever other indexes there are.
+    let ((), verified) = tokio::try_join!(index(run), key_and_compare(run))?;
     let suspects = verified.as_ref().map_or(&[][..], |verified| &verified.suspects);
 
     let swapped = cut_over(run, suspects).await?;
@@ -182,7 +182,8 @@ async fn index<S: Server>(run: &Run<S>) -> Result<()> {
     Ok(())
 }
 
-async fn compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
+async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
+    key_index::ensure(run).await?;
     if !run.settings.verify {
         return Ok(None);
     }

@@ -6,6 +6,7 @@ pub mod cutover;
 pub mod dirty;
 pub mod error;
 pub mod key;
+pub mod key_index;
 pub mod migration;
 pub mod progress;
 pub mod refresh;

@@ -15,10 +15,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use crate::engine::coverage::Place;
+use crate::engine::dirty::Batch;
 use crate::engine::key::{Key, KeyOrder};
 use crate::engine::run::{Run, jittered, note};
 use crate::engine::server::{Clash, CopyOutcome, Server};
-use crate::engine::{Error, Result};
+use crate::engine::{Error, Result, key_index};
 use crate::fault::{self, Point};
 
 /// Keys that one transaction refreshes.
@@ -64,6 +65,11 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     fault::at(Point::RefreshTaken)?;
     run.checkpoint().await?;
     fault::at(Point::RefreshCheckpointed)?;
+    if !run.is_keyed() {
+        put_aside(run, batch).await?;
+        run.cycles.end(number);
+        return Ok(());
+    }
     let count = |keys: usize| run.progress.refreshed_keys.fetch_add(keys as u64, Ordering::Relaxed);
     let taken = batch.keys.len();
     match run.server.key_order() {
@@ -87,6 +93,24 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     }
     count(taken);
     run.cycles.end(number);
+    Ok(())
+}
+
+/// What a cycle does while no row of the shadow can be found: the next one after the building of the
+/// copy key's index has the keys.
+async fn put_aside<S: Server>(run: &Run<S>, batch: Batch) -> Result<()> {
+    let mut keys = batch.keys;
+    if run.server.key_order() == KeyOrder::Bytes {
+        let coverage = run.coverage();
+        keys.retain(|key| coverage.place(key) != Place::Ahead);
+    }
+    let parked = run.dirty.park(keys);
+    if key_index::is_due(parked) {
+        return key_index::build(run).await;
+    }
+    if let Some(position) = batch.position.filter(|_| parked.keys == 0) {
+        run.set_applied(position);
+    }
     Ok(())
 }
 

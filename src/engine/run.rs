@@ -91,7 +91,8 @@ pub struct Run<S> {
     coverage: Mutex<Coverage>,
     /// Notified whenever a chunk ends.
     pub chunk_ended: Notify,
-    /// Under `KeyOrder::Server`, chunks hold it shared and refreshes alone (rule 4).
+    /// Chunks hold it shared; who must have none beside it, alone: the building of the copy key's index
+    /// and, under `KeyOrder::Server`, refreshes (rule 4).
     pub apart: RwLock<()>,
     /// Held by the refresher during a cycle, by a chunk that writes rows outside its range, and by
     /// the cut-over.
@@ -99,6 +100,7 @@ pub struct Run<S> {
     /// Refresh cycles begun and ended.
     pub cycles: Cycles,
     applied: Mutex<Position>,
+    keyed: AtomicBool,
     /// The deferred indexes are built.
     pub indexed: AtomicBool,
     /// Times of chunks, in microseconds.
@@ -157,6 +159,7 @@ impl<S: Server> Run<S> {
             || Histogram::new(3).map_err(|error| Error::Internal(format!("no histogram: {error}")));
         progress.rows_copied.store(state.rows, Ordering::Relaxed);
         Ok(Self {
+            keyed: AtomicBool::new(!server.defers_key()),
             server,
             settings,
             throttle,
@@ -179,6 +182,16 @@ impl<S: Server> Run<S> {
     /// The state of the copy.
     pub fn coverage(&self) -> MutexGuard<'_, Coverage> {
         self.coverage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether rows of the shadow can be found by their keys.
+    pub fn is_keyed(&self) -> bool {
+        self.keyed.load(Ordering::SeqCst)
+    }
+
+    /// The copy key's index is built.
+    pub fn set_keyed(&self) {
+        self.keyed.store(true, Ordering::SeqCst);
     }
 
     /// Everything before this position is in the shadow.

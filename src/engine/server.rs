@@ -137,8 +137,19 @@ pub trait Server: Send + Sync + 'static {
     fn start_barrier(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Creates the empty shadow (dropping a dead one of ours) and proves that it came out as the
-    /// plan says. `defer_indexes`: without the indexes that `build_indexes` will add.
+    /// plan says. `defer_indexes`: without the indexes that `build_key` and `build_indexes` will add.
     fn create_shadow(&self, defer_indexes: bool) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether the shadow was made without the copy key's index: until [`Server::build_key`] none of
+    /// its rows can be found by their keys, so that ranges are not cleared and nothing is refreshed.
+    fn defers_key(&self) -> bool {
+        false
+    }
+
+    /// Builds the copy key's index on the shadow. Cheap when it is there already.
+    fn build_key(&self) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// The original's estimated rows.
     fn estimate(&self) -> impl Future<Output = Result<Rows>> + Send;
@@ -178,7 +189,8 @@ pub trait Server: Send + Sync + 'static {
         keys: &[Key],
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 
-    /// Builds the indexes that `create_shadow` left out. Cheap when they are there already.
+    /// Builds the other indexes that `create_shadow` left out, perhaps beside `build_key`. Cheap when
+    /// they are there already.
     fn build_indexes(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Compares one range of both tables, in one statement, through the projection.

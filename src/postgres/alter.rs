@@ -12,14 +12,14 @@ use crate::ledger::{RunRecord, other_clauses, other_run};
 use crate::plan::{Job, Plan, Step};
 use crate::postgres::change::Change;
 use crate::postgres::checks::{self, Checked};
-use crate::postgres::connect::{Options, connect};
+use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::gauges::Gauges;
 use crate::postgres::inspect::{Table, resolve, version};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::Helpers;
 use crate::postgres::roads::{self, Chosen, Road};
-use crate::postgres::session::value;
+use crate::postgres::session::{plain, value};
 use crate::postgres::table::{Carried, PostgresTable, Setting, lock_number};
 use crate::postgres::{native, throttle};
 
@@ -42,7 +42,7 @@ struct Prepared {
 /// Whatever ends the run other than success.
 pub async fn alter(job: Job) -> Result<Summary> {
     let options = Options::of(&job.target)?;
-    let client = connect(&options, "connecting").await?;
+    let client = plain(&options, "connecting").await?;
     let prepared = prepare(&client, &job, options).await?;
     let mut summary = match &prepared.chosen {
         Some(Chosen { road: Road::Copy, reason, notes, .. }) => {
@@ -72,7 +72,7 @@ fn tell(job: &Job, road: &str, reason: &str, notes: &[String]) {
 /// The server's; `Usage` and `Refused` for clauses that cannot be.
 pub async fn plan(job: &Job) -> Result<Plan> {
     let options = Options::of(&job.target)?;
-    let client = connect(&options, "connecting").await?;
+    let client = plain(&options, "connecting").await?;
     let prepared = prepare(&client, job, options).await?;
     let original = &prepared.original.name;
     let server = value(&client, "reading the version", "SHOW server_version").await?;

@@ -1,4 +1,5 @@
-//! Building the indexes that were left to after the copy, several at once.
+//! Building the indexes that were left to after the copy, several at once; their constraints come at the
+//! end, since each of those needs the shadow for itself.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -8,7 +9,7 @@ use crate::fault::{self, Point};
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::inspect::{Index, Table};
 use crate::postgres::session::run;
-use crate::postgres::shadow::{NEW, index_like};
+use crate::postgres::shadow::{NEW, constraint_using, index_alone};
 use crate::postgres::statements::Scope;
 use crate::postgres::table::PostgresTable;
 
@@ -20,13 +21,15 @@ const MOST_DOUBLES: usize = 5000;
 
 const ACTION: &str = "building indexes";
 
-/// Builds what is missing, the unique ones last: what clashes then has been refreshed meanwhile.
-pub async fn build(table: &PostgresTable) -> Result<()> {
+/// Builds those of the deferred ones that are wanted and missing, the unique ones last: what clashes
+/// then has been refreshed meanwhile.
+pub async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
     let Some(shadow) = Table::read(&client, &table.helpers.shadow).await? else {
         return Err(Error::Internal("the shadow is gone".into()));
     };
-    let missing = |index: &&Index| shadow.index(&index.name.with_suffix(NEW)).is_none();
+    let missing =
+        |index: &&Index| wanted(index) && shadow.index(&index.name.with_suffix(NEW)).is_none();
     let deferred: Vec<&Index> = table.carried()?.made.deferred.iter().filter(missing).collect();
     let (unique, plain): (Vec<&Index>, Vec<&Index>) =
         deferred.into_iter().partition(|index| index.unique);
@@ -40,6 +43,23 @@ pub async fn build(table: &PostgresTable) -> Result<()> {
     Ok(())
 }
 
+/// Gives the indexes that were built the constraints that they back, where they are missing.
+pub async fn constrain(table: &PostgresTable) -> Result<()> {
+    let client = table.sessions.plain(ACTION).await?;
+    let name = &table.helpers.shadow;
+    let Some(shadow) = Table::read(&client, name).await? else {
+        return Err(Error::Internal("the shadow is gone".into()));
+    };
+    for index in &table.carried()?.made.deferred {
+        let new = index.name.with_suffix(NEW);
+        let bare = shadow.index(&new).is_some_and(|there| there.constraint.is_none());
+        if let Some(sql) = constraint_using(index, &new, name).filter(|_| bare) {
+            run(&client, ACTION, &sql).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
     run(
@@ -49,8 +69,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
          WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < 268435456",
     )
     .await?;
-    let all = index_like(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
-    let sql = format!("BEGIN; {}; COMMIT", all.join("; "));
+    let sql = index_alone(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
     for _ in 0..ATTEMPTS {
         let Err(error) = client.batch_execute(&sql).await else {
             return fault::at(Point::IndexOne);
@@ -58,7 +77,6 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
         if sqlstate(&error) != Some("23505") {
             return Err(server_error(ACTION, &error));
         }
-        run(&client, ACTION, "ROLLBACK").await?;
         settle_doubles(table, index, &error).await?;
     }
     Err(Error::Stopped {

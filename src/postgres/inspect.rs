@@ -1,6 +1,6 @@
 //! A table as the catalog has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -35,6 +35,13 @@ pub struct Column {
     pub default: Option<String>,
 }
 
+impl Column {
+    /// Whether it is `smallint`, `integer` or `bigint`: these compare with each other as numbers.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.type_oid, 20 | 21 | 23)
+    }
+}
+
 /// An index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
@@ -60,6 +67,17 @@ pub struct Index {
     pub constraint: Option<Constraint>,
     /// What follows the table in its `CREATE INDEX`: `USING btree (email)`.
     pub definition: String,
+}
+
+impl Index {
+    /// Whether it proves that these columns name one row.
+    pub fn is_key(&self, columns: &[Ident]) -> bool {
+        let own: BTreeSet<&Ident> =
+            self.keys.iter().filter_map(|key| key.column.as_ref()).collect();
+        let whole = self.keys.iter().all(|key| key.column.is_some());
+        let wanted = columns.iter().collect();
+        self.unique && self.immediate && self.predicate.is_none() && whole && own == wanted
+    }
 }
 
 /// A constraint that an index backs.

@@ -22,8 +22,10 @@ pub struct Projected {
     pub target: Ident,
     /// The expression over the original's columns; the server casts it as an assignment.
     pub source: String,
-    /// The same, cast to the column's type.
+    /// The same, cast to the column's type where it has another.
     pub typed: String,
+    /// The column's values are integers.
+    pub integer: bool,
     /// The type's hash tells any two values apart, on both sides.
     pub hashed: bool,
 }
@@ -96,10 +98,15 @@ pub fn project(original: &Table, shadow: &Table, columns: &Columns) -> Projectio
                 Some(using) => format!("({using})"),
                 None => source.name.to_string(),
             };
+            let same = using.is_none() && source.type_sql == target.type_sql;
             projection.columns.push(Projected {
                 hashed: hashed(using.is_none().then_some(source), target),
+                integer: target.is_integer(),
                 target: target.name.clone(),
-                typed: format!("({expression})::{}", target.type_sql),
+                typed: match same {
+                    true => expression.clone(),
+                    false => format!("({expression})::{}", target.type_sql),
+                },
                 source: expression,
             });
         } else {
@@ -142,8 +149,16 @@ impl Projection {
             Some((&made.target, name.to_string(), made.hashed))
         });
         let all: Vec<(&Ident, String, bool)> = written.chain(made).collect();
-        let named = all.iter().filter(|(target, ..)| key.contains(target));
-        hash_of(all.iter(), &hash_of(named, "0"))
+        let named: Vec<_> = all.iter().filter(|(target, ..)| key.contains(target)).collect();
+        let integer = |name: &Ident| self.columns.iter().any(|c| c.target == *name && c.integer);
+        let seed = match named.as_slice() {
+            // Quicker than that of a row, and the same for all integer types.
+            [(name, expression, _)] if integer(name) => {
+                format!("hashint8extended({expression}, 0)")
+            }
+            _ => hash_of(named.into_iter(), "0"),
+        };
+        hash_of(all.iter(), &seed)
     }
 }
 

@@ -20,12 +20,13 @@ const KEPT: usize = 40;
 /// committed is on disk (`local`; `off` would be quicker): a sitting goes on after the server has
 /// crashed, and counts as copied and refreshed what it was told so.
 const SETUP: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
-    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET jit = off; \
+    SET bytea_output = 'hex'; SET extra_float_digits = 1; \
     SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; \
     SET synchronous_commit = local";
 
-/// What every session says: limits that the role has are for the application.
-const UNLIMITED: &str = "SET client_min_messages = error; SET statement_timeout = 0; \
+/// What every session says: limits that the role has are for the application, and compiling a query
+/// of the catalog takes longer than running it.
+const UNLIMITED: &str = "SET client_min_messages = error; SET jit = off; SET statement_timeout = 0; \
     SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
     SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; \
     SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off";

@@ -13,7 +13,7 @@ use crate::ledger::RunId;
 use crate::postgres::connect::server_error;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::fingerprint;
-use crate::postgres::inspect::{Index, Table, number};
+use crate::postgres::inspect::{Constraint, Index, Table, number};
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
 
@@ -111,7 +111,7 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
     };
     let mut made = Made { shadow: shadow.oid, original: original.oid, ..Made::default() };
     for index in &shadow.indexes {
-        if from.defer && index.name != *from.copy_key && deferrable(index) {
+        if from.defer && (index.name == *from.copy_key || deferrable(index)) {
             made.deferred.push(index.clone());
             let sql = match &index.constraint {
                 Some(_) => format!("ALTER TABLE {place} DROP CONSTRAINT {}", index.name),
@@ -166,16 +166,27 @@ fn table(from: &Blueprint<'_>) -> String {
 /// The statements that make an index like this one, with the constraint that it backs, under the
 /// name `name` on `table`.
 pub fn index_like(index: &Index, name: &Ident, table: &TableName) -> Vec<String> {
-    let unique = if index.unique { "UNIQUE " } else { "" };
-    let create = format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition);
-    let add = |constraint: &str| format!("ALTER TABLE {table} ADD CONSTRAINT {name} {constraint}");
-    match &index.constraint {
-        None => vec![create],
-        Some(constraint) => match constraint.using(name) {
-            Some(using) => vec![create, add(&using)],
-            None => vec![add(&constraint.definition)],
-        },
+    let create = index_alone(index, name, table);
+    match (&index.constraint, constraint_using(index, name, table)) {
+        (None, _) => vec![create],
+        (Some(_), Some(add)) => vec![create, add],
+        (Some(Constraint { definition, .. }), None) => {
+            vec![format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")]
+        }
     }
+}
+
+/// The statement that makes an index like this one without its constraint.
+pub fn index_alone(index: &Index, name: &Ident, table: &TableName) -> String {
+    let unique = if index.unique { "UNIQUE " } else { "" };
+    format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition)
+}
+
+/// The statement that gives such an index the constraint that it backs; `None`: it backs none, or one
+/// that cannot take an index that is there already.
+pub fn constraint_using(index: &Index, name: &Ident, table: &TableName) -> Option<String> {
+    let using = index.constraint.as_ref()?.using(name)?;
+    Some(format!("ALTER TABLE {table} ADD CONSTRAINT {name} {using}"))
 }
 
 fn deferrable(index: &Index) -> bool {

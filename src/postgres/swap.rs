@@ -14,6 +14,7 @@ use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::dependents::{self, Dependents};
 use crate::postgres::fingerprint;
 use crate::postgres::guards;
+use crate::postgres::indexes;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::rows::{self, Write};
 use crate::postgres::session::{self, run};
@@ -30,9 +31,10 @@ const BATCH: usize = 500;
 
 const ACTION: &str = "swapping the tables";
 
-/// Before the first attempt: the shadow gets its statistics and its visibility map, if it has not
-/// got them just now.
+/// Before the first attempt: the shadow gets its constraints; and its statistics and its visibility
+/// map, if it has not got them just now.
 pub async fn before(table: &PostgresTable) -> Result<()> {
+    indexes::constrain(table).await?;
     if table.is_vacuumed() {
         return Ok(());
     }

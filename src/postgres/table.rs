@@ -229,7 +229,8 @@ impl PostgresTable {
             .map(|column| columns.new_name(&column.name))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Error::Internal("the copy key loses a column".into()))?;
-        checks::key_stays(original, &shadow, &key, &shadow_key)?;
+        let deferred = &self.carried()?.made.deferred;
+        checks::key_stays(original, &shadow, deferred, &key, &shadow_key)?;
         let _ = self.ready.set(Ready {
             statements: Statements {
                 original: original.name.clone(),
@@ -454,6 +455,18 @@ impl Server for PostgresTable {
         self.get_ready(&client).await
     }
 
+    fn defers_key(&self) -> bool {
+        self.carried().is_ok_and(|carried| {
+            let key = self.ready.get().map(|ready| ready.statements.shadow_key.as_slice());
+            carried.made.deferred.iter().any(|index| key.is_some_and(|key| index.is_key(key)))
+        })
+    }
+
+    async fn build_key(&self) -> Result<()> {
+        let key = &self.ready()?.statements.shadow_key;
+        indexes::build(self, |index| index.is_key(key)).await
+    }
+
     async fn estimate(&self) -> Result<Rows> {
         Ok(self.setting.original.rows)
     }
@@ -513,7 +526,8 @@ impl Server for PostgresTable {
     }
 
     async fn build_indexes(&self) -> Result<()> {
-        indexes::build(self).await?;
+        let key = &self.ready()?.statements.shadow_key;
+        indexes::build(self, |index| !index.is_key(key)).await?;
         // Beside the verification, which the cut-over waits for.
         swap::vacuum(self).await
     }

@@ -1,11 +1,9 @@
 //! Whether the table is one that can be copied and swapped.
 
-use std::collections::BTreeSet;
-
 use crate::engine::error::{Finding, Findings};
 use crate::engine::{Error, Result};
 use crate::postgres::checks::Checked;
-use crate::postgres::inspect::Table;
+use crate::postgres::inspect::{Index, Table};
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::Ident;
 
@@ -76,14 +74,15 @@ pub(super) fn definition(checked: &Checked<'_>, findings: &mut Findings) {
     }
 }
 
-/// The key must order the shadow as it orders the original, and be unique there: what only the made shadow
-/// can tell.
+/// The key must order the shadow as it orders the original, and be unique there, if only by an index that
+/// is built after the copy: what only the made shadow can tell.
 ///
 /// # Errors
 /// `Refused`.
 pub fn key_stays(
     original: &Table,
     shadow: &Table,
+    deferred: &[Index],
     key: &KeyColumns,
     shadow_key: &[Ident],
 ) -> Result<()> {
@@ -94,14 +93,12 @@ pub fn key_stays(
             "make this part of the change alone, by the server, or give the table another key first",
         )]))
     };
-    // smallint, integer and bigint compare with each other as numbers.
-    let number = |oid| matches!(oid, 20 | 21 | 23);
     for (column, new) in key.0.iter().zip(shadow_key) {
         let (Some(old), Some(new)) = (original.column(&column.name), shadow.column(new)) else {
             return refuse(format!("the change takes {} out of the copy key", column.name.0));
         };
         let same = old.type_oid == new.type_oid && old.collation == new.collation;
-        let fits = same || (number(old.type_oid) && number(new.type_oid));
+        let fits = same || (old.is_integer() && new.is_integer());
         if !fits {
             return refuse(format!(
                 "{} orders the copy, and would be ordered otherwise as {}",
@@ -109,11 +106,10 @@ pub fn key_stays(
             ));
         }
     }
-    let wanted: BTreeSet<&Ident> = shadow_key.iter().collect();
-    let unique = shadow.indexes.iter().any(|index| {
-        let columns: BTreeSet<&Ident> =
-            index.keys.iter().filter_map(|key| key.column.as_ref()).collect();
-        index.unique && index.immediate && index.predicate.is_none() && columns == wanted
-    });
-    if unique { Ok(()) } else { refuse("the change takes the copy key's index away".into()) }
+    let mut indexes = shadow.indexes.iter().chain(deferred);
+    if indexes.any(|index| index.is_key(shadow_key)) {
+        Ok(())
+    } else {
+        refuse("the change takes the copy key's index away".into())
+    }
 }

@@ -1,0 +1,64 @@
+//! The copy key's index on the shadow, where the server leaves it to after the copy: keeping it while
+//! the rows come is half of what they cost there.
+//!
+//! Until it is there no row of the shadow can be found by its key, so nothing is refreshed: keys that a
+//! refresh would have to write are put aside, and the position stays before them. Where these become
+//! many, or old, the index is built in the midst of the copy, between two chunks.
+
+use std::time::Duration;
+
+use crate::engine::Result;
+use crate::engine::dirty::Parked;
+use crate::engine::run::Run;
+use crate::engine::server::Server;
+use crate::fault::{self, Point};
+
+/// More keys than this are not put aside: refreshing them takes seconds.
+const MOST_PARKED: usize = 50_000;
+
+/// Keys are not put aside for longer: until they are refreshed the server keeps its log, and a run that
+/// is killed reads it again.
+const LONGEST_PARKED: Duration = Duration::from_secs(120);
+
+/// Whether it is time to build the index, whatever is left of the copy.
+pub fn is_due(parked: Parked) -> bool {
+    parked.keys > MOST_PARKED || parked.longest > LONGEST_PARKED
+}
+
+/// Builds the index, unless it is there, when no refresh is under way.
+pub async fn ensure<S: Server>(run: &Run<S>) -> Result<()> {
+    if run.is_keyed() {
+        return Ok(());
+    }
+    let _alone = run.refreshing.lock().await;
+    build(run).await
+}
+
+/// The same for who holds [`Run::refreshing`].
+pub async fn build<S: Server>(run: &Run<S>) -> Result<()> {
+    if run.is_keyed() {
+        return Ok(());
+    }
+    // Chunks in flight would wait for it in the server, and longer than they may.
+    let _no_chunk = run.apart.write().await;
+    fault::at(Point::KeyBegun)?;
+    run.steadily(|| run.server.build_key()).await?;
+    fault::at(Point::KeyBuilt)?;
+    run.set_keyed();
+    run.dirty.unpark();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_is_due_when_many_keys_wait_for_it_or_one_for_long() {
+        let parked = |keys, seconds| Parked { keys, longest: Duration::from_secs(seconds) };
+        assert!(!is_due(Parked::default()));
+        assert!(!is_due(parked(MOST_PARKED, 120)));
+        assert!(is_due(parked(MOST_PARKED + 1, 0)));
+        assert!(is_due(parked(1, 121)));
+    }
+}
