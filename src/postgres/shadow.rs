@@ -13,6 +13,7 @@ use crate::ledger::RunId;
 use crate::postgres::connect::server_error;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::fingerprint;
+use crate::postgres::form::{self, Form};
 use crate::postgres::inspect::{Index, Table, number};
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
@@ -38,6 +39,20 @@ pub struct Made {
     pub autovacuum: Option<String>,
     /// Indexes that are built after the copy, by their names after the swap.
     pub deferred: Vec<Index>,
+    /// The partitions, where the shadow has them: they bear their own names from the start.
+    #[serde(default)]
+    pub partitions: Vec<Ident>,
+}
+
+impl Made {
+    /// The tables that hold the rows of `table`, which is the shadow or has become the new table: its
+    /// partitions, or itself. Storage parameters are theirs.
+    pub fn holders(&self, table: &TableName) -> Vec<TableName> {
+        match self.partitions.as_slice() {
+            [] => vec![table.clone()],
+            partitions => partitions.iter().map(|name| table.sibling(name.clone())).collect(),
+        }
+    }
 }
 
 /// What the shadow is made from.
@@ -48,6 +63,8 @@ pub struct Blueprint<'a> {
     pub copy_key: &'a Ident,
     /// The statement that applies the clauses, given the table's name; `None`: no clauses.
     pub clauses: Option<&'a str>,
+    /// What osc's own clauses make of the table.
+    pub form: &'a Form,
     /// What hangs on the original: some of it the shadow has from the start.
     pub dependents: &'a Dependents,
     /// Where the shadow is built; the clauses' statement names the table there.
@@ -106,10 +123,15 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
             .await
             .map_err(|error| server_error("applying the clauses to the empty shadow", &error))?;
     }
+    if !from.form.is_plain() {
+        form::write(client, place, from.form).await?;
+    }
     let Some(shadow) = Table::read(client, place).await? else {
         return Err(Error::Internal("the clauses left no table".into()));
     };
-    let mut made = Made { shadow: shadow.oid, original: original.oid, ..Made::default() };
+    let partitions = from.form.partitions().cloned().collect();
+    let mut made =
+        Made { shadow: shadow.oid, original: original.oid, partitions, ..Made::default() };
     for index in &shadow.indexes {
         if from.defer && index.name != *from.copy_key && deferrable(index) {
             made.deferred.push(index.clone());
@@ -139,11 +161,18 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
         );
         run(client, ACTION, &sql).await?;
     }
-    made.autovacuum = autovacuum(client, shadow.oid).await?;
+    let holders = made.holders(place);
+    made.autovacuum = autovacuum(client, holders.first().unwrap_or(place)).await?;
+    for holder in &holders {
+        let sql = format!("ALTER TABLE {holder} SET (autovacuum_enabled = off)");
+        run(client, ACTION, &sql).await?;
+    }
+    for partition in holders.iter().filter(|holder| *holder != place) {
+        run(client, ACTION, &format!("ALTER TABLE {partition} SET SCHEMA {schema}")).await?;
+    }
     let renamed = place.sibling(helpers.shadow.table.clone());
     let sql = format!(
-        "ALTER TABLE {place} SET (autovacuum_enabled = off); \
-         ALTER TABLE {place} RENAME TO {}; ALTER TABLE {renamed} SET SCHEMA {schema}; \
+        "ALTER TABLE {place} RENAME TO {}; ALTER TABLE {renamed} SET SCHEMA {schema}; \
          DROP SCHEMA {}",
         helpers.shadow.table, place.schema
     );
@@ -197,10 +226,11 @@ async fn statistics(client: &Client, table: u32) -> Result<Vec<Ident>> {
     names(client, &sql).await
 }
 
-async fn autovacuum(client: &Client, table: u32) -> Result<Option<String>> {
+async fn autovacuum(client: &Client, table: &TableName) -> Result<Option<String>> {
     let sql = format!(
         "SELECT o.option_value FROM pg_class c, pg_options_to_table(c.reloptions) o \
-         WHERE c.oid = {table} AND o.option_name = 'autovacuum_enabled'"
+         WHERE c.oid = {}::regclass AND o.option_name = 'autovacuum_enabled'",
+        Text(&table.to_string())
     );
     value(client, ACTION, &sql).await
 }

@@ -41,10 +41,11 @@ impl Statements {
         }
     }
 
-    fn table(&self, side: Side) -> &TableName {
+    /// What follows FROM. The shadow's rows may be in partitions.
+    fn source(&self, side: Side) -> String {
         match side {
-            Side::Original => &self.original,
-            Side::Shadow => &self.shadow,
+            Side::Original => format!("ONLY {}", self.original),
+            Side::Shadow => self.shadow.to_string(),
         }
     }
 
@@ -162,9 +163,9 @@ impl Statements {
     pub fn compare(&self, range: &KeyRange) -> Result<String> {
         let half = |side| {
             Ok::<_, crate::engine::Error>(format!(
-                "(SELECT count(*) AS n, coalesce(sum({}), 0) AS h FROM ONLY {} WHERE {})",
+                "(SELECT count(*) AS n, coalesce(sum({}), 0) AS h FROM {} WHERE {})",
                 self.hashed(side),
-                self.table(side),
+                self.source(side),
                 self.predicate(side, Scope::Range(range))?
             ))
         };
@@ -185,10 +186,10 @@ impl Statements {
                 .map(|(at, name)| format!("{name} AS osc_k{at}"))
                 .collect();
             Ok::<_, crate::engine::Error>(format!(
-                "(SELECT {}, {} AS osc_h FROM ONLY {} WHERE {})",
+                "(SELECT {}, {} AS osc_h FROM {} WHERE {})",
                 keys.join(", "),
                 self.hashed(side),
-                self.table(side),
+                self.source(side),
                 self.predicate(side, scope)?
             ))
         };

@@ -110,10 +110,31 @@ pub fn key_stays(
         }
     }
     let wanted: BTreeSet<&Ident> = shadow_key.iter().collect();
+    // A partitioned table's have the columns that it is partitioned by too: rows are found by those
+    // that come first.
+    let partitioned = shadow.kind == 'p';
     let unique = shadow.indexes.iter().any(|index| {
-        let columns: BTreeSet<&Ident> =
+        let columns: Vec<&Ident> =
             index.keys.iter().filter_map(|key| key.column.as_ref()).collect();
-        index.unique && index.immediate && index.predicate.is_none() && columns == wanted
+        let compared = if partitioned { wanted.len() } else { columns.len() };
+        let first: Option<BTreeSet<&Ident>> =
+            columns.get(..compared).map(|first| first.iter().copied().collect());
+        let whole = index.immediate && index.predicate.is_none();
+        index.unique && whole && first.as_ref() == Some(&wanted)
     });
-    if unique { Ok(()) } else { refuse("the change takes the copy key's index away".into()) }
+    if unique {
+        return Ok(());
+    }
+    if !partitioned {
+        return refuse("the change takes the copy key's index away".into());
+    }
+    let names: Vec<&str> = shadow_key.iter().map(Ident::as_str).collect();
+    let names = names.join(", ");
+    Err(Error::Refused(vec![Finding::new(
+        "copy-key",
+        format!(
+            "no unique index of the partitioned table begins with {names}, which name its rows"
+        ),
+        format!("let its primary key begin with them: ADD PRIMARY KEY ({names}, …)"),
+    )]))
 }
