@@ -6,6 +6,7 @@ use crate::postgres::inspect::Index;
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::projection::{Projection, Side};
+use crate::short::fnv1a;
 
 /// What the statements are made from.
 #[derive(Debug, Clone)]
@@ -141,6 +142,16 @@ impl Statements {
             return Ok(insert);
         }
         Ok(format!("{}; {insert}", self.delete(Scope::Range(range))?))
+    }
+
+    /// Before a chunk, in its transaction: an attempt waits for an earlier one at the same range, whose
+    /// connection was lost while the server went on with it. A unique copy key in the shadow does the
+    /// same.
+    pub fn turn(&self, range: &KeyRange) -> String {
+        let ends = [&range.after, &range.upto].map(|key| key.as_ref().map(|key| &key.0));
+        let number = fnv1a(format!("{} {ends:?}", self.shadow.plain()).as_bytes());
+        // Apart from the locks of tables, which are held for a whole run.
+        format!("SELECT pg_advisory_xact_lock({})", 0x6f73_6363_i64 << 32 | i64::from(number))
     }
 
     /// Writes rows again, to be done in one transaction. Two of them never overlap: the lock is taken before

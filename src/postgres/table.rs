@@ -478,8 +478,11 @@ impl Server for PostgresTable {
     async fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<CopyOutcome> {
         let ready = self.ready()?;
         // No index of a partitioned shadow would tell a row that is there already.
-        let clear = clear || ready.shadow.kind == 'p';
-        let sql = ready.statements.copy(range, clear, except)?;
+        let partitioned = ready.shadow.kind == 'p';
+        let mut sql = ready.statements.copy(range, clear || partitioned, except)?;
+        if partitioned {
+            sql = format!("{}; {sql}", ready.statements.turn(range));
+        }
         self.write("copying a chunk", &sql, Scope::Range(range)).await
     }
 

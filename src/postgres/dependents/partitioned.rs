@@ -19,8 +19,8 @@ impl Dependents {
                 refuse(
                     "foreign-key-partitioned",
                     format!(
-                        "the foreign key {} of {} refers to the table, and PostgreSQL does not check \
-                         one afterwards that refers to partitions",
+                        "the foreign key {} of {} refers to the table, and osc does not put one back that \
+                         refers to partitions",
                         key.name,
                         key.child.plain()
                     ),
