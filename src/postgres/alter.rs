@@ -97,6 +97,7 @@ pub async fn plan(job: &Job) -> Result<Plan> {
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
         let helpers = Helpers::of(original);
+        let form = prepared.change.form.told(&helpers.shadow);
         plan.statements = vec![
             format!("CREATE TABLE {} (LIKE {original} INCLUDING ALL …)", helpers.shadow),
             prepared.change.for_shadow(&helpers.shadow).unwrap_or_default(),
@@ -110,6 +111,7 @@ pub async fn plan(job: &Job) -> Result<Plan> {
                 helpers.retired.table, helpers.shadow, original.table
             ),
         ];
+        plan.statements.splice(2..2, form);
         plan.statements.retain(|statement| !statement.is_empty());
     }
     Ok(plan)

@@ -3,6 +3,7 @@
 use crate::engine::Result;
 use crate::postgres::clauses::{Clauses, Statement};
 use crate::postgres::fate::Fate;
+use crate::postgres::form::Form;
 use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::projection::Columns;
@@ -16,6 +17,8 @@ pub struct Change {
     pub statement: Statement,
     /// What it does to columns.
     pub columns: Columns,
+    /// What osc's own clauses make of the table.
+    pub form: Form,
     /// The original's foreign keys: the shadow has none of them.
     absent: Vec<Ident>,
 }
@@ -35,7 +38,8 @@ impl Change {
                 using: clauses.usings(),
             },
         };
-        Ok(Self { text: text.trim().to_owned(), statement, columns, absent })
+        let form = statement.clauses().map(Form::of).unwrap_or_default();
+        Ok(Self { text: text.trim().to_owned(), statement, columns, form, absent })
     }
 
     fn clauses(&self) -> Option<&Clauses> {

@@ -10,7 +10,7 @@ use crate::postgres::table::Carried;
 
 const ACTION: &str = "watching the tables";
 
-/// How both tables look: columns, and the original's indexes and checks. Not what a rewrite, a
+/// How both tables look: columns and partitions, and the original's indexes and checks. Not what a rewrite, a
 /// statistics run or the build of the shadow's indexes changes.
 ///
 /// # Errors
@@ -29,7 +29,9 @@ pub async fn of(client: &Client, made: &Made) -> Result<String> {
           FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
           WHERE i.indrelid = c.oid AND c.oid = {original}), \
          (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k \
-          WHERE k.conrelid = c.oid AND k.contype = 'c')), '|' ORDER BY c.oid)) \
+          WHERE k.conrelid = c.oid AND k.contype = 'c'), \
+         (SELECT string_agg(h.inhrelid::text, ',' ORDER BY h.inhrelid) FROM pg_inherits h \
+          WHERE h.inhparent = c.oid)), '|' ORDER BY c.oid)) \
          FROM pg_class c WHERE c.oid IN ({original}, {shadow})"
     );
     Ok(value(client, ACTION, &sql).await?.unwrap_or_default())

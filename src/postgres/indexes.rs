@@ -9,7 +9,7 @@ use crate::fault::{self, Point};
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::inspect::{Index, Table};
 use crate::postgres::session::run;
-use crate::postgres::shadow::{NEW, constraint_using, index_alone};
+use crate::postgres::shadow::{NEW, index_like};
 use crate::postgres::statements::Scope;
 use crate::postgres::table::PostgresTable;
 
@@ -53,7 +53,9 @@ pub async fn constrain(table: &PostgresTable) -> Result<()> {
     for index in &table.carried()?.made.deferred {
         let new = index.name.with_suffix(NEW);
         let bare = shadow.index(&new).is_some_and(|there| there.constraint.is_none());
-        if let Some(sql) = constraint_using(index, &new, name).filter(|_| bare) {
+        if let (_, Some(sql)) = index_like(index, &new, name)
+            && bare
+        {
             run(&client, ACTION, &sql).await?;
         }
     }
@@ -69,7 +71,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
          WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < 268435456",
     )
     .await?;
-    let sql = index_alone(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
+    let (sql, _) = index_like(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
     for _ in 0..ATTEMPTS {
         let Err(error) = client.batch_execute(&sql).await else {
             return fault::at(Point::IndexOne);

@@ -72,11 +72,14 @@ pub struct Index {
 impl Index {
     /// Whether it proves that these columns name one row.
     pub fn is_key(&self, columns: &[Ident]) -> bool {
-        let own: BTreeSet<&Ident> =
-            self.keys.iter().filter_map(|key| key.column.as_ref()).collect();
-        let whole = self.keys.iter().all(|key| key.column.is_some());
-        let wanted = columns.iter().collect();
-        self.unique && self.immediate && self.predicate.is_none() && whole && own == wanted
+        self.keys.len() == columns.len() && self.begins_with_key(columns)
+    }
+
+    /// Whether it is unique, and rows are found in it by these columns, in whatever order.
+    pub fn begins_with_key(&self, columns: &[Ident]) -> bool {
+        let first = self.keys.iter().take(columns.len());
+        let own: BTreeSet<&Ident> = first.filter_map(|key| key.column.as_ref()).collect();
+        self.unique && self.immediate && self.predicate.is_none() && own == columns.iter().collect()
     }
 }
 
@@ -89,6 +92,9 @@ pub struct Constraint {
     pub definition: String,
     /// ` DEFERRABLE INITIALLY DEFERRED`, or less.
     pub deferral: String,
+    /// It takes no index that is there already: a partitioned table's.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 impl Constraint {
@@ -96,8 +102,8 @@ impl Constraint {
     /// it cannot take one.
     pub fn using(&self, index: &Ident) -> Option<String> {
         let word = match self.kind {
-            'p' => "PRIMARY KEY",
-            'u' => "UNIQUE",
+            'p' if !self.whole => "PRIMARY KEY",
+            'u' if !self.whole => "UNIQUE",
             _ => return None,
         };
         Some(format!("{word} USING INDEX {index}{}", self.deferral))
@@ -302,15 +308,26 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
 
 async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
     let distinct = "coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)";
+    let deferral = "concat(CASE WHEN k.condeferrable THEN ' DEFERRABLE' END, \
+         CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' END)";
+    // The server leaves out the index's parameters, which stand before the deferral.
+    let constraint = format!(
+        "concat(left(pg_get_constraintdef(k.oid), length(pg_get_constraintdef(k.oid)) \
+         - length({deferral})), (SELECT ' WITH (' || string_agg(format('%I = %L', o.option_name, \
+         o.option_value), ', ') || ')' FROM pg_options_to_table(c.reloptions) o \
+         WHERE k.contype <> 'x'), {deferral})"
+    );
     let sql = format!(
         "SELECT i.indexrelid, c.relname, i.indisunique, {distinct}, i.indisprimary, \
          i.indimmediate, i.indisvalid AND i.indisready, i.indisreplident, \
-         pg_get_expr(i.indpred, i.indrelid), k.contype, pg_get_constraintdef(k.oid), \
+         pg_get_expr(i.indpred, i.indrelid), k.contype, {constraint}, \
          substr(pg_get_indexdef(i.indexrelid), length(concat('CREATE ', \
          CASE WHEN i.indisunique THEN 'UNIQUE ' END, 'INDEX ', quote_ident(c.relname), ' ON ', \
-         quote_ident(n.nspname), '.', quote_ident(t.relname), ' ')) + 1), \
-         concat(CASE WHEN k.condeferrable THEN ' DEFERRABLE' END, \
-         CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' END) \
+         CASE WHEN c.relkind = 'I' THEN 'ONLY ' END, \
+         CASE WHEN n.oid = pg_my_temp_schema() AND current_setting('server_version_num')::int >= 150000 \
+         THEN 'pg_temp' ELSE quote_ident(n.nspname) END, '.', \
+         quote_ident(t.relname), ' ')) + 1), \
+         {deferral}, c.relkind = 'I' \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
          JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace \
          LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid \
@@ -336,6 +353,7 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
                 kind,
                 definition: row.get(10).unwrap_or_default().to_owned(),
                 deferral: row.get(12).unwrap_or_default().to_owned(),
+                whole: yes(13),
             }),
             definition: row.get(11).unwrap_or_default().to_owned(),
         });

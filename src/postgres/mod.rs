@@ -11,6 +11,7 @@ pub mod connect;
 pub mod dependents;
 pub mod fate;
 pub mod fingerprint;
+pub mod form;
 pub mod gauges;
 pub mod guards;
 pub mod indexes;

@@ -11,7 +11,7 @@ use crate::engine::error::{Finding, Result};
 use crate::engine::run::jittered;
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::session::run;
-use crate::postgres::shadow::{NEW, index_like};
+use crate::postgres::shadow::{NEW, index_with_constraint};
 use crate::postgres::table::PostgresTable;
 use crate::postgres::{blockers, swap};
 
@@ -56,7 +56,7 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
     run(&client, ACTION, &begin).await?;
     let shadow = &table.helpers.shadow;
     for index in &table.carried()?.made.deferred {
-        let sql = index_like(index, &index.name.with_suffix(NEW), shadow).join("; ");
+        let sql = index_with_constraint(index, &index.name.with_suffix(NEW), shadow);
         run(&client, ACTION, &sql).await?;
     }
     if let Some(reason) = swap::lock(table, &client, swap::LOCK_BUDGET).await? {

@@ -7,7 +7,7 @@ use crate::engine::key::{Key, Rows};
 use crate::engine::{Error, Result};
 use crate::postgres::connect::server_error;
 use crate::postgres::key::KeyColumns;
-use crate::postgres::name::{Ident, TableName};
+use crate::postgres::name::Ident;
 use crate::postgres::session::texts;
 
 /// How a write ended.
@@ -28,11 +28,12 @@ pub enum Write {
     Unfit(String),
 }
 
-/// Runs one statement, or several that begin with BEGIN and end with COMMIT.
+/// Runs one statement, or several that begin with BEGIN and end with COMMIT. `shadow`: the names of
+/// the shadow and of its partitions.
 ///
 /// # Errors
 /// Those of [`server_error`] that are none of the outcomes.
-pub async fn write(client: &Client, shadow: &TableName, sql: &str, action: &str) -> Result<Write> {
+pub async fn write(client: &Client, shadow: &[&Ident], sql: &str, action: &str) -> Result<Write> {
     match client.simple_query(sql).await {
         Ok(messages) => Ok(Write::Done(Rows(inserted(&messages)))),
         Err(error) => {
@@ -60,17 +61,19 @@ fn inserted(messages: &[SimpleQueryMessage]) -> u64 {
     }
 }
 
-/// What a failed write means.
+/// What a failed write means. `shadow`: the names of the shadow and of its partitions.
 ///
 /// # Errors
 /// Those of [`server_error`] that are none of the outcomes.
-pub fn outcome(action: &str, shadow: &TableName, error: &tokio_postgres::Error) -> Result<Write> {
+pub fn outcome(action: &str, shadow: &[&Ident], error: &tokio_postgres::Error) -> Result<Write> {
     let Some(db) = error.as_db_error() else { return Err(server_error(action, error)) };
     match db.code().code() {
-        "23505" | "23P01" if db.table() == Some(shadow.table.as_str()) => Ok(Write::Clash {
-            index: Ident::new(db.constraint().unwrap_or_default()),
-            message: said(db),
-        }),
+        "23505" | "23P01" if shadow.iter().any(|name| db.table() == Some(name.as_str())) => {
+            Ok(Write::Clash {
+                index: Ident::new(db.constraint().unwrap_or_default()),
+                message: said(db),
+            })
+        }
         "40P01" | "40001" | "55P03" => Ok(Write::Contention),
         code if code.starts_with("22") || code.starts_with("23") || code == "P0001" => {
             Ok(Write::Unfit(said(db)))

@@ -13,7 +13,8 @@ use crate::ledger::RunId;
 use crate::postgres::connect::server_error;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::fingerprint;
-use crate::postgres::inspect::{Constraint, Index, Table, number};
+use crate::postgres::form::{self, Form};
+use crate::postgres::inspect::{Index, Table, number};
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
 
@@ -38,6 +39,20 @@ pub struct Made {
     pub autovacuum: Option<String>,
     /// Indexes that are built after the copy, by their names after the swap.
     pub deferred: Vec<Index>,
+    /// The partitions, where the shadow has them: they bear their own names from the start.
+    #[serde(default)]
+    pub partitions: Vec<Ident>,
+}
+
+impl Made {
+    /// The tables that hold the rows of `table`, which is the shadow or has become the new table: its
+    /// partitions, or itself. Storage parameters are theirs.
+    pub fn holders(&self, table: &TableName) -> Vec<TableName> {
+        match self.partitions.as_slice() {
+            [] => vec![table.clone()],
+            partitions => partitions.iter().map(|name| table.sibling(name.clone())).collect(),
+        }
+    }
 }
 
 /// What the shadow is made from.
@@ -48,6 +63,8 @@ pub struct Blueprint<'a> {
     pub copy_key: &'a Ident,
     /// The statement that applies the clauses, given the table's name; `None`: no clauses.
     pub clauses: Option<&'a str>,
+    /// What osc's own clauses make of the table.
+    pub form: &'a Form,
     /// What hangs on the original: some of it the shadow has from the start.
     pub dependents: &'a Dependents,
     /// Where the shadow is built; the clauses' statement names the table there.
@@ -95,7 +112,7 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
         )));
     }
     for index in &original.indexes {
-        run(client, ACTION, &index_like(index, &index.name, place).join("; ")).await?;
+        run(client, ACTION, &index_with_constraint(index, &index.name, place)).await?;
     }
     for sql in from.dependents.shadow_statements(place) {
         run(client, ACTION, &sql).await?;
@@ -106,12 +123,22 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
             .await
             .map_err(|error| server_error("applying the clauses to the empty shadow", &error))?;
     }
+    if !from.form.is_plain() {
+        form::write(client, place, from.form).await?;
+    }
     let Some(shadow) = Table::read(client, place).await? else {
         return Err(Error::Internal("the clauses left no table".into()));
     };
-    let mut made = Made { shadow: shadow.oid, original: original.oid, ..Made::default() };
+    let partitions = from.form.partitions().cloned().collect();
+    let mut made =
+        Made { shadow: shadow.oid, original: original.oid, partitions, ..Made::default() };
     for index in &shadow.indexes {
-        if from.defer && (index.name == *from.copy_key || deferrable(index)) {
+        let later = match index.name == *from.copy_key {
+            // Chunks of a partitioned shadow always clear their range.
+            true => shadow.kind != 'p',
+            false => deferrable(index),
+        };
+        if from.defer && later {
             made.deferred.push(index.clone());
             let sql = match &index.constraint {
                 Some(_) => format!("ALTER TABLE {place} DROP CONSTRAINT {}", index.name),
@@ -139,11 +166,18 @@ async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Resu
         );
         run(client, ACTION, &sql).await?;
     }
-    made.autovacuum = autovacuum(client, shadow.oid).await?;
+    let holders = made.holders(place);
+    made.autovacuum = autovacuum(client, holders.first().unwrap_or(place)).await?;
+    for holder in &holders {
+        let sql = format!("ALTER TABLE {holder} SET (autovacuum_enabled = off)");
+        run(client, ACTION, &sql).await?;
+    }
+    for partition in holders.iter().filter(|holder| *holder != place) {
+        run(client, ACTION, &format!("ALTER TABLE {partition} SET SCHEMA {schema}")).await?;
+    }
     let renamed = place.sibling(helpers.shadow.table.clone());
     let sql = format!(
-        "ALTER TABLE {place} SET (autovacuum_enabled = off); \
-         ALTER TABLE {place} RENAME TO {}; ALTER TABLE {renamed} SET SCHEMA {schema}; \
+        "ALTER TABLE {place} RENAME TO {}; ALTER TABLE {renamed} SET SCHEMA {schema}; \
          DROP SCHEMA {}",
         helpers.shadow.table, place.schema
     );
@@ -163,30 +197,25 @@ fn table(from: &Blueprint<'_>) -> String {
     )
 }
 
-/// The statements that make an index like this one, with the constraint that it backs, under the
-/// name `name` on `table`.
-pub fn index_like(index: &Index, name: &Ident, table: &TableName) -> Vec<String> {
-    let create = index_alone(index, name, table);
-    match (&index.constraint, constraint_using(index, name, table)) {
-        (None, _) => vec![create],
-        (Some(_), Some(add)) => vec![create, add],
-        (Some(Constraint { definition, .. }), None) => {
-            vec![format!("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")]
-        }
+/// The statement that makes an index like this one, under the name `name` on `table`; and the one that
+/// then gives it the constraint that it backs, unless the first has done so already.
+pub fn index_like(index: &Index, name: &Ident, table: &TableName) -> (String, Option<String>) {
+    let add = |what: &str| format!("ALTER TABLE {table} ADD CONSTRAINT {name} {what}");
+    let unique = if index.unique { "UNIQUE " } else { "" };
+    let create = format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition);
+    match &index.constraint {
+        None => (create, None),
+        Some(constraint) => match constraint.using(name) {
+            Some(using) => (create, Some(add(&using))),
+            None => (add(&constraint.definition), None),
+        },
     }
 }
 
-/// The statement that makes an index like this one without its constraint.
-pub fn index_alone(index: &Index, name: &Ident, table: &TableName) -> String {
-    let unique = if index.unique { "UNIQUE " } else { "" };
-    format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition)
-}
-
-/// The statement that gives such an index the constraint that it backs; `None`: it backs none, or one
-/// that cannot take an index that is there already.
-pub fn constraint_using(index: &Index, name: &Ident, table: &TableName) -> Option<String> {
-    let using = index.constraint.as_ref()?.using(name)?;
-    Some(format!("ALTER TABLE {table} ADD CONSTRAINT {name} {using}"))
+/// Both statements of [`index_like`] in one message.
+pub fn index_with_constraint(index: &Index, name: &Ident, table: &TableName) -> String {
+    let (make, constrain) = index_like(index, name, table);
+    [Some(make), constrain].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn deferrable(index: &Index) -> bool {
@@ -208,10 +237,11 @@ async fn statistics(client: &Client, table: u32) -> Result<Vec<Ident>> {
     names(client, &sql).await
 }
 
-async fn autovacuum(client: &Client, table: u32) -> Result<Option<String>> {
+async fn autovacuum(client: &Client, table: &TableName) -> Result<Option<String>> {
     let sql = format!(
         "SELECT o.option_value FROM pg_class c, pg_options_to_table(c.reloptions) o \
-         WHERE c.oid = {table} AND o.option_name = 'autovacuum_enabled'"
+         WHERE c.oid = {}::regclass AND o.option_name = 'autovacuum_enabled'",
+        Text(&table.to_string())
     );
     value(client, ACTION, &sql).await
 }

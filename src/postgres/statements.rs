@@ -6,6 +6,7 @@ use crate::postgres::inspect::Index;
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::projection::{Projection, Side};
+use crate::short::fnv1a;
 
 /// What the statements are made from.
 #[derive(Debug, Clone)]
@@ -41,10 +42,11 @@ impl Statements {
         }
     }
 
-    fn table(&self, side: Side) -> &TableName {
+    /// What follows FROM. The shadow's rows may be in partitions.
+    fn source(&self, side: Side) -> String {
         match side {
-            Side::Original => &self.original,
-            Side::Shadow => &self.shadow,
+            Side::Original => format!("ONLY {}", self.original),
+            Side::Shadow => self.shadow.to_string(),
         }
     }
 
@@ -142,6 +144,16 @@ impl Statements {
         Ok(format!("{}; {insert}", self.delete(Scope::Range(range))?))
     }
 
+    /// Before a chunk, in its transaction: an attempt waits for an earlier one at the same range, whose
+    /// connection was lost while the server went on with it. A unique copy key in the shadow does the
+    /// same.
+    pub fn turn(&self, range: &KeyRange) -> String {
+        let ends = [&range.after, &range.upto].map(|key| key.as_ref().map(|key| &key.0));
+        let number = fnv1a(format!("{} {ends:?}", self.shadow.plain()).as_bytes());
+        // Apart from the locks of tables, which are held for a whole run.
+        format!("SELECT pg_advisory_xact_lock({})", 0x6f73_6363_i64 << 32 | i64::from(number))
+    }
+
     /// Writes rows again, to be done in one transaction. Two of them never overlap: the lock is taken before
     /// the snapshots, so the later one reads what the earlier one has read, or newer.
     pub fn refresh(&self, keys: &[Key]) -> Result<String> {
@@ -162,9 +174,9 @@ impl Statements {
     pub fn compare(&self, range: &KeyRange) -> Result<String> {
         let half = |side| {
             Ok::<_, crate::engine::Error>(format!(
-                "(SELECT count(*) AS n, coalesce(sum({}), 0) AS h FROM ONLY {} WHERE {})",
+                "(SELECT count(*) AS n, coalesce(sum({}), 0) AS h FROM {} WHERE {})",
                 self.hashed(side),
-                self.table(side),
+                self.source(side),
                 self.predicate(side, Scope::Range(range))?
             ))
         };
@@ -185,10 +197,10 @@ impl Statements {
                 .map(|(at, name)| format!("{name} AS osc_k{at}"))
                 .collect();
             Ok::<_, crate::engine::Error>(format!(
-                "(SELECT {}, {} AS osc_h FROM ONLY {} WHERE {})",
+                "(SELECT {}, {} AS osc_h FROM {} WHERE {})",
                 keys.join(", "),
                 self.hashed(side),
-                self.table(side),
+                self.source(side),
                 self.predicate(side, scope)?
             ))
         };

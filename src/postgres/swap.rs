@@ -232,8 +232,7 @@ async fn refresh_under_lock(
         run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
         let insert = statements.insert(Scope::Keys(keys), &[])?;
         if let Err(error) = holder.simple_query(&insert).await {
-            let shadow = &table.helpers.shadow;
-            return Err(match rows::outcome(ACTION, shadow, &error)? {
+            return Err(match rows::outcome(ACTION, &table.shadow_tables()?, &error)? {
                 Write::Unfit(reason) | Write::Clash { message: reason, .. } => {
                     Error::Data { reason, rows: Vec::new() }
                 }
@@ -284,10 +283,12 @@ fn renames(table: &PostgresTable) -> Result<Vec<String>> {
     for sequence in &made.sequences {
         rename("SEQUENCE", &original.sibling(sequence.with_suffix(NEW)), sequence);
     }
-    all.push(match &made.autovacuum {
-        Some(value) => format!("ALTER TABLE {original} SET (autovacuum_enabled = {value})"),
-        None => format!("ALTER TABLE {original} RESET (autovacuum_enabled)"),
-    });
+    for holder in made.holders(original) {
+        all.push(match &made.autovacuum {
+            Some(value) => format!("ALTER TABLE {holder} SET (autovacuum_enabled = {value})"),
+            None => format!("ALTER TABLE {holder} RESET (autovacuum_enabled)"),
+        });
+    }
     Ok(all)
 }
 

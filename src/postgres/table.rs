@@ -22,7 +22,7 @@ use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::{Table, number};
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::{Helpers, TableName};
+use crate::postgres::name::{Helpers, Ident, TableName};
 use crate::postgres::projection::project;
 use crate::postgres::rehearsal::rehearse;
 use crate::postgres::rows;
@@ -164,6 +164,12 @@ impl PostgresTable {
         Ok(stream::names(self.run()?.0, original, self.setting.options.target.database()))
     }
 
+    /// The names by which the server may speak of the shadow: its own, and its partitions'.
+    pub(super) fn shadow_tables(&self) -> Result<Vec<&Ident>> {
+        let partitions = self.carried()?.made.partitions.iter();
+        Ok(std::iter::once(&self.helpers.shadow.table).chain(partitions).collect())
+    }
+
     /// Whether the shadow's statistics are of now.
     pub(super) fn is_vacuumed(&self) -> bool {
         let at = self.vacuumed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +294,7 @@ impl PostgresTable {
         let fence = self.fence()?;
         let sql =
             format!("BEGIN; LOCK TABLE {shadow} IN ROW EXCLUSIVE MODE; {fence}; {sql}; COMMIT");
-        let write = rows::write(&client, shadow, &sql, action).await?;
+        let write = rows::write(&client, &self.shadow_tables()?, &sql, action).await?;
         self.sessions.give_back(client);
         self.outcome(write, scope, action).await
     }
@@ -439,6 +445,7 @@ impl Server for PostgresTable {
             original,
             copy_key: &original.copy_key()?.name,
             clauses: clauses.as_deref(),
+            form: &self.setting.change.form,
             dependents: &self.setting.dependents,
             place: &place,
             defer: defer_indexes,
@@ -482,7 +489,13 @@ impl Server for PostgresTable {
     }
 
     async fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<CopyOutcome> {
-        let sql = self.ready()?.statements.copy(range, clear, except)?;
+        let ready = self.ready()?;
+        // No index of a partitioned shadow would tell a row that is there already.
+        let partitioned = ready.shadow.kind == 'p';
+        let mut sql = ready.statements.copy(range, clear || partitioned, except)?;
+        if partitioned {
+            sql = format!("{}; {sql}", ready.statements.turn(range));
+        }
         self.write("copying a chunk", &sql, Scope::Range(range)).await
     }
 

@@ -5,9 +5,10 @@ use tokio_postgres::SimpleQueryRow;
 use crate::engine::server::{Clash, CopyOutcome};
 use crate::engine::{Error, Result};
 use crate::postgres::inspect::{Index, Table};
+use crate::postgres::name::{Ident, Text};
 use crate::postgres::projection::Side;
 use crate::postgres::rows::{self, Write};
-use crate::postgres::session::run;
+use crate::postgres::session::{run, value};
 use crate::postgres::statements::Scope;
 use crate::postgres::table::PostgresTable;
 
@@ -23,7 +24,21 @@ impl PostgresTable {
             return Ok(Some(found));
         }
         let client = self.sessions.plain("reading the shadow's indexes").await?;
-        Ok(Table::read(&client, &self.helpers.shadow).await?.as_ref().and_then(named))
+        let Some(shadow) = Table::read(&client, &self.helpers.shadow).await? else {
+            return Ok(None);
+        };
+        if let Some(found) = named(&shadow) {
+            return Ok(Some(found));
+        }
+        // A partition's index is a part of the shadow's.
+        let part = self.helpers.shadow.sibling(Ident::new(name)).to_string();
+        let sql = format!(
+            "SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhparent \
+             WHERE h.inhrelid = to_regclass({})",
+            Text(&part)
+        );
+        let whole = value(&client, "reading the shadow's indexes", &sql).await?.map(Ident::new);
+        Ok(whole.and_then(|whole| shadow.index(&whole).cloned()))
     }
 
     /// What the end of a write to the shadow means to the engine.
@@ -111,9 +126,10 @@ impl PostgresTable {
             run(&client, action, "ROLLBACK").await?;
             let fits = match tried {
                 Ok(()) => true,
-                Err(error) => {
-                    !matches!(rows::outcome(action, &self.helpers.shadow, &error)?, Write::Unfit(_))
-                }
+                Err(error) => !matches!(
+                    rows::outcome(action, &self.shadow_tables()?, &error)?,
+                    Write::Unfit(_)
+                ),
             };
             if fits {
                 suspects = half;

@@ -1,6 +1,7 @@
 //! The checks before the start. Each adds findings: what is wrong, where, and what to do. Nothing is
 //! changed by any of them.
 
+mod form;
 mod leftovers;
 mod server;
 mod table;
@@ -40,5 +41,6 @@ pub async fn all(client: &Client, checked: &Checked<'_>) -> Result<Findings> {
     let fate = checked.change.fate(checked.original);
     findings.refusals.extend(checked.dependents.refusals(&fate));
     findings.notes.extend(checked.dependents.notes(&fate));
+    form::tried(client, checked, &mut findings).await?;
     Ok(findings)
 }

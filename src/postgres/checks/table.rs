@@ -106,10 +106,25 @@ pub fn key_stays(
             ));
         }
     }
-    let mut indexes = shadow.indexes.iter().chain(deferred);
-    if indexes.any(|index| index.is_key(shadow_key)) {
-        Ok(())
-    } else {
-        refuse("the change takes the copy key's index away".into())
+    if shadow.kind != 'p' {
+        let mut indexes = shadow.indexes.iter().chain(deferred);
+        return match indexes.any(|index| index.is_key(shadow_key)) {
+            true => Ok(()),
+            false => refuse("the change takes the copy key's index away".into()),
+        };
     }
+    // A partitioned table's have the columns that it is partitioned by too: rows are found by those
+    // that come first.
+    if shadow.indexes.iter().any(|index| index.begins_with_key(shadow_key)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = shadow_key.iter().map(Ident::as_str).collect();
+    let names = names.join(", ");
+    Err(Error::Refused(vec![Finding::new(
+        "copy-key",
+        format!(
+            "no unique index of the partitioned table begins with {names}, which name its rows"
+        ),
+        format!("let its primary key begin with them: ADD PRIMARY KEY ({names}, …)"),
+    )]))
 }

@@ -101,6 +101,15 @@ pub enum ActionKind {
     ),
     /// Storage parameters and the index of `CLUSTER`: the server takes the weak lock for them.
     Parameters,
+    /// Where a column stands: osc's own clause, which no server knows.
+    Move {
+        /// The column.
+        column: Ident,
+        /// Where.
+        place: Place,
+    },
+    /// `PARTITION BY`: osc's own clause, which no server knows for a table that is there.
+    Partition(Partitioning),
     /// Something else about the table as a whole that a copy can take over.
     Table,
     /// Something that only the table itself can have done to it.
@@ -108,6 +117,35 @@ pub enum ActionKind {
         /// Triggers only: the lock lets readers pass.
         trigger: bool,
     },
+}
+
+/// A place among the columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Before all others.
+    First,
+    /// Behind this one.
+    After(Ident),
+}
+
+/// How a table is partitioned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partitioning {
+    /// `RANGE`, `LIST` or `HASH`.
+    pub strategy: String,
+    /// The columns or expressions, in brackets, in the user's words.
+    pub key: String,
+    /// The partitions, at least one.
+    pub partitions: Vec<Partition>,
+}
+
+/// One partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its name, in its table's schema.
+    pub name: Ident,
+    /// `FOR VALUES …` or `DEFAULT`, in the user's words.
+    pub bound: String,
 }
 
 /// A constraint that is added.
@@ -198,6 +236,11 @@ impl Action {
     /// Whether it says NOT VALID, or NOT ENFORCED: no row is looked at.
     pub fn is_not_valid(&self) -> bool {
         matches!(&self.kind, ActionKind::AddConstraint(added) if added.not_valid || added.not_enforced)
+    }
+
+    /// Whether it is a clause of osc's that no server knows.
+    pub fn is_own(&self) -> bool {
+        matches!(self.kind, ActionKind::Move { .. } | ActionKind::Partition(_))
     }
 
     /// The name of the constraint that it adds, where it is known.

@@ -4,6 +4,7 @@
 mod action;
 mod constraint;
 mod mistake;
+mod own;
 mod parse;
 mod refuse;
 #[cfg(test)]
@@ -11,7 +12,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use action::{Action, ActionKind, Constraint, ConstraintKind, Key, Lock};
+pub use action::{
+    Action, ActionKind, Constraint, ConstraintKind, Key, Lock, Partition, Partitioning, Place,
+};
 
 use crate::postgres::name::{Ident, TableName};
 
@@ -141,8 +144,25 @@ impl Clauses {
         self.actions.iter().filter(|action| action.is_foreign_key()).collect()
     }
 
-    /// The ALTER TABLE of the table at `place`: without what the shadow cannot have, which are
-    /// foreign keys, and what is done to foreign keys named in `absent`.
+    /// Columns that are moved, in the order of the clauses.
+    pub fn moves(&self) -> Vec<(Ident, Place)> {
+        let moved = |action: &Action| match &action.kind {
+            ActionKind::Move { column, place } => Some((column.clone(), place.clone())),
+            _ => None,
+        };
+        self.actions.iter().filter_map(moved).collect()
+    }
+
+    /// How the table becomes partitioned.
+    pub fn partitioning(&self) -> Option<&Partitioning> {
+        self.actions.iter().find_map(|action| match &action.kind {
+            ActionKind::Partition(partitioning) => Some(partitioning),
+            _ => None,
+        })
+    }
+
+    /// The ALTER TABLE of the table at `place`: without osc's own clauses, and without what the
+    /// shadow cannot have, which are foreign keys, and what is done to foreign keys named in `absent`.
     pub fn for_shadow(&self, place: &TableName, absent: &[Ident]) -> Option<String> {
         let there = |action: &&Action| match &action.kind {
             ActionKind::DropConstraint { name, .. }
@@ -154,14 +174,14 @@ impl Clauses {
         self.statement(place, there)
     }
 
-    /// The ALTER TABLE of `table` with all of them.
+    /// The ALTER TABLE of `table` with all of them but osc's own.
     pub fn for_table(&self, table: &TableName) -> Option<String> {
         self.statement(table, |_| true)
     }
 
     fn statement(&self, table: &TableName, which: impl Fn(&&Action) -> bool) -> Option<String> {
-        let texts: Vec<&str> =
-            self.actions.iter().filter(which).map(|action| action.text.as_str()).collect();
+        let texts = self.actions.iter().filter(|action| !action.is_own() && which(action));
+        let texts: Vec<&str> = texts.map(|action| action.text.as_str()).collect();
         let only = if self.only { "ONLY " } else { "" };
         (!texts.is_empty()).then(|| format!("ALTER TABLE {only}{table} {}", texts.join(", ")))
     }

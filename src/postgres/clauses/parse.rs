@@ -7,7 +7,7 @@ use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
 use super::action::{Action, ActionKind};
 use super::mistake::{mistake, usage};
-use super::{Clauses, CreateIndex, Statement, constraint, refuse};
+use super::{Clauses, CreateIndex, Statement, constraint, own, refuse};
 use crate::engine::Result;
 use crate::postgres::name::{Ident, TableName};
 
@@ -96,14 +96,34 @@ fn is_statement(words: &[String]) -> bool {
         (Some("alter"), second, ..) => second == Some("table"),
         (Some("add" | "drop" | "rename" | "set" | "reset" | "validate" | "enable"), ..)
         | (Some("disable" | "force" | "no" | "owner" | "cluster" | "replica"), ..)
-        | (Some("attach" | "detach" | "inherit" | "of" | "not" | "options"), ..) => false,
+        | (Some("attach" | "detach" | "inherit" | "of" | "not" | "options" | "partition"), ..) => {
+            false
+        }
         _ => true,
     }
 }
 
 /// `shift`: how many bytes of `text` the user did not write.
 fn read(text: &str, shift: usize, table: Option<&TableName>) -> Result<Statement> {
-    let parsed = SourceFile::parse(text);
+    let own = own::take(text, shift)?;
+    own::check(&own.actions)?;
+    let mut statement = parsed(&own.rest, text, shift, table)?;
+    if let Statement::Alter { clauses, .. } = &mut statement {
+        clauses.actions.extend(own.actions);
+        if clauses.actions.len() > 1 && clauses.actions.iter().any(is_rename) {
+            return Err(refuse::rename_among_others());
+        }
+    }
+    Ok(statement)
+}
+
+fn is_rename(action: &Action) -> bool {
+    matches!(action.kind, ActionKind::RenameColumn { .. } | ActionKind::RenameConstraint { .. })
+}
+
+/// `rest` is what the parser reads of the `text`, as long as that.
+fn parsed(rest: &str, text: &str, shift: usize, table: Option<&TableName>) -> Result<Statement> {
+    let parsed = SourceFile::parse(rest);
     if let Some(error) = parsed.errors().first() {
         let at = usize::from(error.range().start());
         return Err(mistake(text, at, shift, error.message()));
@@ -131,13 +151,6 @@ fn alter_table(alter: &ast::AlterTable, table: Option<&TableName>) -> Result<Sta
     let mut actions = Vec::new();
     for action in alter.actions() {
         actions.extend(clause(&action, table)?);
-    }
-    let renames = |action: &Action| {
-        let kind = &action.kind;
-        matches!(kind, ActionKind::RenameColumn { .. } | ActionKind::RenameConstraint { .. })
-    };
-    if actions.len() > 1 && actions.iter().any(renames) {
-        return Err(refuse::rename_among_others());
     }
     let only = relation.only_token().is_some();
     Ok(Statement::Alter { table: named, clauses: Clauses { only, actions } })
@@ -248,6 +261,20 @@ pub(super) fn qualified(node: &SyntaxNode) -> Result<(Option<String>, String)> {
         (Some(name), None, None) => Ok((None, name)),
         (Some(schema), Some(name), None) => Ok((Some(schema), name)),
         _ => Err(usage(format!("{} has too many parts", text(node)))),
+    }
+}
+
+/// All names in a text.
+pub(super) fn names_in(text: &str) -> BTreeSet<Ident> {
+    names(&SourceFile::parse(text).syntax_node())
+}
+
+/// A name of one part, as text.
+pub(super) fn single(text: &str) -> Result<Ident> {
+    let mut parts = parts(text)?;
+    match (parts.pop(), parts.pop()) {
+        (Some(name), None) => Ok(Ident::new(name)),
+        _ => Err(usage(format!("{text} has too many parts"))),
     }
 }
 

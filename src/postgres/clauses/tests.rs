@@ -291,6 +291,111 @@ fn what_osc_is_not_for_is_refused() {
 }
 
 #[test]
+fn a_place_is_taken_out_of_what_the_server_reads() {
+    let clauses = parse(
+        "ALTER COLUMN \"C\" FIRST, ADD x int DEFAULT 5 AFTER d , DROP COLUMN e, alter f after first,\
+         ADD COLUMN y numeric(10, 2) CHECK (y > 0) REFERENCES p (id) FIRST, ALTER first AFTER after",
+    );
+    let after = |name| Place::After(id(name));
+    assert_eq!(
+        clauses.moves(),
+        [
+            (id("C"), Place::First),
+            (id("x"), after("d")),
+            (id("f"), after("first")),
+            (id("y"), Place::First),
+            (id("first"), after("after")),
+        ]
+    );
+    assert_eq!(
+        clauses.for_shadow(&users(), &[]).unwrap(),
+        "ALTER TABLE \"public\".\"users\" ADD x int DEFAULT 5, DROP COLUMN e, \
+         ADD COLUMN y numeric(10, 2) CHECK (y > 0)"
+    );
+    for text in ["ALTER COLUMN c FIRST", "ALTER TABLE ONLY public.users ALTER c FIRST;"] {
+        assert_eq!(
+            (parse(text).moves().len(), parse(text).for_table(&users())),
+            (1, None),
+            "{text}"
+        );
+    }
+    assert_eq!(parse("DROP c, ALTER c FIRST, ALTER d FIRST").actions.len(), 3);
+}
+
+#[test]
+fn names_like_those_words_stay_names() {
+    for text in [
+        "ADD COLUMN first int",
+        "ADD x first",
+        "ADD x public.first",
+        "ADD COLUMN x text COLLATE first",
+        "ADD COLUMN x int REFERENCES first",
+        "ADD UNIQUE USING INDEX first",
+        "RENAME COLUMN a TO first",
+        "DROP COLUMN first",
+        "ALTER first SET NOT NULL",
+        "ALTER a SET DEFAULT 'x AFTER b'",
+    ] {
+        assert!(parse(text).moves().is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn a_table_becomes_partitioned() {
+    let text = "PARTITION BY RANGE (created, lower(\"B\")) (PARTITION p1 FOR VALUES FROM ('1,)', 1) \
+                TO (MAXVALUE, MAXVALUE), partition \"P 2\" default)";
+    for text in
+        [text.to_owned(), format!("ALTER TABLE users {text};"), format!("ADD a int, {text}")]
+    {
+        let clauses = parse(&text);
+        let found = clauses.partitioning().unwrap();
+        assert_eq!(
+            (found.strategy.as_str(), found.key.as_str()),
+            ("RANGE", "(created, lower(\"B\"))")
+        );
+        let partition = |name: &str, bound: &str| Partition { name: id(name), bound: bound.into() };
+        let bound = "FOR VALUES FROM ('1,)', 1) TO (MAXVALUE, MAXVALUE)";
+        assert_eq!(found.partitions, [partition("p1", bound), partition("P 2", "default")]);
+        assert!(clauses.for_shadow(&users(), &[]).is_none_or(|sql| sql.ends_with("ADD a int")));
+    }
+    for (text, said) in [
+        ("PARTITION BY RANGE (a)", "the partitions, as in"),
+        ("PARTITION BY RANGE (a) ()", "PARTITION name FOR VALUES"),
+        ("PARTITION BY (a) (PARTITION p DEFAULT)", "RANGE, LIST or HASH"),
+        ("PARTITION BY LIST (a) (PARTITION p FOR VALUES IN (1) TABLESPACE x)", "nothing follows"),
+        ("PARTITION BY LIST (a) (PARTITION p FOR VALUES FROM (1))", "a bound is"),
+        ("PARTITION BY LIST (a) (PARTITION p)", "a bound is"),
+        ("PARTITION BY LIST (a) (PARTITION s.p DEFAULT)", "name it alone"),
+        ("PARTITION BY LIST (a) (PARTITION p DEFAULT, PARTITION P DEFAULT)", "this name"),
+        ("PARTITION BY LIST (a) (PARTITION p DEFAULT) x", "nothing follows"),
+        ("PARTITION BY LIST (a) (PARTITION p DEFAULT", "a bracket is not closed"),
+        (
+            "PARTITION BY LIST (a) (PARTITION p DEFAULT), PARTITION BY LIST (a) (PARTITION q DEFAULT)",
+            "twice",
+        ),
+    ] {
+        let told = error(text);
+        assert!(
+            matches!(told, Error::Usage { .. }) && told.to_string().contains(said),
+            "{text}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_mistake_beside_osc_s_own_clauses_is_shown_at_its_place() {
+    let told = error("ALTER \u{e9} FIRST, ADD COLUMN x int AFTER y,\nDROP COLUMN").to_string();
+    assert!(told.contains("in line 2, column"), "{told}");
+    let told = error("ADD COLUMN IF NOT EXISTS x int FIRST").to_string();
+    assert!(told.contains("IF NOT EXISTS") && told.contains("column 32"), "{told}");
+    for text in
+        ["RENAME a TO b, ALTER b FIRST", "ALTER a FIRST,", ", ALTER a FIRST", "ALTER a AFTER"]
+    {
+        assert!(matches!(error(text), Error::Usage { .. }), "{text}: {}", error(text));
+    }
+}
+
+#[test]
 fn a_mistake_is_shown_at_its_place() {
     let told = error("ADD COLUMN a int,\nDROP COLUMN").to_string();
     assert!(told.contains("in line 2, column"), "{told}");
@@ -371,4 +476,9 @@ const WORDS: &[&str] = &[
     "WHERE",
     "[",
     "]",
+    "FIRST",
+    "AFTER",
+    "PARTITION",
+    "BY",
+    "RANGE",
 ];

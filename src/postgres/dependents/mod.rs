@@ -12,6 +12,7 @@ mod foreign_keys;
 mod functions;
 mod grants;
 mod obstacles;
+mod partitioned;
 mod policies;
 mod publications;
 mod refusals;
@@ -186,6 +187,12 @@ impl Dependents {
     /// storage parameters, statistics targets, replica identity. `LIKE` brings none of them.
     pub fn shadow_statements(&self, shadow: &TableName) -> Vec<String> {
         settings::on_shadow(&self.settings, shadow)
+    }
+
+    /// The same for a shadow that is partitioned: storage parameters are its partitions' only.
+    pub fn parent_statements(&self, shadow: &TableName) -> Vec<String> {
+        let settings = settings::Settings { options: Vec::new(), ..self.settings.clone() };
+        settings::on_shadow(&settings, shadow)
     }
 
     /// SQL for the swap's transaction, before the renames: takes from the original what the new

@@ -16,6 +16,9 @@ pub(super) struct Publication {
     /// Whether it takes in every table, or every one of the schema: then it would take in the
     /// shadow too.
     pub wide: bool,
+    /// It sends the changes of partitions as those of their table.
+    #[serde(default)]
+    pub by_root: bool,
     /// Its column list.
     pub columns: Option<Vec<Ident>>,
     /// Its row filter.
@@ -44,7 +47,8 @@ pub(super) async fn read(client: &Client, oid: u32, version: i32) -> Result<Vec<
         ("NULL::text[]", "NULL::text", "")
     };
     let query = format!(
-        "SELECT p.pubname AS name, x.wide AND r.oid IS NULL AS wide, {columns} AS columns, \
+        "SELECT p.pubname AS name, x.wide AND r.oid IS NULL AS wide, \
+         p.pubviaroot AS by_root, {columns} AS columns, \
          {filter} AS filter, {used} AS used, pg_catalog.pg_has_role(p.pubowner, 'USAGE') AS owned \
          FROM pg_catalog.pg_publication p \
          LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = $1, \
@@ -85,6 +89,7 @@ mod tests {
         let publication = Publication {
             name: Ident::new("p"),
             wide: false,
+            by_root: false,
             columns: Some(vec![Ident::new("id"), Ident::new("a")]),
             filter: Some("(id > 5)".into()),
             used: vec![],

@@ -1,11 +1,9 @@
 //! What cannot be carried over, and what the user should know of the rest.
 
+use super::partitioned::UNCHECKED_KEYS;
 use super::{Dependents, Ident, grants, sequences, views};
 use crate::engine::error::Finding;
 use crate::postgres::fate::Fate;
-
-/// Foreign keys on partitioned tables can be NOT VALID from this version on.
-const UNCHECKED_ON_PARTITIONED: i32 = 180_000;
 
 impl Dependents {
     /// Reasons not to begin: what could not be carried over to the new table.
@@ -44,7 +42,7 @@ impl Dependents {
             ));
         }
         for key in self.foreign_keys.iter().filter(|key| !key.outbound && key.child_partitioned) {
-            if self.version < UNCHECKED_ON_PARTITIONED {
+            if self.version < UNCHECKED_KEYS {
                 findings.push(Finding::new(
                     "foreign-key-partitioned",
                     format!(

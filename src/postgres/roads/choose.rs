@@ -15,6 +15,7 @@ use crate::plan::road::Strategy;
 use crate::postgres::clauses::{
     Action, ActionKind, Clauses, Constraint, ConstraintKind, Lock, Statement,
 };
+use crate::postgres::form::Form;
 use crate::postgres::name::{Ident, TableName, Text};
 
 /// Chooses the road.
@@ -52,6 +53,11 @@ pub async fn choose(
         }
         Statement::Alter { clauses, .. } => clauses,
     };
+    let own = Form::of(clauses).reason();
+    if let Some(reason) = own {
+        refuse_in_place(clauses, "what needs a copy")?;
+        return allowed(strategy, chosen(Road::Copy, reason));
+    }
     if strategy == Strategy::Copy {
         refuse_in_place(clauses, "--strategy copy")?;
         return Ok(chosen(Road::Copy, "--strategy copy"));

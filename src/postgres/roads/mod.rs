@@ -28,7 +28,7 @@ use crate::postgres::clauses::Lock;
 use crate::postgres::name::{Ident, TableName};
 
 pub use choose::choose;
-pub use probe::Seen;
+pub use probe::{Seen, formed};
 pub use run::{NativeDone, leftovers, run, take_back};
 pub use step::{Look, Step, Undo};
 

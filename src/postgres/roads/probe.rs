@@ -7,8 +7,11 @@ use std::fmt;
 
 use tokio_postgres::Client;
 
-use crate::engine::Result;
+use crate::engine::{Error, Result};
+use crate::postgres::change::Change;
 use crate::postgres::clauses::{Action, ActionKind, Clauses};
+use crate::postgres::form;
+use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
 
@@ -95,6 +98,37 @@ pub(super) async fn index_definition(
     let told = told.await;
     run(client, ACTION, "ROLLBACK").await?;
     Ok(told?.map(|told| tail(&told).to_owned()))
+}
+
+/// The table as it would be with the clauses and in its form, tried on an empty copy; the error is
+/// the server's, where the form cannot be.
+///
+/// # Errors
+/// The server's, where the other clauses cannot be applied.
+pub async fn formed(
+    client: &Client,
+    original: &TableName,
+    change: &Change,
+) -> Result<Result<Table>> {
+    begin(client).await?;
+    let formed = async {
+        let place = copy(client, original).await?;
+        complete(client, original, &place).await?;
+        let sql = "SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()";
+        let schema = value(client, ACTION, sql).await?.unwrap_or_default();
+        let place = TableName { schema: Ident::new(schema), table: place.table };
+        if let Some(clauses) = change.for_shadow(&place) {
+            run(client, ACTION, &clauses).await?;
+        }
+        if let Err(error) = form::write(client, &place, &change.form).await {
+            return Ok(Err(error));
+        }
+        let formed = Table::read(client, &place).await?;
+        Ok(formed.ok_or_else(|| Error::Internal("the form left no table".into())))
+    };
+    let formed = formed.await;
+    run(client, ACTION, "ROLLBACK").await?;
+    formed
 }
 
 /// An index's definition from its access method on.
