@@ -8,6 +8,7 @@ use crossbeam::utils::CachePadded;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
+use crate::broken::{self, Rule};
 use crate::engine::coverage::{ChunkNumber, Edge};
 use crate::engine::dirty::SLOW_COPY_KEYS;
 use crate::engine::key::{Key, KeyOrder, KeyRange, Rows};
@@ -118,7 +119,7 @@ async fn worker<S: Server>(
         if *run.coverage().handed_out() == Edge::End {
             return Ok(());
         }
-        while run.dirty.len() > SLOW_COPY_KEYS {
+        while run.dirty.len() > SLOW_COPY_KEYS && !broken::is(Rule::CopyWaits) {
             run.cycles.next_whole().await;
         }
         let rows = sizer.rows(run.threads());
@@ -182,6 +183,9 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
             KeyOrder::Bytes => None,
         };
         let outcome = match run.server.copy(range, clear, &except).await {
+            Err(error) if error.is_connection() && broken::is(Rule::LostChunkAgain) => {
+                CopyOutcome::Written(Rows(0))
+            }
             Err(error) if error.is_connection() => {
                 // Whether it was committed is not known: the next attempt clears.
                 clear = true;
@@ -233,7 +237,7 @@ async fn refresh_alone<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
-    let _alone = run.refreshing.lock().await;
+    let _alone = broken::unless(Rule::RepairAlone, run.refreshing.lock()).await;
     refresh_keys(run, keys).await
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::sync::{Notify, watch};
 
+use crate::broken::{self, Rule};
 use crate::engine::key::{Key, Position};
 use crate::engine::progress::Progress;
 use crate::engine::server::{Change, ChangeStream, Server};
@@ -53,7 +54,8 @@ impl Markers {
     /// The stream has delivered a marker, perhaps one of an earlier sitting. After a reconnection
     /// one of ours may come again: then those after it come again too.
     fn came(&self, marker: u64) {
-        if (self.first..self.next.load(Ordering::SeqCst)).contains(&marker) {
+        let ours = self.first..self.next.load(Ordering::SeqCst);
+        if ours.contains(&marker) || broken::is(Rule::OwnMarkersOnly) {
             self.seen.send_replace(marker);
         }
     }
@@ -218,7 +220,7 @@ impl Dirty {
     async fn wait_for_room(&self) {
         loop {
             let taken = self.taken.notified();
-            if self.len() < MOST_KEYS {
+            if self.len() < MOST_KEYS || broken::is(Rule::SetBounded) {
                 return;
             }
             taken.await;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
+use crate::broken::{self, Rule};
 use crate::engine::coverage::Place;
 use crate::engine::key::{Key, KeyOrder};
 use crate::engine::run::{Run, jittered, note};
@@ -59,10 +60,18 @@ pub async fn forever<S: Server>(run: &Run<S>) -> Error {
 
 async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     let number = run.cycles.begin();
+    if broken::is(Rule::OnlyCopyThrottled) {
+        run.throttle.admit(0).await?;
+    }
     run.steadily(|| run.server.hold_claim()).await?;
     let batch = run.dirty.take();
     fault::at(Point::RefreshTaken)?;
-    run.checkpoint().await?;
+    if broken::is(Rule::AppliedAfterRefresh) {
+        batch.position.iter().for_each(|position| run.set_applied(position.clone()));
+    }
+    if !broken::is(Rule::VisibleFirst) {
+        run.checkpoint().await?;
+    }
     fault::at(Point::RefreshCheckpointed)?;
     let count = |keys: usize| run.progress.refreshed_keys.fetch_add(keys as u64, Ordering::Relaxed);
     let taken = batch.keys.len();
@@ -77,9 +86,12 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
             }
         }
         KeyOrder::Server => {
-            let _alone = run.apart.write().await;
+            let _alone = broken::unless(Rule::TurnsTaken, run.apart.write()).await;
             refresh_all(run, batch.keys.into_iter().collect(), 1).await?;
         }
+    }
+    if broken::is(Rule::VisibleFirst) {
+        run.checkpoint().await?;
     }
     if let Some(position) = batch.position {
         run.set_applied(position);
@@ -105,8 +117,8 @@ async fn refresh_around_chunks<S: Server>(
             let coverage = run.coverage();
             keys.retain(|key| match coverage.place(key) {
                 Place::Ahead => false,
-                Place::InFlight => true,
-                Place::Copied => {
+                Place::InFlight if !broken::is(Rule::InFlightWaits) => true,
+                Place::InFlight | Place::Copied => {
                     copied.push(key.clone());
                     false
                 }
