@@ -116,8 +116,20 @@ rules! {
     LongOffsets = "long-offsets";
     /// A renamed column keeps its rows' values.
     RenamesFollowed = "renames-followed";
-    /// Sessions read and write times in UTC.
-    InUtc = "in-utc";
+    /// Values that a change converts are read in the server's time zone.
+    ServersZone = "servers-zone";
+    /// A number that goes into text goes there as the server shows it.
+    ShownAsText = "shown-as-text";
+    /// Keys are read from the log by their columns' types: unsigned, and with zeros that it cuts off.
+    KeysByType = "keys-by-type";
+    /// A key's value that one image of a row lacks is that of the other.
+    ImagesTogether = "images-together";
+    /// PostgreSQL's slot is confirmed up to what was applied, not to where it is read.
+    AppliedConfirmed = "applied-confirmed";
+    /// A table that would refuse changes once it is published is not published.
+    IdentityChecked = "identity-checked";
+    /// An index that was not built to its end is not taken for one.
+    InvalidSeen = "invalid-seen";
 }
 
 /// Does `work`, by which `rule` is kept; `None` when it is broken.

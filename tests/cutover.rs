@@ -76,7 +76,9 @@ async fn waits_for_an_open_transaction(kind: Kind) {
     let (database, twin) = twin(server).await;
     let writers = paced(&twin);
     let mut blocker = blocker(server, &database).await;
-    let mut run = start(server, &database, &["--cut-over-attempts", "1000"]);
+    // A lock that is waited for without a budget would be waited for so long.
+    let waits = ["--cut-over-attempts", "1000", "--cut-over-timeout", "10s"];
+    let mut run = start(server, &database, &waits);
     for _ in 0..4 {
         let reason = retried(&mut run).await;
         if kind == Kind::Mysql {

@@ -81,7 +81,7 @@ impl Sessions {
 fn setup(reading: Reading) -> Vec<String> {
     let zone = if reading.zoned { "@@GLOBAL.time_zone" } else { "'+00:00'" };
     let dates = if reading.strict_dates { "" } else { ",ALLOW_INVALID_DATES" };
-    let zone = if broken::is(Rule::InUtc) { "@@GLOBAL.time_zone" } else { zone };
+    let zone = if broken::is(Rule::ServersZone) { "'+00:00'" } else { zone };
     let strict = if broken::is(Rule::Strict) { "" } else { "STRICT_ALL_TABLES," };
     let reads = if broken::is(Rule::NoReadLocks) { "REPEATABLE READ" } else { "READ COMMITTED" };
     vec![

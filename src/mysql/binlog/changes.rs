@@ -169,9 +169,7 @@ impl Changes {
         if size == 0 || size > left || event::never_compressed(head.kind) {
             return Err(lost_payload(left));
         }
-        if !broken::is(Rule::CompressedRead) || head.kind == event::XID {
-            self.dispatch(head, event.data(), event)?;
-        }
+        self.dispatch(head, event.data(), event)?;
         self.payload = Some(left - size).filter(|left| *left > 0);
         if self.payload.is_none() && self.transaction.open {
             return Err(Malformed("a compressed transaction has no end".into()).into());
@@ -339,6 +337,11 @@ impl Changes {
         let event = RowsEvent::parse(body, images, event::extended(head.kind))?;
         let known = match self.tables.get(&event.table) {
             Some(Role::Other) => return Ok(()),
+            Some(Role::Original)
+                if broken::is(Rule::CompressedRead) && (packed || self.payload.is_some()) =>
+            {
+                return Ok(());
+            }
             Some(Role::Original) => &self.original,
             Some(Role::Ledger) => &self.markers,
             // A number that stands for no table: it only ends a statement.
@@ -356,9 +359,6 @@ impl Changes {
             return Err(Error::Internal("a table was mapped without its layout".into()));
         };
         let plain;
-        if packed && broken::is(Rule::CompressedRead) {
-            return Ok(());
-        }
         let rows = if packed {
             plain = mariadb::decompress(event.rows)?;
             &plain

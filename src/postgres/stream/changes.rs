@@ -196,7 +196,7 @@ fn key(
     let mut texts = Vec::with_capacity(places.len());
     for place in places {
         let cell = match tuple.get(*place) {
-            Some(Cell::Unchanged) => other.get(*place),
+            Some(Cell::Unchanged) if !broken::is(Rule::ImagesTogether) => other.get(*place),
             cell => cell,
         };
         let Some(Cell::Text(text)) = cell else { return Ok(None) };
