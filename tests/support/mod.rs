@@ -86,6 +86,13 @@ pub fn torture_rows(usual: u64) -> u64 {
     from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
 }
 
+/// What a torture test runs osc with besides: nothing, or `--no-verify` when `OSC_TORTURE_UNVERIFIED`
+/// says so.
+pub fn torture_flags() -> &'static [&'static str] {
+    let unverified = std::env::var_os("OSC_TORTURE_UNVERIFIED").is_some_and(|set| !set.is_empty());
+    if unverified { &["--no-verify"] } else { &[] }
+}
+
 /// A number of the environment.
 pub fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
