@@ -233,8 +233,8 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "a_table_that_would_refuse_changes_is_not_published", "unwrap_err");
     invalid_seen_postgres: (InvalidSeen, postgres_upkeep,
         "the_same_command_goes_on_with_an_index_that_a_dead_run_left", "panicked");
-    refreshes_in_order_postgres: (RefreshesInOrder, torture_postgres,
-        "a_text_key_ends_equal_whatever_is_killed", "panicked");
+    refreshes_in_order_postgres: (RefreshesInOrder, postgres_survival,
+        "a_refresh_that_outlives_its_connection_brings_nothing_back", "6000");
 }
 
 #[test]
