@@ -120,8 +120,8 @@ rules! {
     ServersZone = "servers-zone";
     /// A number that goes into text goes there as the server shows it.
     ShownAsText = "shown-as-text";
-    /// Keys are read from the log by their columns' types: unsigned, and with zeros that it cuts off.
-    KeysByType = "keys-by-type";
+    /// A BINARY key gets back the zeros that the log leaves out.
+    KeysPadded = "keys-padded";
     /// A key's value that one image of a row lacks is that of the other.
     ImagesTogether = "images-together";
     /// PostgreSQL's slot is confirmed up to what was applied, not to where it is read.

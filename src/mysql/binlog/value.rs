@@ -43,9 +43,7 @@ pub(super) fn decode(column: &Column, key: &KeyKind, raw: &[u8]) -> Read<KeyValu
             let years = little(raw);
             KeyValue::UInt(if years == 0 { 0 } else { 1900 + years })
         }
-        (KeyKind::Int { unsigned: true, .. }, _) if !broken::is(Rule::KeysByType) => {
-            KeyValue::UInt(little(raw))
-        }
+        (KeyKind::Int { unsigned: true, .. }, _) => KeyValue::UInt(little(raw)),
         (KeyKind::Int { .. }, _) => {
             let unused = 64 - 8 * u32::try_from(raw.len().clamp(1, 8)).unwrap_or(8);
             KeyValue::Int((little(raw) << unused).cast_signed() >> unused)
@@ -69,7 +67,7 @@ pub(super) fn decode(column: &Column, key: &KeyKind, raw: &[u8]) -> Read<KeyValu
         (KeyKind::Binary { pad }, _) => {
             let mut bytes = raw.to_vec();
             // The log leaves out zero bytes at the end of values of fixed length.
-            if !broken::is(Rule::KeysByType) {
+            if !broken::is(Rule::KeysPadded) {
                 bytes.resize(bytes.len().max(pad.unwrap_or(0)), 0);
             }
             KeyValue::Bytes(bytes)
