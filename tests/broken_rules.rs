@@ -156,7 +156,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     lock_budget_mariadb: (LockBudget, cutover,
         "an_open_transaction_puts_the_cut_over_off_and_nobody_waits_for_it_on_mariadb", "longest_stall");
     lock_budget_mysql: (LockBudget, cutover,
-        "an_open_transaction_is_named_and_nobody_waits_for_it_on_mysql", "session");
+        "an_open_transaction_is_named_and_nobody_waits_for_it_on_mysql", "Lock wait timeout exceeded");
     lost_chunk_again_mysql: (LostChunkAgain, rules,
         "a_chunk_whose_connection_is_killed_is_copied_once_on_mysql", "code: Some(");
     lost_chunk_again_mariadb: (LostChunkAgain, rules,
@@ -218,7 +218,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     shown_as_text_mariadb: (ShownAsText, data_types,
         "mariadb_carries_values_as_it_does_itself", "panicked");
     keys_padded_mysql: (KeysPadded, binlog_keys,
-        "mysql::keys_are_those_that_a_select_gives", "panicked");
+        "mysql::keys_are_those_that_a_select_gives", "BINARY(4)");
     images_together_mysql: (ImagesTogether, binlog_stream,
         "mysql::what_only_mysql_logs_is_read", "panicked");
     images_together_postgres: (ImagesTogether, postgres_stream,

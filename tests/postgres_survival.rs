@@ -85,8 +85,8 @@ async fn a_refresh_that_outlives_its_connection_brings_nothing_back() {
     while server.value(&database, waiting).await == "0" {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    proxy.cut();
     server.exec(&database, "DELETE FROM t WHERE id = 6000").await;
+    proxy.cut();
     // By now it was refreshed again, or that waits for the first one.
     tokio::time::sleep(Duration::from_secs(3)).await;
     stone.batch_execute("ROLLBACK").await.unwrap();
