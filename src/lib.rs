@@ -4,6 +4,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`broken`] | rules switched off, for tests only |
 //! | [`cli`] | one file a command: arguments, a call, rendering |
 //! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
 //! | [`plan`] | what an ALTER means, which road it takes, and why |
@@ -17,6 +18,7 @@
 //! | [`short`] | short numbers from long names |
 //! | [`report`] | progress bar, plain lines, JSON events, summary |
 
+pub mod broken;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -50,7 +50,13 @@ async fn every_commit_is_a_place_to_go_on_from(kind: Kind) {
     for id in 0..10 {
         field.run(&format!("INSERT INTO t (id) VALUES ({id})")).await;
     }
-    let mut rest: Vec<i64> = (0..10).collect();
+    for sql in ["BEGIN", "INSERT INTO t (id) VALUES (10)", "SAVEPOINT s"] {
+        field.run(sql).await;
+    }
+    for sql in ["INSERT INTO t (id) VALUES (11)", "COMMIT"] {
+        field.run(sql).await;
+    }
+    let mut rest: Vec<i64> = (0..12).collect();
     field.mark(1).await;
     loop {
         match stream.next().await.unwrap() {

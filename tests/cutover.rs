@@ -76,7 +76,9 @@ async fn waits_for_an_open_transaction(kind: Kind) {
     let (database, twin) = twin(server).await;
     let writers = paced(&twin);
     let mut blocker = blocker(server, &database).await;
-    let mut run = start(server, &database, &["--cut-over-attempts", "1000"]);
+    // A lock that is waited for without a budget would be waited for so long.
+    let waits = ["--cut-over-attempts", "1000", "--cut-over-timeout", "10s"];
+    let mut run = start(server, &database, &waits);
     for _ in 0..4 {
         let reason = retried(&mut run).await;
         if kind == Kind::Mysql {
@@ -156,11 +158,17 @@ async fn readers_of_the_shadow_cost_no_write_at_the_swap_on_mariadb() {
     writers.wait_for_more(20).await;
     let mut run = start(server, &database, &["--cut-over-attempts", "1000"]);
     run.phase("verify").await;
+    let shadow = format!(
+        "SELECT TABLE_NAME FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = '{database}' AND TABLE_NAME LIKE '%t\\_osc\\_new'"
+    );
+    let shadow = server.value(&shadow).await;
     let mut readers = tokio::task::JoinSet::new();
     for reader in 0..3_u64 {
         let mut conn = server.conn_db(&database).await;
+        let shadow = shadow.clone();
         readers.spawn(async move {
-            let nap = format!("SELECT SLEEP(0.0{}) FROM t_osc_new LIMIT 1", 2 + reader);
+            let nap = format!("SELECT SLEEP(0.0{}) FROM {shadow} LIMIT 1", 2 + reader);
             // Until the shadow is gone.
             let mut reads = 0_u64;
             while conn.query_drop(&nap).await.is_ok() {

@@ -68,6 +68,23 @@ async fn every_usable_replica_identity_works_and_the_application_notices_nothing
     }
 }
 
+/// An update that leaves it alone does not tell it again.
+#[tokio::test]
+async fn a_key_that_is_stored_out_of_line_is_told() {
+    let server = Postgres::start(Major::SYSTEM);
+    for (database, identity) in [("long_default", "DEFAULT"), ("long_full", "FULL")] {
+        let ddl = format!(
+            "CREATE TABLE t (k text PRIMARY KEY, v int); ALTER TABLE t ALTER k SET STORAGE EXTERNAL;
+             ALTER TABLE t REPLICA IDENTITY {identity};
+             INSERT INTO t VALUES (repeat('k', 2500), 1), ('short', 1)"
+        );
+        let (f, mut stream, _) = Fixture::open(&server, database, &ddl, &["k"]).await;
+        f.run("UPDATE t SET v = 2").await;
+        let long = format!("k = '{}'", "k".repeat(2500));
+        assert_eq!(f.keys(&mut stream, 1).await, [&long, "k = 'short'"], "{identity}");
+    }
+}
+
 #[tokio::test]
 async fn a_table_that_would_refuse_changes_is_not_published() {
     let server = Postgres::start(Major::SYSTEM);

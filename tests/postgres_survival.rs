@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use runs::Run;
 use support::postgres::{Major, Postgres};
+use support::proxy::Proxy;
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, n int, name text NOT NULL);
     INSERT INTO t SELECT i, i, 'name ' || i FROM generate_series(1, 5000) AS i; ANALYZE t";
@@ -60,4 +61,37 @@ async fn a_sitting_that_was_taken_over_writes_nothing_more() {
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert!(ended.error().contains("taken this run over"), "{}", ended.error());
     assert_eq!(server.value(&database, rows).await, there);
+}
+
+/// The network loses a refresh that has read a row and not written it; the server goes on with it. In
+/// the meantime the row is deleted, and refreshed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_outlives_its_connection_brings_nothing_back() {
+    let server = support::shared_postgres();
+    let database = support::postgres_database(server).await;
+    server.exec(&database, TABLE).await;
+    let proxy = Proxy::before(server.port());
+    let url = format!("postgres://postgres@127.0.0.1:{}/{database}", proxy.port());
+    let file = format!("{}/outlives-{database}", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, "cut_over = \"hold\"").unwrap();
+    let arguments = ["t", "ALTER n TYPE bigint", "--no-verify", "--control-file", &file];
+    let mut run = Run::at(&url, &arguments);
+    run.phase("hold").await;
+    let stone = server.client(&database).await;
+    stone.batch_execute("BEGIN; INSERT INTO t_osc_new VALUES (6000, 1, 'stone')").await.unwrap();
+    server.exec(&database, "INSERT INTO t VALUES (6000, 1, 'short-lived')").await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND wait_event = 'transactionid' AND query LIKE '%INSERT INTO%t_osc_new%'";
+    while server.value(&database, waiting).await == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.exec(&database, "DELETE FROM t WHERE id = 6000").await;
+    proxy.cut();
+    // By now it was refreshed again, or that waits for the first one.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stone.batch_execute("ROLLBACK").await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    run.done().await;
+    let sums = "SELECT count(*) || ' ' || max(id) FROM t";
+    assert_eq!(server.value(&database, sums).await, "5000 5000");
 }

@@ -32,6 +32,7 @@ fn osc(server: &Server, database: &str) -> Child {
     support::osc()
         .args(["alter", "t", CLAUSES, "--url", &url, "--strategy", "copy", "--yes"])
         .args(["--chunk-size", "300", "--max-rows-per-second", "2500", "--chunk-time", "50ms"])
+        .args(support::torture_flags())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

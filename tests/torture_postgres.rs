@@ -39,6 +39,7 @@ fn osc(server: &Postgres, database: &str) -> Child {
         .args(["alter", "t", CLAUSES, "--url", &server.url_as("osc:secret", database)])
         .args(["--strategy", "copy", "--yes"])
         .args(["--chunk-size", "300", "--max-rows-per-second", "2500", "--chunk-time", "50ms"])
+        .args(support::torture_flags())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

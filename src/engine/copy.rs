@@ -8,6 +8,7 @@ use crossbeam::utils::CachePadded;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
+use crate::broken::{self, Rule};
 use crate::engine::coverage::{ChunkNumber, Edge};
 use crate::engine::dirty::SLOW_COPY_KEYS;
 use crate::engine::key::{Key, KeyOrder, KeyRange, Rows};
@@ -116,7 +117,7 @@ async fn worker<S: Server>(
         if *run.coverage().handed_out() == Edge::End {
             return Ok(());
         }
-        while run.dirty.len() > SLOW_COPY_KEYS {
+        while run.dirty.len() > SLOW_COPY_KEYS && !broken::is(Rule::CopyWaits) {
             run.cycles.next_whole().await;
         }
         let rows = sizer.rows(run.threads());
@@ -183,6 +184,9 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
         // Under `KeyOrder::Server`, refreshes may have put rows ahead of the copy.
         let met = run.server.key_order() == KeyOrder::Server && run.is_keyed();
         let outcome = match run.server.copy(range, clear || met, &except).await {
+            Err(error) if error.is_connection() && broken::is(Rule::LostChunkAgain) => {
+                CopyOutcome::Written(Rows(0))
+            }
             Err(error) if error.is_connection() => {
                 // Whether it was committed is not known: the next attempt clears.
                 clear = true;
@@ -235,7 +239,7 @@ async fn refresh_alone<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
-    let _alone = run.refreshing.lock().await;
+    let _alone = broken::unless(Rule::RepairAlone, run.refreshing.lock()).await;
     key_index::build(run).await?;
     refresh_keys(run, keys).await
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::broken::{self, Rule};
 use crate::engine::key::{Key, KeyRange};
 
 /// An edge in the key space: everything up to it.
@@ -136,7 +137,7 @@ impl Coverage {
             Limit::At(limit) => key > limit,
             Limit::Empty => true,
         };
-        if beyond {
+        if beyond && !broken::is(Rule::BeyondRefreshed) {
             return Place::Copied;
         }
         let ahead = match &self.handed_out {
@@ -148,6 +149,8 @@ impl Coverage {
             Place::Ahead
         } else if self.in_flight.values().any(|range| range.contains(key)) {
             Place::InFlight
+        } else if broken::is(Rule::CopiedRefreshed) {
+            Place::Ahead
         } else {
             Place::Copied
         }

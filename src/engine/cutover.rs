@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::broken::{self, Rule};
 use crate::control::CutOver;
 use crate::engine::dirty::Batch;
 use crate::engine::key::Key;
@@ -39,7 +40,7 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
         // Not outside the window, nor while the server or a replica is in trouble.
         run.throttle.admit(0).await?;
         come_close(run).await?;
-        let alone = run.refreshing.lock().await;
+        let alone = broken::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
         let outcome = run.server.swap(run.dirty.next_marker(), &mut drainer).await;
         let taken = drainer.taken;
@@ -114,6 +115,7 @@ struct Drainer<'a, S> {
 impl<S: Server> Drain for Drainer<'_, S> {
     async fn drain(&mut self, marker: u64) -> Result<Drained> {
         let run = self.run;
+        let marker = if broken::is(Rule::MarkerAwaited) { 0 } else { marker };
         tokio::time::timeout(run.settings.cut_over_timeout, run.dirty.marker(marker))
             .await
             .map_err(|_| Error::Stopped {

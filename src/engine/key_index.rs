@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::broken::{self, Rule};
 use crate::engine::Result;
 use crate::engine::dirty::Parked;
 use crate::engine::run::Run;
@@ -45,7 +46,9 @@ pub async fn build<S: Server>(run: &Run<S>) -> Result<()> {
     run.steadily(|| run.server.build_key()).await?;
     fault::at(Point::KeyBuilt)?;
     run.set_keyed();
-    run.dirty.unpark();
+    if !broken::is(Rule::AsideRefreshed) {
+        run.dirty.unpark();
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::broken::{self, Rule};
 use crate::control::Directives;
 use crate::engine::coverage::{Edge, Limit};
 use crate::engine::cutover::{Swapped, cut_over};
@@ -148,6 +149,9 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let state = State { position, copied: Edge::Start, limit, rows: 0, indexed };
     server.checkpoint(Some(state.text()?)).await?;
     fault::at(Point::FirstCheckpoint)?;
+    if broken::is(Rule::StreamBeforeCopy) {
+        return Ok(State { position: server.position().await?, ..state });
+    }
     Ok(state)
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
+use crate::broken::{self, Rule};
 use crate::engine::coverage::Place;
 use crate::engine::dirty::Batch;
 use crate::engine::key::{Key, KeyOrder};
@@ -60,10 +61,18 @@ pub async fn forever<S: Server>(run: &Run<S>) -> Error {
 
 async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     let number = run.cycles.begin();
+    if broken::is(Rule::OnlyCopyThrottled) {
+        run.throttle.admit(0).await?;
+    }
     run.steadily(|| run.server.hold_claim()).await?;
     let batch = run.dirty.take();
     fault::at(Point::RefreshTaken)?;
-    run.checkpoint().await?;
+    if broken::is(Rule::AppliedAfterRefresh) {
+        batch.position.iter().for_each(|position| run.set_applied(position.clone()));
+    }
+    if !broken::is(Rule::VisibleFirst) {
+        run.checkpoint().await?;
+    }
     fault::at(Point::RefreshCheckpointed)?;
     if !run.is_keyed() {
         put_aside(run, batch).await?;
@@ -83,9 +92,12 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
             }
         }
         KeyOrder::Server => {
-            let _alone = run.apart.write().await;
+            let _alone = broken::unless(Rule::TurnsTaken, run.apart.write()).await;
             refresh_all(run, batch.keys.into_iter().collect(), 1).await?;
         }
+    }
+    if broken::is(Rule::VisibleFirst) {
+        run.checkpoint().await?;
     }
     if let Some(position) = batch.position {
         run.set_applied(position);
@@ -108,7 +120,9 @@ async fn put_aside<S: Server>(run: &Run<S>, batch: Batch) -> Result<()> {
     if key_index::is_due(parked) {
         return key_index::build(run).await;
     }
-    if let Some(position) = batch.position.filter(|_| parked.keys == 0) {
+    if let Some(position) =
+        batch.position.filter(|_| parked.keys == 0 || broken::is(Rule::AsideHeld))
+    {
         run.set_applied(position);
     }
     Ok(())
@@ -129,8 +143,8 @@ async fn refresh_around_chunks<S: Server>(
             let coverage = run.coverage();
             keys.retain(|key| match coverage.place(key) {
                 Place::Ahead => false,
-                Place::InFlight => true,
-                Place::Copied => {
+                Place::InFlight if !broken::is(Rule::InFlightWaits) => true,
+                Place::InFlight | Place::Copied => {
                     copied.push(key.clone());
                     false
                 }

@@ -1,5 +1,6 @@
 //! What is to change, in the form that the shadow needs.
 
+use crate::broken::{self, Rule};
 use crate::engine::Result;
 use crate::mysql::clauses::{Clauses, Fate, ForeignKeyChanges, ShadowNames};
 use crate::mysql::flavor::Flavor;
@@ -33,6 +34,9 @@ impl Change {
             .column_fates(&original.column_names())?
             .into_iter()
             .filter_map(|(old, fate)| match fate {
+                Fate::Kept(new) if broken::is(Rule::RenamesFollowed) => {
+                    old.same(&new).then_some((old, new))
+                }
                 Fate::Kept(new) => Some((old, new)),
                 Fate::Dropped => None,
             })

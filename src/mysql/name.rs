@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::broken::{self, Rule};
 use crate::short::fnv1a;
 
 /// An identifier; `Display` quotes it.
@@ -113,6 +114,10 @@ impl Helpers {
     /// it in bytes, since MariaDB's RENAME takes its locks in that order and loses writes
     /// otherwise (`docs/decisions/names.md`).
     pub fn of(original: &TableName) -> Self {
+        if broken::is(Rule::NamesSortAfter) {
+            let helper = |end| original.sibling(format!("_{}_{end}", original.table.as_str()));
+            return Self { shadow: helper("osc_new"), retired: helper("osc_old") };
+        }
         let helper = |suffix: &str| original.sibling(helper_name(original.table.as_str(), suffix));
         Self { shadow: helper("_osc_new"), retired: helper("_osc_old") }
     }

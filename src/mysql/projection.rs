@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::broken::{self, Rule};
 use crate::engine::error::Finding;
 use crate::mysql::computed::Computed;
 use crate::mysql::inspect::{Column, Table};
@@ -141,7 +142,7 @@ fn reads_the_clock(column: &Column) -> bool {
 fn carried(source: &Column, target: &Column) -> String {
     let shown = matches!(source.data_type.as_str(), "float" | "year")
         || source.column_type.contains("zerofill");
-    if shown && target.is_text() {
+    if shown && target.is_text() && !broken::is(Rule::ShownAsText) {
         format!("CONCAT({})", source.name)
     } else {
         source.name.to_string()

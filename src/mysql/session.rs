@@ -5,6 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row};
 
+use crate::broken::{self, Rule};
 use crate::engine::{Error, Result};
 use crate::mysql::connect::{CONNECT_TIMEOUT, connection_error};
 
@@ -80,14 +81,17 @@ impl Sessions {
 fn setup(reading: Reading) -> Vec<String> {
     let zone = if reading.zoned { "@@GLOBAL.time_zone" } else { "'+00:00'" };
     let dates = if reading.strict_dates { "" } else { ",ALLOW_INVALID_DATES" };
+    let zone = if broken::is(Rule::ServersZone) { "'+00:00'" } else { zone };
+    let strict = if broken::is(Rule::Strict) { "" } else { "STRICT_ALL_TABLES," };
+    let reads = if broken::is(Rule::NoReadLocks) { "REPEATABLE READ" } else { "READ COMMITTED" };
     vec![
         "SET NAMES utf8mb4".to_owned(),
         format!("SET SESSION time_zone = {zone}"),
         format!(
             "SET SESSION sql_mode = \
-             'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION{dates}'"
+             '{strict}NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION{dates}'"
         ),
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
+        format!("SET SESSION TRANSACTION ISOLATION LEVEL {reads}"),
         "SET SESSION foreign_key_checks = 0".to_owned(),
         "SET SESSION unique_checks = 1".to_owned(),
         "SET SESSION sql_safe_updates = 0".to_owned(),

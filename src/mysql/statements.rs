@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::broken::{self, Rule};
 use crate::engine::Result;
 use crate::engine::key::{Key, KeyRange, Rows};
 use crate::mysql::inspect::Index;
@@ -188,9 +189,9 @@ impl Statements {
         ))
     }
 
-    fn insert(&self, predicate: &str) -> String {
+    fn insert(&self, verb: &str, predicate: &str) -> String {
         format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {} WHERE {predicate}",
+            "{verb} INTO {} ({}) SELECT {} FROM {} WHERE {predicate}",
             self.shadow,
             self.projection.targets(),
             self.projection.sources(),
@@ -200,7 +201,8 @@ impl Statements {
 
     /// Copies a range, but for some keys.
     pub fn copy(&self, range: &KeyRange, except: &[Key]) -> Result<String> {
-        Ok(self.insert(&self.scope(range, except)?))
+        let verb = if broken::is(Rule::PlainInsert) { "INSERT IGNORE" } else { "INSERT" };
+        Ok(self.insert(verb, &self.scope(range, except)?))
     }
 
     fn scope(&self, range: &KeyRange, except: &[Key]) -> Result<String> {
@@ -223,7 +225,8 @@ impl Statements {
 
     /// Writes keys to the shadow, as they are in the original.
     pub fn rewrite(&self, keys: &[Key]) -> Result<String> {
-        Ok(self.insert(&self.one_of(Side::Original, keys)?))
+        let verb = if broken::is(Rule::NoReplace) { "REPLACE" } else { "INSERT" };
+        Ok(self.insert(verb, &self.one_of(Side::Original, keys)?))
     }
 
     /// Compares a range of both sides, in one statement and so in one snapshot: rows and digest of

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use crate::broken::{self, Rule};
 use crate::engine::key::Key;
 use crate::engine::server::{Drain, Drained, SwapOutcome};
 use crate::engine::{Error, Result};
@@ -222,7 +223,8 @@ async fn within_budget(
 ) -> Result<Option<String>> {
     let action = "locking the table";
     tokio::pin!(request);
-    let outcome = match tokio::time::timeout(LOCK_BUDGET, &mut request).await {
+    let budget = if broken::is(Rule::LockBudget) { Duration::from_secs(60) } else { LOCK_BUDGET };
+    let outcome = match tokio::time::timeout(budget, &mut request).await {
         Ok(outcome) => outcome,
         Err(_) => {
             let mut conn = table.plain(action).await?;
@@ -262,6 +264,9 @@ async fn refresh_under_lock(
 ) -> Result<()> {
     let action = "refreshing under the lock";
     let statements = &table.ready()?.statements;
+    if broken::is(Rule::NeverBegins) {
+        run(holder, action, "START TRANSACTION").await?;
+    }
     for keys in drained.dirty.chunks(BATCH) {
         holder
             .query_drop(statements.delete(keys)?)
@@ -318,6 +323,9 @@ async fn rename_under_lock(
             let original = &table.setting.original.name;
             let restored = async {
                 fault::at(Point::SwapRenamed)?;
+                if broken::is(Rule::DependentsFollow) {
+                    return Ok(());
+                }
                 table.carried().restore_locked(holder, original, &table.helpers).await?;
                 fault::at(Point::SwapRestored)
             };
@@ -492,9 +500,14 @@ pub async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
     let mut conn = table.plain("settling what hangs on the table").await?;
     let original = &table.setting.original.name;
     let carried = table.carried();
+    if broken::is(Rule::RetiredStays) {
+        shadow::drop_table(&mut conn, &table.helpers.retired).await?;
+    }
     let mut warnings =
         std::mem::take(&mut *table.remarks.lock().unwrap_or_else(PoisonError::into_inner));
-    warnings.extend(carried.restore(&mut conn, original, &table.helpers).await?);
+    if !broken::is(Rule::DependentsFollow) {
+        warnings.extend(carried.restore(&mut conn, original, &table.helpers).await?);
+    }
     warnings.extend(carried.orphans(&mut conn, original, died).await?);
     Ok(warnings)
 }

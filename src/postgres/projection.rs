@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::broken::{self, Rule};
 use crate::postgres::inspect::{Column, Table};
 use crate::postgres::name::Ident;
 
@@ -169,7 +170,9 @@ fn hash_of<'a>(columns: impl Iterator<Item = &'a (&'a Ident, String, bool)>, see
     };
     let mut parts = list(&hashed);
     // What a type's hash does not tell, its text does.
-    if !texts.is_empty() {
+    if !texts.is_empty() && broken::is(Rule::SameNotEqual) {
+        parts.extend(list(&texts));
+    } else if !texts.is_empty() {
         parts.push(format!("ROW({})::text", list(&texts).join(", ")));
     }
     format!("hash_record_extended(ROW({}), {seed})", parts.join(", "))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
+use crate::broken::{self, Rule};
 use crate::engine::Result;
 use crate::postgres::connect::{Options, connect, server_error};
 
@@ -16,13 +17,10 @@ const KEPT: usize = 40;
 
 /// What each session says first. The output is the one that keys are read in; time zone, order of
 /// dates and search path stay those of the role, by which the server itself would convert. Chunks
-/// run beside each other already: workers for each would be forked for tenths of a second. What is
-/// committed is on disk (`local`; `off` would be quicker): a sitting goes on after the server has
-/// crashed, and counts as copied and refreshed what it was told so.
+/// run beside each other already: workers for each would be forked for tenths of a second.
 const SETUP: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
     SET bytea_output = 'hex'; SET extra_float_digits = 1; \
-    SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0; \
-    SET synchronous_commit = local";
+    SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0";
 
 /// What every session says: limits that the role has are for the application, and compiling a query
 /// of the catalog takes longer than running it.
@@ -90,7 +88,13 @@ impl Sessions {
     /// Those of [`connect`].
     pub async fn own(&self, action: &str) -> Result<Client> {
         let client = connect(&self.options, action).await?;
-        let setup = format!("{UNLIMITED}; {SETUP}; SET lock_timeout = {}", LOCK_WAIT.as_millis());
+        // What is committed is on disk (`off` would be quicker): a sitting goes on after the server has
+        // crashed, and counts as copied and refreshed what it was told so.
+        let flush = if broken::is(Rule::CommitsOnDisk) { "off" } else { "local" };
+        let setup = format!(
+            "{UNLIMITED}; {SETUP}; SET synchronous_commit = {flush}; SET lock_timeout = {}",
+            LOCK_WAIT.as_millis()
+        );
         run(&client, action, &setup).await?;
         Ok(client)
     }

@@ -1,5 +1,6 @@
 //! All SQL that reads and writes rows of the original and the shadow.
 
+use crate::broken::{self, Rule};
 use crate::engine::Result;
 use crate::engine::key::{Key, KeyRange, Rows};
 use crate::postgres::inspect::Index;
@@ -138,6 +139,8 @@ impl Statements {
     /// One chunk, to be written in one transaction. `clear`: the shadow may hold rows of it already.
     pub fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<String> {
         let insert = self.insert(Scope::Range(range), except)?;
+        let ignore = if broken::is(Rule::PlainInsert) { " ON CONFLICT DO NOTHING" } else { "" };
+        let insert = insert + ignore;
         if !clear {
             return Ok(insert);
         }
@@ -157,8 +160,9 @@ impl Statements {
     /// Writes rows again, to be done in one transaction. Two of them never overlap: the lock is taken before
     /// the snapshots, so the later one reads what the earlier one has read, or newer.
     pub fn refresh(&self, keys: &[Key]) -> Result<String> {
+        let alone = if broken::is(Rule::RefreshesInOrder) { "_shared" } else { "" };
         Ok(format!(
-            "SELECT pg_advisory_xact_lock({}); {}; {}",
+            "SELECT pg_advisory_xact_lock{alone}({}); {}; {}",
             self.lock,
             self.delete(Scope::Keys(keys))?,
             self.insert(Scope::Keys(keys), &[])?

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
+use crate::broken::{self, Rule};
 use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::engine::progress::{Progress, Summary};
 use crate::engine::server::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
@@ -291,7 +292,7 @@ impl PostgresTable {
     async fn write(&self, action: &str, sql: &str, scope: Scope<'_>) -> Result<CopyOutcome> {
         let client = self.sessions.take(action).await?;
         let shadow = &self.helpers.shadow;
-        let fence = self.fence()?;
+        let fence = if broken::is(Rule::Fenced) { "SELECT 1".into() } else { self.fence()? };
         let sql =
             format!("BEGIN; LOCK TABLE {shadow} IN ROW EXCLUSIVE MODE; {fence}; {sql}; COMMIT");
         let write = rows::write(&client, &self.shadow_tables()?, &sql, action).await?;

@@ -1,6 +1,7 @@
 //! Runs that are stopped midway, so that a test can do there what only chance would do else.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part")]
 
+pub mod gate;
 pub mod late_stream;
 
 use std::fs;

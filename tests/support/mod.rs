@@ -86,18 +86,26 @@ pub fn torture_rows(usual: u64) -> u64 {
     from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
 }
 
+/// What a torture test runs osc with besides: nothing, or `--no-verify` when `OSC_TORTURE_UNVERIFIED`
+/// says so.
+pub fn torture_flags() -> &'static [&'static str] {
+    let unverified = std::env::var_os("OSC_TORTURE_UNVERIFIED").is_some_and(|set| !set.is_empty());
+    if unverified { &["--no-verify"] } else { &[] }
+}
+
 /// A number of the environment.
 pub fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }
 
-/// The built program, with nothing of the caller's environment that would change what it does.
+/// The built program, with nothing of the caller's environment that would change what it does, but
+/// for the rule that `tests/broken_rules.rs` has it break.
 pub fn osc() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_osc"));
     let ours = |name: &str| {
-        ["OSC_", "MYSQL_", "PG"].iter().any(|prefix| name.starts_with(prefix))
-            || name == "DATABASE_URL"
+        let prefixed = ["OSC_", "MYSQL_", "PG"].iter().any(|prefix| name.starts_with(prefix));
+        prefixed && name != "OSC_BROKEN_RULE" || name == "DATABASE_URL"
     };
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(ours) {

@@ -29,8 +29,13 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy before `server`.
     pub fn start(server: &Server) -> Self {
+        Self::before(server.port())
+    }
+
+    /// Starts a proxy before whoever listens at this port.
+    pub fn before(port: u16) -> Self {
         let (weather, changes) = watch::channel(Weather::Fair);
-        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (sender, port) = mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -46,6 +51,11 @@ impl Proxy {
     /// Where to connect to, for the program.
     pub fn url(&self, database: &str) -> String {
         format!("mysql://root@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Cuts all connections; new ones are taken.

@@ -14,6 +14,7 @@ use super::query::{QueryEvent, Statement, Watch};
 use super::rows::{Images, Layout, RowsEvent};
 use super::table::TableMap;
 use super::xa::{PrepareEvent, PreparedList, Xid};
+use crate::broken::{self, Rule};
 use crate::engine::key::Key;
 use crate::engine::server::Change;
 use crate::engine::{Error, Result};
@@ -336,6 +337,11 @@ impl Changes {
         let event = RowsEvent::parse(body, images, event::extended(head.kind))?;
         let known = match self.tables.get(&event.table) {
             Some(Role::Other) => return Ok(()),
+            Some(Role::Original)
+                if broken::is(Rule::CompressedRead) && (packed || self.payload.is_some()) =>
+            {
+                return Ok(());
+            }
             Some(Role::Original) => &self.original,
             Some(Role::Ledger) => &self.markers,
             // A number that stands for no table: it only ends a statement.
@@ -373,11 +379,13 @@ impl Changes {
             });
         }
         layout.read(&event, rows, |before, after| {
-            if let Some(before) = before {
+            if let Some(before) = before
+                && (after.is_none() || !broken::is(Rule::BothKeys))
+            {
                 transaction.keys.push(layout.key().encode(before)?);
             }
             if let Some(after) = after
-                && before != Some(after)
+                && (before != Some(after) || broken::is(Rule::BothKeys))
             {
                 transaction.keys.push(layout.key().encode(after)?);
             }
@@ -395,6 +403,7 @@ impl Changes {
                 self.transaction.open = true;
                 self.transaction.xa = true;
             }
+            Statement::Mark if broken::is(Rule::GroupsWhole) => self.finish(head, None)?,
             Statement::Mark => {}
             Statement::End | Statement::XaOnePhase => self.finish(head, None)?,
             Statement::XaResolved(xid) => {
@@ -403,6 +412,7 @@ impl Changes {
                 self.transaction.keys.extend(keys);
                 self.finish(head, None)?;
             }
+            Statement::Foreign(_) if broken::is(Rule::ForeignTold) => self.statement_alone(head)?,
             Statement::Foreign(what) => {
                 self.ready.push_back(Change::Foreign(what));
                 self.statement_alone(head)?;
@@ -424,6 +434,7 @@ impl Changes {
         self.tables.clear();
         if let Some(xid) = prepared
             && !keys.is_empty()
+            && !broken::is(Rule::XaAtCommit)
         {
             self.prepared.prepare(xid, std::mem::take(&mut keys), self.place.clone());
         }

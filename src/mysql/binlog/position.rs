@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gtid::GtidSet;
 use super::mariadb::GtidList;
+use crate::broken::{self, Rule};
 use crate::engine::key::Position;
 use crate::engine::{Error, Result};
 
@@ -55,6 +56,10 @@ impl Place {
     /// its own making.
     pub(super) fn advance(offset: &mut u64, low: u32) {
         const WRAP: u64 = 1 << 32;
+        if broken::is(Rule::LongOffsets) {
+            *offset = u64::from(low);
+            return;
+        }
         if low == 0 {
             return;
         }

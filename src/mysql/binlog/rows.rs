@@ -6,6 +6,7 @@
 use super::bytes::{Bytes, Malformed, Read};
 use super::table::{Column, Width, kind};
 use super::value;
+use crate::broken::{self, Rule};
 use crate::mysql::key::{KeyColumns, KeyValue};
 
 /// What a row event says of each of its rows.
@@ -159,7 +160,9 @@ impl Layout {
         let mut after = before.clone();
         while !bytes.is_empty() {
             self.row(&first, &mut bytes, &mut before)?;
-            after.clone_from(&before);
+            if !broken::is(Rule::ImagesTogether) {
+                after.clone_from(&before);
+            }
             if event.images == Images::BothPartial && bytes.variable()? & 1 != 0 {
                 // Which JSON columns are differences; they are as long as they say either way.
                 bytes.take(self.json_columns.div_ceil(8))?;

@@ -2,6 +2,7 @@
 
 use super::bytes::{Malformed, Read, big, little};
 use super::table::{Column, digits_width, kind};
+use crate::broken::{self, Rule};
 use crate::mysql::key::{KeyKind, KeyValue};
 
 /// Whether the log's column can hold values of this kind.
@@ -66,7 +67,9 @@ pub(super) fn decode(column: &Column, key: &KeyKind, raw: &[u8]) -> Read<KeyValu
         (KeyKind::Binary { pad }, _) => {
             let mut bytes = raw.to_vec();
             // The log leaves out zero bytes at the end of values of fixed length.
-            bytes.resize(bytes.len().max(pad.unwrap_or(0)), 0);
+            if !broken::is(Rule::KeysPadded) {
+                bytes.resize(bytes.len().max(pad.unwrap_or(0)), 0);
+            }
             KeyValue::Bytes(bytes)
         }
         (KeyKind::Uuid, _) => {

@@ -2,6 +2,7 @@
 
 use super::bytes::{Bytes, Read};
 use super::position::Place;
+use crate::broken::{self, Rule};
 use crate::engine::key::Key;
 use crate::mysql::name::Hex;
 
@@ -64,7 +65,10 @@ impl PreparedList {
 
     /// The place before which no transaction awaits its end; none awaits: `None`.
     pub(super) fn hold(&self) -> Option<&Place> {
-        self.0.first().map(|prepared| &prepared.before)
+        self.0
+            .first()
+            .filter(|_| !broken::is(Rule::XaHoldsPosition))
+            .map(|prepared| &prepared.before)
     }
 }
 

@@ -32,6 +32,7 @@ use tokio_postgres::Client;
 use super::connect::server_error;
 use super::fate::Fate;
 use super::name::{Ident, TableName};
+use crate::broken::{self, Rule};
 use crate::engine::error::{Error, Result};
 
 /// The names of the three tables of a swap.
@@ -218,6 +219,9 @@ impl Dependents {
 
     /// SQL for the swap's transaction, after the renames: binds everything to the new table.
     pub fn after_renames(&self, names: &Names, fate: &Fate) -> Vec<String> {
+        if broken::is(Rule::DependentsFollow) {
+            return Vec::new();
+        }
         let table = &names.original;
         let anew = views::anew(&self.views, fate);
         let mut statements = settings::after(&self.settings, names, fate);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use crate::broken::{self, Rule};
 use crate::engine::run::jittered;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
@@ -174,6 +175,7 @@ impl Walk<'_> {
                     Text(&index.to_string())
                 );
                 match value(self.client, ACTION, &sql).await?.as_deref() {
+                    Some(_) if broken::is(Rule::InvalidSeen) => Ok(true),
                     Some("t") => Ok(true),
                     None => Ok(false),
                     // What an earlier build left.

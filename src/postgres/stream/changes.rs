@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgwire_replication::Lsn;
 
+use crate::broken::{self, Rule};
 use crate::engine::key::Key;
 use crate::engine::server::Change;
 use crate::engine::{Error, Result};
@@ -114,6 +115,9 @@ impl Changes {
     }
 
     fn foreign(&mut self, what: &str) {
+        if broken::is(Rule::ForeignTold) {
+            return;
+        }
         self.ready.push_back(Change::Foreign(format!("{}: {what}", self.original.plain())));
     }
 
@@ -173,6 +177,9 @@ impl Changes {
         if let Some(xid) = self.unseen.take() {
             self.seen.deliver(xid);
         }
+        if broken::is(Rule::BothKeys) {
+            keys = keys.pop().into_iter().collect();
+        }
         self.ready.push_back(Change::Keys(keys));
         Ok(())
     }
@@ -189,7 +196,7 @@ fn key(
     let mut texts = Vec::with_capacity(places.len());
     for place in places {
         let cell = match tuple.get(*place) {
-            Some(Cell::Unchanged) => other.get(*place),
+            Some(Cell::Unchanged) if !broken::is(Rule::ImagesTogether) => other.get(*place),
             cell => cell,
         };
         let Some(Cell::Text(text)) = cell else { return Ok(None) };

@@ -11,6 +11,7 @@ use pgwire_replication::{
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::broken::{self, Rule};
 use crate::config::target::{Address, TlsMode};
 use crate::engine::error::{Error, Finding, Result};
 use crate::engine::key::Position;
@@ -249,6 +250,7 @@ fn replication(config: &StreamConfig, after: Lsn) -> Result<ReplicationConfig> {
     let password = target.password.as_ref().map_or("", ExposeSecret::expose_secret);
     // Where the stream begins has been delivered, not always applied: it must not be confirmed.
     let confirmed = config.seen.confirmed().map_or(Ok(Lsn::ZERO), |p| position::parse(&p))?;
+    let confirmed = if broken::is(Rule::AppliedConfirmed) { after } else { confirmed };
     let mut replication = ReplicationConfig::new(
         host,
         &target.user,

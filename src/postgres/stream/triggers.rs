@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+use crate::broken::{self, Rule};
 use crate::engine::error::{Error, Result};
 use crate::engine::key::{Key, Position};
 use crate::engine::server::Change;
@@ -324,11 +325,12 @@ impl TriggerStream {
                 )
             })
             .collect();
+        let bound = if broken::is(Rule::LateCommits) { "xmax" } else { "xmin" };
         let sql = format!(
             "SELECT DISTINCT pg_catalog.pg_current_snapshot()::text,
                     log.truncated, log.marker::text{keys}
              FROM (SELECT) one LEFT JOIN {log} log
-               ON log.xid >= pg_catalog.pg_snapshot_xmin($1::text::pg_snapshot)
+               ON log.xid >= pg_catalog.pg_snapshot_{bound}($1::text::pg_snapshot)
               AND NOT pg_catalog.pg_visible_in_snapshot(log.xid, $1::text::pg_snapshot)
              ORDER BY 3 NULLS FIRST",
             log = self.log

@@ -1,0 +1,175 @@
+//! Rules switched off, one at a time: for tests of the tests only.
+//!
+//! Without the feature `faults` [`is`] is `false`, and the compiler drops what follows from it. With it,
+//! `OSC_BROKEN_RULE` names the rule that osc does not keep. `tests/broken_rules.rs` requires that a test
+//! fails then (`docs/broken-rules.md`).
+
+macro_rules! rules {
+    ($($(#[doc = $words:literal])+ $rule:ident = $name:literal;)+) => {
+        /// A rule that can be switched off.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Rule { $($(#[doc = $words])+ $rule,)+ }
+
+        impl Rule {
+            /// All rules: for each there must be a test that fails without it.
+            pub const ALL: &[Self] = &[$(Self::$rule),+];
+
+            /// Its name in `OSC_BROKEN_RULE`.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$rule => $name,)+ }
+            }
+
+            /// What is so while it is on.
+            pub fn words(self) -> &'static str {
+                match self { $(Self::$rule => concat!($($words),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+rules! {
+    /// 1: the position is taken before the copy begins, not after.
+    StreamBeforeCopy = "stream-before-copy";
+    /// 1: transactions that are prepared or under way at the start are waited for.
+    StartBarrier = "start-barrier";
+    /// 2: a cycle of the refresher reads after its own commit.
+    VisibleFirst = "visible-first";
+    /// 2: a cycle on PostgreSQL waits until snapshots show what the stream named.
+    SnapshotShows = "snapshot-shows";
+    /// 2: rows of an XA transaction count at its commit, not when it is prepared.
+    XaAtCommit = "xa-at-commit";
+    /// 2: the position does not go past a transaction that is prepared only.
+    XaHoldsPosition = "xa-holds-position";
+    /// 2: PostgreSQL's log of the triggers is read by who is visible, not in the order of its numbers.
+    LateCommits = "late-commits";
+    /// 3: keys behind the copy are refreshed.
+    CopiedRefreshed = "copied-refreshed";
+    /// 3: keys beyond the last row of the start are refreshed.
+    BeyondRefreshed = "beyond-refreshed";
+    /// 3: an update that changes a key names the key before, too.
+    BothKeys = "both-keys";
+    /// 3: a position counts as applied after its keys are refreshed.
+    AppliedAfterRefresh = "applied-after-refresh";
+    /// 3: the position stays before keys that are put aside until the copy key has its index.
+    AsideHeld = "aside-held";
+    /// 3: keys that were put aside are refreshed.
+    AsideRefreshed = "aside-refreshed";
+    /// 4: keys of a chunk in flight wait for its end.
+    InFlightWaits = "in-flight-waits";
+    /// 4: where only the server can order keys, chunks and refreshes take turns.
+    TurnsTaken = "turns-taken";
+    /// 4: a chunk repairs a clash while the refresher stands still.
+    RepairAlone = "repair-alone";
+    /// 4: of two refreshes on PostgreSQL the later reads what the earlier has read, or newer.
+    RefreshesInOrder = "refreshes-in-order";
+    /// 5: a chunk is a plain INSERT, not one that ignores what clashes or does not fit.
+    PlainInsert = "plain-insert";
+    /// 5: a refresh deletes by key and inserts, and is no REPLACE.
+    NoReplace = "no-replace";
+    /// 5: sessions are strict, and their warnings count.
+    Strict = "strict";
+    /// 5: a warning about a row is a failure.
+    WarningsCount = "warnings-count";
+    /// 6: the copy waits while too many keys are dirty.
+    CopyWaits = "copy-waits";
+    /// 6: the stream is not read on while the set of dirty keys is full.
+    SetBounded = "set-bounded";
+    /// 6: the throttle stops the copy and not the refresher.
+    OnlyCopyThrottled = "only-copy-throttled";
+    /// 7: a range that differs is looked into.
+    DifferencesCount = "differences-count";
+    /// 7: PostgreSQL's values are compared by all that they are, not by their `=`.
+    SameNotEqual = "same-not-equal";
+    /// 8: the copy reads without locks, under READ COMMITTED.
+    NoReadLocks = "no-read-locks";
+    /// 8: the cut-over's lock is asked for shortly, and the request is taken back.
+    LockBudget = "lock-budget";
+    /// 9: a chunk whose connection broke is copied again.
+    LostChunkAgain = "lost-chunk-again";
+    /// 9: a sitting that was taken over writes nothing more.
+    Fenced = "fenced";
+    /// 9: what is committed on PostgreSQL is on disk.
+    CommitsOnDisk = "commits-on-disk";
+    /// 10: the retired table stays.
+    RetiredStays = "retired-stays";
+    /// The cut-over waits for its marker.
+    MarkerAwaited = "marker-awaited";
+    /// A marker of an earlier sitting is not taken for one of ours.
+    OwnMarkersOnly = "own-markers-only";
+    /// No cycle of the refresher is under way beside the cut-over.
+    CutOverAlone = "cut-over-alone";
+    /// The session that holds LOCK TABLES never begins a transaction.
+    NeverBegins = "never-begins";
+    /// The names of the helper tables sort after the original's.
+    NamesSortAfter = "names-sort-after";
+    /// PostgreSQL's retired table takes no writes.
+    RetiredGuarded = "retired-guarded";
+    /// PostgreSQL's new table takes no writes by a snapshot from before the swap.
+    SnapshotGuarded = "snapshot-guarded";
+    /// What hangs on PostgreSQL's table is looked at again under the lock.
+    LookedAtUnderLock = "looked-at-under-lock";
+    /// What hangs on the table goes with its name.
+    DependentsFollow = "dependents-follow";
+    /// What others do to the table is told by the stream.
+    ForeignTold = "foreign-told";
+    /// A transaction ends where it ends, and not at a savepoint.
+    GroupsWhole = "groups-whole";
+    /// Compressed events are read.
+    CompressedRead = "compressed-read";
+    /// Offsets in the log go on beyond four gibibytes.
+    LongOffsets = "long-offsets";
+    /// A renamed column keeps its rows' values.
+    RenamesFollowed = "renames-followed";
+    /// Values that a change converts are read in the server's time zone.
+    ServersZone = "servers-zone";
+    /// A number that goes into text goes there as the server shows it.
+    ShownAsText = "shown-as-text";
+    /// A BINARY key gets back the zeros that the log leaves out.
+    KeysPadded = "keys-padded";
+    /// A key's value that one image of a row lacks is that of the other.
+    ImagesTogether = "images-together";
+    /// PostgreSQL's slot is confirmed up to what was applied, not to where it is read.
+    AppliedConfirmed = "applied-confirmed";
+    /// A table that would refuse changes once it is published is not published.
+    IdentityChecked = "identity-checked";
+    /// An index that was not built to its end is not taken for one.
+    InvalidSeen = "invalid-seen";
+}
+
+/// Does `work`, by which `rule` is kept; `None` when it is broken.
+pub async fn unless<T>(rule: Rule, work: impl Future<Output = T>) -> Option<T> {
+    if is(rule) { None } else { Some(work.await) }
+}
+
+/// Whether osc is to break `rule`.
+#[cfg(not(feature = "faults"))]
+#[inline]
+pub const fn is(_: Rule) -> bool {
+    false
+}
+
+#[cfg(feature = "faults")]
+pub use asked::is;
+
+#[cfg(feature = "faults")]
+mod asked {
+    use std::io::Write;
+    use std::sync::LazyLock;
+
+    use super::Rule;
+
+    static BROKEN: LazyLock<Option<Rule>> = LazyLock::new(|| {
+        let name = std::env::var("OSC_BROKEN_RULE").ok()?;
+        let rule = Rule::ALL.iter().copied().find(|rule| rule.name() == name);
+        if rule.is_none() {
+            let _ = writeln!(std::io::stderr(), "osc: OSC_BROKEN_RULE names no rule: {name}");
+            std::process::exit(2);
+        }
+        rule
+    });
+
+    /// Whether osc is to break `rule`.
+    pub fn is(rule: Rule) -> bool {
+        *BROKEN == Some(rule)
+    }
+}
