@@ -112,5 +112,5 @@ fn log(rows: &[Row]) -> Option<(f64, String)> {
     } else {
         value("innodb_checkpoint_age")? / value("innodb_checkpoint_max_age")?.max(1.0)
     };
-    Some((full, format!("the redo log is {:.0}% full of what is not flushed", full * 100.0)))
+    Some((full, format!("the redo log is at {:.0}% of what makes writers wait", full * 100.0)))
 }

@@ -142,7 +142,7 @@ mod tests {
              12 dirty · lag 20ms"
         );
         assert_eq!(chunks(1.9), "one chunk at a time");
-        assert_eq!(chunks(0.125), "one chunk in 12% of the time");
+        assert_eq!(chunks(0.25), "one chunk in 25% of the time");
         now.phase = Phase::Prepare;
         assert_eq!((extent(&now, None).as_str(), state(&now, None).as_str()), ("preparing", ""));
     }

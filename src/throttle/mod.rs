@@ -44,7 +44,7 @@ pub use gate::Turn;
 
 /// Chunks that give way take at least this part of their usual time: shorter ones cost more than
 /// they spare.
-const LEAST_SHARE: f64 = 0.25;
+const LEAST_SHARE: f64 = 0.5;
 
 /// What a source says of the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]

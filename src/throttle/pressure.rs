@@ -12,8 +12,12 @@ use super::pulse::{Felt, Pulse};
 /// The weight of what was seen last.
 const FRESH: f64 = 0.4;
 
-/// How much of the difference the idea of what is quiet makes up for in one step at the least width.
-const EXCUSED: f64 = 0.01;
+/// The part of the way that the idea of what is quiet goes at once towards something quieter. Not
+/// all of it: a moment of luck is not what a server is like.
+const QUIETER: f64 = 0.1;
+
+/// The part of the way that it goes towards something louder, in one step at the least width.
+const EXCUSED: f64 = 0.02;
 
 /// A load and what it comes from, for the operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,12 +36,12 @@ impl Seen {
     fn see(&mut self, value: f64) {
         let (smooth, quiet) = self.0.unwrap_or((value, value));
         let smooth = smooth + FRESH * (value - smooth);
-        self.0 = Some((smooth, quiet.min(smooth)));
+        self.0 = Some((smooth, quiet + QUIETER * (smooth - quiet).min(0.0)));
     }
 
     fn excuse(&mut self) {
         if let Some((smooth, quiet)) = &mut self.0 {
-            *quiet += EXCUSED * (*smooth - *quiet);
+            *quiet += EXCUSED * (*smooth - *quiet).max(0.0);
         }
     }
 
@@ -192,16 +196,18 @@ mod tests {
     #[test]
     fn a_server_that_is_slow_by_itself_is_excused_in_the_end() {
         let mut signals = after([(busy(1), commit(2)), (busy(1), commit(2))]);
-        for _ in 0..300 {
+        for _ in 0..150 {
             signals.take(busy(1), commit(40));
             signals.excuse();
         }
         assert!(signals.pressure().load < 0.4, "{:?}", signals.pressure());
-        // And what is quieter is taken for quiet at once.
-        for _ in 0..9 {
+        // And what is quieter is taken for quiet soon.
+        for _ in 0..40 {
             signals.take(busy(1), commit(2));
         }
-        signals.take(busy(1), commit(40));
+        for _ in 0..9 {
+            signals.take(busy(1), commit(40));
+        }
         assert!(signals.pressure().load > 1.0, "{:?}", signals.pressure());
     }
 }

@@ -21,8 +21,8 @@ const LESS: f64 = 0.85;
 /// Steps after a decrease without another: chunks in flight end before it is felt.
 const PATIENCE: u32 = 3;
 
-/// The least: one chunk, and pauses seven times as long. The copy never stops for good.
-pub(super) const LEAST: f64 = 0.125;
+/// The least: one chunk, and pauses three times as long. The copy never stops for good.
+pub(super) const LEAST: f64 = 0.25;
 
 /// Chunks in flight. Below one it is the share of the time in which one is.
 #[derive(Debug, Clone)]
