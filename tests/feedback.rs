@@ -276,8 +276,15 @@ async fn a_server_that_stays_slow_does_not_stop_the_copy(any: Any) {
 }
 
 async fn without_feedback_nothing_is_narrowed(any: Any) {
+    let control = Control::new("off", SLOW);
+    let mut run = any.start(&[&["--no-feedback"], &control.arguments()[..]].concat());
+    run.phase("copy").await;
     let (mut holder, waiting) = any.jam().await;
-    let ended = any.start(&["--no-feedback"]).end().await;
+    for _ in 0..3 {
+        run.event(|event| event["event"] == "progress").await;
+    }
+    control.write(FAST);
+    let ended = run.end().await;
     holder.run("ROLLBACK").await;
     for session in waiting {
         session.await.unwrap();

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::engine::progress::Event;
 use crate::engine::run::Run;
 use crate::engine::server::Server;
 use crate::engine::{Error, Result};
 
-/// Checkpoints before the first chunk, and how long they may take together.
+/// Checkpoints before the first chunk, and how long that waits for them.
 const FIRST: u32 = 5;
-const FIRST_TIME: Duration = Duration::from_millis(100);
+const FIRST_TIME: Duration = Duration::from_millis(250);
 
 /// How long the width must have been full to be told of as full. It comes and goes: each time a
 /// line in a log would be too many.
@@ -19,16 +19,20 @@ const CALM: Duration = Duration::from_secs(5);
 
 /// Commits a few times while nothing is copied: this is what commits take when it is quiet.
 pub async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
-    // The first one may have to connect, which is no commit's time.
-    let state = run.state().text()?;
-    run.steadily(|| run.server.checkpoint(Some(state.clone()))).await?;
-    let begun = Instant::now();
-    for _ in 0..FIRST {
-        if begun.elapsed() < FIRST_TIME {
+    let commits = async {
+        // The first one may have to connect, which is no commit's time.
+        let state = run.state().text()?;
+        run.server.checkpoint(Some(state)).await?;
+        for _ in 0..FIRST {
             run.checkpoint().await?;
         }
+        Ok(())
+    };
+    match timeout(FIRST_TIME, commits).await {
+        // A connection that broke is met again, and with more patience, by whoever needs one.
+        Ok(Err(error)) if !error.is_connection() => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Shows the width, and tells when the copy gives way and when it no longer does; never ends.

