@@ -5,9 +5,12 @@ mod runs;
 mod support;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
+use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
+use osc::postgres::connect::Options;
+use osc::throttle::pulse::Vitals;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -283,14 +286,92 @@ async fn without_feedback_nothing_is_narrowed(any: Any) {
     for _ in 0..3 {
         run.event(|event| event["event"] == "progress").await;
     }
-    control.write(FAST);
-    let ended = run.end().await;
     holder.run("ROLLBACK").await;
     for session in waiting {
         session.await.unwrap();
     }
+    control.write(FAST);
+    let ended = run.end().await;
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(widths(&ended).is_empty() && !ended.tells("gives-way", ""), "{ended:#?}");
+}
+
+/// Others at work, and their statements under way.
+async fn pulse(vitals: &mut impl Vitals) -> (bool, Option<u32>) {
+    let pulse = vitals.pulse().await.unwrap();
+    let (load, words) = pulse.log.unwrap();
+    assert!((0.0..1.0).contains(&load), "{load} {words}");
+    (pulse.others, pulse.working)
+}
+
+fn target(scheme: Scheme, port: u16, user: &str) -> Target {
+    Target {
+        scheme,
+        address: Address::Tcp { host: "127.0.0.1".into(), port },
+        user: user.into(),
+        password: None,
+        database: Some(DATABASE.into()),
+        tls: Tls { mode: TlsMode::Off, ca: None, cert: None, key: None },
+    }
+}
+
+async fn look_until(vitals: &mut impl Vitals, wanted: (bool, Option<u32>)) {
+    let begun = Instant::now();
+    loop {
+        let seen = pulse(vitals).await;
+        if seen == wanted {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{seen:?}, not {wanted:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Looking is a statement too, and osc's own.
+async fn others_are_told_from_osc(any: &Any, vitals: &mut impl Vitals) {
+    let idle = any.session().await;
+    look_until(vitals, (false, Some(0))).await;
+    let (mut holder, waiting) = any.jam().await;
+    look_until(vitals, (true, Some(u32::try_from(WAITING).unwrap()))).await;
+    holder.run("ROLLBACK").await;
+    for session in waiting {
+        session.await.unwrap();
+    }
+    look_until(vitals, (false, Some(0))).await;
+    drop(idle);
+}
+
+async fn others_are_told_from_osc_on(kind: Kind) {
+    let any = Any::mysql(kind).await;
+    let Any::Mysql(server) = &any else { unreachable!() };
+    let target = target(Scheme::Mysql, server.port(), "root");
+    let mut vitals = osc::mysql::vitals::Vitals::new(osc::mysql::connect::opts(&target).unwrap());
+    others_are_told_from_osc(&any, &mut vitals).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_told_from_osc_on_mariadb() {
+    others_are_told_from_osc_on(Kind::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_told_from_osc_on_mysql() {
+    others_are_told_from_osc_on(Kind::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_told_from_osc_on_postgres_even_where_osc_may_not_look_into_them() {
+    let any = Any::postgres().await;
+    any.server().exec("postgres", "CREATE ROLE weak LOGIN").await;
+    let of = |role| {
+        let target = target(Scheme::Postgres, any.server().port(), role);
+        osc::postgres::vitals::Vitals::new(Options::of(&target).unwrap())
+    };
+    others_are_told_from_osc(&any, &mut of("postgres")).await;
+    let mut weak = of("weak");
+    look_until(&mut weak, (false, Some(0))).await;
+    let _somebody = any.session().await;
+    look_until(&mut weak, (true, None)).await;
 }
 
 macro_rules! on_every_server {

@@ -26,7 +26,7 @@ pub async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
         for _ in 0..FIRST {
             run.checkpoint().await?;
         }
-        Ok(())
+        Ok::<(), Error>(())
     };
     match timeout(FIRST_TIME, commits).await {
         // A connection that broke is met again, and with more patience, by whoever needs one.
