@@ -17,7 +17,7 @@ const FRESH: f64 = 0.4;
 const QUIETER: f64 = 0.1;
 
 /// The part of the way that it goes towards something louder, in one step at the least width.
-const EXCUSED: f64 = 0.02;
+const EXCUSED: f64 = 0.01;
 
 /// A load and what it comes from, for the operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_server_that_is_slow_by_itself_is_excused_in_the_end() {
         let mut signals = after([(busy(1), commit(2)), (busy(1), commit(2))]);
-        for _ in 0..150 {
+        for _ in 0..300 {
             signals.take(busy(1), commit(40));
             signals.excuse();
         }

@@ -211,7 +211,7 @@ async fn several_callers_share_one_rate() {
     assert!((9.8..10.1).contains(&took), "{took}");
 }
 
-/// As many chunks as are in flight at most, when each takes 100 ms; and how many passed in 10 s.
+/// As many chunks as are in flight at most, when each takes 100 ms; and how many passed in 5 s.
 async fn chunks(throttle: &Throttle) -> (u32, u32) {
     let (now, most, passed) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     let worker = async || {
@@ -224,7 +224,7 @@ async fn chunks(throttle: &Throttle) -> (u32, u32) {
         }
     };
     let all = async { tokio::join!(worker(), worker(), worker(), worker()) };
-    let _ = timeout(Duration::from_secs(10), all).await;
+    let _ = timeout(Duration::from_secs(5), all).await;
     (most.into_inner(), passed.into_inner())
 }
 
@@ -234,7 +234,7 @@ async fn feedback_narrows_the_copy_and_lets_it_go() {
     let working = watch::Sender::new(1);
     let throttle = throttle.with_feedback(Patient(working.subscribe()), 4);
     let (most, passed) = chunks(&throttle).await;
-    assert!(most == 4 && passed > 380, "{most} {passed}");
+    assert!(most == 4 && passed > 180, "{most} {passed}");
     assert!((throttle.share() - 1.0).abs() < 1e-9);
     working.send_replace(100);
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -242,13 +242,13 @@ async fn feedback_narrows_the_copy_and_lets_it_go() {
     assert!(giving.width < 0.3, "{giving:?}");
     assert!(giving.reason.unwrap().contains("100 statements under way"));
     let (most, passed) = chunks(&throttle).await;
-    assert!(most == 1 && (20..40).contains(&passed), "{most} {passed}");
+    assert!(most == 1 && (10..20).contains(&passed), "{most} {passed}");
     assert!(throttle.share() < 0.6);
     working.send_replace(1);
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(throttle.giving().borrow().as_ref().unwrap().reason, None);
     let (most, passed) = chunks(&throttle).await;
-    assert!(most == 4 && passed > 380, "{most} {passed}");
+    assert!(most == 4 && passed > 180, "{most} {passed}");
 }
 
 #[tokio::test(start_paused = true)]
