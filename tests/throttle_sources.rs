@@ -88,7 +88,7 @@ async fn a_replica_that_stops_applying_pauses_the_copy_until_it_has_caught_up(ki
     let source = Lag::new(replica_lag(&primary, &replica), SECOND);
     let wishes = watch::Sender::new(Directives::default());
     let throttle = Throttle::new(wishes.subscribe(), None, &CancellationToken::new()).with(source);
-    timeout(SOON, throttle.admit(1)).await.unwrap().unwrap();
+    drop(timeout(SOON, throttle.admit(1)).await.unwrap().unwrap());
 
     let mut changed = throttle.changed();
     replica.exec(&words(kind, "STOP REPLICA SQL_THREAD")).await;
@@ -101,7 +101,7 @@ async fn a_replica_that_stops_applying_pauses_the_copy_until_it_has_caught_up(ki
     assert!(timeout(SECOND, throttle.admit(1)).await.is_err());
     primary.exec("CREATE DATABASE later").await;
     replica.exec(&words(kind, "START REPLICA SQL_THREAD")).await;
-    timeout(SOON, throttle.admit(1)).await.unwrap().unwrap();
+    drop(timeout(SOON, throttle.admit(1)).await.unwrap().unwrap());
     throttle.close().await;
 }
 

@@ -52,6 +52,13 @@ pub struct AlterArgs {
     /// Swap without comparing both tables first
     #[arg(long, help_heading = "Cut-over")]
     pub no_verify: bool,
+    /// Copy at full width, whatever others on the server feel of it
+    ///
+    /// Without it the copy has fewer chunks in flight, and pauses between them, for as long as commits
+    /// or the application's statements take longer than when the server is quiet, the redo log fills
+    /// up or a replica falls behind.
+    #[arg(long, help_heading = "Throttle")]
+    pub no_feedback: bool,
     /// Say what would happen, and change nothing (= osc plan)
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
@@ -75,6 +82,7 @@ pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
         RunFlags { dry_run: args.dry_run, json: args.json, quiet: args.quiet, yes: args.yes };
     let mut tuning = args.tuning;
     tuning.verify = args.no_verify.then_some(false);
+    tuning.feedback = args.no_feedback.then_some(false);
     let (target, settings) =
         resolve::alter(&args.connection, tuning, flags, &Environment::of_process())?;
     let change = Change::read_for(target.scheme, &args.table, args.clauses.as_deref())?;

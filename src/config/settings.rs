@@ -150,6 +150,9 @@ pub struct Tuning {
     /// `verify = false` in a profile; `--no-verify` on the command line.
     #[arg(skip)]
     pub verify: Option<bool>,
+    /// `feedback = false` in a profile; `--no-feedback` on the command line.
+    #[arg(skip)]
+    pub feedback: Option<bool>,
 }
 
 impl Tuning {
@@ -180,6 +183,7 @@ impl Tuning {
             cut_over_attempts: self.cut_over_attempts.or(base.cut_over_attempts),
             kill_blockers_after: self.kill_blockers_after.or(base.kill_blockers_after),
             verify: self.verify.or(base.verify),
+            feedback: self.feedback.or(base.feedback),
         }
     }
 }
@@ -240,6 +244,8 @@ pub struct AlterSettings {
     pub kill_blockers_after: Option<Duration>,
     /// Compare both tables before the swap.
     pub verify: bool,
+    /// Give way as soon as others on the server feel the copy.
+    pub feedback: bool,
     /// Say what would happen, and change nothing.
     pub dry_run: bool,
     /// One JSON object a line.
@@ -286,6 +292,7 @@ impl AlterSettings {
             cut_over_attempts: tuning.cut_over_attempts.unwrap_or(CUT_OVER_ATTEMPTS),
             kill_blockers_after: tuning.kill_blockers_after.map(Period::get),
             verify: tuning.verify.unwrap_or(true),
+            feedback: tuning.feedback.unwrap_or(true),
             dry_run: flags.dry_run,
             json: flags.json,
             quiet: flags.quiet,
@@ -344,7 +351,7 @@ mod tests {
         assert_eq!(settings.threads.get(), 4);
         assert_eq!(settings.chunk_size.get(), 5000);
         assert_eq!(settings.cut_over_attempts.get(), 60);
-        assert!(settings.verify && !settings.hold);
+        assert!(settings.verify && settings.feedback && !settings.hold);
         assert_eq!(settings.directives().cut_over, CutOver::Auto);
     }
 
@@ -353,7 +360,7 @@ mod tests {
         let own: Tuning = toml::from_str("threads = 2\nmax_load = ['Threads_running=9']").unwrap();
         let base: Tuning = toml::from_str(
             "threads = 8\nchunk_time = '1s'\nmax_load = ['a=1', 'b=2']\nhold = true\n\
-             strategy = 'copy'\nindexes = 'during'\nverify = false",
+             strategy = 'copy'\nindexes = 'during'\nverify = false\nfeedback = false",
         )
         .unwrap();
         let settings = AlterSettings::new(own.over(base), Vec::new(), RunFlags::default());
@@ -363,7 +370,7 @@ mod tests {
         assert_eq!(settings.strategy, Strategy::Copy);
         assert_eq!(settings.indexes, Indexes::During);
         assert_eq!(settings.directives().cut_over, CutOver::Hold);
-        assert!(!settings.verify);
+        assert!(!settings.verify && !settings.feedback);
     }
 
     #[test]

@@ -121,7 +121,7 @@ async fn worker<S: Server>(
             run.cycles.next_whole().await;
         }
         let rows = sizer.rows(run.threads());
-        run.throttle.admit(u32::try_from(rows.0).unwrap_or(u32::MAX)).await?;
+        let _turn = run.throttle.admit(u32::try_from(rows.0).unwrap_or(u32::MAX)).await?;
         let Some((chunk, range)) = plan(run, planner, rows).await? else { return Ok(()) };
         sizer.hand_out(rows);
         let started = Instant::now();

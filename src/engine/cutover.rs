@@ -38,7 +38,7 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=run.settings.cut_over_attempts {
         // Not outside the window, nor while the server or a replica is in trouble.
-        run.throttle.admit(0).await?;
+        drop(run.throttle.admit(0).await?);
         come_close(run).await?;
         let alone = broken::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };

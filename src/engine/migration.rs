@@ -21,7 +21,7 @@ use crate::engine::progress::{Event, Phase, Progress, Sink, Summary};
 use crate::engine::run::{Run, Settings, State, quantiles};
 use crate::engine::server::Server;
 use crate::engine::verify::{Verified, verify};
-use crate::engine::{Error, Result, copy, key_index, refresh};
+use crate::engine::{Error, Result, copy, giving, key_index, refresh};
 use crate::fault::{self, Point};
 use crate::throttle::Throttle;
 
@@ -122,6 +122,7 @@ async fn road<S: Server>(
         error = run.dirty.feed(&*run.server, stream, start) => Err(error),
         error = refresh::forever(&run) => Err(error),
         error = tell_throttle(&run) => Err(error),
+        error = giving::tell(&run) => Err(error),
     };
     if matches!(outcome, Err(Error::Stopped { .. }))
         // So that the next sitting need not copy again what this one did since the last one.
@@ -163,6 +164,7 @@ fn read_state(text: &str) -> Result<State> {
 }
 
 async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
+    giving::see_quiet(run).await?;
     run.enter(Phase::Copy);
     copy::copy(run, resumed).await?;
 

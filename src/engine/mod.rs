@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod cutover;
 pub mod dirty;
 pub mod error;
+pub mod giving;
 pub mod key;
 pub mod key_index;
 pub mod migration;

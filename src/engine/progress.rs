@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::throttle::feedback::Giving;
+
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +65,11 @@ pub struct Snapshot {
     pub stream_lag_ms: u64,
     /// Why the copy is paused, if it is.
     pub throttled: Option<String>,
+    /// Chunks that may be in flight, below one the share of the time in which one may be; `None`:
+    /// feedback is off.
+    pub width: Option<f64>,
+    /// Why that is not the full width.
+    pub gives_way: Option<String>,
     /// What the refresher waits for, if it has done so for long.
     pub waiting: Option<String>,
     /// Seconds since this sitting began.
@@ -75,6 +82,7 @@ pub struct Progress {
     started: Instant,
     phase: Mutex<Phase>,
     throttled: Mutex<Option<String>>,
+    giving: Mutex<Option<Giving>>,
     waiting: Mutex<Option<String>>,
     /// Rows copied so far.
     pub rows_copied: AtomicU64,
@@ -96,6 +104,7 @@ impl Default for Progress {
             started: Instant::now(),
             phase: Mutex::new(Phase::Prepare),
             throttled: Mutex::new(None),
+            giving: Mutex::new(None),
             waiting: Mutex::new(None),
             rows_copied: AtomicU64::new(0),
             rows_estimate: AtomicU64::new(0),
@@ -127,6 +136,11 @@ impl Progress {
         *locked(&self.throttled) = reason;
     }
 
+    /// Says how wide the copy is, and why it is not wider.
+    pub fn set_giving(&self, giving: Option<Giving>) {
+        *locked(&self.giving) = giving;
+    }
+
     /// Says what the refresher has been waiting for, or that it is not.
     pub fn set_waiting(&self, reason: Option<String>) {
         *locked(&self.waiting) = reason;
@@ -140,6 +154,7 @@ impl Progress {
     /// All numbers at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let giving = locked(&self.giving).clone();
         Snapshot {
             phase: self.phase(),
             rows_copied: count(&self.rows_copied),
@@ -149,6 +164,8 @@ impl Progress {
             refreshed_keys: count(&self.refreshed_keys),
             stream_lag_ms: count(&self.stream_lag_ms),
             throttled: locked(&self.throttled).clone(),
+            width: giving.as_ref().map(|giving| (giving.width * 100.0).round() / 100.0),
+            gives_way: giving.and_then(|giving| giving.reason),
             waiting: locked(&self.waiting).clone(),
             elapsed_seconds: self.elapsed().as_secs_f64(),
         }
@@ -179,6 +196,11 @@ pub enum Event {
     },
     /// The copy is paused, for this reason, or goes on (`None`).
     Throttled {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// The copy gives way to others on the server, for this reason, or no longer (`None`).
+    GivesWay {
         /// Why.
         reason: Option<String>,
     },

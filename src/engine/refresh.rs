@@ -62,7 +62,7 @@ pub async fn forever<S: Server>(run: &Run<S>) -> Error {
 async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     let number = run.cycles.begin();
     if broken::is(Rule::OnlyCopyThrottled) {
-        run.throttle.admit(0).await?;
+        drop(run.throttle.admit(0).await?);
     }
     run.steadily(|| run.server.hold_claim()).await?;
     let batch = run.dirty.take();

@@ -217,14 +217,19 @@ impl<S: Server> Run<S> {
     /// Stores the state in a commit of ours: checkpoint and barrier of rule 2 in one.
     pub async fn checkpoint(&self) -> Result<()> {
         let state = self.state().text()?;
+        let begun = tokio::time::Instant::now();
         let storing = self.steadily(|| self.server.checkpoint(Some(state.clone())));
         tokio::pin!(storing);
-        if let Ok(outcome) = timeout(PATIENCE, &mut storing).await {
-            return outcome;
-        }
-        self.progress.set_waiting(Some(SLOW_COMMITS.into()));
-        let outcome = storing.await;
-        self.progress.set_waiting(None);
+        let outcome = match timeout(PATIENCE, &mut storing).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                self.progress.set_waiting(Some(SLOW_COMMITS.into()));
+                let outcome = storing.await;
+                self.progress.set_waiting(None);
+                outcome
+            }
+        };
+        self.throttle.felt_commit(begun.elapsed());
         outcome
     }
 
@@ -239,9 +244,10 @@ impl<S: Server> Run<S> {
         self.directives.borrow().threads.map_or(self.settings.threads, std::num::NonZero::get)
     }
 
-    /// Time of a chunk, as the operator wishes.
+    /// Time of a chunk, as the operator wishes; less where the copy gives way.
     pub fn chunk_time(&self) -> Duration {
-        self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time)
+        let wish = self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time);
+        wish.mul_f64(self.throttle.share())
     }
 
     /// Waits until everything committed before this call has been refreshed.

@@ -79,7 +79,7 @@ async fn worker<S: Server>(
 ) -> Result<()> {
     loop {
         let rows = sizer.rows(run.threads());
-        run.throttle.admit(0).await?;
+        let _turn = run.throttle.admit(0).await?;
         let Some(range) = plan(run, edge, rows).await? else { return Ok(()) };
         sizer.hand_out(rows);
         let started = Instant::now();

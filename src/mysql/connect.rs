@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::target::{Address, Target, Tls, TlsMode};
 use crate::engine::error::{Error, Finding, Result};
+use crate::mysql::ours;
 
 /// How long a connection may take to be made, TLS and login included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,7 +94,9 @@ fn pem(path: &Path) -> Result<Vec<u8>> {
 /// Those of [`connection_error`].
 pub async fn connect(opts: &Opts, action: &str) -> Result<Conn> {
     match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(opts.clone())).await {
-        Ok(connected) => connected.map_err(|error| connection_error(action, error)),
+        Ok(connected) => {
+            connected.inspect(ours::note).map_err(|error| connection_error(action, error))
+        }
         Err(_) => Err(Error::Connection {
             action: action.into(),
             message: format!(

@@ -8,6 +8,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row}
 use crate::broken::{self, Rule};
 use crate::engine::{Error, Result};
 use crate::mysql::connect::{CONNECT_TIMEOUT, connection_error};
+use crate::mysql::ours;
 
 /// How long a statement of ours waits for a row lock, and for a metadata lock.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ impl Sessions {
     /// A session for data: READ COMMITTED, strict, UTC.
     pub async fn get(&self, action: &str) -> Result<Conn> {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.pool.get_conn()).await {
-            Ok(conn) => conn.map_err(|error| connection_error(action, error)),
+            Ok(conn) => conn.inspect(ours::note).map_err(|error| connection_error(action, error)),
             Err(_) => Err(Error::Connection {
                 action: action.into(),
                 message: format!("no session within {} s", CONNECT_TIMEOUT.as_secs()),

@@ -6,6 +6,7 @@ use crate::engine::Result;
 use crate::mysql::connect;
 use crate::mysql::gauges::Gauges;
 use crate::mysql::lag::ReplicaLag;
+use crate::mysql::vitals::Vitals;
 use crate::plan::Job;
 use crate::throttle::Throttle;
 use crate::throttle::usual::usual;
@@ -19,5 +20,7 @@ pub fn build(job: &Job, primary: &Opts) -> Result<Throttle> {
         .map(|replica| Ok((replica.address.to_string(), connect::opts(replica)?)))
         .collect::<Result<Vec<_>>>()?;
     let replicas = (!replicas.is_empty()).then(|| ReplicaLag::new(primary.clone(), replicas));
-    usual(settings, job.directives.clone(), &job.stop, replicas, || Gauges::new(primary.clone()))
+    let gauges = || Gauges::new(primary.clone());
+    let vitals = Vitals::new(primary.clone());
+    usual(settings, job.directives.clone(), &job.stop, replicas, gauges, vitals)
 }

@@ -35,3 +35,4 @@ pub mod swap;
 pub mod table;
 pub mod throttle;
 pub mod unfit;
+pub mod vitals;

@@ -77,7 +77,9 @@ impl Face for Bar {
         match event {
             Event::Summary(summary) => self.summary = Some(summary.clone()),
             // The bar itself says these.
-            Event::Phase { .. } | Event::Throttled { .. } => self.tick(now),
+            Event::Phase { .. } | Event::Throttled { .. } | Event::GivesWay { .. } => {
+                self.tick(now);
+            }
             other => {
                 if matches!(other, Event::Resumed { .. }) {
                     self.pace.reset();

@@ -20,6 +20,8 @@ pub fn event(event: &Event) -> Option<String> {
         }
         Event::Throttled { reason: Some(reason) } => format!("paused: {reason}"),
         Event::Throttled { reason: None } => "no longer paused".to_owned(),
+        Event::GivesWay { reason: Some(reason) } => format!("gives way: {reason}"),
+        Event::GivesWay { reason: None } => "at full width again".to_owned(),
         Event::CutOverRetry { attempt, reason } => {
             format!("cut-over attempt {attempt} did not come through, trying again: {reason}")
         }
@@ -56,6 +58,12 @@ pub fn state(now: &Snapshot, view: Option<&View>) -> String {
     if let Some(reason) = &now.throttled {
         parts.push(format!("paused: {reason}"));
     }
+    if let Some((reason, width)) = now.gives_way.as_ref().zip(now.width)
+        && now.throttled.is_none()
+        && matches!(now.phase, Phase::Copy | Phase::Verify)
+    {
+        parts.push(format!("gives way ({}): {reason}", chunks(width)));
+    }
     if let Some(what) = &now.waiting {
         parts.push(format!("waiting for {what}"));
     }
@@ -65,6 +73,15 @@ pub fn state(now: &Snapshot, view: Option<&View>) -> String {
         parts.push(format!("lag {}", length(Duration::from_millis(now.stream_lag_ms))));
     }
     parts.join(" · ")
+}
+
+/// A width in words.
+fn chunks(width: f64) -> String {
+    match width {
+        2.0.. => format!("{} chunks at a time", width.floor()),
+        1.0.. => "one chunk at a time".into(),
+        _ => format!("one chunk in {:.0}% of the time", width * 100.0),
+    }
 }
 
 /// Rows a second, without a fraction.
@@ -116,8 +133,17 @@ mod tests {
             state(&now, Some(&view)),
             "paused: Threads_running is 60 · – rows/s · 12 dirty · lag 20ms"
         );
-        now.phase = Phase::Prepare;
         now.throttled = None;
+        now.width = Some(2.5);
+        now.gives_way = Some("commits take 12 ms, 2.0 ms when it is quiet".into());
+        assert_eq!(
+            state(&now, None),
+            "gives way (2 chunks at a time): commits take 12 ms, 2.0 ms when it is quiet · \
+             12 dirty · lag 20ms"
+        );
+        assert_eq!(chunks(1.9), "one chunk at a time");
+        assert_eq!(chunks(0.25), "one chunk in 25% of the time");
+        now.phase = Phase::Prepare;
         assert_eq!((extent(&now, None).as_str(), state(&now, None).as_str()), ("preparing", ""));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::gauge::{Replicas, brief};
+use super::pulse::Feelings;
 use super::{Source, Verdict};
 use crate::control::Directives;
 
@@ -11,12 +12,19 @@ use crate::control::Directives;
 pub struct Lag<R> {
     replicas: R,
     limit: Duration,
+    feelings: Feelings,
 }
 
 impl<R: Replicas> Lag<R> {
     /// `limit` holds unless the operator names another.
     pub fn new(replicas: R, limit: Duration) -> Self {
-        Self { replicas, limit }
+        Self { replicas, limit, feelings: Feelings::default() }
+    }
+
+    /// Tells the feedback of the lag, too.
+    #[must_use]
+    pub fn telling(self, feelings: Feelings) -> Self {
+        Self { feelings, ..self }
     }
 }
 
@@ -40,6 +48,8 @@ impl<R: Replicas> Source for Lag<R> {
             Ok(lags) => lags,
             Err(error) => return Verdict::Pause(format!("replica lag: {}", brief(&error))),
         };
+        let slowest = lags.iter().filter_map(|(_, lag)| lag.as_ref().ok()).max();
+        self.feelings.lag(slowest.copied(), limit);
         let reasons: Vec<String> = lags
             .into_iter()
             .filter_map(|(name, lag)| match lag {

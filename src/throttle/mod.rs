@@ -2,18 +2,24 @@
 //!
 //! A [`Source`] looks at one thing at its own pace. [`Throttle`] runs them all, adds the
 //! operator's wishes and the row rate, and lets the copy through a chunk at a time. It fails
-//! closed: what has not been seen, or cannot be, pauses the copy.
+//! closed: what has not been seen, or cannot be, pauses the copy. [`feedback`] is no source: it
+//! narrows the copy by what the server has to spare, and never stops it.
 
+pub mod feedback;
 pub mod gauge;
 pub mod http;
 pub mod lag;
 pub mod load;
+pub mod pulse;
 pub mod query;
 pub mod usual;
 pub mod window;
 
 mod board;
+mod gate;
+mod pressure;
 mod rate;
+mod width;
 
 use std::future::Future;
 use std::num::NonZeroU32;
@@ -29,7 +35,16 @@ use tracing::Instrument;
 use crate::control::Directives;
 use crate::engine::error::{Error, Result};
 use board::{Board, Slot};
+use feedback::Giving;
+use gate::{Gate, Passage};
+use pulse::{Feelings, Vitals};
 use rate::Meter;
+
+pub use gate::Turn;
+
+/// Chunks that give way take at least this part of their usual time: shorter ones cost more than
+/// they spare.
+const LEAST_SHARE: f64 = 0.5;
 
 /// What a source says of the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +83,9 @@ pub struct Throttle {
     directives: watch::Receiver<Directives>,
     rate: Option<NonZeroU32>,
     meter: Mutex<Meter>,
+    gate: Arc<Gate>,
+    feelings: Feelings,
+    giving: watch::Sender<Option<Giving>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -84,6 +102,9 @@ impl Throttle {
             board: Arc::new(Board::new(stop.child_token())),
             rate,
             meter: Mutex::new(Meter::default()),
+            gate: Arc::default(),
+            feelings: Feelings::default(),
+            giving: watch::Sender::default(),
             stop: stop.child_token(),
             tasks: TaskTracker::new(),
             directives: directives.clone(),
@@ -102,6 +123,43 @@ impl Throttle {
         self
     }
 
+    /// Steers how many chunks are in flight by what `vitals` show of the server and by what the run
+    /// feels itself. At most `threads` unless the operator names another number.
+    #[must_use]
+    pub fn with_feedback<V: Vitals>(self, vitals: V, threads: usize) -> Self {
+        let steered = feedback::steer(
+            vitals,
+            threads,
+            self.directives.clone(),
+            self.feelings.clone(),
+            Arc::clone(&self.gate),
+            self.giving.clone(),
+        );
+        self.spawn("feedback", steered);
+        self
+    }
+
+    /// Where sources leave what they feel, for the feedback.
+    pub fn feelings(&self) -> Feelings {
+        self.feelings.clone()
+    }
+
+    /// A small commit of the run's own took so long: what the application's take too.
+    pub fn felt_commit(&self, took: Duration) {
+        self.feelings.commit(took);
+    }
+
+    /// What feedback makes of the copy, a few times a second; `None`: nothing yet, or it is off.
+    pub fn giving(&self) -> watch::Receiver<Option<Giving>> {
+        self.giving.subscribe()
+    }
+
+    /// The part of the chunks' usual time that they may take: less of it where the copy gives way,
+    /// so that it gives way soon.
+    pub fn share(&self) -> f64 {
+        self.giving.borrow().as_ref().map_or(1.0, |giving| giving.share.clamp(LEAST_SHARE, 1.0))
+    }
+
     fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         let span = tracing::info_span!("throttle", source = name);
@@ -109,12 +167,13 @@ impl Throttle {
         self.tasks.spawn(task.instrument(span));
     }
 
-    /// Waits until nothing pauses the copy and `rows` more rows fit the rate. Callers are served
-    /// in turn. Dropping the call gives its turn away.
+    /// Waits until nothing pauses the copy, one chunk more may be in flight and `rows` more rows
+    /// fit the rate. Callers are served in turn. Dropping the call gives its turn away. The chunk is
+    /// in flight for as long as what is returned lives.
     ///
     /// # Errors
     /// [`Error::Stopped`] when the operator aborts, a source ends the run, or the run is cancelled.
-    pub async fn admit(&self, rows: u32) -> Result<()> {
+    pub async fn admit(&self, rows: u32) -> Result<Turn> {
         let mut meter = self.meter.lock().await;
         let mut reason = self.board.reason();
         let mut directives = self.directives.clone();
@@ -126,12 +185,18 @@ impl Throttle {
             let paused = reason.borrow_and_update().is_some();
             let wish = directives.borrow_and_update().max_rows_per_second;
             meter.set_rate(wish.or(self.rate));
-            let ready = if paused { None } else { meter.take(&mut left) };
-            if !paused && ready.is_none() {
-                return Ok(());
-            }
+            let ready = match self.gate.passage() {
+                _ if paused => None,
+                Passage::Full => None,
+                Passage::At(moment) => Some(moment),
+                Passage::Free => match meter.take(&mut left) {
+                    None => return Ok(self.gate.pass()),
+                    later => later,
+                },
+            };
             tokio::select! {
                 () = self.board.ended().cancelled() => {}
+                () = self.gate.changed() => {}
                 _ = reason.changed() => {}
                 Ok(()) = directives.changed() => {}
                 () = sleep_until(ready.unwrap_or_else(Instant::now)), if ready.is_some() => {}

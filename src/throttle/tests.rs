@@ -1,5 +1,8 @@
 //! The throttle as a whole, under a clock that jumps.
 
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 
 /// Does as a test tells it.
@@ -59,6 +62,15 @@ impl Source for Deaf {
 
     async fn check(&mut self, _: &Directives) -> Verdict {
         std::future::pending().await
+    }
+}
+
+/// A server on which others are at work, and that shows how many statements are under way.
+struct Patient(watch::Receiver<u32>);
+
+impl Vitals for Patient {
+    async fn pulse(&mut self) -> Result<pulse::Pulse> {
+        Ok(pulse::Pulse { others: true, working: Some(*self.0.borrow()), log: None })
     }
 }
 
@@ -180,7 +192,7 @@ async fn a_change_of_the_rate_reaches_a_copy_that_waits() {
         stage.wishes.send_modify(|wishes| wishes.max_rows_per_second = NonZeroU32::new(100_000));
     };
     let (result, ()) = tokio::join!(throttle.admit(10_000), raise);
-    result.unwrap();
+    drop(result.unwrap());
     let took = start.elapsed().as_secs_f64();
     assert!((1.0..1.2).contains(&took), "{took}");
 }
@@ -191,12 +203,61 @@ async fn several_callers_share_one_rate() {
     let start = Instant::now();
     let copy = async || {
         for _ in 0..10 {
-            throttle.admit(250).await.unwrap();
+            drop(throttle.admit(250).await.unwrap());
         }
     };
     tokio::join!(copy(), copy(), copy(), copy());
     let took = start.elapsed().as_secs_f64();
     assert!((9.8..10.1).contains(&took), "{took}");
+}
+
+/// As many chunks as are in flight at most, when each takes 100 ms; and how many passed in 5 s.
+async fn chunks(throttle: &Throttle) -> (u32, u32) {
+    let (now, most, passed) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+    let worker = async || {
+        loop {
+            let _turn = throttle.admit(1).await.unwrap();
+            most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            tokio::time::sleep(MOMENT / 2).await;
+            now.fetch_sub(1, Ordering::Relaxed);
+            passed.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let all = async { tokio::join!(worker(), worker(), worker(), worker()) };
+    let _ = timeout(Duration::from_secs(5), all).await;
+    (most.into_inner(), passed.into_inner())
+}
+
+#[tokio::test(start_paused = true)]
+async fn feedback_narrows_the_copy_and_lets_it_go() {
+    let (_stage, throttle) = stage(0);
+    let working = watch::Sender::new(1);
+    let throttle = throttle.with_feedback(Patient(working.subscribe()), 4);
+    let (most, passed) = chunks(&throttle).await;
+    assert!(most == 4 && passed > 180, "{most} {passed}");
+    assert!((throttle.share() - 1.0).abs() < 1e-9);
+    working.send_replace(100);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let giving = throttle.giving().borrow().clone().unwrap();
+    assert!(giving.width < 0.3, "{giving:?}");
+    assert!(giving.reason.unwrap().contains("100 statements under way"));
+    let (most, passed) = chunks(&throttle).await;
+    assert!(most == 1 && (10..20).contains(&passed), "{most} {passed}");
+    assert!(throttle.share() < 0.6);
+    working.send_replace(1);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(throttle.giving().borrow().as_ref().unwrap().reason, None);
+    let (most, passed) = chunks(&throttle).await;
+    assert!(most == 4 && passed > 180, "{most} {passed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_for_fewer_threads_bounds_the_width() {
+    let (stage, throttle) = stage(0);
+    let throttle = throttle.with_feedback(Patient(watch::Sender::new(1).subscribe()), 4);
+    stage.wishes.send_modify(|wishes| wishes.threads = NonZeroUsize::new(2));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(chunks(&throttle).await.0, 2);
 }
 
 #[tokio::test(start_paused = true)]

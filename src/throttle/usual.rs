@@ -8,6 +8,7 @@ use super::gauge::{Gauge, Replicas};
 use super::http::Http;
 use super::lag::Lag;
 use super::load::{Limit, Load};
+use super::pulse::Vitals;
 use super::query::Query;
 use super::window::Window;
 use crate::config::settings::AlterSettings;
@@ -15,20 +16,22 @@ use crate::control::Directives;
 use crate::engine::Result;
 
 /// The throttle that the settings ask for. `replicas`: those whose lag counts; `gauges` makes one
-/// that looks at the server.
+/// that looks at the server, and `vitals` what feedback sees of it.
 ///
 /// # Errors
 /// `Usage` where a setting makes no sense.
-pub fn usual<R: Replicas, G: Gauge>(
+pub fn usual<R: Replicas, G: Gauge, V: Vitals>(
     settings: &AlterSettings,
     directives: watch::Receiver<Directives>,
     stop: &CancellationToken,
     replicas: Option<R>,
     gauges: impl Fn() -> G,
+    vitals: V,
 ) -> Result<Throttle> {
     let mut throttle = Throttle::new(directives, settings.max_rows_per_second, stop);
     if let Some(replicas) = replicas {
-        throttle = throttle.with(Lag::new(replicas, settings.max_lag));
+        let lag = Lag::new(replicas, settings.max_lag).telling(throttle.feelings());
+        throttle = throttle.with(lag);
     }
     if !settings.max_load.is_empty() || !settings.critical_load.is_empty() {
         let limits = |list: &[(String, u64)]| -> Result<Vec<Limit>> {
@@ -45,6 +48,9 @@ pub fn usual<R: Replicas, G: Gauge>(
     }
     if let Some(text) = settings.window.as_deref() {
         throttle = throttle.with(text.parse::<Window>()?);
+    }
+    if settings.feedback {
+        throttle = throttle.with_feedback(vitals, settings.threads.get());
     }
     Ok(throttle)
 }
