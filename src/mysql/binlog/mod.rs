@@ -46,6 +46,8 @@ mod bytes;
 mod changes;
 mod connect;
 mod event;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gtid;
 mod mariadb;
 mod position;
