@@ -5,9 +5,12 @@
 
 mod support;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use mysql_async::prelude::Queryable;
+use mysql_common::binlog::consts::BinlogVersion;
+use mysql_common::binlog::events::{Event, FormatDescriptionEvent, TransactionPayloadEvent};
 use support::postgres::Postgres;
 use support::server::{Kind, Server};
 
@@ -143,6 +146,13 @@ fn events(mut file: &[u8]) -> Vec<u8> {
         // Of the format, the GTIDs before, MariaDB's list of them and its checkpoint, the next file.
         if !matches!(event[4], 15 | 35 | 0xa3 | 0xa1 | 4) {
             events.extend_from_slice(event);
+        }
+        if event[4] == 40 {
+            // What a compressed transaction holds follows it.
+            let format = FormatDescriptionEvent::new(BinlogVersion::Version4);
+            let event = Event::read(&format, event).unwrap();
+            let payload = event.read_event::<TransactionPayloadEvent<'_>>().unwrap();
+            payload.decompressed().unwrap().read_to_end(&mut events).unwrap();
         }
         file = rest;
     }

@@ -1,10 +1,9 @@
 //! A door to the change stream without a server, for `fuzz/`.
 
-use std::io::Read as _;
 use std::time::Instant;
 
 use mysql_common::binlog::consts::BinlogVersion;
-use mysql_common::binlog::events::{Event, FormatDescriptionEvent, TransactionPayloadEvent};
+use mysql_common::binlog::events::{Event, FormatDescriptionEvent};
 
 use super::StreamConfig;
 use super::changes::{Changes, Clock, Learnt};
@@ -21,9 +20,6 @@ use crate::mysql::name::{Ident, TableName};
 /// Bytes before each event's body.
 const HEAD: usize = 19;
 
-/// As much of a compressed transaction is unpacked.
-const UNPACKED: u64 = 1 << 20;
-
 /// What the stream of one table made of a log.
 #[derive(Debug)]
 pub struct Told {
@@ -35,8 +31,9 @@ pub struct Told {
     pub error: Option<String>,
 }
 
-/// Reads a log, which is the events of a file, without checksums, for each of the tables that
-/// `scripts/fuzz` captured: `fuzz.t`, `fuzz.wide` and `fuzz.maria`.
+/// Reads a log for each of the tables that `tests/fuzz_seeds.rs` captures: `fuzz.t`, `fuzz.wide` and
+/// `fuzz.maria`. A log is the events of a file, without checksums; those in a compressed transaction
+/// follow it, as the driver hands them over.
 pub fn read(log: &[u8]) -> Vec<Told> {
     let int = KeyKind::Int { bytes: 4, unsigned: false };
     let t = vec![part("id", 0, int)];
@@ -104,21 +101,9 @@ fn stream(
     Box::new(Changes::new(&config, learnt, place))
 }
 
-/// Hands over event by event, as the driver does: what a compressed transaction holds follows it.
 fn pass(changes: &mut Changes, mut log: &[u8]) -> Result<(), String> {
     while let Some(event) = next(&mut log) {
         changes.read(&event).map_err(|error| error.to_string())?;
-        if event.header().event_type_raw() == event::TRANSACTION_PAYLOAD
-            && let Ok(payload) = event.read_event::<TransactionPayloadEvent<'_>>()
-            && let Ok(reader) = payload.decompressed()
-        {
-            let mut unpacked = Vec::new();
-            let _ = reader.take(UNPACKED).read_to_end(&mut unpacked);
-            let mut rest = unpacked.as_slice();
-            while let Some(event) = next(&mut rest) {
-                changes.read(&event).map_err(|error| error.to_string())?;
-            }
-        }
     }
     Ok(())
 }
