@@ -13,16 +13,16 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use osc::engine::copy::Sizer;
 use osc::engine::coverage::{Coverage, Edge, Limit};
 use osc::engine::dirty::Dirty;
-use osc::engine::key::{Key, Rows};
+use osc::engine::key::{Key, KeyRange, Rows};
 use osc::engine::progress::Progress;
 use osc::mysql::binlog::bench::RowKeys;
-use osc::mysql::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use osc::mysql::name::{Ident, TableName};
-use osc::mysql::statements::Statements;
 use osc::postgres::stream::bench::MessageKeys;
 use tokio::sync::watch;
 
+/// Rows of a table, and keys of the set: far more than a run lets it grow to,
 const MANY: u64 = 10_000_000;
+/// which is this.
+const MOST: u64 = 500_000;
 const ROWS_AN_EVENT: u32 = 40;
 const KEYS_A_REFRESH: u64 = 500;
 const ROWS_A_CHUNK: u64 = 10_000;
@@ -35,21 +35,44 @@ fn dirty() -> Dirty {
     Dirty::new(Arc::new(Progress::default()), Arc::new(watch::Sender::new(false)))
 }
 
-/// Keys come in batches of a transaction's size, in no order, and are taken all at once.
+/// Fills the set with so many different keys, in no order, an event's at a time.
+fn fill(dirty: &Dirty, count: u64) {
+    let step = u64::from(ROWS_AN_EVENT);
+    for first in (0..count).step_by(ROWS_AN_EVENT as usize) {
+        // An odd factor: every number once.
+        let number = |number: u64| key(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        dirty.add((first..count.min(first + step)).map(number));
+    }
+}
+
+/// The memory that this process has, in MiB; `None` where the system does not tell.
+fn memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// What is taken is dropped outside of the measured time, since it is by the refresher.
 fn dirty_keys(criterion: &mut Criterion) {
+    for count in [MOST, MANY] {
+        let (set, before) = (dirty(), memory());
+        fill(&set, count);
+        if let (Some(before), Some(after)) = (before, memory()) {
+            println!("dirty keys/memory of {count}: {} MiB", after.saturating_sub(before));
+        }
+    }
     let mut group = criterion.benchmark_group("dirty keys");
     group.sample_size(10).measurement_time(Duration::from_secs(20));
-    for count in [100_000, MANY] {
+    for count in [MOST, MANY] {
         group.throughput(Throughput::Elements(count));
         group.bench_function(format!("add and take {count}"), |bencher| {
             bencher.iter_batched(
                 dirty,
                 |dirty| {
-                    // An odd factor: every number once.
-                    for number in 0..count {
-                        dirty.add([key(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))]);
-                    }
-                    assert_eq!(dirty.take().keys.len() as u64, count);
+                    fill(&dirty, count);
+                    let batch = dirty.take();
+                    assert_eq!(batch.keys.len() as u64, count);
+                    batch
                 },
                 BatchSize::PerIteration,
             );
@@ -123,36 +146,79 @@ fn decoding(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn statements(criterion: &mut Criterion) {
-    let column = KeyColumn {
-        name: Ident::new("id"),
+fn mysql_statements() -> mysql::Statements {
+    let column = mysql::KeyColumn {
+        name: mysql::Ident::new("id"),
         ordinal: 0,
-        kind: KeyKind::Int { bytes: 8, unsigned: false },
+        kind: mysql::KeyKind::Int { bytes: 8, unsigned: false },
         descending: false,
     };
-    let statements = Statements {
-        original: TableName::new("shop", "orders"),
-        shadow: TableName::new("shop", "orders_osc_new"),
-        key: KeyColumns(vec![column]),
-        index: Ident::new("PRIMARY"),
-        shadow_key: vec![Ident::new("id")],
-        shadow_index: Ident::new("PRIMARY"),
+    mysql::Statements {
+        original: mysql::TableName::new("shop", "orders"),
+        shadow: mysql::TableName::new("shop", "orders_osc_new"),
+        key: mysql::KeyColumns(vec![column]),
+        index: mysql::Ident::new("PRIMARY"),
+        shadow_key: vec![mysql::Ident::new("id")],
+        shadow_index: mysql::Ident::new("PRIMARY"),
         projection: osc::mysql::projection::Projection::default(),
+    }
+}
+
+fn postgres_statements() -> postgres::Statements {
+    let column = postgres::KeyColumn {
+        name: postgres::Ident::new("id"),
+        type_sql: "bigint".into(),
+        type_oid: 20,
+        kind: postgres::KeyKind::Int8,
     };
-    let keys: Vec<Key> = (0..KEYS_A_REFRESH)
-        .map(|number| {
-            let value = KeyValue::Int(i64::try_from(number * 7919).unwrap());
-            statements.key.encode(&[value]).unwrap()
-        })
-        .collect();
+    postgres::Statements {
+        original: postgres::TableName::new("shop", "orders"),
+        shadow: postgres::TableName::new("shop", "orders_osc_new"),
+        key: postgres::KeyColumns(vec![column]),
+        shadow_key: vec![postgres::Ident::new("id")],
+        projection: osc::postgres::projection::Projection::default(),
+        lock: 1,
+    }
+}
+
+fn statements(criterion: &mut Criterion) {
+    let (mysql, postgres) = (mysql_statements(), postgres_statements());
+    // Both encode a BIGINT alike.
+    let encoded = |number: u64| {
+        let value = mysql::KeyValue::Int(i64::try_from(number * 7919).unwrap());
+        mysql.key.encode(&[value]).unwrap()
+    };
+    let keys: Vec<Key> = (0..KEYS_A_REFRESH).map(encoded).collect();
+    let range = KeyRange { after: Some(encoded(1)), upto: Some(encoded(2)) };
     let mut group = criterion.benchmark_group("statements");
     group.throughput(Throughput::Elements(KEYS_A_REFRESH));
-    group.bench_function("a refresh of 500 keys", |bencher| {
-        bencher.iter(|| {
-            (statements.delete(black_box(&keys)).unwrap(), statements.rewrite(&keys).unwrap())
-        });
+    group.bench_function("a refresh of 500 keys, MySQL", |bencher| {
+        bencher.iter(|| (mysql.delete(black_box(&keys)).unwrap(), mysql.rewrite(&keys).unwrap()));
+    });
+    group.bench_function("a refresh of 500 keys, PostgreSQL", |bencher| {
+        bencher.iter(|| postgres.refresh(black_box(&keys)).unwrap());
+    });
+    group.throughput(Throughput::Elements(ROWS_A_CHUNK));
+    group.bench_function("a chunk of 10,000 rows, MySQL", |bencher| {
+        bencher.iter(|| mysql.copy(black_box(&range), &[]).unwrap());
+    });
+    group.bench_function("a chunk of 10,000 rows, PostgreSQL", |bencher| {
+        bencher.iter(|| postgres.copy(black_box(&range), false, &[]).unwrap());
     });
     group.finish();
+}
+
+/// The names of one server's module, apart from the other's.
+mod mysql {
+    pub(super) use osc::mysql::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+    pub(super) use osc::mysql::name::{Ident, TableName};
+    pub(super) use osc::mysql::statements::Statements;
+}
+
+mod postgres {
+    pub(super) use osc::postgres::key::{KeyColumn, KeyColumns, KeyKind};
+    pub(super) use osc::postgres::name::{Ident, TableName};
+    pub(super) use osc::postgres::statements::Statements;
 }
 
 criterion_group!(benches, planning, decoding, statements, dirty_keys);

@@ -441,6 +441,17 @@ async fn a_key_with_a_default_is_in_a_minimal_image(kind: Kind) {
     assert_eq!(ids(&field.read(&mut stream, 1).await.keys), [7, 9, 10]);
 }
 
+/// MySQL logs such a row with no column and no byte.
+async fn a_new_row_of_nothing_but_defaults_is_delivered(kind: Kind) {
+    let mut field = Field::new(support::shared(kind)).await;
+    field.run("CREATE TABLE t (v INT, id INT NOT NULL DEFAULT 7 PRIMARY KEY)").await;
+    field.run("INSERT INTO t (id) VALUES (1)").await;
+    field.run("SET SESSION binlog_row_image = 'MINIMAL'").await;
+    let mut stream = field.stream().await;
+    field.run("INSERT INTO t () VALUES ()").await;
+    assert_eq!(ids(&field.read(&mut stream, 1).await.keys), [7]);
+}
+
 /// Rows of nine columns, more in each statement than in all before it.
 async fn many_rows_are_read_whole(kind: Kind) {
     let server = Server::start(kind);
@@ -482,4 +493,5 @@ on_both_servers! {
     domains_of_mariadb_are_gone_on_from_each
     a_user_with_a_password_reads_with_and_without_tls
     a_key_with_a_default_is_in_a_minimal_image
+    a_new_row_of_nothing_but_defaults_is_delivered
 }

@@ -112,8 +112,11 @@ pub(super) fn world_writable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
 }
 
-/// The message alone, never the line: it could hold a password.
-fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, Profile>> {
+/// The profiles that `text` describes; `path` is named in errors.
+///
+/// # Errors
+/// `Usage`, with the line and the message alone, never what stands there: it could be a password.
+pub fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, Profile>> {
     let file: File = toml::from_str(text).map_err(|error| {
         let line = error.span().map(|span| line_of(text.as_bytes(), span.start));
         let line = line.map_or(String::new(), |line| format!(" line {line}"));

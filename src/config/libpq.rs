@@ -71,15 +71,22 @@ fn set(draft: &mut Draft, name: &str, value: &str) -> std::result::Result<(), St
 }
 
 fn apply_service(draft: &mut Draft, service: &str, file: Option<&Path>) -> Result<()> {
-    let unknown = || {
+    let text = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    parse_service(draft, service, &text)
+}
+
+/// Adds to `draft` what a service file of this text says of `service`.
+///
+/// # Errors
+/// `Usage` for a service that is not there, or a port that is none.
+pub fn parse_service(draft: &mut Draft, service: &str, text: &str) -> Result<()> {
+    let mut lines = text.lines().map(str::trim);
+    lines.find(|line| *line == format!("[{service}]")).ok_or_else(|| {
         usage(
             format!("the service {service:?} of PGSERVICE is in no service file"),
             "write it into ~/.pg_service.conf",
         )
-    };
-    let text = file.and_then(|file| fs::read_to_string(file).ok()).ok_or_else(unknown)?;
-    let mut lines = text.lines().map(str::trim);
-    lines.find(|line| *line == format!("[{service}]")).ok_or_else(unknown)?;
+    })?;
     for line in lines.take_while(|line| !line.starts_with('[')) {
         let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else {
             continue;
@@ -112,7 +119,11 @@ pub fn password<'a>(
         Address::Socket(_) => ("localhost", "5432".to_owned()),
     };
     let database = target.database();
-    let wanted = [host, &port, database, &target.user];
+    find_password(&text, [host, &port, database, &target.user])
+}
+
+/// The password that a password file of this text has for a host, a port, a database and a user.
+pub fn find_password(text: &str, wanted: [&str; 4]) -> Option<SecretString> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = fields(line);
         let [host, port, database, user, password] = fields.as_slice() else { return None };

@@ -36,11 +36,25 @@ struct Setting {
 pub fn read(path: &Path) -> Result<Option<Draft>> {
     let mut settings = Vec::new();
     read_file(path, 0, &mut settings)?;
+    draft(&settings)
+}
+
+/// The same for a file at `path` with this text.
+///
+/// # Errors
+/// `Usage`, as [`read`].
+pub fn parse(path: &Path, text: &str) -> Result<Option<Draft>> {
+    let mut settings = Vec::new();
+    read_text(path, text, 0, &mut settings)?;
+    draft(&settings)
+}
+
+fn draft(settings: &[Setting]) -> Result<Option<Draft>> {
     if settings.is_empty() {
         return Ok(None);
     }
     let mut draft = Draft::new(Scheme::Mysql);
-    for setting in &settings {
+    for setting in settings {
         apply(&mut draft, setting).map_err(|problem| {
             usage(
                 format!("{} line {}: {problem}", setting.file.display(), setting.line),
@@ -69,6 +83,10 @@ fn read_file(path: &Path, depth: usize, settings: &mut Vec<Setting>) -> Result<(
         tracing::warn!("{} is ignored: everybody may write to it", path.display());
         return Ok(());
     }
+    read_text(path, &text, depth, settings)
+}
+
+fn read_text(path: &Path, text: &str, depth: usize, settings: &mut Vec<Setting>) -> Result<()> {
     let mut ours = false;
     for (number, line) in text.lines().enumerate() {
         match parse_line(line) {

@@ -166,6 +166,13 @@ fn directives(
     }
 }
 
+/// What a file of these bytes asks for: a door for `fuzz/`.
+#[cfg(feature = "fuzzing")]
+pub fn of_bytes(bytes: &[u8]) -> Directives {
+    let base = Directives::default();
+    directives(Path::new("F"), &Ok(Some(bytes.to_owned())), &base, &base)
+}
+
 /// `None`: empty.
 fn parse(bytes: &[u8]) -> Result<Option<Content>, Mistake> {
     let text = std::str::from_utf8(bytes).map_err(|error| Mistake {

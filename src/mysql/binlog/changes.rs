@@ -8,6 +8,7 @@ use mysql_common::binlog::events::{Event, GtidEvent};
 use super::StreamConfig;
 use super::bytes::Malformed;
 use super::event::{self, Head};
+use super::gtid;
 use super::mariadb;
 use super::position::{Gtids, Place};
 use super::query::{QueryEvent, Statement, Watch};
@@ -254,7 +255,7 @@ impl Changes {
     }
 
     fn begin_mysql(&mut self, raw: &Event) -> Result<()> {
-        let gtid = raw
+        let event = raw
             .read_event::<GtidEvent>()
             .map_err(|error| Malformed(format!("a GTID event cannot be read: {error}")))?;
         let anonymous = raw.header().event_type_raw() == event::ANONYMOUS_GTID;
@@ -264,14 +265,18 @@ impl Changes {
                 reason: "gtid_mode was switched: a transaction has no GTID".into(),
             });
         }
-        let named = (!anonymous).then(|| NextGtid::Mysql {
-            server: gtid.sid(),
-            tag: gtid.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default(),
-            number: gtid.gno(),
-        });
+        let named = if anonymous {
+            None
+        } else {
+            Some(NextGtid::Mysql {
+                server: event.sid(),
+                tag: event.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default(),
+                number: gtid::number(event.gno())?,
+            })
+        };
         self.transaction = Transaction {
             gtid: named,
-            committed: Some(gtid.immediate_commit_timestamp()).filter(|micros| *micros > 0),
+            committed: Some(event.immediate_commit_timestamp()).filter(|micros| *micros > 0),
             ..Transaction::default()
         };
         Ok(())

@@ -8,6 +8,8 @@ use mysql_async::{GnoInterval, Sid};
 use mysql_common::packets::Tag;
 use serde::{Deserialize, Serialize};
 
+use super::bytes::{Malformed, Read};
+
 /// Who numbered the transactions: a server, and a tag if it has one (MySQL 8.4 and later).
 type Source = ([u8; 16], String);
 
@@ -62,6 +64,15 @@ impl GtidSet {
                 }
             })
             .collect()
+    }
+}
+
+/// A transaction's number as an event gives it. They begin at 1: a set with another could not be
+/// read again by the next sitting.
+pub(super) fn number(number: u64) -> Read<u64> {
+    match number {
+        0 => Err(Malformed("a GTID has the number 0".into())),
+        number => Ok(number),
     }
 }
 
@@ -148,6 +159,14 @@ mod tests {
     use super::*;
 
     const ONE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    #[test]
+    fn a_number_that_no_set_can_hold_is_an_error() {
+        assert_eq!(number(1), Ok(1));
+        assert!(number(0).is_err());
+        let zero = "3e11fa47-71ca-11e1-9e33-c80aa9429562:0";
+        assert!(zero.parse::<GtidSet>().is_err());
+    }
 
     #[test]
     fn sets_are_read_as_the_server_writes_them() {

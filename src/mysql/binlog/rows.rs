@@ -145,6 +145,13 @@ impl Layout {
                 _ => self.in_image(&first, part).map(|()| KeyValue::UInt(0)),
             })
             .collect::<Read<Vec<KeyValue>>>()?;
+        if first.is_empty() {
+            // All columns got their defaults, and a row takes no byte. The key can have it once.
+            return match rows.len() {
+                0 => each(None, Some(&before)),
+                more => Err(Malformed(format!("{more} bytes of rows without columns")).into()),
+            };
+        }
         let mut bytes = Bytes(rows);
         if !matches!(event.images, Images::Both | Images::BothPartial) {
             while !bytes.is_empty() {
@@ -234,7 +241,7 @@ mod tests {
     use crate::mysql::key::{KeyColumn, KeyKind};
     use crate::mysql::name::Ident;
 
-    fn layout() -> Layout {
+    fn layout(defaults: [Option<u64>; 2]) -> Layout {
         let int = |ordinal| KeyColumn {
             name: Ident::new(format!("k{ordinal}")),
             ordinal,
@@ -246,15 +253,21 @@ mod tests {
         Layout::new(
             vec![tiny, text, tiny],
             KeyColumns(vec![int(2), int(0)]),
-            vec![None, Some(KeyValue::UInt(77))],
+            defaults.map(|value| value.map(KeyValue::UInt)).to_vec(),
         )
         .unwrap()
     }
 
-    fn keys(body: &[u8], images: Images) -> Read<Vec<[Option<Vec<KeyValue>>; 2]>> {
+    type Seen = Vec<[Option<Vec<KeyValue>>; 2]>;
+
+    fn keys(body: &[u8], images: Images) -> Read<Seen> {
+        keys_by(&layout([None, Some(77)]), body, images)
+    }
+
+    fn keys_by(layout: &Layout, body: &[u8], images: Images) -> Read<Seen> {
         let event = RowsEvent::parse(body, images, false)?;
         let mut seen = Vec::new();
-        layout().read(&event, event.rows, |before, after| {
+        layout.read(&event, event.rows, |before, after| {
             seen.push([before, after].map(|key| key.map(<[_]>::to_vec)));
             Ok::<_, Malformed>(())
         })?;
@@ -290,6 +303,20 @@ mod tests {
         assert_eq!(keys(&body, Images::After).unwrap(), [[None, key([9, 77])]]);
         let body = [&HEAD[..], &[3, 0, 1, 1, b'x']].concat();
         assert!(keys(&body, Images::After).unwrap_err().0.contains("`k2`"));
+    }
+
+    #[test]
+    fn a_new_row_of_nothing_but_defaults_is_read_from_no_bytes() {
+        let layout = layout([Some(66), Some(77)]);
+        let body = [&HEAD[..], &[0]].concat();
+        assert_eq!(keys_by(&layout, &body, Images::After).unwrap(), [[None, key([66, 77])]]);
+    }
+
+    #[test]
+    fn bytes_of_rows_without_columns_are_an_error_and_do_not_hang() {
+        let layout = layout([Some(66), Some(77)]);
+        let body = [&HEAD[..], &[0, 0]].concat();
+        assert!(keys_by(&layout, &body, Images::After).is_err());
     }
 
     #[test]

@@ -55,18 +55,52 @@ fn guard(text: &str) -> Result<()> {
     if let Some(at) = text.find('\0') {
         return Err(mistake(text, at, 0, "a NUL"));
     }
-    let mut depth = 0_usize;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'(' | b'[' => depth += 1,
-            b')' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_NESTING {
-            return Err(mistake(text, at, 0, "too many brackets in each other"));
-        }
+    match too_deep(text) {
+        Some(at) => Err(mistake(text, at, 0, "too many expressions in each other")),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Where brackets, CASE and operators before an operand are in each other more than [`MAX_NESTING`]
+/// times. Strings, names in quotes and comments are passed over, as far as that goes without a parser.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut nested, mut before_operand) = (0_usize, 0_usize);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let at = text.len() - rest.len();
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let length = match first {
+            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
+            '\'' | '"' => {
+                before_operand = 0;
+                rest.get(1..).and_then(|rest| rest.find(first)).map_or(rest.len(), |end| end + 2)
+            }
+            _ if word > 0 => {
+                match rest.get(..word).unwrap_or_default().to_ascii_lowercase().as_str() {
+                    "not" => before_operand += 1,
+                    "case" => nested += 1,
+                    "end" => nested = nested.saturating_sub(1),
+                    _ => before_operand = 0,
+                }
+                word
+            }
+            _ => {
+                match first {
+                    '(' | '[' => nested += 1,
+                    ')' | ']' => nested = nested.saturating_sub(1),
+                    _ if first.is_ascii_punctuation() => before_operand += 1,
+                    _ => {}
+                }
+                first.len_utf8()
+            }
+        };
+        if nested + before_operand > MAX_NESTING {
+            return Some(at);
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    None
 }
 
 /// The first words, in lower case; comments and semicolons left out.

@@ -403,9 +403,30 @@ fn a_mistake_is_shown_at_its_place() {
 }
 
 #[test]
+fn operators_and_cases_in_each_other_are_refused_and_not_recursed_into() {
+    for deep in ["- ", "NOT ", "~", "CASE WHEN a THEN ", "- NOT "] {
+        let text = format!("ADD CHECK ({}a)", deep.repeat(20_000));
+        assert!(error(&text).to_string().contains("too many expressions"), "{deep}");
+    }
+}
+
+#[test]
+fn rows_of_signs_in_comments_and_strings_are_not_nesting() {
+    let signs = "-".repeat(200);
+    for text in [
+        format!("ADD a int -- {signs}\n, ADD b text"),
+        format!("/* {signs} */ ADD a text DEFAULT '{signs}'"),
+        format!("ADD a bool DEFAULT {}", ["(1 <> -1)"; 200].join(" AND ")),
+        format!("ADD a int DEFAULT {}", ["CASE WHEN true THEN 1 END"; 200].join(" + ")),
+    ] {
+        assert!(Statement::parse(&text, None).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused_and_not_recursed_into() {
     let text = format!("ADD CHECK ({}1{})", "(".repeat(50_000), ")".repeat(50_000));
-    assert!(error(&text).to_string().contains("too many brackets"));
+    assert!(error(&text).to_string().contains("too many expressions"));
     let fits = format!("ADD CHECK ({}true{})", "(".repeat(90), ")".repeat(90));
     assert_eq!(parse(&fits).actions.len(), 1);
 }

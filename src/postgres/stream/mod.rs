@@ -44,6 +44,8 @@
 pub mod bench;
 mod capture;
 mod changes;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod logical;
 mod marker;
 mod names;
