@@ -269,7 +269,14 @@ fn fails_without_its_rule(case: &Case) {
 fn built(program: &str) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--no-run", "--quiet", "--message-format", "json", "--features"]);
-    cargo.arg(if cfg!(feature = "bench") { "faults,bench" } else { "faults" });
+    // Those of this program, or all would be built anew.
+    let all = [
+        ("faults", true),
+        ("fuzzing", cfg!(feature = "fuzzing")),
+        ("bench", cfg!(feature = "bench")),
+    ];
+    let features: Vec<&str> = all.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+    cargo.arg(features.join(","));
     match program {
         "lib" => cargo.arg("--lib"),
         program => cargo.args(["--test", program]),
