@@ -1,8 +1,8 @@
 //! Feedback: the copy takes what the server has to spare, and gives way as soon as others feel it.
 //!
-//! Looks at the server a few times a second, steers the [width](super::width) by the
-//! [pressure](super::pressure), and sets the [gate](super::gate). What cannot be seen holds nothing
-//! back: this is no source of pauses. Refreshes and the stream do not pass the gate.
+//! Looks at the server a few times a second, steers the width by the pressure, and sets the gate. What
+//! cannot be seen holds nothing back: this is no source of pauses. Refreshes and the stream do not
+//! pass the gate.
 
 use std::sync::Arc;
 use std::time::Duration;
