@@ -61,7 +61,7 @@ cases! { USUAL
     applied_after_refresh_mariadb: (AppliedAfterRefresh, rules_stream,
         "mariadb::a_key_that_was_not_refreshed_is_named_again_after_a_kill", "lost or old");
     aside_held_postgres: (AsideHeld, postgres_key_index,
-        "a_killed_run_reads_again_what_waited_for_it", "never 51");
+        "a_killed_run_reads_again_what_waited_for_it", "bigint");
     aside_refreshed_postgres: (AsideRefreshed, postgres_key_index,
         "it_is_built_after_the_copy_and_what_changed_meanwhile_is_refreshed_then", "bigint");
     in_flight_waits_mariadb: (InFlightWaits, rules_overlap,

@@ -33,6 +33,7 @@ fn world() -> Protocol {
         attempts: 1,
         room: 8,
         order: Order::Bytes,
+        late_key: false,
         without: None,
     }
 }
@@ -45,6 +46,11 @@ fn mortal_world() -> Protocol {
 /// Two rows; the value of the first moves to the second; the first comes again, and goes again.
 fn scripted_world() -> Protocol {
     Protocol { app: App::Script(&[[1, 2, 0], [0, 1, 0], [3, 1, 0], [0, 1, 0]]), ..world() }
+}
+
+/// The copy key's index comes late; no unique value moves, since other indexes come later still.
+fn late_world() -> Protocol {
+    Protocol { app: App::apart(1), late_key: true, ..mortal_world() }
 }
 
 /// Explores everything: at least `states` of it. Each event that would show that the model does
@@ -112,6 +118,30 @@ fn keys_that_only_the_server_can_compare_are_kept() {
 #[test]
 fn a_value_that_moves_and_a_row_that_comes_and_goes_are_kept() {
     holds(Protocol { deaths: 1, ..scripted_world() }, 100_000, &[]);
+}
+
+/// Nothing clashes there.
+const STALE: &str = "a chunk meets a stale row";
+
+#[test]
+fn keys_that_wait_for_their_index_are_kept() {
+    holds(late_world(), 100_000, &[STALE]);
+}
+
+#[test]
+fn keys_that_only_the_server_can_compare_and_that_wait_for_their_index_are_kept() {
+    let never = ["a key is dirty while its chunk is in flight, and waits", STALE];
+    holds(Protocol { order: Order::Server, ..late_world() }, 100_000, &never);
+}
+
+#[test]
+fn applied_while_it_is_aside_a_change_is_lost_by_a_death() {
+    loses(late_world(), Rule::AsideHoldsPosition);
+}
+
+#[test]
+fn put_aside_for_good_a_change_is_lost() {
+    loses(late_world(), Rule::AsideComesBack);
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Protocol {
     /// Above so many dirty keys the stream is not read on.
     pub room: u32,
     pub order: Order,
+    /// Whether the copy key's index comes after the copy, or in its midst.
+    pub late_key: bool,
     pub without: Option<Rule>,
 }
 
@@ -46,6 +48,13 @@ impl App {
     /// Any transactions on so many keys and values.
     pub fn any(transactions: u8, width: u32, keys: u8, values: u8) -> Self {
         Self::Any { transactions, width, tables: tables(keys, values) }
+    }
+
+    /// The same on two keys, each of which has two values that the other never has.
+    pub fn apart(transactions: u8) -> Self {
+        let own = |rows: &Rows| matches!(rows[0], 0 | 1 | 3) && matches!(rows[1], 0 | 2 | 4);
+        let tables = tables(2, 4).into_iter().filter(own).collect();
+        Self::Any { transactions, width: 2, tables }
     }
 }
 
@@ -71,6 +80,10 @@ pub enum Action {
     Checkpoint,
     /// The keys of the cycle are looked at: dropped, refreshed or waited for.
     Sort,
+    /// The copy key's index is built.
+    BuildKey,
+    /// The cycle ends with its keys put aside.
+    PutAside,
     /// The cycle ends with keys of chunks in flight left.
     PutBack,
     Lock,
@@ -143,6 +156,10 @@ impl Protocol {
     /// Where osc cannot compare keys, a chunk begins only while no cycle refreshes.
     fn may_begin(&self, state: &State, whose: Whose) -> bool {
         let Run::Up(sitting) = state.run else { return true };
+        let clears = state.write(whose).is_some_and(|write| write.clears);
+        if clears && !sitting.keyed {
+            return false;
+        }
         let refreshing = matches!(sitting.cycle, Cycle::Refreshing { write: Some(_), .. });
         !(self.order == Order::Server
             && self.keeps(Rule::TakingTurns)
@@ -165,7 +182,7 @@ impl Protocol {
             && (sitting.repair.is_none() || !self.keeps(Rule::RepairsAlone));
         for chunk in sitting.in_flight() {
             let asks = !chunk.needs.is_empty() && sitting.repair.is_none();
-            if asks && (no_cycle || !self.keeps(Rule::RepairsAlone)) {
+            if asks && sitting.keyed && (no_cycle || !self.keeps(Rule::RepairsAlone)) {
                 actions.push(Action::BeginRepair(chunk.from));
             }
         }
@@ -176,6 +193,9 @@ impl Protocol {
                 }
             }
             Cycle::Taken { .. } => actions.push(Action::Checkpoint),
+            Cycle::Refreshing { write: None, .. } if !sitting.keyed => {
+                actions.push(Action::PutAside);
+            }
             Cycle::Refreshing { keys, write: None, .. } => {
                 let waits = self.waiting(sitting, keys);
                 let turn = self.order == Order::Bytes
@@ -190,10 +210,16 @@ impl Protocol {
             }
             Cycle::Idle | Cycle::Refreshing { .. } => {}
         }
+        let no_chunk = sitting.in_flight().all(|chunk| !chunk.write.has_begun());
+        if !sitting.keyed && no_cycle && no_chunk {
+            actions.push(Action::BuildKey);
+        }
         match sitting.cut_over {
             CutOver::Open => {
                 let nobody_writes = state.visible == state.log.len();
-                let ready = sitting.is_copied() && (no_cycle || !self.keeps(Rule::CutOverAlone));
+                let ready = sitting.is_copied()
+                    && sitting.keyed
+                    && (no_cycle || !self.keeps(Rule::CutOverAlone));
                 if ready && nobody_writes && state.attempts_left > 0 {
                     actions.push(Action::Lock);
                 }
@@ -291,7 +317,9 @@ impl Protocol {
                     state.visible = state.log.len();
                 }
                 sitting.cycle = Cycle::Refreshing { keys, position, write: None };
-                sitting.end_cycle();
+                if sitting.keyed {
+                    sitting.end_cycle();
+                }
             }
             Action::Sort => {
                 let Cycle::Refreshing { keys, position, .. } = sitting.cycle else { return };
@@ -300,6 +328,26 @@ impl Protocol {
                 let write = (!refreshed.is_empty()).then(|| Write::new(refreshed, true));
                 sitting.cycle = Cycle::Refreshing { keys: waits, position, write };
                 sitting.end_cycle();
+            }
+            Action::PutAside => {
+                let Cycle::Refreshing { keys, position, .. } = sitting.cycle else { return };
+                sitting.aside = sitting.aside.and(keys.but(self.dropped(sitting, keys)));
+                if sitting.aside.is_empty() || !self.keeps(Rule::AsideHoldsPosition) {
+                    sitting.applied = position;
+                }
+                sitting.cycle = Cycle::Idle;
+            }
+            Action::BuildKey => {
+                sitting.keyed = true;
+                let aside = std::mem::take(&mut sitting.aside);
+                if self.keeps(Rule::AsideComesBack) {
+                    sitting.dirty = sitting.dirty.and(aside);
+                }
+                // Refreshes may put rows ahead of the copy from here on. A chunk looks when it begins.
+                sitting.clears |= self.order == Order::Server;
+                for chunk in sitting.chunks.iter_mut().flatten() {
+                    chunk.write.clears |= sitting.clears && !chunk.write.has_begun();
+                }
             }
             Action::PutBack => {
                 if let Cycle::Refreshing { keys, .. } = sitting.cycle {
@@ -356,6 +404,7 @@ impl Protocol {
                 if let Outcome::Written(after) = outcome {
                     state.shadow = after;
                 }
+                state.doubled |= outcome == Outcome::Contention && state.is_up(|it| !it.keyed);
                 state.end_write(whose, outcome);
                 return;
             }
@@ -381,8 +430,8 @@ impl Protocol {
         if let (Some(position), Some(limit)) = (position, limit) {
             let checkpoint = Checkpoint { position, edge: 0, limit };
             state.checkpoint = Some(checkpoint);
-            let clears = self.order == Order::Server;
-            state.run = Run::Up(Sitting::at(checkpoint, clears));
+            let clears = self.order == Order::Server && !self.late_key;
+            state.run = Run::Up(Sitting::at(checkpoint, clears, !self.late_key));
         }
     }
 }
@@ -401,12 +450,14 @@ impl Model for Protocol {
             App::Any { transactions, tables, .. } => (*transactions, tables.as_slice()),
             App::Script(tables) => (tables[1..].iter().fold(0, |count, _| count + 1), &tables[..1]),
         };
-        let tables = tables.iter().copied().filter(named);
+        // Where each row has values of its own they are no names.
+        let tables = tables.iter().copied().filter(|rows| self.late_key || named(rows));
         tables
             .map(|rows| State {
                 log: Log::new(rows),
                 visible: 0,
                 shadow: Rows::default(),
+                doubled: false,
                 checkpoint: None,
                 dead: None,
                 run: Run::Preparing { position: None, limit: None },
@@ -462,7 +513,7 @@ impl Model for Protocol {
             }
             Action::Resume => {
                 let clears = self.order == Order::Server || self.keeps(Rule::ResumedChunksClear);
-                state.run = Run::Up(Sitting::at(state.checkpoint?, clears));
+                state.run = Run::Up(Sitting::at(state.checkpoint?, clears, !self.late_key));
             }
             Action::Rename => state.run = Run::Swapped,
             _ => {

@@ -17,6 +17,7 @@ pub fn all() -> Vec<Property<Protocol>> {
         Property::always("the last refresh clashes with nothing", |_, state: &State| {
             !state.is_up(|sitting| sitting.cut_over == CutOver::Clashed)
         }),
+        Property::always("no row is written twice", |_, state: &State| !state.doubled),
         Property::sometimes("the tables are swapped", |_, state: &State| state.run == Run::Swapped),
         Property::sometimes("they are swapped after all writes and deaths", |_, state: &State| {
             state.run == Run::Swapped && state.writes_left + state.deaths_left == 0

@@ -17,6 +17,10 @@ pub enum Rule {
     InFlightIsRefreshed,
     /// 3: a position counts as applied when its keys are refreshed, not before.
     AppliedWhenRefreshed,
+    /// 3: the position stays before keys that are put aside.
+    AsideHoldsPosition,
+    /// 3: keys that were put aside are dirty again when the key has its index.
+    AsideComesBack,
     /// 4: keys of a chunk in flight wait for it.
     InFlightWaits,
     /// 4: a chunk writes rows outside its range only while no cycle is under way.

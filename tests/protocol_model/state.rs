@@ -15,6 +15,8 @@ pub struct State {
     pub visible: u8,
     /// The shadow.
     pub shadow: Rows,
+    /// A row was written that was there already, and no index told.
+    pub doubled: bool,
     /// What the ledger says.
     pub checkpoint: Option<Checkpoint>,
     /// A transaction of a dead sitting that the server is still at.
@@ -62,6 +64,10 @@ pub struct Sitting {
     pub applied: u8,
     /// The dirty keys.
     pub dirty: Keys,
+    /// Whether rows of the shadow can be found by their keys.
+    pub keyed: bool,
+    /// Keys that are put aside until they can.
+    pub aside: Keys,
     /// The keys from it on are not the copy's.
     pub limit: u8,
     /// The keys before it were handed out to chunks.
@@ -154,11 +160,13 @@ pub enum Place {
 
 impl Sitting {
     /// One that begins or goes on at a checkpoint.
-    pub fn at(checkpoint: Checkpoint, clears: bool) -> Self {
+    pub fn at(checkpoint: Checkpoint, clears: bool, keyed: bool) -> Self {
         Self {
             read: checkpoint.position,
             applied: checkpoint.position,
             dirty: Keys::default(),
+            keyed,
+            aside: Keys::default(),
             limit: checkpoint.limit,
             handed_out: checkpoint.edge,
             clears,
