@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use osc::engine::copy::Sizer;
 use osc::engine::coverage::{Coverage, Edge, Limit};
 use osc::engine::dirty::Dirty;
@@ -62,7 +62,10 @@ fn dirty_keys(criterion: &mut Criterion) {
         }
     }
     let mut group = criterion.benchmark_group("dirty keys");
-    group.sample_size(10).measurement_time(Duration::from_secs(20));
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .measurement_time(Duration::from_secs(60));
     for count in [MOST, MANY] {
         group.throughput(Throughput::Elements(count));
         group.bench_function(format!("add and take {count}"), |bencher| {

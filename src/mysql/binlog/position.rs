@@ -65,7 +65,7 @@ impl Place {
         }
         let mut next = *offset & !(WRAP - 1) | u64::from(low);
         if next < *offset && *offset - next > WRAP / 2 {
-            next += WRAP;
+            next = next.saturating_add(WRAP);
         }
         *offset = next.max(*offset);
     }
@@ -97,6 +97,13 @@ mod tests {
             Place::advance(&mut offset, low);
         }
         assert_eq!(offset, 2 * (1 << 32) + 7);
+    }
+
+    #[test]
+    fn an_offset_at_the_end_of_all_numbers_stays_there() {
+        let mut offset = u64::MAX - 7;
+        Place::advance(&mut offset, 100);
+        assert_eq!(offset, u64::MAX);
     }
 
     proptest! {
