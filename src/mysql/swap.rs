@@ -37,6 +37,9 @@ const LOCK_BUDGET: Duration = Duration::from_millis(100);
 /// How long the rename may take to be seen waiting (MariaDB).
 const RENAME_SEEN: Duration = Duration::from_millis(500);
 
+/// How long a rename that has its locks is left to come to its end.
+const RENAME_ENDS: Duration = Duration::from_secs(10);
+
 /// What the sentry's comment says.
 const SENTRY: &str = "osc sentry";
 
@@ -125,12 +128,12 @@ pub async fn attempt<D: Drain>(
         }
         Ok(Attempt { outcome: None, locked_at, .. }) => {
             drop(holder);
-            settle(table, &[Some(holder_id), renamer], locked_at).await
+            settle(table, holder_id, renamer, locked_at).await
         }
         Err(error) => {
             // The session ends here, and its locks with it.
             drop(holder);
-            let settled = settle(table, &[Some(holder_id)], Instant::now()).await?;
+            let settled = settle(table, holder_id, None, Instant::now()).await?;
             match (settled, error) {
                 (swapped @ SwapOutcome::Swapped { .. }, _) => Ok(swapped),
                 (
@@ -413,13 +416,14 @@ async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
 /// Learns from the catalog what happened, after the sessions that could still act are gone.
 async fn settle(
     table: &MysqlTable,
-    sessions: &[Option<u32>],
+    holder: u32,
+    renamer: Option<u32>,
     locked_at: Instant,
 ) -> Result<SwapOutcome> {
     let mut pause = Duration::from_millis(20);
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
-        match try_settle(table, sessions, locked_at).await {
+        match try_settle(table, holder, renamer, locked_at).await {
             Err(error) if error.is_connection() && Instant::now() < deadline => {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
@@ -431,25 +435,39 @@ async fn settle(
 
 async fn try_settle(
     table: &MysqlTable,
-    sessions: &[Option<u32>],
+    holder: u32,
+    renamer: Option<u32>,
     locked_at: Instant,
 ) -> Result<SwapOutcome> {
     let action = "learning the swap's outcome";
     let mut conn = table.plain(action).await?;
-    for id in sessions.iter().flatten() {
-        let _ = conn.query_drop(format!("KILL {id}")).await;
-        loop {
-            if process(&mut conn, *id, action).await?.is_none() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let _ = conn.query_drop(format!("KILL {holder}")).await;
+    while process(&mut conn, holder, action).await?.is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if let Some(renamer) = renamer {
+        end_renamer(&mut conn, renamer, action).await?;
     }
     if swapped_in_catalog(&mut conn, table).await? {
         return Ok(SwapOutcome::Swapped { locked: locked_at.elapsed() });
     }
     clear_away(&mut conn, table).await?;
     Ok(SwapOutcome::NotYet("the connection was lost before the rename; nothing was swapped".into()))
+}
+
+/// Ends the session that renames, and waits until it is gone. One that is past its locks is left to
+/// its end, which is near: killed in the midst of it, MariaDB can leave a file of the table's triggers
+/// that it cannot read, and with it the table.
+async fn end_renamer(conn: &mut Conn, id: u32, action: &str) -> Result<()> {
+    let started = Instant::now();
+    while let Some(process) = process(conn, id, action).await? {
+        let waits = process.state.starts_with("Waiting") || process.command == "Sleep";
+        if waits || started.elapsed() > RENAME_ENDS {
+            let _ = conn.query_drop(format!("KILL {id}")).await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 async fn swapped_in_catalog(conn: &mut Conn, table: &MysqlTable) -> Result<bool> {
