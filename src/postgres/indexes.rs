@@ -7,7 +7,7 @@ use crate::engine::server::Server;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::postgres::connect::{server_error, sqlstate};
-use crate::postgres::inspect::{Index, Table};
+use crate::postgres::inspect::Index;
 use crate::postgres::session::run;
 use crate::postgres::shadow::{NEW, index_like};
 use crate::postgres::statements::Scope;
@@ -25,9 +25,7 @@ const ACTION: &str = "building indexes";
 /// then has been refreshed meanwhile.
 pub async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
-    let Some(shadow) = Table::read(&client, &table.helpers.shadow).await? else {
-        return Err(Error::Internal("the shadow is gone".into()));
-    };
+    let shadow = table.read_shadow(&client).await?;
     let missing =
         |index: &&Index| wanted(index) && shadow.index(&index.name.with_suffix(NEW)).is_none();
     let deferred: Vec<&Index> = table.carried()?.made.deferred.iter().filter(missing).collect();
@@ -47,9 +45,7 @@ pub async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool) -> Re
 pub async fn constrain(table: &PostgresTable) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
     let name = &table.helpers.shadow;
-    let Some(shadow) = Table::read(&client, name).await? else {
-        return Err(Error::Internal("the shadow is gone".into()));
-    };
+    let shadow = table.read_shadow(&client).await?;
     for index in &table.carried()?.made.deferred {
         let new = index.name.with_suffix(NEW);
         let bare = shadow.index(&new).is_some_and(|there| there.constraint.is_none());

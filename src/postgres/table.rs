@@ -221,12 +221,16 @@ impl PostgresTable {
         Ok(())
     }
 
+    /// The shadow as it is now.
+    pub(super) async fn read_shadow(&self, client: &Client) -> Result<Table> {
+        let shadow = Table::read(client, &self.helpers.shadow).await?;
+        shadow.ok_or_else(|| Error::Internal("the shadow is gone".into()))
+    }
+
     /// Reads both tables and makes the statements.
     async fn get_ready(&self, client: &Client) -> Result<()> {
         let original = &self.setting.original;
-        let Some(shadow) = Table::read(client, &self.helpers.shadow).await? else {
-            return Err(Error::Internal("the shadow is gone".into()));
-        };
+        let shadow = self.read_shadow(client).await?;
         let copy_key = original.copy_key()?;
         let columns = &self.setting.change.columns;
         let key = original.key_columns(copy_key)?;
