@@ -4,21 +4,10 @@
 mod runs;
 mod support;
 
-use std::process::Output;
-
-use runs::Run;
+use runs::{Run, osc, said};
 use support::postgres::{Major, Postgres};
 use support::postgres_twin::{KeyKind, Twin};
 use support::writers::Writers;
-
-fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
-    support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))
-}
 
 async fn order(server: &Postgres, database: &str) -> String {
     let sql = "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute \

@@ -4,22 +4,12 @@
 mod runs;
 mod support;
 
-use std::process::Output;
 use std::time::Duration;
 
-use runs::Run;
+use runs::{Run, osc, said};
 use support::postgres::{Major, Postgres};
 use support::postgres_twin::{KeyKind, Twin};
 use support::writers::Writers;
-
-fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
-    support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))
-}
 
 /// `osc cleanup`, as soon as a killed run's sessions are gone.
 async fn clean_up(server: &Postgres, database: &str) {

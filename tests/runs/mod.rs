@@ -2,12 +2,13 @@
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part")]
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::support::postgres::Postgres;
 use crate::support::{self, server::Server};
 
 /// `osc alter --strategy copy` under way.
@@ -106,4 +107,15 @@ impl Ended {
     pub fn tells(&self, event: &str, text: &str) -> bool {
         self.events.iter().any(|told| told["event"] == event && told.to_string().contains(text))
     }
+}
+
+/// Runs any command of the program on PostgreSQL to its end.
+pub fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
+    support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
+}
+
+/// How such a command ended, and all that it said.
+pub fn said(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))
 }
