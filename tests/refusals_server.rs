@@ -77,6 +77,21 @@ async fn minimal_images_of_rows_are_refused_where_they_lack_the_copy_key(kind: K
     }
 }
 
+async fn a_redo_log_whose_commits_can_wait_needlessly_is_told_of(kind: Kind) {
+    let server = Server::start(kind);
+    let place = Place::new(&server).await;
+    let settings: &[&str] = if kind == Kind::Mysql { &["OFF", "ON"] } else { &[""] };
+    for &setting in settings {
+        if !setting.is_empty() {
+            server.exec(&format!("SET GLOBAL innodb_log_writer_threads = {setting}")).await;
+        }
+        let answer = place.ask(&["plan", "t", ADD]).await;
+        assert_eq!(answer.code, Some(0), "{}", answer.said);
+        let told = answer.said.contains("innodb_log_writer_threads is OFF");
+        assert_eq!(told, setting == "OFF", "{setting}: {}", answer.said);
+    }
+}
+
 /// All that a run needs, for a table that hangs on others.
 fn rights(kind: Kind) -> (Vec<&'static str>, Vec<&'static str>) {
     let schema = vec![
@@ -147,6 +162,7 @@ on_both_servers! {
     a_server_without_a_binlog_is_refused
     a_binlog_that_leaves_the_schema_out_is_refused
     settings_under_which_changes_cannot_be_followed_are_refused
+    a_redo_log_whose_commits_can_wait_needlessly_is_told_of
     minimal_images_of_rows_are_refused_where_they_lack_the_copy_key
     each_right_that_is_missing_is_named
     an_account_without_any_right_is_told_so_and_its_password_does_not_show

@@ -30,10 +30,7 @@ impl Contender {
     /// Those that can take part on a server.
     pub fn on(machine: &Machine, with_application: bool) -> Vec<Self> {
         let nobody = with_application.then_some(Self::Nobody);
-        let peer = match machine {
-            Machine::Mysql(_) => Self::PtOsc,
-            Machine::Postgres(_) => Self::PgRepack,
-        };
+        let peer = if machine.kind().is_some() { Self::PtOsc } else { Self::PgRepack };
         nobody.into_iter().chain([Self::Server, Self::Osc, peer]).collect()
     }
 
@@ -56,22 +53,19 @@ impl Contender {
     /// What it does to the table `t`.
     pub fn command(self, machine: &Machine, further: &str) -> Command {
         let port = machine.port().to_string();
-        let clauses = match machine {
-            Machine::Mysql(_) => MYSQL,
-            Machine::Postgres(_) => POSTGRES,
-        };
+        let clauses = if machine.kind().is_some() { MYSQL } else { POSTGRES };
         match self {
             Self::Nobody => with("sleep", &["5"]),
             Self::Server => {
                 let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/server");
                 let alter = format!("ALTER TABLE t {clauses}");
-                match machine {
-                    Machine::Mysql(server) => {
-                        let kind = if server.kind() == Kind::Mysql { "mysql" } else { "mariadb" };
+                match machine.kind() {
+                    Some(kind) => {
+                        let kind = if kind == Kind::Mysql { "mysql" } else { "mariadb" };
                         let alter = format!("{alter}, ALGORITHM=COPY");
                         with(script, &["client", kind, &port, DATABASE, "--execute", &alter])
                     }
-                    Machine::Postgres(_) => {
+                    None => {
                         let options = ["--set=ON_ERROR_STOP=1", "--command", &alter, DATABASE];
                         with(script, &[&["client", "postgres", &port], &options[..]].concat())
                     }

@@ -1,5 +1,7 @@
 //! The servers of the race: one is started, gets the table, and gets it afresh for each run.
 
+use std::str::FromStr;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::runtime::Runtime;
@@ -28,12 +30,33 @@ pub enum Brand {
     Postgres,
 }
 
-/// A running server.
-pub enum Machine {
+/// A running server, and the settings that were asked for.
+pub struct Machine {
+    server: Running,
+    settings: Vec<Setting>,
+}
+
+enum Running {
     /// MySQL or MariaDB.
     Mysql(Server),
     /// PostgreSQL.
     Postgres(Postgres),
+}
+
+/// A setting of the server's.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    name: String,
+    value: String,
+}
+
+impl FromStr for Setting {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, value) = text.split_once('=').ok_or("NAME=VALUE is expected")?;
+        Ok(Self { name: name.into(), value: value.into() })
+    }
 }
 
 /// Where a session connects to.
@@ -83,67 +106,85 @@ impl Session {
 
 impl Machine {
     /// Starts a server.
-    pub fn start(brand: Brand) -> Self {
-        let mysql =
-            |kind, log| Self::Mysql(Server::start_with(kind, &[&MYSQL[..], &[log]].concat()));
-        match brand {
+    pub fn start(brand: Brand, settings: &[Setting]) -> Self {
+        let mysql = |kind, log| {
+            let further = settings.iter().map(|one| format!("--{}={}", one.name, one.value));
+            let further: Vec<String> = further.collect();
+            let further: Vec<&str> = further.iter().map(String::as_str).collect();
+            Running::Mysql(Server::start_with(kind, &[&MYSQL[..], &[log], &further].concat()))
+        };
+        let server = match brand {
             Brand::Mariadb => mysql(Kind::Mariadb, "--innodb-log-file-size=1G"),
             Brand::Mysql => mysql(Kind::Mysql, "--innodb-redo-log-capacity=1G"),
-            Brand::Postgres => Self::Postgres(Postgres::start_with(Major::SYSTEM, &POSTGRES)),
+            Brand::Postgres => {
+                let further = settings.iter().map(|one| (one.name.as_str(), one.value.as_str()));
+                let all: Vec<(&str, &str)> = POSTGRES.into_iter().chain(further).collect();
+                Running::Postgres(Postgres::start_with(Major::SYSTEM, &all))
+            }
+        };
+        Self { server, settings: settings.to_vec() }
+    }
+
+    /// What it is in MySQL's family; `None`: PostgreSQL.
+    pub fn kind(&self) -> Option<Kind> {
+        match &self.server {
+            Running::Mysql(server) => Some(server.kind()),
+            Running::Postgres(_) => None,
         }
     }
 
-    /// Its name and version.
+    /// Its name, version and settings.
     pub fn name(&self, runtime: &Runtime) -> String {
-        let (name, version) = match self {
-            Self::Mysql(server) => {
+        let (name, version) = match &self.server {
+            Running::Mysql(server) => {
                 let version = runtime.block_on(server.value("SELECT VERSION()"));
                 (if server.kind() == Kind::Mysql { "MySQL" } else { "MariaDB" }, version)
             }
-            Self::Postgres(server) => {
+            Running::Postgres(server) => {
                 ("PostgreSQL", runtime.block_on(server.value("postgres", "SHOW server_version")))
             }
         };
         let number = version.split(['-', ' ']).next().unwrap_or_default();
-        format!("{name} {number}")
+        let settings = self.settings.iter().map(|one| format!(", {} = {}", one.name, one.value));
+        format!("{name} {number}{}", settings.collect::<String>())
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        match self {
-            Self::Mysql(server) => server.pid(),
-            Self::Postgres(server) => server.pid(),
+        match &self.server {
+            Running::Mysql(server) => server.pid(),
+            Running::Postgres(server) => server.pid(),
         }
     }
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        match self {
-            Self::Mysql(server) => server.port(),
-            Self::Postgres(server) => server.port(),
+        match &self.server {
+            Running::Mysql(server) => server.port(),
+            Running::Postgres(server) => server.port(),
         }
     }
 
     /// Where the contenders' database is.
     pub fn url(&self) -> String {
-        match self {
-            Self::Mysql(server) => server.url(DATABASE),
-            Self::Postgres(server) => server.url(DATABASE),
+        match &self.server {
+            Running::Mysql(server) => server.url(DATABASE),
+            Running::Postgres(server) => server.url(DATABASE),
         }
     }
 
     /// The same for the application.
     pub fn address(&self) -> Address {
-        match self {
-            Self::Mysql(_) => Address::Mysql(self.url()),
-            Self::Postgres(_) => Address::Postgres(self.url()),
+        match &self.server {
+            Running::Mysql(_) => Address::Mysql(self.url()),
+            Running::Postgres(_) => Address::Postgres(self.url()),
         }
     }
 
     /// Makes the table that is kept: the usual benchmark table, about 200 bytes a row.
     pub fn load(&self, runtime: &Runtime, rows: u64) {
-        match self {
-            Self::Mysql(server) => {
+        match &self.server {
+            Running::Mysql(server) => {
                 let numbers = match server.kind() {
                     Kind::Mariadb => format!("SELECT seq AS n FROM seq_1_to_{rows}"),
                     Kind::Mysql => format!(
@@ -164,7 +205,7 @@ impl Machine {
                 );
                 runtime.block_on(server.exec(&sql));
             }
-            Self::Postgres(server) => runtime.block_on(async {
+            Running::Postgres(server) => runtime.block_on(async {
                 server.exec("postgres", &format!("CREATE DATABASE {KEPT}")).await;
                 let sql = format!(
                     "CREATE TABLE t (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, \
@@ -184,8 +225,8 @@ impl Machine {
 
     /// Gives the contenders' database the table as it was, written out to disk, and nothing else.
     pub fn refresh(&self, runtime: &Runtime) {
-        match self {
-            Self::Mysql(server) => {
+        match &self.server {
+            Running::Mysql(server) => {
                 // With its index built after the rows, as it is in a table that has been rewritten.
                 let sql = format!(
                     "SET sql_log_bin = 0; DROP DATABASE IF EXISTS {DATABASE}; \
@@ -197,7 +238,7 @@ impl Machine {
                 let purge = "FLUSH BINARY LOGS; DO SLEEP(1); PURGE BINARY LOGS BEFORE NOW()";
                 runtime.block_on(server.exec(purge));
             }
-            Self::Postgres(server) => runtime.block_on(async {
+            Running::Postgres(server) => runtime.block_on(async {
                 let slots = format!(
                     "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
                      WHERE database = '{DATABASE}'"

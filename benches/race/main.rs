@@ -19,6 +19,7 @@ use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use clap::Parser;
 use tokio::runtime::Runtime;
 
 use contender::Contender;
-use machine::{Brand, Machine};
+use machine::{Brand, Machine, Setting};
 use record::Record;
 use writers::Writers;
 
@@ -66,6 +67,10 @@ struct Arguments {
     #[arg(long, value_name = "ARGUMENTS", default_value = "", allow_hyphen_values = true)]
     osc: String,
 
+    /// A further setting of the server, such as "innodb-log-writer-threads=ON"; may be given again.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Setting::from_str)]
+    setting: Vec<Setting>,
+
     /// Wait so long before each run for other programs to leave the machine alone.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     patience: u64,
@@ -101,7 +106,7 @@ fn race(arguments: &Arguments, results: &Path) -> Result<(), Box<dyn Error>> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     eprintln!("starting the server, making {} rows", arguments.rows);
-    let machine = Machine::start(arguments.server);
+    let machine = Machine::start(arguments.server, &arguments.setting);
     machine.load(&runtime, arguments.rows);
     for &writes in &arguments.writes {
         for round in 1..=arguments.rounds {

@@ -27,6 +27,7 @@ async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>> {
         "wsrep_on",
         "group_replication_single_primary_mode",
         "innodb_read_only",
+        "innodb_log_writer_threads",
     ];
     let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     let rows: Vec<(String, String)> = conn
@@ -83,6 +84,15 @@ pub async fn binlog(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
                 "connect to the primary",
             );
         }
+    }
+    // Without these threads a commit that waits for another's redo can miss its being woken, and then
+    // waits 100 ms (seen on 9.7). Off is the default of machines with few cores since 8.4.
+    if is("innodb_log_writer_threads", "OFF") {
+        findings.notes.push(
+            "innodb_log_writer_threads is OFF: while rows are copied some commits, the application's too, \
+             wait 100 ms for the redo log; SET GLOBAL innodb_log_writer_threads = ON for that time ends it"
+                .into(),
+        );
     }
     filters(conn, checked, findings).await?;
     Ok(())
