@@ -116,7 +116,8 @@ async fn soak(
 ) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let (began, length) = (Instant::now(), length());
-    let kill_every = (length / 6).max(Duration::from_secs(5));
+    let kill_every = (length / 16).max(Duration::from_secs(3));
+    let steer_every = (length / 24).max(Duration::from_secs(1));
     let (mut killed, mut told, mut steered) = (began, began, began);
     let mut samples: Vec<Sample> = Vec::new();
     while began.elapsed() < length {
@@ -129,7 +130,7 @@ async fn soak(
         if let Some(memory_kib) = soak.memory_kib() {
             samples.push(Sample { memory_kib, sessions: sessions().await });
         }
-        if steered.elapsed() > kill_every / 4 {
+        if steered.elapsed() > steer_every {
             steered = Instant::now();
             let wish = match rng.random_range(0..4) {
                 0 => "pause = true\n".to_owned(),
@@ -139,7 +140,9 @@ async fn soak(
             };
             fs::write(&soak.control, format!("cut_over = \"hold\"\n{wish}")).unwrap();
         }
-        if killed.elapsed() > kill_every {
+        // One process lives through the middle half: what it gathers shows.
+        let calm = (length / 4..length * 3 / 4).contains(&began.elapsed());
+        if killed.elapsed() > kill_every && !calm {
             killed = Instant::now();
             soak.kill();
         }
@@ -163,8 +166,9 @@ fn judge(name: &str, samples: &[Sample]) {
     let mean = |part: &[Sample]| {
         part.iter().map(|sample| sample.memory_kib).sum::<u64>() / part.len().max(1) as u64
     };
-    let quarter = samples.len() / 4;
-    let (early, late) = (mean(&samples[quarter..2 * quarter]), mean(&samples[3 * quarter..]));
+    let eighth = samples.len() / 8;
+    let early = mean(&samples[3 * eighth..4 * eighth]);
+    let late = mean(&samples[5 * eighth..6 * eighth]);
     let memory = samples.iter().map(|sample| sample.memory_kib).max().unwrap();
     let sessions = samples.iter().map(|sample| sample.sessions).max().unwrap();
     println!(
