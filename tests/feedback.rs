@@ -54,7 +54,11 @@ impl Session {
 
 impl Any {
     async fn mysql(kind: Kind) -> Self {
-        let server = Server::start(kind);
+        Self::mysql_with(kind, &[]).await
+    }
+
+    async fn mysql_with(kind: Kind, options: &[&str]) -> Self {
+        let server = Server::start_with(kind, options);
         server.exec(&format!("CREATE DATABASE {DATABASE}")).await;
         let any = Self::Mysql(server);
         let mut session = any.session().await;
@@ -77,7 +81,11 @@ impl Any {
 
     async fn postgres() -> Self {
         // commit_delay delays nothing without it.
-        let any = Self::Postgres(Postgres::start_with(Major::SYSTEM, &[("fsync", "on")]));
+        Self::postgres_with(&[("fsync", "on")]).await
+    }
+
+    async fn postgres_with(settings: &[(&str, &str)]) -> Self {
+        let any = Self::Postgres(Postgres::start_with(Major::SYSTEM, settings));
         any.server().exec("postgres", &format!("CREATE DATABASE {DATABASE}")).await;
         let mut session = any.session().await;
         session
@@ -149,6 +157,31 @@ impl Any {
             }));
         }
         (holder, waiting)
+    }
+
+    /// Somebody who writes some megabytes into the log, over and over.
+    async fn bulk_writer(&self) -> JoinHandle<()> {
+        let mut session = self.session().await;
+        let (create, fill, write) = match self {
+            Self::Mysql(_) => (
+                "CREATE TABLE bulk (id INT PRIMARY KEY, v VARCHAR(4000))",
+                "INSERT INTO bulk SELECT id, '' FROM t WHERE id <= 500",
+                "UPDATE bulk SET v = REPEAT(CHAR(97 + FLOOR(26 * RAND())), 4000)",
+            ),
+            Self::Postgres(_) => (
+                "CREATE TABLE bulk (id int PRIMARY KEY, v text); \
+                 ALTER TABLE bulk ALTER v SET STORAGE PLAIN",
+                "INSERT INTO bulk SELECT id, '' FROM t WHERE id <= 500",
+                "UPDATE bulk SET v = repeat(md5(random()::text), 120)",
+            ),
+        };
+        session.run(create).await;
+        session.run(fill).await;
+        tokio::spawn(async move {
+            loop {
+                session.run(write).await;
+            }
+        })
     }
 
     /// Somebody who writes a little.
@@ -262,6 +295,48 @@ async fn commits_that_become_slow_narrow_the_copy_until_they_are_quick_again(any
     run.done().await;
     assert!(!writer.is_finished());
     writer.abort();
+}
+
+/// `any` keeps little log and does not hurry to flush; `says` is what the operator reads.
+async fn a_log_that_fills_up_narrows_the_copy(any: Any, says: &str) {
+    let control = Control::new("log", SLOW);
+    let mut run = any.start(&control.arguments());
+    run.event(is_full).await;
+    let writer = any.bulk_writer().await;
+    let gives_way = |event: &Value| event["gives_way"].as_str().is_some_and(|it| it.contains(says));
+    let narrow = run.event(gives_way).await;
+    assert!(width(&narrow).unwrap() < FULL, "{narrow}");
+    assert!(!writer.is_finished());
+    writer.abort();
+    run.event(is_full).await;
+    control.write(FAST);
+    run.done().await;
+}
+
+const LAZY_FLUSHING: [&str; 3] = [
+    "--innodb-adaptive-flushing=OFF",
+    "--innodb-max-dirty-pages-pct=99",
+    "--innodb-max-dirty-pages-pct-lwm=0",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redo_log_that_fills_up_narrows_the_copy_on_mysql() {
+    let options = [&LAZY_FLUSHING[..], &["--innodb-redo-log-capacity=8M"]].concat();
+    let any = Any::mysql_with(Kind::Mysql, &options).await;
+    a_log_that_fills_up_narrows_the_copy(any, "the redo log is at").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redo_log_that_fills_up_narrows_the_copy_on_mariadb() {
+    let options = [&LAZY_FLUSHING[..], &["--innodb-log-file-size=4M"]].concat();
+    let any = Any::mysql_with(Kind::Mariadb, &options).await;
+    a_log_that_fills_up_narrows_the_copy(any, "the redo log is at").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wal_beyond_its_usual_size_narrows_the_copy() {
+    let any = Any::postgres_with(&[("max_wal_size", "2MB"), ("fsync", "on")]).await;
+    a_log_that_fills_up_narrows_the_copy(any, "times max_wal_size").await;
 }
 
 /// However slow the server is, and for whatever reason, the copy comes to its end.

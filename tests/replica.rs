@@ -230,6 +230,70 @@ async fn a_replica_of_mysql_that_acknowledges_ends_with_the_same() {
     a_replica_ends_with_the_same(Kind::Mysql, true).await;
 }
 
+/// What the operator reads when the copy gives way to a replica that has not reached the limit.
+fn gives_way(event: &Value) -> bool {
+    event["gives_way"].as_str().is_some_and(|reason| reason.starts_with("a replica lags"))
+}
+
+/// A replica that applies everything three seconds later; the limit is a little more.
+const LATE: [&str; 6] = ["--max-lag", "4s", "--max-rows-per-second", "400", "--chunk-size", "100"];
+
+async fn lag_near_its_limit_narrows_the_copy(kind: Kind) {
+    let primary = Server::start(kind);
+    let replica = primary.replica().await;
+    let database = support::database(&primary).await;
+    twin::Twin::create(&primary, &database, twin::KeyKind::Int, ROWS).await;
+    replica.catch_up(&primary).await;
+    let delay = async |seconds: u32| {
+        let (word, change) = match kind {
+            Kind::Mariadb => ("SLAVE", "CHANGE MASTER TO MASTER_DELAY"),
+            Kind::Mysql => ("REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_DELAY"),
+        };
+        let sql = format!("STOP {word}; {change} = {seconds}; START {word}");
+        replica.exec(&sql).await;
+    };
+    let replica_url = replica.url("");
+    let arguments = [&["t", CLAUSES, "--replica", &replica_url][..], &LATE].concat();
+    let mut run = Run::start(&primary, &database, &arguments);
+    run.phase("copy").await;
+    delay(3).await;
+    let narrow = run.event(gives_way).await;
+    assert!(narrow["width"].as_f64().unwrap() < 4.0, "{narrow}");
+    delay(0).await;
+    run.event(|event| event["width"].as_f64() == Some(4.0)).await;
+    run.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_near_its_limit_narrows_the_copy_on_mariadb() {
+    lag_near_its_limit_narrows_the_copy(Kind::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_near_its_limit_narrows_the_copy_on_mysql() {
+    lag_near_its_limit_narrows_the_copy(Kind::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_near_its_limit_narrows_the_copy_on_postgres() {
+    let primary = Postgres::start(Major::SYSTEM);
+    let standby = primary.standby().await;
+    let database = support::postgres_database(&primary).await;
+    let key = postgres_twin::KeyKind::Int;
+    postgres_twin::Twin::create(&primary, &database, key, ROWS).await;
+    standby.catch_up(&primary).await;
+    let standby_url = standby.url(&database);
+    let arguments = [&["t", CLAUSES, "--replica", &standby_url][..], &LATE].concat();
+    let mut run = Run::at(&primary.url(&database), &arguments);
+    run.phase("copy").await;
+    standby.set("recovery_min_apply_delay", Some("3s")).await;
+    let narrow = run.event(gives_way).await;
+    assert!(narrow["width"].as_f64().unwrap() < 4.0, "{narrow}");
+    standby.set("recovery_min_apply_delay", None).await;
+    run.event(|event| event["width"].as_f64() == Some(4.0)).await;
+    run.kill();
+}
+
 /// `synchronous`: commits wait for the standby.
 async fn a_standby_ends_with_the_same(synchronous: bool) {
     let primary = Postgres::start(Major::SYSTEM);
