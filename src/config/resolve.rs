@@ -16,12 +16,13 @@ use crate::engine::Result;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Where to connect: mysql://USER:PASSWORD@HOST:PORT/DATABASE
+    /// Where to connect: mysql://USER:PASSWORD@HOST:PORT/DATABASE, or mariadb://, postgres://
     ///
-    /// Without it: $OSC_URL, $DATABASE_URL, a profile of osc.toml, then ~/.my.cnf.
-    /// A password given here shows in the process list: $OSC_URL, $MYSQL_PWD, osc.toml and
-    /// ~/.my.cnf do not. Parameters: socket, ssl-mode, ssl-ca, ssl-cert, ssl-key. TLS is off
-    /// for this machine and verified for others, unless ssl-mode says otherwise.
+    /// Without it: $OSC_URL, $DATABASE_URL, a profile of osc.toml, then libpq's $PG… variables or
+    /// ~/.my.cnf. A password given here shows in the process list: $OSC_URL, $MYSQL_PWD, $PGPASSWORD,
+    /// osc.toml, ~/.my.cnf and ~/.pgpass do not. Parameters: socket, ssl-mode, ssl-ca, ssl-cert,
+    /// ssl-key; libpq's own names for PostgreSQL. TLS is off for this machine and verified for others,
+    /// unless ssl-mode says otherwise.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// The profile of osc.toml to use; its URL wins over the environment [default: default]
@@ -131,8 +132,12 @@ fn find_target(
         None => (option_file(environment)?, false),
     };
     if connection.url.is_some() && draft.password.is_some() {
+        let variable = match draft.scheme {
+            Scheme::Mysql => "MYSQL_PWD",
+            Scheme::Postgres => "PGPASSWORD",
+        };
         tracing::warn!(
-            "the password in --url shows in the process list; $OSC_URL and $MYSQL_PWD do not"
+            "the password in --url shows in the process list; $OSC_URL and ${variable} do not"
         );
     }
     let command = profile.and_then(|profile| profile.password_command.as_deref());

@@ -17,8 +17,12 @@ const FIRST_TIME: Duration = Duration::from_millis(250);
 /// line in a log would be too many.
 const CALM: Duration = Duration::from_secs(5);
 
-/// Commits a few times while nothing is copied: this is what commits take when it is quiet.
+/// Commits a few times while nothing is copied: this is what commits take when it is quiet. Does
+/// nothing without feedback.
 pub async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
+    if !run.throttle.has_feedback() {
+        return Ok(());
+    }
     let commits = async {
         // The first one may have to connect, which is no commit's time.
         let state = run.state().text()?;

@@ -84,6 +84,7 @@ pub struct Throttle {
     rate: Option<NonZeroU32>,
     meter: Mutex<Meter>,
     gate: Arc<Gate>,
+    feedback: bool,
     feelings: Feelings,
     giving: watch::Sender<Option<Giving>>,
     stop: CancellationToken,
@@ -103,6 +104,7 @@ impl Throttle {
             rate,
             meter: Mutex::new(Meter::default()),
             gate: Arc::default(),
+            feedback: false,
             feelings: Feelings::default(),
             giving: watch::Sender::default(),
             stop: stop.child_token(),
@@ -126,7 +128,7 @@ impl Throttle {
     /// Steers how many chunks are in flight by what `vitals` show of the server and by what the run
     /// feels itself. At most `threads` unless the operator names another number.
     #[must_use]
-    pub fn with_feedback<V: Vitals>(self, vitals: V, threads: usize) -> Self {
+    pub fn with_feedback<V: Vitals>(mut self, vitals: V, threads: usize) -> Self {
         let steered = feedback::steer(
             vitals,
             threads,
@@ -136,7 +138,13 @@ impl Throttle {
             self.giving.clone(),
         );
         self.spawn("feedback", steered);
+        self.feedback = true;
         self
+    }
+
+    /// Whether anything steers the width.
+    pub fn has_feedback(&self) -> bool {
+        self.feedback
     }
 
     /// Where sources leave what they feel, for the feedback.
