@@ -135,6 +135,39 @@ async fn the_control_file_pauses_resumes_holds_and_lets_go() {
 }
 
 #[tokio::test]
+async fn a_control_file_that_is_empty_while_it_is_written_anew_is_no_leave_to_cut_over() {
+    for kind in Kind::ALL {
+        let server = support::shared(kind);
+        let database = table(server).await;
+        let file = control_file(&database, kind);
+        std::fs::write(&file, "cut_over = \"hold\"\n").unwrap();
+        let run = Run::start(server, &database, &["--control-file", file.to_str().unwrap()]);
+        run.wait("hold", |line| line["event"] == "phase" && line["phase"] == "hold");
+        for _ in 0..2 {
+            std::fs::write(&file, "").unwrap();
+            run.wait("pause", |line| line["event"] == "throttled" && line["reason"].is_string());
+            std::fs::write(&file, "cut_over = \"hold\"\nthreads = 2\n").unwrap();
+            run.wait("end of the pause", |line| {
+                line["event"] == "throttled" && line["reason"].is_null()
+            });
+        }
+        let line = run.wait("progress", |line| line["event"] == "progress");
+        assert_eq!(line["phase"], "hold", "{line}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = '{database}' AND TABLE_NAME = 't' AND COLUMN_NAME = 'added'"
+        );
+        assert_eq!(server.value(&sql).await, "0", "it has cut over");
+        std::fs::write(&file, "cut_over = \"now\"\n").unwrap();
+        run.wait("summary", |line| line["event"] == "summary");
+        assert_eq!(run.end(), Some(0));
+        assert_done(server, &database).await;
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_aborted_run_goes_on_with_the_same_command() {
     for kind in Kind::ALL {
         let server = support::shared(kind);

@@ -64,9 +64,10 @@ impl Soak {
     fn command(url: &str, clauses: &str, control: &PathBuf) -> Command {
         let mut osc = support::osc();
         osc.args(["alter", "t", clauses, "--url", url, "--strategy", "copy", "--yes"])
-            .args(["--chunk-size", "500", "--max-rows-per-second", "5000", "--control-file"])
+            .args(["--chunk-size", "500", "--max-rows-per-second", "5000", "--json"])
+            .arg("--control-file")
             .arg(control)
-            .stdout(Stdio::null())
+            .stdout(fs::File::create(control.with_extension("log")).unwrap())
             .stderr(Stdio::piped());
         osc
     }
@@ -88,6 +89,14 @@ impl Soak {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
+    /// Its dirty keys, by the last line that it wrote of them.
+    fn dirty(&self) -> u64 {
+        let log = fs::read_to_string(self.control.with_extension("log")).unwrap_or_default();
+        let read = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
+        let lines = log.lines().rev().filter_map(read);
+        lines.filter_map(|line| line["dirty_keys"].as_u64()).next().unwrap_or(0)
+    }
+
     /// Lets it cut over, and waits for its end.
     fn finish(mut self) {
         loop {
@@ -103,6 +112,7 @@ impl Soak {
             }
         }
         fs::remove_file(&self.control).unwrap();
+        fs::remove_file(self.control.with_extension("log")).unwrap();
     }
 }
 
@@ -150,10 +160,11 @@ async fn soak(
             told = Instant::now();
             let last = samples.last().unwrap();
             println!(
-                "{name}: {} min, {} KiB, {} sessions, {} transactions",
+                "{name}: {} min, {} KiB, {} sessions, {} dirty keys, {} transactions",
                 began.elapsed().as_secs() / 60,
                 last.memory_kib,
                 last.sessions,
+                soak.dirty(),
                 writers.transactions()
             );
         }

@@ -36,3 +36,10 @@ pub struct Directives {
     /// End the run now, resumably.
     pub abort: bool,
 }
+
+impl Directives {
+    /// Whether the operator lets the run cut over: not while it is paused.
+    pub fn let_cut_over(&self) -> bool {
+        self.cut_over != CutOver::Hold && self.pause.is_none()
+    }
+}

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use crate::broken::{self, Rule};
-use crate::control::CutOver;
 use crate::engine::dirty::Batch;
 use crate::engine::key::Key;
 use crate::engine::progress::{Event, Phase};
@@ -37,8 +36,7 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
     fault::at(Point::SwapPrepared)?;
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=run.settings.cut_over_attempts {
-        // Not outside the window, nor while the server or a replica is in trouble.
-        drop(run.throttle.admit(0).await?);
+        wait_for_leave(run).await?;
         come_close(run).await?;
         let alone = broken::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
@@ -56,7 +54,6 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
                 run.sink.event(Event::CutOverRetry { attempt, reason });
                 tokio::time::sleep(jittered(pause)).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
-                wait_for_leave(run).await?;
             }
             Err(error) => return Err(error),
         }
@@ -69,7 +66,20 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
     })
 }
 
+/// Waits until the operator's leave and the throttle's come together: not while it is paused, outside
+/// the window, or while the server or a replica is in trouble. Leave that was there for a moment of a
+/// pause only, as while a control file is written anew, is none.
 async fn wait_for_leave<S: Server>(run: &Run<S>) -> Result<()> {
+    loop {
+        wait_for_operator(run).await?;
+        drop(run.throttle.admit(0).await?);
+        if run.directives.borrow().let_cut_over() {
+            return Ok(());
+        }
+    }
+}
+
+async fn wait_for_operator<S: Server>(run: &Run<S>) -> Result<()> {
     let mut directives = run.directives.clone();
     let mut said = false;
     loop {
@@ -81,7 +91,7 @@ async fn wait_for_leave<S: Server>(run: &Run<S>) -> Result<()> {
                     help: "the same command goes on from the checkpoint".into(),
                 });
             }
-            if wishes.cut_over != CutOver::Hold {
+            if wishes.let_cut_over() {
                 return Ok(());
             }
         }
