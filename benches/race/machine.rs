@@ -16,8 +16,13 @@ const KEPT: &str = "kept";
 
 /// Settings of a server that has a table larger than the tests' to work on.
 const MYSQL: [&str; 2] = ["--innodb-buffer-pool-size=1G", "--max-connections=300"];
-const POSTGRES: [(&str, &str); 3] =
-    [("shared_buffers", "1GB"), ("max_wal_size", "4GB"), ("min_wal_size", "1GB")];
+const POSTGRES: [(&str, &str); 4] = [
+    ("shared_buffers", "1GB"),
+    ("max_wal_size", "4GB"),
+    ("min_wal_size", "1GB"),
+    // As with segments of the usual size; the tests' are small.
+    ("wal_buffers", "16MB"),
+];
 
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -7,6 +7,7 @@ use crate::config::target::Target;
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::ledger::{End, Leftover, RunId, unsettled};
+use crate::mysql::claim::lock_name;
 use crate::mysql::connect::{connect, connection_error, opts};
 use crate::mysql::inspect::Table;
 use crate::mysql::ledger::Ledger;
@@ -14,7 +15,6 @@ use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::session::run;
 use crate::mysql::shadow;
 use crate::mysql::swap::is_swapped;
-use crate::mysql::table::lock_name;
 
 /// What there is to drop, and the session that found it.
 pub struct Cleanup {

@@ -6,6 +6,7 @@ pub mod blockers;
 pub mod catalog;
 pub mod change;
 pub mod checks;
+mod claim;
 pub mod clauses;
 pub mod cleanup;
 mod computed;

@@ -15,10 +15,7 @@ use crate::engine::server::{
 };
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::ledger::{
-    Checkpoint, End, NewRun, RunId, RunRecord, is_waste, new_owner, other_clauses, other_run,
-    taken_over,
-};
+use crate::ledger::{Checkpoint, End, RunId, is_waste, new_owner, taken_over};
 use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
 use crate::mysql::change::Change;
 use crate::mysql::checks;
@@ -27,20 +24,16 @@ use crate::mysql::dependents::{Carried, Dependents};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{Index, Table};
 use crate::mysql::ledger::Ledger;
-use crate::mysql::name::{Helpers, TableName, Text};
+use crate::mysql::name::Helpers;
 use crate::mysql::projection::Side;
 use crate::mysql::rows::{self, Work, Write};
 use crate::mysql::session::{Reading, Sessions, run};
 use crate::mysql::shadow;
 use crate::mysql::statements::{Scope, Statements};
 use crate::mysql::swap;
-use crate::short::fnv1a;
 
 /// Keys looked up by one statement.
 const LOOK_UP: usize = 500;
-
-/// The claim is looked at so often.
-const CLAIM_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a migration on MySQL or MariaDB is made from.
 pub struct Setting {
@@ -74,12 +67,12 @@ pub struct MysqlTable {
     pub helpers: Helpers,
     /// The ledger.
     pub ledger: Ledger,
-    owner: String,
-    claim: Mutex<Option<Conn>>,
-    claim_seen: std::sync::Mutex<Option<Instant>>,
-    run: OnceLock<RunId>,
+    pub(super) owner: String,
+    pub(super) claim: Mutex<Option<Conn>>,
+    pub(super) claim_seen: std::sync::Mutex<Option<Instant>>,
+    pub(super) run: OnceLock<RunId>,
     ready: OnceLock<Ready>,
-    carried: OnceLock<Carried>,
+    pub(super) carried: OnceLock<Carried>,
     /// Foreign keys may have been unenforced for a moment.
     pub died_in_swap: AtomicBool,
     /// What the operator must be told once the tables are swapped.
@@ -145,24 +138,8 @@ impl MysqlTable {
             .await
     }
 
-    async fn take_lock(&self, seconds: u64) -> Result<Conn> {
-        let mut conn = self.plain("claiming the table").await?;
-        let _ = run(&mut conn, "claiming the table", "SET SESSION wait_timeout = 86400").await;
-        let got: Option<Option<i64>> = conn
-            .query_first(format!(
-                "SELECT GET_LOCK({}, {seconds})",
-                Text(&lock_name(&self.setting.original.name))
-            ))
-            .await
-            .map_err(|error| connection_error("claiming the table", error))?;
-        if got.flatten() == Some(1) {
-            return Ok(conn);
-        }
-        Err(other_run(&self.setting.original.name.plain()))
-    }
-
     /// Makes the statements and sessions from the shadow as it is on the server.
-    async fn get_ready(&self, conn: &mut Conn) -> Result<&Ready> {
+    pub(super) async fn get_ready(&self, conn: &mut Conn) -> Result<&Ready> {
         let shadow =
             Table::read(conn, &self.helpers.shadow).await?.ok_or_else(|| Error::Stopped {
                 reason: "the shadow of the dead run is gone".into(),
@@ -302,21 +279,6 @@ impl MysqlTable {
     }
 }
 
-fn read_carried(text: Option<&str>) -> Result<Carried> {
-    let Some(text) = text else { return Ok(Carried::default()) };
-    serde_json::from_str(text).map_err(|error| Error::Stopped {
-        reason: format!("the ledger's record of keys and triggers cannot be read: {error}"),
-        help: "the run was begun by another version of osc; go on with that one".into(),
-    })
-}
-
-/// The server-wide lock that one run on a table holds: at most 64 characters.
-pub fn lock_name(table: &TableName) -> String {
-    let plain = table.plain();
-    let short: String = plain.chars().take(40).collect();
-    format!("osc:{:08x}:{short}", fnv1a(plain.as_bytes()))
-}
-
 impl Server for MysqlTable {
     type Stream = BinlogStream;
 
@@ -332,78 +294,11 @@ impl Server for MysqlTable {
     }
 
     async fn claim(&self) -> Result<Option<Resumable>> {
-        let claim = self.take_lock(0).await?;
-        *self.claim.lock().await = Some(claim);
-        fault::at(Point::Locked)?;
-        let mut conn = self.plain("reading the ledger").await?;
-        self.ledger.create(&mut conn).await?;
-        let table = &self.setting.original.name.table;
-        let earlier = self.ledger.runs(&mut conn, Some(table), 1).await?.into_iter().next();
-        let earlier = earlier.filter(RunRecord::is_unfinished);
-        let Some(earlier) = earlier else {
-            self.begin(&mut conn).await?;
-            return Ok(None);
-        };
-        if earlier.clauses.trim() != self.setting.change.text.trim() {
-            return Err(other_clauses(&earlier));
-        }
-        // First: what a sitting writes that lives on is seen by the wait, or sees this.
-        let id = RunId(earlier.run);
-        self.ledger.take_over(&mut conn, id, &self.owner).await?;
-        shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
-        let swapped = swap::has_happened(&mut conn, self, &earlier).await?;
-        let shadow_is_there = Table::read(&mut conn, &self.helpers.shadow).await?.is_some();
-        if earlier.state.is_none() || (!swapped && !shadow_is_there) {
-            self.ledger
-                .end(&mut conn, id, &End::failed("died before its first checkpoint"))
-                .await?;
-            self.begin(&mut conn).await?;
-            return Ok(None);
-        }
-        let _ = self.run.set(id);
-        let _ = self.carried.set(read_carried(earlier.carried.as_deref())?);
-        self.died_in_swap.store(swapped, Ordering::Relaxed);
-        if !swapped {
-            swap::clear_away(&mut conn, self).await?;
-            self.get_ready(&mut conn).await?;
-        }
-        Ok(Some(Resumable { state: earlier.state.unwrap_or_default(), swapped }))
+        self.claim_run().await
     }
 
     async fn hold_claim(&self) -> Result<()> {
-        let now = Instant::now();
-        {
-            let mut seen =
-                self.claim_seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if seen.is_some_and(|seen| now.duration_since(seen) < CLAIM_PERIOD) {
-                return Ok(());
-            }
-            *seen = Some(now);
-        }
-        let mut claim = self.claim.lock().await;
-        if let Some(conn) = claim.as_mut() {
-            let held: std::result::Result<Option<Option<i64>>, _> = conn
-                .query_first(format!(
-                    "SELECT IS_USED_LOCK({}) = CONNECTION_ID()",
-                    Text(&lock_name(&self.setting.original.name))
-                ))
-                .await;
-            if matches!(held, Ok(Some(Some(1)))) {
-                return Ok(());
-            }
-        }
-        *claim = None;
-        match self.take_lock(10).await {
-            Ok(conn) => {
-                *claim = Some(conn);
-                Ok(())
-            }
-            Err(Error::Refused(_)) => Err(Error::Stopped {
-                reason: "the run's lock was lost, and another osc holds it now".into(),
-                help: "look at `osc status`".into(),
-            }),
-            Err(error) => Err(error),
-        }
+        self.hold_run().await
     }
 
     async fn position(&self) -> Result<Position> {
@@ -593,20 +488,5 @@ impl Server for MysqlTable {
 
     fn retired(&self) -> String {
         self.helpers.retired.plain()
-    }
-}
-
-impl MysqlTable {
-    async fn begin(&self, conn: &mut Conn) -> Result<()> {
-        let new = NewRun {
-            table: self.setting.original.name.table.as_str(),
-            clauses: &self.setting.change.text,
-            road: "copy",
-            verify: self.setting.verify,
-            owner: &self.owner,
-        };
-        let run = self.ledger.begin(conn, &new).await?;
-        let _ = self.run.set(run);
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::ledger::{RunRecord, other_clauses, other_run};
 use crate::plan::{Job, Plan, Step};
 use crate::postgres::change::Change;
 use crate::postgres::checks::{self, Checked};
+use crate::postgres::claim::lock_number;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::gauges::Gauges;
@@ -20,7 +21,7 @@ use crate::postgres::ledger::Ledger;
 use crate::postgres::name::Helpers;
 use crate::postgres::roads::{self, Chosen, Road};
 use crate::postgres::session::{plain, value};
-use crate::postgres::table::{Carried, PostgresTable, Setting, lock_number};
+use crate::postgres::table::{Carried, PostgresTable, Setting};
 use crate::postgres::{native, throttle};
 
 /// Everything that is known before the road is taken.

@@ -9,6 +9,7 @@ use crate::engine::{Error, Result};
 use crate::ledger::{End, Leftover, RunId, RunRecord, other_run, unsettled};
 use crate::plan::road::Strategy;
 use crate::postgres::change::Change;
+use crate::postgres::claim::lock_number;
 use crate::postgres::connect::{Options, connect, server_error, sqlstate};
 use crate::postgres::guards;
 use crate::postgres::inspect::{Table, resolve, version};
@@ -17,7 +18,7 @@ use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::roads::{self, Road, Undo};
 use crate::postgres::session::{run, value};
 use crate::postgres::stream;
-use crate::postgres::table::{Carried, lock_number};
+use crate::postgres::table::Carried;
 
 /// How long one attempt to drop a table may wait for its lock.
 const LOCK_BUDGET: Duration = Duration::from_millis(500);

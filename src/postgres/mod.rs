@@ -5,6 +5,7 @@ pub mod asked;
 pub mod blockers;
 pub mod change;
 pub mod checks;
+mod claim;
 pub mod clauses;
 pub mod cleanup;
 pub mod connect;
