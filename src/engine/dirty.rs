@@ -35,7 +35,7 @@ struct Inner {
     parked: HashSet<Key>,
     parked_since: Option<Instant>,
     position: Option<Position>,
-    touched: Option<HashSet<Key>>,
+    untouched: HashSet<Key>,
 }
 
 /// The markers of this sitting: numbered on from a random number, and the last one seen.
@@ -114,9 +114,7 @@ impl Dirty {
         {
             let mut inner = self.inner();
             for key in keys {
-                if let Some(touched) = &mut inner.touched {
-                    touched.insert(key.clone());
-                }
+                inner.untouched.remove(&key);
                 inner.keys.insert(key);
             }
             self.count(&inner);
@@ -183,14 +181,14 @@ impl Dirty {
         }
     }
 
-    /// Begins to remember which keys are touched, forgetting what was remembered.
-    pub fn watch_touched(&self) {
-        self.inner().touched = Some(HashSet::new());
+    /// Watches these keys, and no others any more.
+    pub fn watch(&self, keys: impl IntoIterator<Item = Key>) {
+        self.inner().untouched = keys.into_iter().collect();
     }
 
-    /// Whether `key` was touched since [`Dirty::watch_touched`].
-    pub fn was_touched(&self, key: &Key) -> bool {
-        self.inner().touched.as_ref().is_none_or(|touched| touched.contains(key))
+    /// Whether `key` is watched and was not named since: nothing has changed its row.
+    pub fn is_untouched(&self, key: &Key) -> bool {
+        self.inner().untouched.contains(key)
     }
 
     /// A marker number that nobody has used.
@@ -304,16 +302,17 @@ mod tests {
     }
 
     #[test]
-    fn touched_keys_are_remembered_only_while_watched() {
+    fn keys_that_are_watched_are_untouched_until_they_are_named() {
         let dirty = empty();
-        assert!(dirty.was_touched(&key(1)), "unwatched, nothing can be ruled out");
-        dirty.watch_touched();
-        assert!(!dirty.was_touched(&key(1)));
-        dirty.add([key(1)]);
+        assert!(!dirty.is_untouched(&key(1)), "unwatched, nothing can be ruled out");
+        dirty.watch([key(1), key(2)]);
+        dirty.add([key(1), key(3)]);
         dirty.take();
-        assert!(dirty.was_touched(&key(1)));
-        dirty.watch_touched();
-        assert!(!dirty.was_touched(&key(1)));
+        assert!(!dirty.is_untouched(&key(1)) && dirty.is_untouched(&key(2)));
+        dirty.watch([key(1)]);
+        assert!(dirty.is_untouched(&key(1)) && !dirty.is_untouched(&key(2)));
+        dirty.watch([]);
+        assert!(!dirty.is_untouched(&key(1)));
     }
 
     #[tokio::test]

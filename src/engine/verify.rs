@@ -150,18 +150,19 @@ async fn acquit<S: Server>(run: &Run<S>, mut suspects: Vec<Key>) -> Result<Vec<K
         if suspects.is_empty() {
             break;
         }
-        run.dirty.watch_touched();
+        run.dirty.watch(suspects.iter().cloned());
         run.catch_up().await?;
         suspects = run.steadily(|| run.server.still_differing(&suspects)).await?;
         // A commit may be visible to the comparison and not yet named by the stream.
         run.catch_up().await?;
         let untouched: Vec<&Key> =
-            suspects.iter().filter(|key| !run.dirty.was_touched(key)).collect();
+            suspects.iter().filter(|key| run.dirty.is_untouched(key)).collect();
         if !untouched.is_empty() && run.server.key_order() == crate::engine::key::KeyOrder::Bytes {
             let count = untouched.len();
             return Err(failure(run, untouched.into_iter().take(SHOWN), count));
         }
     }
+    run.dirty.watch([]);
     if suspects.len() > MOST_UNDER_LOCK {
         return Err(failure(run, suspects.iter().take(SHOWN), suspects.len()));
     }
