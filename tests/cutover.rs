@@ -208,7 +208,6 @@ async fn waits_while_throttled(kind: Kind) {
     run.event(|event| event["event"] == "throttled" && event["reason"].is_string()).await;
 
     std::fs::write(&control, "cut_over = 'now'").unwrap();
-    run.phase("cut-over").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let swapped = format!(
         "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = '{database}' \

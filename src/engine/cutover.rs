@@ -36,7 +36,9 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
     fault::at(Point::SwapPrepared)?;
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=run.settings.cut_over_attempts {
-        wait_for_leave(run).await?;
+        if wait_for_leave(run).await? == Leave::Awaited {
+            run.enter(Phase::CutOver);
+        }
         come_close(run).await?;
         let alone = broken::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
@@ -69,19 +71,31 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
 /// Waits until the operator's leave and the throttle's come together: not while it is paused, outside
 /// the window, or while the server or a replica is in trouble. Leave that was there for a moment of a
 /// pause only, as while a control file is written anew, is none.
-async fn wait_for_leave<S: Server>(run: &Run<S>) -> Result<()> {
+async fn wait_for_leave<S: Server>(run: &Run<S>) -> Result<Leave> {
+    let mut leave = Leave::Given;
     loop {
-        wait_for_operator(run).await?;
+        if wait_for_operator(run).await? == Leave::Awaited {
+            leave = Leave::Awaited;
+        }
         drop(run.throttle.admit(0).await?);
         if run.directives.borrow().let_cut_over() {
-            return Ok(());
+            return Ok(leave);
         }
     }
 }
 
-async fn wait_for_operator<S: Server>(run: &Run<S>) -> Result<()> {
+/// How the operator's leave was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// At once.
+    Given,
+    /// After a while, in the phase [`Phase::Hold`].
+    Awaited,
+}
+
+async fn wait_for_operator<S: Server>(run: &Run<S>) -> Result<Leave> {
     let mut directives = run.directives.clone();
-    let mut said = false;
+    let mut leave = Leave::Given;
     loop {
         {
             let wishes = directives.borrow_and_update();
@@ -92,12 +106,12 @@ async fn wait_for_operator<S: Server>(run: &Run<S>) -> Result<()> {
                 });
             }
             if wishes.let_cut_over() {
-                return Ok(());
+                return Ok(leave);
             }
         }
-        if !said {
+        if leave == Leave::Given {
             run.enter(Phase::Hold);
-            said = true;
+            leave = Leave::Awaited;
         }
         if directives.changed().await.is_err() {
             std::future::pending::<()>().await;

@@ -188,6 +188,17 @@ pub fn other_run(table: &str) -> Error {
     )])
 }
 
+/// What a run ends with that has lost its lock and was not given it again.
+pub fn lock_lost(error: Error) -> Error {
+    match error {
+        Error::Refused(_) => Error::Stopped {
+            reason: "the run's lock was lost, and another osc holds it now".into(),
+            help: "look at `osc status`".into(),
+        },
+        error => error,
+    }
+}
+
 /// The refusal where a run with other clauses was not finished.
 pub fn other_clauses(earlier: &RunRecord) -> Error {
     Error::Refused(vec![Finding::new(

@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable;
 use crate::engine::server::Resumable;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::ledger::{End, NewRun, RunId, RunRecord, other_clauses, other_run};
+use crate::ledger::{End, NewRun, RunId, RunRecord, lock_lost, other_clauses, other_run};
 use crate::mysql::connect::connection_error;
 use crate::mysql::dependents::Carried;
 use crate::mysql::inspect::Table;
@@ -93,18 +93,10 @@ impl MysqlTable {
                 return Ok(());
             }
         }
+        // Closed first: the server may still hold the lock for it.
         *claim = None;
-        match self.take_lock(10).await {
-            Ok(conn) => {
-                *claim = Some(conn);
-                Ok(())
-            }
-            Err(Error::Refused(_)) => Err(Error::Stopped {
-                reason: "the run's lock was lost, and another osc holds it now".into(),
-                help: "look at `osc status`".into(),
-            }),
-            Err(error) => Err(error),
-        }
+        *claim = Some(self.take_lock(10).await.map_err(lock_lost)?);
+        Ok(())
     }
 
     async fn take_lock(&self, seconds: u64) -> Result<Conn> {

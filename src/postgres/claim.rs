@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
+use crate::engine::Result;
 use crate::engine::server::Resumable;
-use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::ledger::{End, NewRun, RunId, RunRecord, other_clauses, other_run};
+use crate::ledger::{End, NewRun, RunId, RunRecord, lock_lost, other_clauses, other_run};
 use crate::postgres::name::TableName;
 use crate::postgres::session::{run, value};
 use crate::postgres::table::{Carried, PostgresTable};
@@ -83,18 +83,10 @@ impl PostgresTable {
         {
             return Ok(());
         }
+        // Closed first: the server may still hold the lock for it.
         *claim = None;
-        match self.take_lock(Duration::from_secs(10)).await {
-            Ok(client) => {
-                *claim = Some(client);
-                Ok(())
-            }
-            Err(Error::Refused(_)) => Err(Error::Stopped {
-                reason: "the run's lock was lost, and another osc holds it now".into(),
-                help: "look at `osc status`".into(),
-            }),
-            Err(error) => Err(error),
-        }
+        *claim = Some(self.take_lock(Duration::from_secs(10)).await.map_err(lock_lost)?);
+        Ok(())
     }
 
     async fn take_lock(&self, patience: Duration) -> Result<Client> {
