@@ -3,14 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use super::relay::relay;
 use crate::support::server::Server;
 
 /// A gate before a server, at work until the process ends.
@@ -28,20 +27,11 @@ impl Gate {
     pub fn before(server: &Server) -> Self {
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
         let shut = Arc::new(AtomicBool::new(false));
-        let (sender, port) = mpsc::channel();
         let (announce, waiting) = unbounded_channel();
         let is_shut = Arc::clone(&shut);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
-                let _ = sender.send(listener.local_addr().expect("a bound socket").port());
-                while let Ok((client, _)) = listener.accept().await {
-                    tokio::spawn(carry(client, target, Arc::clone(&is_shut), announce.clone()));
-                }
-            });
-        });
-        Self { port: port.recv().expect("it starts"), shut, waiting }
+        let port =
+            relay(move |client| carry(client, target, Arc::clone(&is_shut), announce.clone()));
+        Self { port, shut, waiting }
     }
 
     /// Where the program connects to.

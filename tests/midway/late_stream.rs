@@ -4,14 +4,13 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::relay::relay;
 use crate::support::server::Server;
 
 /// How late.
@@ -23,18 +22,8 @@ const DUMP: [u8; 2] = [0x12, 0x1e];
 /// Starts it before `server` and returns where the program connects to. It ends with the process.
 pub fn late_stream(server: &Server, database: &str) -> String {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()));
-    let (sender, port) = mpsc::channel();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
-            let _ = sender.send(listener.local_addr().expect("a bound socket").port());
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target));
-            }
-        });
-    });
-    format!("mysql://root@127.0.0.1:{}/{database}", port.recv().expect("it starts"))
+    let port = relay(move |client| carry(client, target));
+    format!("mysql://root@127.0.0.1:{port}/{database}")
 }
 
 async fn carry(client: TcpStream, target: SocketAddr) -> io::Result<()> {

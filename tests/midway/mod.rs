@@ -3,6 +3,7 @@
 
 pub mod gate;
 pub mod late_stream;
+mod relay;
 
 use std::fs;
 use std::path::PathBuf;

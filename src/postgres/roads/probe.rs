@@ -70,10 +70,7 @@ pub(super) async fn probe(
     clauses: &Clauses,
     absent: &[Ident],
 ) -> Result<(Seen, Vec<Seen>)> {
-    begin(client).await?;
-    let seen = inside(client, original, clauses, absent).await;
-    run(client, ACTION, "ROLLBACK").await?;
-    seen
+    taken_back(client, inside(client, original, clauses, absent)).await
 }
 
 /// How the server tells an index that is defined like this, from its access method on; `None`:
@@ -87,7 +84,6 @@ pub(super) async fn index_definition(
     unique: &str,
     definition: &str,
 ) -> Result<Option<String>> {
-    begin(client).await?;
     let told = async {
         let place = copy(client, original).await?;
         let sql = format!("CREATE {unique}INDEX osc_probe ON {place} {definition}");
@@ -95,9 +91,7 @@ pub(super) async fn index_definition(
         let told = "SELECT pg_get_indexdef('pg_temp.osc_probe'::regclass)";
         value(client, ACTION, told).await
     };
-    let told = told.await;
-    run(client, ACTION, "ROLLBACK").await?;
-    Ok(told?.map(|told| tail(&told).to_owned()))
+    Ok(taken_back(client, told).await?.map(|told| tail(&told).to_owned()))
 }
 
 /// The table as it would be with the clauses and in its form, tried on an empty copy; the error is
@@ -110,7 +104,6 @@ pub async fn formed(
     original: &TableName,
     change: &Change,
 ) -> Result<Result<Table>> {
-    begin(client).await?;
     let formed = async {
         let place = copy(client, original).await?;
         complete(client, original, &place).await?;
@@ -126,9 +119,7 @@ pub async fn formed(
         let formed = Table::read(client, &place).await?;
         Ok(formed.ok_or_else(|| Error::Internal("the form left no table".into())))
     };
-    let formed = formed.await;
-    run(client, ACTION, "ROLLBACK").await?;
-    formed
+    taken_back(client, formed).await
 }
 
 /// An index's definition from its access method on.
@@ -137,13 +128,13 @@ pub(super) fn tail(definition: &str) -> &str {
     definition.get(at..).unwrap_or(definition)
 }
 
-async fn begin(client: &Client) -> Result<()> {
-    run(
-        client,
-        ACTION,
-        "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL client_min_messages = error",
-    )
-    .await
+/// Makes an attempt in a transaction that is taken back, whatever comes of it.
+async fn taken_back<T>(client: &Client, attempt: impl Future<Output = Result<T>>) -> Result<T> {
+    let begin = "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL client_min_messages = error";
+    run(client, ACTION, begin).await?;
+    let outcome = attempt.await;
+    run(client, ACTION, "ROLLBACK").await?;
+    outcome
 }
 
 /// Makes the copy, and returns its name.
