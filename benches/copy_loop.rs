@@ -179,6 +179,7 @@ fn postgres_statements() -> postgres::Statements {
         shadow: postgres::TableName::new("shop", "orders_osc_new"),
         key: postgres::KeyColumns(vec![column]),
         shadow_key: vec![postgres::Ident::new("id")],
+        operators: Vec::new(),
         projection: osc::postgres::projection::Projection::default(),
         lock: 1,
     }

@@ -9,6 +9,9 @@ mysql_root=${OSC_MYSQL_ROOT:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/osc/mysql-
 # MariaDB's plugins, where the system has its programs only: their package would start a service.
 mariadb_plugins=${mysql_root%/*}/mariadb-plugins
 
+# Galera's library, and the poolers PgBouncer and pgpool-II: their packages would start services.
+clusters=${mysql_root%/*}/clusters
+
 # Where the versions of PostgreSQL are unpacked that the system's packages do not have. PostgreSQL
 # does not run as root, but as a user who cannot look into root's home.
 if [ "$(id -u)" = 0 ]; then

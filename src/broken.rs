@@ -1,7 +1,7 @@
 //! Rules switched off, one at a time: for tests of the tests only.
 //!
 //! Without the feature `faults` [`is`] is `false`, and the compiler drops what follows from it. With it,
-//! `OSC_BROKEN_RULE` names the rule that osc does not keep. `tests/broken_rules.rs` requires that a test
+//! `OSC_BROKEN_RULE` names the rule that osc does not keep. `tests/it/broken_rules.rs` requires that a test
 //! fails then (`docs/broken-rules.md`).
 
 macro_rules! rules {
@@ -78,12 +78,24 @@ rules! {
     OnlyCopyThrottled = "only-copy-throttled";
     /// 7: a range that differs is looked into.
     DifferencesCount = "differences-count";
+    /// 7: what others write to the shadow after it was compared is written again.
+    ShadowWatched = "shadow-watched";
+    /// 7: what osc writes to the shadow is not taken for another session's.
+    WritesSigned = "writes-signed";
     /// 7: PostgreSQL's values are compared by all that they are, not by their `=`.
     SameNotEqual = "same-not-equal";
     /// 8: the copy reads without locks, under READ COMMITTED.
     NoReadLocks = "no-read-locks";
     /// 8: the cut-over's lock is asked for shortly, and the request is taken back.
     LockBudget = "lock-budget";
+    /// 8: whoever holds the cut-over's lock has a deadline that the server enforces.
+    ServerEndsLock = "server-ends-lock";
+    /// 11: sessions fix every setting that changes how a statement is read, limited or timed.
+    SettingsFixed = "settings-fixed";
+    /// 11: a later attempt converts values by the login's settings of the first, on MySQL and MariaDB.
+    RoleStored = "role-stored";
+    /// 7: a row longer than `max_allowed_packet` is compared.
+    LongRowsCompared = "long-rows-compared";
     /// 9: a chunk whose connection broke is copied again.
     LostChunkAgain = "lost-chunk-again";
     /// 9: a sitting that was taken over writes nothing more.
@@ -92,12 +104,38 @@ rules! {
     CommitsOnDisk = "commits-on-disk";
     /// 10: the retired table stays.
     RetiredStays = "retired-stays";
+    /// Nothing is changed by any method before operator and throttle permit it.
+    PermissionFirst = "permission-first";
+    /// Permission that was given before the run began is none.
+    PermissionIsNewer = "permission-is-newer";
+    /// A copy is kept when what ended the run can be tried again.
+    CopyKept = "copy-kept";
+    /// 11: what is in PostgreSQL's schema of osc's own is looked at before it is used.
+    PgOwnSchemaChecked = "pg-own-schema-checked";
+    /// 11: a swap on PostgreSQL is proved by the catalog, and not by what the ledger says.
+    PgSwapProved = "pg-swap-proved";
+    /// 11: a table on PostgreSQL is dropped only if it bears osc's mark.
+    PgDropProved = "pg-drop-proved";
+    /// 11: functions of the table's owner are not run by a stronger role on PostgreSQL.
+    PgFunctionsTrusted = "pg-functions-trusted";
+    /// 11: nor are those that PostgreSQL resolves to after osc has looked at the words.
+    PgResolvedTrusted = "pg-resolved-trusted";
+    /// 11: nor are casts, of a type and from the server's own, that an untrusted owner of the type makes.
+    PgCastsTrusted = "pg-casts-trusted";
+    /// 11: the triggers' function calls no cast.
+    PgTriggersCastNothing = "pg-triggers-cast-nothing";
+    /// 11: what the ledger says of tables is proved by the catalog, on MySQL and MariaDB by InnoDB's numbers.
+    FactsProved = "facts-proved";
+    /// 11: the ledger's tables are looked at before they are read, on MySQL and MariaDB.
+    LedgerVetted = "ledger-vetted";
     /// The cut-over waits for its marker.
     MarkerAwaited = "marker-awaited";
     /// A marker of an earlier sitting is not taken for one of ours.
     OwnMarkersOnly = "own-markers-only";
     /// No cycle of the refresher is under way beside the cut-over.
     CutOverAlone = "cut-over-alone";
+    /// The counter of AUTO_INCREMENT is carried over under the lock, so that it never goes back.
+    CounterUnderLock = "counter-under-lock";
     /// The session that holds LOCK TABLES never begins a transaction.
     NeverBegins = "never-begins";
     /// The names of the helper tables sort after the original's.
@@ -124,6 +162,8 @@ rules! {
     ServersZone = "servers-zone";
     /// A number that goes into text goes there as the server shows it.
     ShownAsText = "shown-as-text";
+    /// A value that would be lost in part stops the copy, where the server says nothing of it.
+    LossSeen = "loss-seen";
     /// A BINARY key gets back the zeros that the log leaves out.
     KeysPadded = "keys-padded";
     /// A key's value that one image of a row lacks is that of the other.
@@ -132,8 +172,28 @@ rules! {
     AppliedConfirmed = "applied-confirmed";
     /// A table that would refuse changes once it is published is not published.
     IdentityChecked = "identity-checked";
+    /// An identity sequence of PostgreSQL's new table has the type of the original's.
+    SequencesTyped = "sequences-typed";
+    /// An index of PostgreSQL's new table is in the tablespace of the original's.
+    IndexesPlaced = "indexes-placed";
+    /// A check that PostgreSQL has not proved stays so, and no row of the copy has to keep it.
+    UnprovedLater = "unproved-later";
+    /// A foreign key whose triggers are disabled comes back with disabled ones.
+    DisabledStay = "disabled-stay";
+    /// Nobody draws a number from the original's sequence once the new table's has its place.
+    CountersLocked = "counters-locked";
     /// An index that was not built to its end is not taken for one.
     InvalidSeen = "invalid-seen";
+    /// 11: PostgreSQL's sessions find pg_catalog's functions and operators only.
+    PgPathFixed = "pg-path-fixed";
+    /// 11: PostgreSQL's sessions fix what changes how osc's statements are read, limited and timed.
+    PgSettingsFixed = "pg-settings-fixed";
+    /// 11: operators of types that are not pg_catalog's are named with their schema.
+    PgOperatorsNamed = "pg-operators-named";
+    /// 11: values are converted by the settings of a plain session of the role.
+    PgRoleValues = "pg-role-values";
+    /// 11: the server ends the lock of a frozen osc's cut-over on PostgreSQL.
+    PgLockDeadline = "pg-lock-deadline";
 }
 
 /// Does `work`, by which `rule` is kept; `None` when it is broken.

@@ -5,6 +5,8 @@
 //!
 //! - `kill` ends the program as `kill -9` would;
 //! - `error` makes the step fail for good;
+//! - `panic` is a defect: the task that passes it panics;
+//! - `stop` freezes the program there, as SIGSTOP does, until it gets a SIGCONT;
 //! - `cut:ADDRESS` connects to whoever listens there, who is to end osc's sessions and then to hang up.
 
 #[cfg(not(feature = "faults"))]
@@ -25,6 +27,8 @@ pub enum Place {
     Postgres,
     /// On the roads that are PostgreSQL's own.
     Steps,
+    /// In a source of the throttle, of whatever run has one.
+    Source,
 }
 
 macro_rules! points {
@@ -149,6 +153,8 @@ points! {
     MarkersGone = "ledger.markers_gone" on Binlog;
     /// The end is recorded.
     Finished = "ledger.finished" on Copy;
+    /// A source of the throttle looks.
+    SourceLooks = "throttle.source" on Source;
     /// A step is to be made.
     StepBegun = "step.begun" on Steps;
     /// A step is made.
@@ -190,6 +196,8 @@ mod acting {
     enum Action {
         Kill,
         Error,
+        Panic,
+        Stop,
         Cut(String),
     }
 
@@ -212,6 +220,8 @@ mod acting {
         let action = match action.split_once(':') {
             None if action == "kill" => Action::Kill,
             None if action == "error" => Action::Error,
+            None if action == "panic" => Action::Panic,
+            None if action == "stop" => Action::Stop,
             Some(("cut", address)) => Action::Cut(address.to_owned()),
             _ => return None,
         };
@@ -232,11 +242,18 @@ mod acting {
         say(&format!("fault at {}", point.name()));
         match &wish.action {
             Action::Kill => std::process::abort(),
+            Action::Stop => {
+                let pid = std::process::id().to_string();
+                let _ = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+                Ok(())
+            }
             Action::Error => Err(Error::Server {
                 action: point.name().into(),
                 message: "a fault was asked for".into(),
                 code: None,
             }),
+            #[allow(clippy::panic, reason = "a defect on demand, for the tests")]
+            Action::Panic => panic!("a panic was asked for"),
             Action::Cut(address) => {
                 // Until the other side hangs up; whether it could be reached is its test's affair.
                 let _ = TcpStream::connect(address).map(|mut line| line.read(&mut [0]));

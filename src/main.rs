@@ -1,18 +1,20 @@
 //! The program `osc`: parse, run, exit code.
 
 use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
 use osc::cli::{Cli, failure};
 use osc::engine::Error;
+use osc::engine::progress::Subject;
 use osc::report::screen::Screen;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // Fails only if there is one already, which then serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    quiet_panics();
+    announce_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::of_command_line(&error),
@@ -20,36 +22,41 @@ fn main() -> ExitCode {
     let screen = Screen::default();
     log_to(&screen, cli.verbose);
     let json = cli.json();
-    match run(cli, &screen) {
+    let subject = Subject::default();
+    match run(cli, &screen, &subject) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            failure::show(&error, json, &screen);
+            failure::show(&error, json, subject.about(), &screen);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-fn run(cli: Cli, screen: &Screen) -> osc::engine::Result<()> {
+fn run(cli: Cli, screen: &Screen, subject: &Subject) -> osc::engine::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::Internal(format!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(cli.run(screen));
+    // A panic ends the command and not the process: what must be closed is closed, the reporter says
+    // its last words, and the exit code is that of a failure.
+    let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(cli.run(screen, subject))))
+        .unwrap_or_else(|_| Err(Error::Internal("osc panicked".into())));
     // A control file on a hung file system must not keep the program from ending.
     runtime.shutdown_background();
     result
 }
 
-/// A defect is one line for the user. With `OSC_LOG` set, it is told in full.
-fn quiet_panics() {
+/// A defect is one line for the user; with `OSC_LOG` set, all of it. Nothing ends here: a hook runs
+/// before the panic unwinds, and whoever catches it goes on.
+fn announce_panics() {
     let full = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if std::env::var_os("OSC_LOG").is_some() {
             full(panic);
         }
         let place = panic.location().map_or(String::new(), |place| format!(" at {place}"));
+        // Whoever reads it may have gone.
         let _ = writeln!(std::io::stderr(), "osc: internal error{place}; please report this");
-        std::process::exit(1);
     }));
 }
 
@@ -70,6 +77,8 @@ fn log_to(screen: &Screen, verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(screen.clone())
+        // They would go to stderr by a macro that panics where stderr cannot be written.
+        .log_internal_errors(false)
         .with_ansi(colours)
         .with_target(false)
         .init();

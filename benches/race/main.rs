@@ -11,7 +11,7 @@ mod observed;
 mod plot;
 mod record;
 mod report;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
 mod support;
 mod writers;
 

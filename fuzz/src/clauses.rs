@@ -70,7 +70,15 @@ pub(crate) fn postgres(bytes: &[u8]) {
     }
 }
 
-/// All but the names that a clause mentions: one that was taken out of another mentions fewer.
-fn said(clauses: &postgres_clauses::Clauses) -> Vec<(&str, &postgres_clauses::ActionKind)> {
-    clauses.actions.iter().map(|action| (action.text.as_str(), &action.kind)).collect()
+/// All but the names that a clause mentions: one that was taken out of another mentions fewer. A usual
+/// name is a given one once it is written.
+fn said(clauses: &postgres_clauses::Clauses) -> Vec<(&str, postgres_clauses::ActionKind)> {
+    let kind = |kind: &postgres_clauses::ActionKind| {
+        let mut kind = kind.clone();
+        if let postgres_clauses::ActionKind::AddConstraint(added) = &mut kind {
+            added.usual = false;
+        }
+        kind
+    };
+    clauses.actions.iter().map(|action| (action.text.as_str(), kind(&action.kind))).collect()
 }

@@ -10,7 +10,7 @@ pub(crate) fn binlog(bytes: &[u8]) {
     for told in binlog::read(bytes) {
         for change in &told.changes {
             match change {
-                Change::Keys(keys) => {
+                Change::Keys(keys) | Change::ShadowKeys(keys) => {
                     let whole = |key| binlog::is_key(&told.columns, key);
                     assert!(keys.iter().all(whole), "{:?}", told.columns);
                     let _ = keys.first().map(|key| told.columns.describe(key));

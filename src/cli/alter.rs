@@ -1,17 +1,16 @@
-//! `osc alter`: change a table online.
+//! `osc alter`: change a table online, at once.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::change::Change;
-use crate::config::resolve::{self, Connection, Environment};
-use crate::config::settings::{RunFlags, Tuning};
+use super::arguments::ChangeArgs;
+use super::confirm::confirm;
 use crate::config::target::Scheme;
 use crate::control::steer;
-use crate::engine::progress::{Event, Progress};
+use crate::engine::progress::{Event, Progress, Subject};
 use crate::engine::{Error, Result};
-use crate::plan::Job;
+use crate::plan::{Ask, Job, UNDOABLE};
 use crate::report::{self, Mode, screen::Screen};
 use crate::{mysql, postgres};
 
@@ -24,73 +23,38 @@ Examples:
   osc alter users \"ADD COLUMN age INT\" --hold --control-file /run/osc/users
   osc alter users \"ADD COLUMN age INT\" --window \"22:00-05:00 Europe/Rome\"
 
-A run that was killed goes on when the same command line is given again.
+Run the same command again to resume a run that was stopped or killed.
 
 Exit codes:
   0  done
   1  failed, the original table is untouched
-  2  wrong usage
-  3  stopped; the same command line again goes on
-  4  refused by the checks before the start
+  2  wrong usage, or cannot connect
+  3  stopped; run the same command again to resume
+  4  refused, nothing was changed
   5  verification failed, not swapped";
 
 /// The arguments of `osc alter`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AlterArgs {
-    /// The table: users, shop.users; or a whole ALTER TABLE statement (on PostgreSQL also
-    /// CREATE INDEX and DROP INDEX)
-    pub table: String,
-    /// What follows the table in an ALTER TABLE statement
-    pub clauses: Option<String>,
-    /// Where to connect.
+    /// What to change, and how.
     #[command(flatten)]
-    pub connection: Connection,
-    /// How to go about it.
-    #[command(flatten)]
-    pub tuning: Tuning,
-    /// Swap without comparing both tables first
-    #[arg(long, help_heading = "Cut-over")]
-    pub no_verify: bool,
-    /// Copy at full width, whatever others on the server feel of it
-    ///
-    /// Without it the copy has fewer chunks in flight, and pauses between them, for as long as commits
-    /// or the application's statements take longer than when the server is quiet, the redo log fills
-    /// up or a replica falls behind.
-    #[arg(long, help_heading = "Throttle")]
-    pub no_feedback: bool,
-    /// Say what would happen, and change nothing (= osc plan)
-    #[arg(long, help_heading = "Output")]
-    pub dry_run: bool,
-    /// Print one JSON object a line on stdout: events, progress each second, the summary
-    #[arg(long, help_heading = "Output", conflicts_with = "quiet")]
-    pub json: bool,
-    /// Print warnings and errors only
-    #[arg(short, long, help_heading = "Output")]
-    pub quiet: bool,
-    /// Ask nothing
-    #[arg(short, long, help_heading = "Output")]
-    pub yes: bool,
+    pub change: ChangeArgs,
 }
 
 /// Runs `osc alter`.
 ///
 /// # Errors
 /// Whatever ends the run other than success.
-pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
-    let flags =
-        RunFlags { dry_run: args.dry_run, json: args.json, quiet: args.quiet, yes: args.yes };
-    let mut tuning = args.tuning;
-    tuning.verify = args.no_verify.then_some(false);
-    tuning.feedback = args.no_feedback.then_some(false);
-    let (target, settings) =
-        resolve::alter(&args.connection, tuning, flags, &Environment::of_process())?;
-    let change = Change::read_for(target.scheme, &args.table, args.clauses.as_deref())?;
+pub async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> Result<()> {
+    let (target, change, settings) = args.change.resolve()?;
+    subject.set_server(&target.address);
+    subject.set_table(change.table.plain());
     if settings.dry_run {
-        return super::plan::show(target, change, settings, screen).await;
+        return Box::pin(super::plan::show(target, change, settings, screen, subject)).await;
     }
 
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(Progress::of(subject.clone()));
     let mode = Mode::choose(settings.json, settings.quiet);
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
     let (directives, _steering) =
@@ -111,6 +75,7 @@ pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
         progress,
         sink: Arc::clone(&sink),
         stop: stop.clone(),
+        ask: asking(screen),
     };
     let work = async {
         match job.target.scheme {
@@ -132,4 +97,10 @@ pub async fn run(args: AlterArgs, screen: &Screen) -> Result<()> {
     let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
     reporter.finish().await;
     result
+}
+
+/// Asks on the terminal. A bar is drawn anew after the answer.
+fn asking(screen: &Screen) -> Ask {
+    let screen = screen.clone();
+    Arc::new(move |question| screen.suspended(|| confirm(question, false, UNDOABLE)))
 }

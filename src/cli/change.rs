@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use crate::config::target::Scheme;
 use crate::engine::{Error, Result};
+use crate::mysql::clauses::same::same as no_change;
 use crate::mysql::name::Ident;
 use crate::postgres::asked;
 
@@ -26,13 +27,18 @@ impl FromStr for TableArg {
             (table, "") => Ok(table),
             (_, rest) => Err(format!(
                 "a table is TABLE or SCHEMA.TABLE, in backticks where a part has dots, quotes or \
-                 spaces; what is {rest:?}?"
+                 spaces; cannot parse it at {rest:?}"
             )),
         }
     }
 }
 
 impl TableArg {
+    /// As a human names it.
+    pub fn plain(&self) -> String {
+        self.schema.iter().chain([&self.table]).map(String::as_str).collect::<Vec<_>>().join(".")
+    }
+
     /// Reads a table by the rules of a kind of server.
     ///
     /// # Errors
@@ -99,8 +105,13 @@ impl Change {
                 }
             }
         };
-        if change.clauses.is_empty() {
-            return Err(usage("the CLAUSES are empty"));
+        if no_change(&change.clauses, "") {
+            return Err(Error::Usage {
+                message: "the CLAUSES are empty".into(),
+                help:
+                    "write what is to change; to rebuild the table as it is: osc alter users FORCE"
+                        .into(),
+            });
         }
         Ok(change)
     }
@@ -276,6 +287,9 @@ mod tests {
             ("users", None),
             ("users", Some(" ")),
             ("users", Some(" ; ")),
+            ("users", Some("-- nothing")),
+            ("users", Some("/* nothing */ ;")),
+            ("ALTER TABLE users /* nothing */", None),
             ("ALTER TABLE users", None),
             ("ALTER TABLE users;", None),
             ("ALTER TABLE", None),

@@ -1,14 +1,17 @@
 //! `osc cleanup`: drop the retired table and leftovers of dead runs.
 
 use indicatif::HumanBytes;
+use serde::Serialize;
 
 use super::change::TableArg;
 use super::confirm::confirm;
+use super::deadline::within;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::{Scheme, Target};
+use crate::engine::progress::Subject;
 use crate::engine::{Error, Result};
 use crate::ledger::Leftover;
-use crate::report::screen::Screen;
+use crate::report::screen::{Screen, one_line};
 use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
@@ -27,6 +30,9 @@ pub struct CleanupArgs {
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
+    /// Print one JSON object, as docs/json.md describes it
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
     /// Drop without asking
     #[arg(short, long, help_heading = "Output")]
     pub yes: bool,
@@ -35,55 +41,101 @@ pub struct CleanupArgs {
 /// Runs `osc cleanup`.
 ///
 /// # Errors
-/// When something cannot be dropped, or leave was not given.
-pub async fn run(args: CleanupArgs, screen: &Screen) -> Result<()> {
+/// When something cannot be dropped, or permission was not given.
+pub async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
+    subject.set_server(&target.address);
     let table = TableArg::read(&args.table, target.scheme)?;
-    clean(&target, &table, args.yes, screen).await
+    subject.set_table(table.plain());
+    clean(&target, &table, &args, screen).await
+}
+
+/// What was dropped.
+#[derive(Debug, Serialize)]
+struct Dropped {
+    table: String,
+    what: &'static str,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    server: String,
+    table: String,
+    dropped: Vec<Dropped>,
+    forgotten: Vec<i64>,
 }
 
 /// Lists what there is to drop, asks with [`super::confirm::confirm`], and drops it.
-async fn clean(target: &Target, table: &TableArg, yes: bool, screen: &Screen) -> Result<()> {
-    let (schema, name) = (table.schema.as_deref(), table.table.as_str());
-    let dropped = match target.scheme {
-        Scheme::Mysql => {
-            let cleanup = mysql::cleanup::Cleanup::find(target, schema, name).await?;
-            agree(&cleanup.tables, mysql::name::TableName::plain, yes, screen)?;
-            let tables = cleanup.tables.len();
-            cleanup.drop_all().await?;
-            tables
-        }
-        Scheme::Postgres => {
-            let cleanup = postgres::cleanup::Cleanup::find(target, schema, name).await?;
-            for stream in &cleanup.streams {
-                screen.line(&format!("{stream}: the replication slot of a dead run"));
-            }
-            for half in &cleanup.halves {
-                screen.line(&format!("half-done by a dead run: {}", half.sql));
-            }
-            agree(&cleanup.tables, postgres::name::TableName::plain, yes, screen)?;
-            let tables = cleanup.tables.len();
-            cleanup.drop_all().await?;
-            tables
-        }
-    };
-    screen.answer(&format!("{dropped} {} dropped", if dropped == 1 { "table" } else { "tables" }));
-    Ok(())
-}
-
-/// Shows what would be dropped, and asks.
-fn agree<T>(
-    tables: &[Leftover<T>],
-    plain: impl Fn(&T) -> String,
-    yes: bool,
+async fn clean(
+    target: &Target,
+    table: &TableArg,
+    args: &CleanupArgs,
     screen: &Screen,
 ) -> Result<()> {
-    for Leftover { table, what, bytes } in tables {
-        screen.line(&format!("{}: {what}, {}", plain(table), HumanBytes(*bytes)));
+    let (schema, name) = (table.schema.as_deref(), table.table.as_str());
+    let (dropped, forgotten) = match target.scheme {
+        Scheme::Mysql => {
+            let cleanup =
+                within(target, mysql::cleanup::Cleanup::find(target, schema, name)).await?;
+            for spared in &cleanup.spared {
+                screen.line(spared);
+            }
+            let dropped = listed(&cleanup.tables, mysql::name::TableName::plain);
+            agree(&dropped, args.yes, screen)?;
+            let forgotten = cleanup.forgotten.clone();
+            cleanup.drop_all().await?;
+            (dropped, forgotten)
+        }
+        Scheme::Postgres => {
+            let cleanup =
+                within(target, postgres::cleanup::Cleanup::find(target, schema, name)).await?;
+            for stream in &cleanup.streams {
+                screen.line(&format!("{}: the replication slot of a dead run", one_line(stream)));
+            }
+            for half in &cleanup.halves {
+                screen.line(&format!("half-done by a dead run: {}", one_line(&half.sql)));
+            }
+            let dropped = listed(&cleanup.tables, postgres::name::TableName::plain);
+            agree(&dropped, args.yes, screen)?;
+            let forgotten = cleanup.forgotten.clone();
+            cleanup.drop_all().await?;
+            (dropped, forgotten)
+        }
+    };
+    for run in &forgotten {
+        screen.line(&format!("run {run} is forgotten: this osc cannot read its record"));
+    }
+    if args.json {
+        let server = target.address.to_string();
+        let answer = Answer { server, table: table.plain(), dropped, forgotten };
+        let text = serde_json::to_string(&answer)
+            .map_err(|error| Error::Internal(format!("the answer cannot be written: {error}")))?;
+        return screen.page(&text);
+    }
+    let count = dropped.len();
+    screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))
+}
+
+fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Dropped> {
+    let one = |left: &Leftover<T>| Dropped {
+        table: plain(&left.table),
+        what: left.what,
+        bytes: left.bytes,
+    };
+    tables.iter().map(one).collect()
+}
+
+const QUESTION: &str = "Drop them? Afterwards the change cannot be undone.";
+
+/// Shows what would be dropped, and asks.
+fn agree(tables: &[Dropped], yes: bool, screen: &Screen) -> Result<()> {
+    for Dropped { table, what, bytes } in tables {
+        screen.line(&format!("{}: {what}, {}", one_line(table), HumanBytes(*bytes)));
     }
     if tables.is_empty() {
         screen.line("there is no table to drop");
-    } else if !confirm("Drop them? Afterwards the change cannot be undone.", yes)? {
+    } else if !confirm(QUESTION, yes, "pass --yes to drop them")? {
         return Err(Error::Usage {
             message: "nothing was dropped".into(),
             help: "answer yes, or give --yes".into(),

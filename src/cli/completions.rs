@@ -3,7 +3,8 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::report::screen::stdout_line;
+use crate::engine::Result;
+use crate::report::screen::Screen;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,9 +21,12 @@ pub struct CompletionsArgs {
 }
 
 /// Runs `osc completions`.
-pub fn run(args: CompletionsArgs) {
+///
+/// # Errors
+/// When the script cannot be written.
+pub fn run(args: CompletionsArgs, screen: &Screen) -> Result<()> {
     // Into memory first: the generator panics where its writer fails, as a closed pipe does.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "osc", &mut script);
-    stdout_line(String::from_utf8_lossy(&script).trim_end());
+    screen.page(String::from_utf8_lossy(&script).trim_end())
 }

@@ -1,25 +1,27 @@
-//! Leave for what cannot be taken back.
+//! Permission for what cannot be undone.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::engine::{Error, Result};
+use crate::report::screen::printable;
 
-/// Asks on the terminal, unless `yes` was given already. `Ok(false)`: no.
+/// Asks on the terminal, unless `yes` was given already. `Ok(false)`: no. `help` says what to do
+/// where there is no terminal.
 ///
 /// # Errors
-/// `Usage` when there is nobody to ask.
-pub fn confirm(question: &str, yes: bool) -> Result<bool> {
+/// `Usage` where there is no terminal.
+pub fn confirm(question: &str, yes: bool, help: &str) -> Result<bool> {
     if yes {
         return Ok(true);
     }
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(Error::Usage {
-            message: format!("{question} There is nobody to ask"),
-            help: "give leave with --yes".into(),
+            message: format!("{question} This is not a terminal, so osc cannot ask"),
+            help: help.into(),
         });
     }
     let mut stderr = io::stderr().lock();
-    let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+    let _ = write!(stderr, "{} [y/N] ", printable(question)).and_then(|()| stderr.flush());
     let mut answer = String::new();
     // An answer that cannot be read is none.
     let _ = io::stdin().read_line(&mut answer);

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
 
 use crate::engine::Error;
+use crate::engine::progress::About;
 use crate::report::screen::{Screen, printable, stdout_line};
 
 #[derive(Debug)]
@@ -30,9 +31,9 @@ impl Diagnostic for Failure {
 }
 
 /// Says on stderr what went wrong and what helps; with `json`, on stdout too.
-pub fn show(error: &Error, json: bool, screen: &Screen) {
+pub fn show(error: &Error, json: bool, about: About, screen: &Screen) {
     if json {
-        stdout_line(&crate::report::json::error(error));
+        stdout_line(&crate::report::json::error(error, about));
     }
     let failure = Failure {
         message: printable(&error.to_string()),

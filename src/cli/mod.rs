@@ -1,10 +1,12 @@
 //! The command line: one file a command, each of them arguments, a call, and rendering.
 
 pub mod alter;
+pub mod arguments;
 pub mod change;
 pub mod cleanup;
 pub mod completions;
 pub mod confirm;
+mod deadline;
 pub mod failure;
 pub mod plan;
 pub mod status;
@@ -12,21 +14,22 @@ pub mod status;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::engine::Result;
+use crate::engine::progress::Subject;
 use crate::report::screen::Screen;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  failed, the original table is untouched
-  2  wrong usage
-  3  stopped; the same command line again goes on
-  4  refused by the checks before the start
+  2  wrong usage, or cannot connect
+  3  stopped; run the same command again to resume
+  4  refused, nothing was changed
   5  verification failed, not swapped";
 
 /// Online schema change for MySQL, MariaDB and PostgreSQL
 ///
-/// Changes the schema of a large, busy table while the application goes on reading and writing
-/// it: takes the cheapest safe road, proves that the new table holds the same data, swaps it in,
+/// Changes the schema of a large, busy table while the application keeps reading and writing
+/// it: takes the cheapest safe method, proves that the new table holds the same data, swaps it in,
 /// and can be throttled, paused, killed and resumed at any moment.
 #[derive(Debug, Parser)]
 #[command(name = "osc", version, propagate_version = true, after_help = EXIT_CODES)]
@@ -42,11 +45,11 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Change a table online
+    /// Change a table online, at once; --dry-run shows what it would do
     Alter(Box<alter::AlterArgs>),
-    /// Say what a change would do, and change nothing
+    /// Show what a change would do, and change nothing
     Plan(Box<plan::PlanArgs>),
-    /// Show runs: phase, progress, and what a dead one left
+    /// Show runs: state, phase, progress, and what an interrupted one left
     Status(status::StatusArgs),
     /// Drop the retired table and leftovers of dead runs
     Cleanup(cleanup::CleanupArgs),
@@ -55,30 +58,28 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Does what was asked for; `subject` learns what it is about.
     ///
     /// # Errors
     /// Whatever ends the command other than success.
-    pub async fn run(self, screen: &Screen) -> Result<()> {
+    pub async fn run(self, screen: &Screen, subject: &Subject) -> Result<()> {
         match self.command {
-            Command::Alter(args) => alter::run(*args, screen).await,
-            Command::Plan(args) => plan::run(*args, screen).await,
-            Command::Status(args) => status::run(args, screen).await,
-            Command::Cleanup(args) => cleanup::run(args, screen).await,
-            Command::Completions(args) => {
-                completions::run(args);
-                Ok(())
-            }
+            Command::Alter(args) => Box::pin(alter::run(*args, screen, subject)).await,
+            Command::Plan(args) => Box::pin(plan::run(*args, screen, subject)).await,
+            Command::Status(args) => status::run(args, screen, subject).await,
+            Command::Cleanup(args) => cleanup::run(args, screen, subject).await,
+            Command::Completions(args) => completions::run(args, screen),
         }
     }
 
     /// Whether stdout is for a program: a failure is then told there too.
     pub fn json(&self) -> bool {
         match &self.command {
-            Command::Alter(args) => args.json,
-            Command::Plan(args) => args.json,
+            Command::Alter(args) => args.change.json,
+            Command::Plan(args) => args.change.json,
             Command::Status(args) => args.json,
-            Command::Cleanup(_) | Command::Completions(_) => false,
+            Command::Cleanup(args) => args.json,
+            Command::Completions(_) => false,
         }
     }
 }

@@ -4,17 +4,19 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::arguments::ChangeArgs;
 use super::change::Change;
-use crate::config::resolve::{self, Connection, Environment};
-use crate::config::settings::{AlterSettings, RunFlags, Tuning};
+use super::deadline::within;
+use crate::config::settings::AlterSettings;
 use crate::config::target::{Scheme, Target};
-use crate::engine::progress::{Event, Sink};
+use crate::engine::progress::{Event, Progress, Sink, Subject};
 use crate::engine::{Error, Result};
 use crate::plan::{Job, Plan};
-use crate::report::screen::Screen;
+use crate::report::screen::{Screen, one_line};
 use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
@@ -29,40 +31,24 @@ Exit codes:
   2  wrong usage
   4  the change would be refused";
 
-/// The arguments of `osc plan`.
+/// The arguments of `osc plan`: those of `osc alter`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PlanArgs {
-    /// The table: users, shop.users; or a whole ALTER TABLE statement
-    pub table: String,
-    /// What follows the table in an ALTER TABLE statement
-    pub clauses: Option<String>,
-    /// Where to connect.
+    /// What would be changed, and how.
     #[command(flatten)]
-    pub connection: Connection,
-    /// How `osc alter` would go about it.
-    #[command(flatten)]
-    pub tuning: Tuning,
-    /// Plan for a swap without comparing both tables first
-    #[arg(long, help_heading = "Cut-over")]
-    pub no_verify: bool,
-    /// Print one JSON object
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
+    pub change: ChangeArgs,
 }
 
 /// Runs `osc plan`.
 ///
 /// # Errors
 /// Whatever keeps the plan from being made, or the change from being possible.
-pub async fn run(args: PlanArgs, screen: &Screen) -> Result<()> {
-    let flags = RunFlags { dry_run: true, json: args.json, ..RunFlags::default() };
-    let mut tuning = args.tuning;
-    tuning.verify = args.no_verify.then_some(false);
-    let (target, settings) =
-        resolve::alter(&args.connection, tuning, flags, &Environment::of_process())?;
-    let change = Change::read_for(target.scheme, &args.table, args.clauses.as_deref())?;
-    show(target, change, settings, screen).await
+pub async fn run(args: PlanArgs, screen: &Screen, subject: &Subject) -> Result<()> {
+    let (target, change, settings) = args.change.resolve()?;
+    subject.set_server(&target.address);
+    subject.set_table(change.table.plain());
+    Box::pin(show(target, change, settings, screen, subject)).await
 }
 
 /// Makes the plan and prints it.
@@ -71,6 +57,7 @@ pub(super) async fn show(
     change: Change,
     settings: AlterSettings,
     screen: &Screen,
+    subject: &Subject,
 ) -> Result<()> {
     let json = settings.json;
     let directives = watch::Sender::new(settings.directives()).subscribe();
@@ -81,26 +68,36 @@ pub(super) async fn show(
         clauses: change.clauses,
         settings,
         directives,
-        progress: Arc::default(),
+        progress: Arc::new(Progress::of(subject.clone())),
         sink: Arc::new(Silence),
         stop: CancellationToken::new(),
+        ask: Arc::new(|_| Ok(false)),
     };
     let plan = match job.target.scheme {
-        Scheme::Mysql => mysql::alter::plan(&job).await?,
-        Scheme::Postgres => postgres::alter::plan(&job).await?,
+        Scheme::Mysql => Box::pin(within(&job.target, mysql::alter::plan(&job))).await?,
+        Scheme::Postgres => Box::pin(within(&job.target, postgres::alter::plan(&job))).await?,
     };
     if json {
-        let text = serde_json::to_string(&plan)
-            .map_err(|error| Error::Internal(format!("the plan cannot be written: {error}")))?;
-        screen.answer(&text);
+        let text =
+            serde_json::to_string(&Answer { server: job.target.address.to_string(), plan: &plan })
+                .map_err(|error| Error::Internal(format!("the plan cannot be written: {error}")))?;
+        screen.page(&text)?;
     } else {
-        screen.answer(&text(&plan));
+        screen.page(&text(&plan))?;
     }
     let copies = plan.roads.iter().all(|step| step.what == "copy");
     if copies && !plan.refusals.is_empty() {
         return Err(Error::Refused(plan.refusals));
     }
     Ok(())
+}
+
+/// A plan in JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    server: String,
+    #[serde(flatten)]
+    plan: &'a Plan,
 }
 
 /// Takes events that nobody asked for.
@@ -110,25 +107,36 @@ impl Sink for Silence {
     fn event(&self, _: Event) {}
 }
 
+/// What may have lines of its own, none of which passes for a heading.
+fn several(text: &str) -> String {
+    let lines = text.split('\n').map(|line| one_line(line.trim_end()));
+    lines.collect::<Vec<_>>().join("\n    ")
+}
+
 fn text(plan: &Plan) -> String {
+    let recognised = plan.recognised.as_ref().map(|name| format!(" ({})", one_line(name)));
     let mut text = format!(
-        "{} on {}: about {} rows, {}\n",
-        plan.table,
-        plan.server,
+        "{} on {}{}: about {} rows, {}\n",
+        one_line(&plan.table),
+        one_line(&plan.server),
+        recognised.unwrap_or_default(),
         HumanCount(plan.rows_estimate),
         HumanBytes(plan.bytes)
     );
-    text.push_str("\nRoads, in the order in which they are tried:\n");
+    text.push_str(match plan.decided {
+        true => "\nosc will make this change by:\n",
+        false => "\nosc will try, in this order:\n",
+    });
     for (at, step) in plan.roads.iter().enumerate() {
-        let _ = writeln!(text, "  {}. {}: {}", at + 1, step.what, step.why);
+        let _ = writeln!(text, "  {}. {}: {}", at + 1, step.what, one_line(&step.why));
         if let Some(statement) = &step.statement {
-            let _ = writeln!(text, "     {statement}");
+            let _ = writeln!(text, "     {}", several(statement));
         }
     }
     if !plan.statements.is_empty() {
         text.push_str("\nA copy would run:\n");
         for statement in &plan.statements {
-            let _ = writeln!(text, "  {statement}");
+            let _ = writeln!(text, "  {}", several(statement));
         }
     }
     for (title, list) in [
@@ -138,7 +146,7 @@ fn text(plan: &Plan) -> String {
         if !list.is_empty() {
             let _ = writeln!(text, "\n{title}:");
             for line in list {
-                let _ = writeln!(text, "  - {line}");
+                let _ = writeln!(text, "  - {}", several(&line));
             }
         }
     }

@@ -1,15 +1,21 @@
 //! `osc status`: the runs that the ledger knows.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
 
 use super::change::TableArg;
+use super::deadline::within;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::{Scheme, Target};
+use crate::engine::error::AGAIN;
+use crate::engine::progress::Subject;
 use crate::engine::{Error, Result};
-use crate::ledger::RunRecord;
-use crate::report::screen::Screen;
+use crate::ledger::{RunRecord, RunState};
+use crate::report::screen::{Screen, one_line};
+use crate::report::text;
 use crate::{mysql, postgres};
 
 /// The arguments of `osc status`.
@@ -30,9 +36,13 @@ pub struct StatusArgs {
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn run(args: StatusArgs, screen: &Screen) -> Result<()> {
+pub async fn run(args: StatusArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
+    subject.set_server(&target.address);
     let table = args.table.map(|table| TableArg::read(&table, target.scheme)).transpose()?;
+    if let Some(table) = &table {
+        subject.set_table(table.plain());
+    }
     show(&target, table.as_ref(), args.json, screen).await
 }
 
@@ -45,42 +55,87 @@ async fn show(
     let schema = table.and_then(|table| table.schema.as_deref());
     let name = table.map(|table| table.table.as_str());
     let runs = match target.scheme {
-        Scheme::Mysql => mysql::status::runs(target, schema, name).await?,
-        Scheme::Postgres => postgres::status::runs(target, schema, name).await?,
+        Scheme::Mysql => within(target, mysql::status::runs(target, schema, name)).await?,
+        Scheme::Postgres => within(target, postgres::status::runs(target, schema, name)).await?,
     };
     if json {
         for run in &runs {
-            let text = serde_json::to_string(run)
+            let text = serde_json::to_string(&Line::of(run, target))
                 .map_err(|error| Error::Internal(format!("a run cannot be written: {error}")))?;
-            screen.answer(&text);
+            screen.answer(&text)?;
         }
         return Ok(());
     }
     if runs.is_empty() {
-        screen.answer("no runs");
+        screen.answer("no runs")?;
     }
     for run in &runs {
-        screen.answer(&text(run));
+        screen.answer(&shown(run))?;
     }
     Ok(())
 }
 
-fn text(run: &RunRecord) -> String {
-    let state = match run.result.as_deref() {
-        Some(result) => result.to_owned(),
-        None if run.silent_seconds > 30 => {
-            format!("dead for {} s; the same command goes on", run.silent_seconds)
+/// A run in JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    server: String,
+    table: String,
+    state: RunState,
+    /// Why it is paused, or what ended it.
+    reason: Option<String>,
+    #[serde(flatten)]
+    run: &'a RunRecord,
+}
+
+impl<'a> Line<'a> {
+    fn of(run: &'a RunRecord, target: &Target) -> Self {
+        let state = run.state();
+        Self {
+            server: target.address.to_string(),
+            table: full_name(run),
+            state,
+            reason: run
+                .paused()
+                .filter(|_| state == RunState::Paused)
+                .or_else(|| run.detail.clone()),
+            run,
         }
-        None => "running".into(),
-    };
+    }
+}
+
+fn full_name(run: &RunRecord) -> String {
+    format!("{}.{}", run.schema, run.table)
+}
+
+/// The state in words.
+fn state(run: &RunRecord) -> String {
+    let seen = || text::length(Duration::from_secs(run.silent_seconds));
+    match run.state() {
+        RunState::Running => "running".into(),
+        RunState::Paused => format!("paused: {}", run.paused().unwrap_or_default()),
+        RunState::Holding => "ready to cut over; on hold".into(),
+        RunState::NotRunning => {
+            format!("not running (last seen {} ago); {AGAIN}", seen())
+        }
+        RunState::Stopped => format!("stopped; {AGAIN}"),
+        RunState::Failed => "failed".into(),
+        RunState::Done => "done".into(),
+    }
+}
+
+fn shown(run: &RunRecord) -> String {
     let mut text = format!(
         "run {}  {}  {}  {}, {}\n    {}\n    started {} UTC, last seen {} UTC; {} of about {} rows",
         run.run,
-        run.table,
-        run.road,
-        run.phase,
-        state,
-        if run.clauses.is_empty() { "(no clauses: written anew)" } else { &run.clauses },
+        one_line(&full_name(run)),
+        one_line(&run.road),
+        one_line(&run.phase),
+        one_line(&state(run)),
+        if run.clauses.is_empty() {
+            "(no clauses: a rewrite)".into()
+        } else {
+            one_line(&run.clauses)
+        },
         run.started,
         run.updated,
         HumanCount(run.rows_copied),
@@ -96,6 +151,9 @@ fn text(run: &RunRecord) -> String {
         }
         _ => {}
     }
+    if let Some(server) = &run.elsewhere {
+        let _ = write!(text, "; begun on another server ({server})");
+    }
     if let Some(lock) = run.lock_ms {
         let _ = write!(text, "; locked for {lock:.0} ms");
     }
@@ -103,7 +161,7 @@ fn text(run: &RunRecord) -> String {
         let _ = write!(text, "; its slot keeps {} of WAL", HumanBytes(bytes));
     }
     if let Some(detail) = &run.detail {
-        let _ = write!(text, "\n    {detail}");
+        let _ = write!(text, "\n    {}", one_line(detail));
     }
     text
 }

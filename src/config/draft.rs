@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use super::target::{Address, Scheme, Target, Tls, TlsMode};
+use super::target::{Address, LEDGER, Scheme, Target, Tls, TlsMode, Wire};
 use super::usage;
 use crate::engine::Result;
 
@@ -34,6 +34,8 @@ pub struct Draft {
     pub cert: Option<PathBuf>,
     /// Client key (PEM).
     pub key: Option<PathBuf>,
+    /// What else is asked of the connection.
+    pub wire: Wire,
 }
 
 impl Draft {
@@ -51,6 +53,7 @@ impl Draft {
             ca: None,
             cert: None,
             key: None,
+            wire: Wire::default(),
         }
     }
 
@@ -84,19 +87,83 @@ impl Draft {
         self
     }
 
+    /// What this leaves open is as `other` has it; where to connect to and as whom, and how. A file with a
+    /// certificate goes with its key.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        if self.host.is_none() && self.socket.is_none() && self.wire.hostaddr.is_none() {
+            (self.host, self.socket) = (other.host, other.socket);
+            self.wire.hostaddr = other.wire.hostaddr;
+        }
+        let hostaddr = self.wire.hostaddr;
+        self.port = self.port.or(other.port);
+        self.user = self.user.or(other.user);
+        self.password = self.password.or(other.password);
+        self.database = self.database.or(other.database);
+        if self.tls_mode.is_none() && !self.wire.prefers_tls {
+            self.tls_mode = other.tls_mode;
+        }
+        if self.tls_mode.is_some() {
+            self.wire.prefers_tls = false;
+        }
+        let prefers_tls = self.wire.prefers_tls;
+        self.ca = self.ca.or(other.ca);
+        if self.cert.is_none() && self.key.is_none() {
+            (self.cert, self.key) = (other.cert, other.key);
+        }
+        self.wire = self.wire.or(other.wire);
+        self.wire.hostaddr = hostaddr;
+        self.wire.prefers_tls &= prefers_tls || self.tls_mode.is_none();
+        self
+    }
+
     /// The whole target. Open still: the user is `login`, the host `localhost`, the port the
     /// server's usual one. TLS is off on this machine and verified elsewhere, unless asked
     /// otherwise; naming a certificate asks for it.
-    pub fn complete(self, login: Option<&str>) -> Result<Target> {
+    pub fn complete(mut self, login: Option<&str>) -> Result<Target> {
+        if self.scheme == Scheme::Postgres
+            && let Some(folder) = self.host.take_if(|host| host.starts_with('/'))
+        {
+            let port = self.port.unwrap_or(5432);
+            self.socket = Some(PathBuf::from(folder).join(format!(".s.PGSQL.{port}")));
+        }
+        if self.host.is_none()
+            && let Some(address) = self.wire.hostaddr
+        {
+            self.host = Some(address.to_string());
+        }
         let user = self.user.or_else(|| login.map(str::to_owned)).ok_or_else(|| {
             usage("no user to connect as", "name one in the URL: mysql://USER@HOST/DATABASE")
         })?;
         if self.cert.is_some() != self.key.is_some() {
             return Err(usage("ssl-cert and ssl-key go together", "give both, or neither"));
         }
-        let local = self.socket.is_some() || self.host.as_deref().is_none_or(is_local);
+        let local = match self.wire.hostaddr {
+            Some(address) => address.is_loopback(),
+            None => self.socket.is_some() || self.host.as_deref().is_none_or(is_local),
+        };
         let asked = self.ca.is_some() || self.cert.is_some();
-        let default = if local && !asked { TlsMode::Off } else { TlsMode::Verify };
+        let default = match (local && !asked, self.wire.prefers_tls) {
+            (true, _) => TlsMode::Off,
+            (false, true) => TlsMode::NoVerify,
+            (false, false) => TlsMode::Verify,
+        };
+        let mut mode = self.tls_mode.unwrap_or(default);
+        if self.scheme == Scheme::Postgres && mode == TlsMode::NoVerify && self.ca.is_some() {
+            // As libpq has it: who names a root wants the certificate checked.
+            mode = TlsMode::VerifyCa;
+        }
+        if self.wire.system_roots {
+            mode = match self.tls_mode {
+                None | Some(TlsMode::Verify) => TlsMode::Verify,
+                Some(_) => {
+                    return Err(usage(
+                        "sslrootcert=system goes with sslmode=verify-full only",
+                        "everybody can have a certificate of such a root: say verify-full",
+                    ));
+                }
+            };
+        }
         let usual_port = match self.scheme {
             Scheme::Mysql => 3306,
             Scheme::Postgres => 5432,
@@ -114,12 +181,9 @@ impl Draft {
             user,
             password: self.password,
             database: self.database,
-            tls: Tls {
-                mode: self.tls_mode.unwrap_or(default),
-                ca: self.ca,
-                cert: self.cert,
-                key: self.key,
-            },
+            tls: Tls { mode, ca: self.ca, cert: self.cert, key: self.key },
+            ledger: LEDGER.into(),
+            wire: self.wire,
         })
     }
 }
@@ -135,7 +199,8 @@ fn tls_mode(word: &str) -> std::result::Result<Option<TlsMode>, String> {
         "preferred" | "prefer" | "allow" => Ok(None),
         "disabled" | "disable" | "off" => Ok(Some(TlsMode::Off)),
         "required" | "require" => Ok(Some(TlsMode::NoVerify)),
-        "verify-ca" | "verify-identity" | "verify-full" | "verify" => Ok(Some(TlsMode::Verify)),
+        "verify-ca" => Ok(Some(TlsMode::VerifyCa)),
+        "verify-identity" | "verify-full" | "verify" => Ok(Some(TlsMode::Verify)),
         _ => Err("ssl-mode is one of disabled, required (encrypted, any certificate) and \
                   verify-identity (certificate and name checked)"
             .into()),

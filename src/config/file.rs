@@ -14,12 +14,11 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::found::{self, Found};
 use super::settings::Tuning;
 use super::{line_of, usage};
 use crate::engine::Result;
@@ -35,8 +34,18 @@ pub struct Profile {
     pub url: Option<String>,
     /// A shell command that prints the password.
     pub password_command: Option<String>,
+    /// The schema that osc's ledger lives in.
+    pub ledger: Option<String>,
     /// Settings of `alter`.
     pub alter: Tuning,
+}
+
+impl Profile {
+    /// Whether a password stands in it.
+    fn has_password(&self) -> bool {
+        let urls = self.url.iter().chain(&self.alter.replicas);
+        urls.filter_map(|url| url::Url::parse(url).ok()).any(|url| url.password().is_some())
+    }
 }
 
 #[derive(Deserialize)]
@@ -62,15 +71,19 @@ pub fn profile(
         None => {
             let mut found = None;
             for path in places {
-                if let Some(text) = read(path)? {
-                    found = Some((path.as_path(), text));
+                if let Some(file) = read(path)? {
+                    // Whoever names a file answers for it; one that lies about does not count.
+                    if let Some(why) = file.of_another(path) {
+                        return Err(distrusted(path, &why));
+                    }
+                    found = Some((path.as_path(), file));
                     break;
                 }
             }
             found
         }
     };
-    let Some((path, text)) = found else {
+    let Some((path, file)) = found else {
         return match name {
             Some(name) => Err(usage(
                 format!("no osc.toml was found, so there is no profile {name:?}"),
@@ -79,7 +92,10 @@ pub fn profile(
             None => Ok(None),
         };
     };
-    let mut profiles = parse(path, &text)?;
+    let mut profiles = parse(path, &file.text)?;
+    if file.world_readable() && profiles.values().any(Profile::has_password) {
+        tracing::warn!("{} holds a password and everybody may read it; chmod 600", path.display());
+    }
     let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
     match (profiles.remove(name.unwrap_or(DEFAULT_PROFILE)), name) {
         (Some(profile), _) => Ok(Some(profile)),
@@ -95,21 +111,23 @@ fn missing(path: &Path) -> crate::engine::Error {
     usage(format!("{} does not exist", path.display()), "name an existing file with --config")
 }
 
-fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(_) if world_writable(path) => Err(usage(
-            format!("{} is not used: everybody may write to it", path.display()),
-            "it can run commands as you; take the right away with chmod o-w",
-        )),
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(usage(format!("cannot read {}: {error}", path.display()), "")),
-    }
+fn distrusted(path: &Path, why: &str) -> crate::engine::Error {
+    // It could have been named `osc.toml`, and the user may not know that it is there.
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    usage(
+        format!("{} is not used: {why}", whole.display()),
+        "it can run commands as you; make it yours and chmod go-w, or name another with --config",
+    )
 }
 
-/// Whether everybody may change what the file says.
-pub(super) fn world_writable(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
+fn read(path: &Path) -> Result<Option<Found>> {
+    match found::text(path) {
+        Ok(Some(file)) if file.world_writable() => {
+            Err(distrusted(path, "everybody may write to it"))
+        }
+        Ok(file) => Ok(file),
+        Err(error) => Err(usage(format!("cannot read {}: {error}", path.display()), "")),
+    }
 }
 
 /// The profiles that `text` describes; `path` is named in errors.
@@ -128,8 +146,11 @@ pub fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, Profile>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
     use proptest::prelude::*;
+
+    use super::*;
 
     const FILE: &str = "[profiles.default]\nurl = 'mysql://a'\n\n[profiles.other]\n\
                         url = 'mysql://b'\n[profiles.other.alter]\nthreads = 2\n";
@@ -153,7 +174,7 @@ mod tests {
         let default = profile(None, None, &places).unwrap().unwrap();
         assert_eq!(default.url.as_deref(), Some("mysql://a"));
         let other = profile(None, Some("other"), &places).unwrap().unwrap();
-        assert_eq!(other.alter.threads.unwrap().get(), 2);
+        assert_eq!(other.alter.threads.unwrap().get().get(), 2);
         let error = profile(None, Some("third"), &places).map(|_| ()).unwrap_err();
         assert!(error.help().unwrap().contains("default, other"));
     }
@@ -175,6 +196,31 @@ mod tests {
         assert!(message.contains("line 2"), "{message}");
         let message = complaint("[profiles.default.alter]\nthreads = 1\nchunk_time = 'x'\n");
         assert!(message.contains("line 3") && message.contains("duration"), "{message}");
+    }
+
+    /// The manual's example names every key, with a value that is read.
+    #[test]
+    fn the_manual_names_every_key() {
+        use clap::Args;
+
+        let manual = include_str!("../../docs/osc-toml.md");
+        let example = manual.split("```toml").nth(1).and_then(|rest| rest.split("```").next());
+        let example = example.unwrap();
+        let profile = parse(Path::new("osc.toml"), example).unwrap().remove("production").unwrap();
+        // A new key of a profile does not compile until it is looked for here.
+        let Profile { url, password_command, ledger, alter } = profile;
+        assert!(url.is_some() && password_command.is_some() && ledger.is_some());
+        assert_ne!(alter, Tuning::default());
+
+        let command = Tuning::augment_args(clap::Command::new("alter"));
+        let flags = command.get_arguments().map(|flag| flag.get_id().to_string());
+        let mut known: Vec<String> = flags.chain(["verify".into(), "feedback".into()]).collect();
+        known.sort();
+        let table: toml::Table = example.parse().unwrap();
+        let alter = table["profiles"]["production"]["alter"].as_table().unwrap();
+        let mut named: Vec<String> = alter.keys().cloned().collect();
+        named.sort();
+        assert_eq!(named, known);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use super::draft::Draft;
+use super::parameters::{self, PARAMETERS, SETTINGS};
 use super::target::{Address, Scheme, Target};
-use super::usage;
+use super::{found, usage};
 use crate::engine::Result;
 
 /// What the environment says; `None` when it names no server. `get` reads a variable.
@@ -20,6 +21,14 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Result<Option<Draft>> 
     if named.iter().all(|name| get(name).is_none()) {
         return Ok(None);
     }
+    defaults(get).map(Some)
+}
+
+/// What the environment says of whatever a URL leaves open, as libpq takes it.
+///
+/// # Errors
+/// `Usage` for a value that is none, a variable that osc cannot honour, or a service that is not there.
+pub fn defaults<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Result<Draft> {
     let mut draft = Draft::new(Scheme::Postgres);
     if let Some(service) = get("PGSERVICE") {
         let file = get("PGSERVICEFILE")
@@ -27,52 +36,36 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Result<Option<Draft>> 
             .or_else(|| get("HOME").map(|home| Path::new(home).join(".pg_service.conf")));
         apply_service(&mut draft, service, file.as_deref())?;
     }
-    for (variable, name) in [
-        ("PGHOST", "host"),
-        ("PGHOSTADDR", "host"),
-        ("PGPORT", "port"),
-        ("PGDATABASE", "dbname"),
-        ("PGUSER", "user"),
-        ("PGSSLMODE", "sslmode"),
-        ("PGSSLROOTCERT", "sslrootcert"),
-        ("PGSSLCERT", "sslcert"),
-        ("PGSSLKEY", "sslkey"),
-    ] {
+    // The password is looked for when everything else is known.
+    let apart = ["PGSERVICE", "PGSERVICEFILE", "PGPASSWORD", "PGPASSFILE"];
+    for (name, variable, _) in PARAMETERS {
+        let Some(variable) = variable.filter(|variable| !apart.contains(variable)) else {
+            continue;
+        };
         if let Some(value) = get(variable) {
-            set(&mut draft, name, value).map_err(|problem| {
+            parameters::set(&mut draft, name, value).map_err(|problem| {
                 usage(format!("{variable}: {problem}"), "correct it, or unset it")
             })?;
         }
     }
-    if let Some(folder) = draft.socket.take() {
-        let port = draft.port.unwrap_or(5432);
-        draft.socket = Some(folder.join(format!(".s.PGSQL.{port}")));
-    }
-    Ok(Some(draft))
-}
-
-fn set(draft: &mut Draft, name: &str, value: &str) -> std::result::Result<(), String> {
-    match name {
-        // A folder holds the server's socket.
-        "host" if value.starts_with('/') => draft.socket = Some(value.into()),
-        "host" | "hostaddr" => draft.host = Some(value.to_owned()),
-        "port" => {
-            let port = value.parse().map_err(|_| format!("{value:?} is no port"))?;
-            draft.port = Some(port);
-        }
-        "dbname" => draft.database = Some(value.to_owned()),
-        "user" => draft.user = Some(value.to_owned()),
-        "password" => draft.password = Some(SecretString::from(value)),
-        _ => {
-            draft.set_transport(name, value)?;
+    for (variable, setting) in SETTINGS {
+        if let Some(value) = get(variable) {
+            draft.wire.options.push((setting.into(), value.into()));
         }
     }
-    Ok(())
+    Ok(draft)
 }
 
 fn apply_service(draft: &mut Draft, service: &str, file: Option<&Path>) -> Result<()> {
-    let text = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-    parse_service(draft, service, &text)
+    let Some(path) = file else { return parse_service(draft, service, "") };
+    let found = found::text(path).map_err(|error| {
+        usage(format!("cannot read the service file {}: {error}", path.display()), "correct it")
+    })?;
+    parse_service(draft, service, found.as_ref().map_or("", |found| &found.text))?;
+    if draft.password.is_some() && found.is_some_and(|found| found.world_readable()) {
+        tracing::warn!("{} holds a password and everybody may read it; chmod 600", path.display());
+    }
+    Ok(())
 }
 
 /// Adds to `draft` what a service file of this text says of `service`.
@@ -91,7 +84,7 @@ pub fn parse_service(draft: &mut Draft, service: &str, text: &str) -> Result<()>
         let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else {
             continue;
         };
-        set(draft, name.trim(), value.trim()).map_err(|problem| {
+        parameters::set(draft, name.trim(), value.trim()).map_err(|problem| {
             usage(format!("the service {service:?}: {problem}"), "correct the service file")
         })?;
     }
@@ -106,17 +99,27 @@ pub fn password<'a>(
     if let Some(password) = get("PGPASSWORD") {
         return Some(SecretString::from(password));
     }
-    let file = get("PGPASSFILE")
-        .map(PathBuf::from)
+    let file = (target.wire.passfile.clone())
+        .or_else(|| get("PGPASSFILE").map(PathBuf::from))
         .or_else(|| get("HOME").map(|home| Path::new(home).join(".pgpass")))?;
     if open_to_others(&file) {
         tracing::warn!("{} is not used: others may read it; chmod 600", file.display());
         return None;
     }
-    let text = fs::read_to_string(file).ok()?;
+    let text = match found::text(&file) {
+        Ok(found) => found?.text,
+        Err(error) => {
+            tracing::warn!("{} is not used: {error}", file.display());
+            return None;
+        }
+    };
     let (host, port) = match &target.address {
         Address::Tcp { host, port } => (host.as_str(), port.to_string()),
-        Address::Socket(_) => ("localhost", "5432".to_owned()),
+        Address::Socket(path) => {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let port = name.strip_prefix(".s.PGSQL.").unwrap_or("5432").to_owned();
+            ("localhost", port)
+        }
     };
     let database = target.database();
     find_password(&text, [host, &port, database, &target.user])

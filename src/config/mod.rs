@@ -2,8 +2,10 @@
 
 pub mod draft;
 pub mod file;
+pub(crate) mod found;
 pub mod libpq;
 pub mod my_cnf;
+pub mod parameters;
 pub mod period;
 pub mod resolve;
 pub mod settings;

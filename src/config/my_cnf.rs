@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use super::draft::Draft;
 use super::target::{Scheme, TlsMode};
-use super::usage;
+use super::{found, usage};
 use crate::engine::{Error, Result};
 
 const GROUPS: [&str; 3] = ["client", "client-mariadb", "osc"];
@@ -74,16 +74,22 @@ fn read_file(path: &Path, depth: usize, settings: &mut Vec<Setting>) -> Result<(
     if depth > MAX_DEPTH {
         return Err(unreadable(path, "files include each other without end"));
     }
-    let text = match fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes).map_err(|_| unreadable(path, "it is not UTF-8"))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+    let file = match found::text(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(()),
         Err(error) => return Err(unreadable(path, error)),
     };
-    if super::file::world_writable(path) {
+    if file.world_writable() {
         tracing::warn!("{} is ignored: everybody may write to it", path.display());
         return Ok(());
     }
-    read_text(path, &text, depth, settings)
+    let before = settings.len();
+    read_text(path, &file.text, depth, settings)?;
+    let own = settings.iter().skip(before).filter(|setting| setting.file == path);
+    if file.world_readable() && own.into_iter().any(|setting| setting.name == "password") {
+        tracing::warn!("{} holds a password and everybody may read it; chmod 600", path.display());
+    }
+    Ok(())
 }
 
 fn read_text(path: &Path, text: &str, depth: usize, settings: &mut Vec<Setting>) -> Result<()> {

@@ -21,8 +21,10 @@ pub struct Connection {
     /// Without it: $OSC_URL, $DATABASE_URL, a profile of osc.toml, then libpq's $PG… variables or
     /// ~/.my.cnf. A password given here shows in the process list: $OSC_URL, $MYSQL_PWD, $PGPASSWORD,
     /// osc.toml, ~/.my.cnf and ~/.pgpass do not. Parameters: socket, ssl-mode, ssl-ca, ssl-cert,
-    /// ssl-key; libpq's own names for PostgreSQL. TLS is off for this machine and verified for others,
-    /// unless ssl-mode says otherwise.
+    /// ssl-key; for PostgreSQL libpq's, as ?host=/tmp&sslmode=require: each is honoured, or refused with
+    /// the reason (docs/connecting.md); what a PostgreSQL URL leaves open, the $PG… variables say. TLS is
+    /// off for this machine and verified for others, unless ssl-mode says otherwise. No password is sent to
+    /// another host in clear text.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// The profile of osc.toml to use; its URL wins over the environment [default: default]
@@ -31,6 +33,10 @@ pub struct Connection {
     /// The file with the profiles [default: ./osc.toml, then ~/.config/osc/osc.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The schema (MySQL, MariaDB: database) that osc keeps its ledger in; also $OSC_LEDGER, or
+    /// `ledger` in a profile [default: osc]
+    #[arg(long, value_name = "NAME")]
+    pub ledger: Option<String>,
 }
 
 /// The process's surroundings, as far as they matter.
@@ -90,19 +96,48 @@ pub fn alter(
     let profile = profile(connection, environment)?;
     let (target, from_profile) = find_target(connection, environment, profile.as_ref())?;
     let lag_asked = tuning.max_lag.is_some();
-    let mut base = profile.map(|profile| profile.alter).unwrap_or_default();
-    if !from_profile {
-        // They belong to the profile's server, which is not the one that was asked for.
-        base.replicas.clear();
-    }
+    // Its settings belong to its server: elsewhere its query or its control file would mean something
+    // else. A profile that names no server is for any.
+    let base = match profile {
+        Some(profile) if from_profile || profile.url.is_none() => profile.alter,
+        Some(profile) if profile.alter != Tuning::default() => {
+            tracing::warn!(
+                "the settings of the profile are not used: they are for its own URL, and another \
+                 one is given"
+            );
+            Tuning::default()
+        }
+        _ => Tuning::default(),
+    };
     let tuning = tuning.over(base);
     // PostgreSQL tells of its standbys itself.
     if lag_asked && tuning.replicas.is_empty() && target.scheme == Scheme::Mysql {
         return Err(usage("--max-lag has no replica to look at", "name one with --replica URL"));
     }
+    if tuning.hold && tuning.control_file.is_none() {
+        return Err(usage(
+            "--hold needs --control-file: without one nothing could end the hold",
+            "add --control-file FILE, and cut over with: echo 'cut_over = \"now\"' > FILE",
+        ));
+    }
+    if let Some(like) = tuning.treat_as.filter(|like| *like != target.scheme) {
+        let (like, other) = (family(like), family(target.scheme));
+        return Err(usage(
+            format!("--treat-as {like} has no meaning here: the URL names a {other} server"),
+            format!("give --treat-as {other}, or a {like} URL"),
+        ));
+    }
     let replica = |url: &String| url::parse(url)?.like(&target).complete(environment.login());
     let replicas = tuning.replicas.iter().map(replica).collect::<Result<Vec<_>>>()?;
     Ok((target, AlterSettings::new(tuning, replicas, flags)))
+}
+
+/// The word of `--treat-as`, and of a URL.
+fn family(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Mysql => "mysql",
+        Scheme::Postgres => "postgres",
+    }
 }
 
 fn profile(connection: &Connection, environment: &Environment) -> Result<Option<Profile>> {
@@ -128,7 +163,15 @@ fn find_target(
         .or_else(|| environment.get("DATABASE_URL").map(|url| (url, false)))
         .or(last);
     let (mut draft, from_profile) = match found {
-        Some((text, from_profile)) => (url::parse(text)?, from_profile),
+        Some((text, from_profile)) => {
+            let draft = url::parse(text)?;
+            // What a URL leaves open libpq takes from its variables, and so does osc.
+            let draft = match draft.scheme {
+                Scheme::Postgres => draft.or(libpq::defaults(&|name| environment.get(name))?),
+                Scheme::Mysql => draft,
+            };
+            (draft, from_profile)
+        }
         None => (option_file(environment)?, false),
     };
     if connection.url.is_some() && draft.password.is_some() {
@@ -151,6 +194,11 @@ fn find_target(
         };
     }
     let mut target = draft.complete(environment.login())?;
+    let of_profile = profile.filter(|_| from_profile).and_then(|profile| profile.ledger.as_deref());
+    let ledger = connection.ledger.as_deref().or_else(|| environment.get("OSC_LEDGER"));
+    if let Some(name) = ledger.or(of_profile) {
+        target.ledger = name.to_owned();
+    }
     if target.scheme == Scheme::Postgres && target.password.is_none() {
         target.password = libpq::password(&target, &|name| environment.get(name));
     }
@@ -215,7 +263,7 @@ mod tests {
             folder.join("osc.toml"),
             "[profiles.default]\nurl = 'mysql://me@from-file/db'\n\
              password_command = 'printf \"s3cret\\n\"'\n\
-             alter = { threads = 7, replicas = ['mysql://replica'] }\n\
+             alter = { threads = 7, replicas = ['mysql://replica'], throttle_query = 'SELECT 1' }\n\
              [profiles.prod]\nurl = 'mysql://me@from-profile/db'\n",
         )
         .unwrap();
@@ -276,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_the_profile_hold_everywhere_but_its_replicas_do_not() {
+    fn settings_of_a_profile_hold_for_its_own_server_only() {
         let home = home();
         let environment = environment(home.path(), &[]);
         let run = |url: Option<&str>| {
@@ -289,8 +337,12 @@ mod tests {
         assert_eq!(replica.user, "me");
         assert_eq!(replica.password.as_ref().unwrap().expose_secret(), "s3cret");
         let (_, settings) = run(Some("mysql://me@elsewhere"));
-        assert_eq!(settings.threads.get(), 7);
-        assert!(settings.replicas.is_empty());
+        assert_eq!(settings.threads.get(), 4);
+        assert!(settings.replicas.is_empty() && settings.throttle_query.is_none());
+        let file = home.path().join(".config/osc/osc.toml");
+        std::fs::write(file, "[profiles.default.alter]\nthreads = 7\n").unwrap();
+        let (_, settings) = run(Some("mysql://me@elsewhere"));
+        assert_eq!(settings.threads.get(), 7, "a profile without a URL is for any server");
     }
 
     #[test]

@@ -11,9 +11,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Deserializer};
 
 use super::period::Period;
-use super::target::Target;
+use super::target::{Scheme, Target};
 use crate::control::{CutOver, Directives};
 use crate::plan::road::Strategy;
+use crate::throttle::http::HttpUrl;
+use crate::throttle::load::Limit;
+use crate::throttle::window::Window;
 
 /// When secondary indexes are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,37 +48,56 @@ impl FromStr for Indexes {
     }
 }
 
-/// A status variable and the value it may reach: `Threads_running=50`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadLimit {
-    /// The variable.
-    pub name: String,
-    /// The highest value that is fine.
-    pub limit: u64,
+/// As many chunks as may ever be in flight.
+pub const MOST_THREADS: usize = 32;
+
+/// How many chunks are in flight: 1 to [`MOST_THREADS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads(NonZeroUsize);
+
+impl Threads {
+    /// The number.
+    pub fn get(self) -> NonZeroUsize {
+        self.0
+    }
 }
 
-impl FromStr for LoadLimit {
+impl TryFrom<u64> for Threads {
+    type Error = String;
+
+    fn try_from(number: u64) -> Result<Self, String> {
+        usize::try_from(number)
+            .ok()
+            .filter(|number| *number <= MOST_THREADS)
+            .and_then(NonZeroUsize::new)
+            .map(Self)
+            .ok_or_else(|| format!("threads must be a whole number, 1 to {MOST_THREADS}"))
+    }
+}
+
+impl FromStr for Threads {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let help = "write NAME=NUMBER, like Threads_running=50";
-        let (name, limit) = text.split_once('=').ok_or(help)?;
-        let name = name.trim();
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(help.into());
-        }
-        let limit = limit.trim().parse().map_err(|_| help)?;
-        Ok(Self { name: name.to_owned(), limit })
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Whatever is no number is as wrong as 0.
+        Self::try_from(text.trim().parse().unwrap_or(0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Threads {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        Self::try_from(u64::try_from(number).unwrap_or(0)).map_err(serde::de::Error::custom)
     }
 }
 
 /// What may be said on the command line and in a profile of `osc.toml`; `None`: not said.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tuning {
-    /// Chunks copied at the same time [default: 4]
+    /// Chunks copied at the same time, 1 to 32 [default: 4]
     #[arg(long, value_name = "N", help_heading = "Speed")]
-    pub threads: Option<NonZeroUsize>,
+    pub threads: Option<Threads>,
     /// Rows of the first chunks; later ones are sized by --chunk-time [default: 5000]
     #[arg(long, value_name = "ROWS", help_heading = "Speed")]
     pub chunk_size: Option<NonZeroU64>,
@@ -87,6 +109,10 @@ pub struct Tuning {
     #[arg(long, value_name = "WHEN", help_heading = "Speed", value_parser = words::<Indexes>(&Indexes::WORDS))]
     #[serde(deserialize_with = "parsed")]
     pub indexes: Option<Indexes>,
+    /// Treat a server that osc does not recognise as this kind: mysql, postgres [default: refuse it]
+    #[arg(long, value_name = "KIND", help_heading = "Safety", value_parser = words::<Scheme>(&Scheme::WORDS))]
+    #[serde(deserialize_with = "parsed")]
+    pub treat_as: Option<Scheme>,
     /// Which road to take [default: auto, the cheapest safe one]
     ///
     /// instant: metadata only; inplace: the server's own online DDL; copy: a shadow table that is
@@ -109,25 +135,27 @@ pub struct Tuning {
     /// Pause the copy while a status variable is above N, like Threads_running=50
     #[arg(long, value_name = "NAME=N", value_delimiter = ',', help_heading = "Throttle")]
     #[serde(deserialize_with = "all_parsed")]
-    pub max_load: Vec<LoadLimit>,
+    pub max_load: Vec<Limit>,
     /// Stop the run, resumably, when a status variable is above N
     #[arg(long, value_name = "NAME=N", value_delimiter = ',', help_heading = "Throttle")]
     #[serde(deserialize_with = "all_parsed")]
-    pub critical_load: Vec<LoadLimit>,
-    /// Pause the copy while this query's first value is neither 0 nor NULL
+    pub critical_load: Vec<Limit>,
+    /// Pause the copy while this query's first value is above 0, or is no number: no row and NULL pause too
     #[arg(long, value_name = "SQL", help_heading = "Throttle")]
     pub throttle_query: Option<String>,
     /// Pause the copy while this URL answers with anything but 200
     #[arg(long, value_name = "URL", help_heading = "Throttle")]
-    pub throttle_http: Option<String>,
+    #[serde(deserialize_with = "parsed")]
+    pub throttle_http: Option<HttpUrl>,
     /// Pause the copy while a slot of osc's makes PostgreSQL keep more WAL than this; end the run and
     /// drop the slot at twice as much; 0: no limit [default: 16GiB]
     #[arg(long, value_name = "SIZE", help_heading = "Throttle")]
     #[serde(deserialize_with = "parsed")]
     pub max_wal: Option<ByteSize>,
-    /// Copy and cut over only at this time of day: "22:00-05:00", "22:00-05:00 Europe/Rome"
+    /// Copy, and change the table by whatever method, only at this time of day: "22:00-05:00", "22:00-05:00 Europe/Rome"
     #[arg(long, value_name = "FROM-TO", help_heading = "Throttle")]
-    pub window: Option<String>,
+    #[serde(deserialize_with = "parsed")]
+    pub window: Option<Window>,
     /// A file that steers the run: absent = run, empty = paused, else TOML
     ///
     /// `touch FILE` pauses and `rm FILE` goes on. Keys, each optional: pause = true,
@@ -135,7 +163,9 @@ pub struct Tuning {
     /// chunk_time = "500ms", max_lag = "2s", abort = true. A mistake in it pauses the copy.
     #[arg(long, value_name = "FILE", help_heading = "Throttle")]
     pub control_file: Option<PathBuf>,
-    /// When ready, wait for leave to cut over (cut_over = "now" in the control file)
+    /// Wait for permission before the table is changed, by whatever method; needs --control-file
+    ///
+    /// Permission is cut_over = "now" in the control file, written after the run began.
     #[arg(long, help_heading = "Cut-over")]
     pub hold: bool,
     /// How long the lock may be held for the last changes to be taken in [default: 3s]
@@ -147,6 +177,12 @@ pub struct Tuning {
     /// End sessions that have held the table's lock for so long [default: never, they are shown]
     #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
     pub kill_blockers_after: Option<Period>,
+    /// Run functions of the table's owner with the rights of osc's role (PostgreSQL)
+    ///
+    /// Checks, generated columns, defaults and index expressions run during the copy. Where their
+    /// functions belong to a role with fewer rights than osc's, the change is refused without this.
+    #[arg(long, help_heading = "Connection")]
+    pub trust_owner: bool,
     /// `verify = false` in a profile; `--no-verify` on the command line.
     #[arg(skip)]
     pub verify: Option<bool>,
@@ -168,6 +204,7 @@ impl Tuning {
             chunk_time: self.chunk_time.or(base.chunk_time),
             indexes: self.indexes.or(base.indexes),
             strategy: self.strategy.or(base.strategy),
+            treat_as: self.treat_as.or(base.treat_as),
             max_rows_per_second: self.max_rows_per_second.or(base.max_rows_per_second),
             replicas: either(self.replicas, base.replicas),
             max_lag: self.max_lag.or(base.max_lag),
@@ -182,6 +219,7 @@ impl Tuning {
             cut_over_timeout: self.cut_over_timeout.or(base.cut_over_timeout),
             cut_over_attempts: self.cut_over_attempts.or(base.cut_over_attempts),
             kill_blockers_after: self.kill_blockers_after.or(base.kill_blockers_after),
+            trust_owner: self.trust_owner || base.trust_owner,
             verify: self.verify.or(base.verify),
             feedback: self.feedback.or(base.feedback),
         }
@@ -212,6 +250,8 @@ pub struct AlterSettings {
     pub chunk_time: Duration,
     /// When secondary indexes are built.
     pub indexes: Indexes,
+    /// What a server that is not recognised is treated as.
+    pub treat_as: Option<Scheme>,
     /// Which road to take.
     pub strategy: Strategy,
     /// Copy at most so many rows a second.
@@ -221,17 +261,17 @@ pub struct AlterSettings {
     /// Lag of a replica above which the copy pauses; without replicas it means nothing.
     pub max_lag: Duration,
     /// Status variables and the values above which the copy pauses.
-    pub max_load: Vec<(String, u64)>,
+    pub max_load: Vec<Limit>,
     /// Status variables and the values above which the run stops.
-    pub critical_load: Vec<(String, u64)>,
-    /// The copy pauses while its first value is neither 0 nor NULL.
+    pub critical_load: Vec<Limit>,
+    /// The copy pauses while its first value is above 0, or is no number.
     pub throttle_query: Option<String>,
     /// The copy pauses while it answers with anything but 200.
-    pub throttle_http: Option<String>,
+    pub throttle_http: Option<HttpUrl>,
     /// Log that a slot may make the server keep; `None`: without limit.
     pub max_wal: Option<ByteSize>,
-    /// The time of day to work in, as written.
-    pub window: Option<String>,
+    /// The time of day to work in.
+    pub window: Option<Window>,
     /// The control file.
     pub control_file: Option<PathBuf>,
     /// Wait for leave to cut over.
@@ -242,6 +282,8 @@ pub struct AlterSettings {
     pub cut_over_attempts: NonZeroU32,
     /// End sessions that have held the lock for so long.
     pub kill_blockers_after: Option<Duration>,
+    /// Run functions of roles that have fewer rights than osc's.
+    pub trust_owner: bool,
     /// Compare both tables before the swap.
     pub verify: bool,
     /// Give way as soon as others on the server feel the copy.
@@ -267,21 +309,19 @@ const CUT_OVER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 impl AlterSettings {
     /// What was said, and the defaults where nothing was. `replicas` are those of `tuning`, read.
     pub fn new(tuning: Tuning, replicas: Vec<Target>, flags: RunFlags) -> Self {
-        let limits = |limits: Vec<LoadLimit>| {
-            limits.into_iter().map(|limit| (limit.name, limit.limit)).collect()
-        };
         let length = |period: Option<Period>, default| period.map_or(default, Period::get);
         Self {
-            threads: tuning.threads.unwrap_or(THREADS),
+            threads: tuning.threads.map_or(THREADS, Threads::get),
             chunk_size: tuning.chunk_size.unwrap_or(CHUNK_SIZE),
             chunk_time: length(tuning.chunk_time, CHUNK_TIME),
             indexes: tuning.indexes.unwrap_or_default(),
             strategy: tuning.strategy.unwrap_or_default(),
+            treat_as: tuning.treat_as,
             max_rows_per_second: tuning.max_rows_per_second,
             replicas,
             max_lag: length(tuning.max_lag, MAX_LAG),
-            max_load: limits(tuning.max_load),
-            critical_load: limits(tuning.critical_load),
+            max_load: tuning.max_load,
+            critical_load: tuning.critical_load,
             throttle_query: tuning.throttle_query,
             throttle_http: tuning.throttle_http,
             max_wal: Some(tuning.max_wal.unwrap_or(MAX_WAL)).filter(|size| size.as_u64() > 0),
@@ -291,6 +331,7 @@ impl AlterSettings {
             cut_over_timeout: length(tuning.cut_over_timeout, CUT_OVER_TIMEOUT),
             cut_over_attempts: tuning.cut_over_attempts.unwrap_or(CUT_OVER_ATTEMPTS),
             kill_blockers_after: tuning.kill_blockers_after.map(Period::get),
+            trust_owner: tuning.trust_owner,
             verify: tuning.verify.unwrap_or(true),
             feedback: tuning.feedback.unwrap_or(true),
             dry_run: flags.dry_run,
@@ -305,6 +346,7 @@ impl AlterSettings {
         Directives {
             pause: None,
             cut_over: if self.hold { CutOver::Hold } else { CutOver::Auto },
+            fresh: false,
             max_rows_per_second: self.max_rows_per_second,
             threads: Some(self.threads),
             chunk_time: Some(self.chunk_time),
@@ -366,7 +408,7 @@ mod tests {
         let settings = AlterSettings::new(own.over(base), Vec::new(), RunFlags::default());
         assert_eq!(settings.threads.get(), 2);
         assert_eq!(settings.chunk_time, Duration::from_secs(1));
-        assert_eq!(settings.max_load, [("Threads_running".to_owned(), 9)]);
+        assert_eq!(settings.max_load, ["Threads_running=9".parse().unwrap()]);
         assert_eq!(settings.strategy, Strategy::Copy);
         assert_eq!(settings.indexes, Indexes::During);
         assert_eq!(settings.directives().cut_over, CutOver::Hold);
@@ -374,11 +416,15 @@ mod tests {
     }
 
     #[test]
-    fn load_limits_are_a_name_and_a_number() {
-        let limit = LoadLimit { name: "Threads_running".into(), limit: 50 };
-        assert_eq!("Threads_running = 50".parse(), Ok(limit));
-        for text in ["", "Threads_running", "=5", "a=-1", "a=b", "a b=1"] {
-            assert!(text.parse::<LoadLimit>().is_err(), "{text}");
+    fn threads_have_bounds() {
+        let most = MOST_THREADS.to_string();
+        assert_eq!(most.parse::<Threads>().unwrap().get().get(), MOST_THREADS);
+        for text in ["0", "-1", "33", "999999999999", "99999999999999999999999", "x", ""] {
+            assert!(text.parse::<Threads>().unwrap_err().contains("1 to 32"), "{text}");
+        }
+        for number in ["0", "-1", "33", "999999999999"] {
+            let error = toml::from_str::<Tuning>(&format!("threads = {number}")).unwrap_err();
+            assert!(error.message().contains("1 to 32"), "{error}");
         }
     }
 }

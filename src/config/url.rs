@@ -7,6 +7,7 @@ use ::url::{Host, ParseError, Url};
 use secrecy::SecretString;
 
 use super::draft::Draft;
+use super::parameters;
 use super::target::Scheme;
 use super::usage;
 use crate::engine::{Error, Result};
@@ -16,12 +17,25 @@ const FORM: &str = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE; in the passw
 
 /// Reads a connection URL.
 ///
-/// Parameters: `socket`, `ssl-mode`, `ssl-ca`, `ssl-cert`, `ssl-key`.
+/// Parameters: `socket`, `ssl-mode`, `ssl-ca`, `ssl-cert`, `ssl-key`, and for MySQL
+/// `get-server-public-key`; for PostgreSQL those of libpq ([`parameters`]).
 ///
 /// # Errors
 /// `Usage`, naming what is wrong and never a password.
 pub fn parse(text: &str) -> Result<Draft> {
-    let url = Url::parse(text.trim()).map_err(malformed)?;
+    if has_several_hosts(text) {
+        return Err(usage(
+            "the connection URL names several hosts, and osc connects to one server",
+            "name the primary alone",
+        ));
+    }
+    let (url, nowhere) = match Url::parse(text.trim()) {
+        // libpq's own form for a server that its variables name.
+        Err(ParseError::EmptyHost) if text.trim().starts_with("postgres") => {
+            (Url::parse(&with_host(text.trim())).map_err(malformed)?, true)
+        }
+        parsed => (parsed.map_err(malformed)?, false),
+    };
     let scheme = match url.scheme() {
         "mysql" | "mariadb" => Scheme::Mysql,
         "postgres" | "postgresql" => Scheme::Postgres,
@@ -42,6 +56,7 @@ pub fn parse(text: &str) -> Result<Draft> {
     }
     let mut draft = Draft::new(scheme);
     draft.host = match url.host() {
+        _ if nowhere => None,
         Some(Host::Domain(name)) => Some(decoded(name, "host")?).filter(|name| !name.is_empty()),
         Some(Host::Ipv4(address)) => Some(address.to_string()),
         Some(Host::Ipv6(address)) => Some(address.to_string()),
@@ -82,19 +97,43 @@ fn parameter(draft: &mut Draft, pair: &str) -> Result<()> {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
     let name = decoded(name, "parameter")?;
     let value = decoded(value, "parameter")?;
-    let known = draft.set_transport(&name.to_ascii_lowercase().replace('_', "-"), &value).map_err(
-        |problem| usage(format!("the connection URL's parameter {name}: {problem}"), FORM),
-    )?;
-    // PostgreSQL has many more, which are for whoever connects to one.
-    if known || draft.scheme == Scheme::Postgres {
+    let word = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let shown = if word { format!(" {name}") } else { String::new() };
+    let told =
+        |problem: String| usage(format!("the connection URL's parameter{shown}: {problem}"), HELP);
+    if draft.scheme == Scheme::Postgres {
+        return parameters::set(draft, &name, &value).map_err(told);
+    }
+    let plain = name.to_ascii_lowercase().replace('_', "-");
+    if plain == "get-server-public-key" {
+        draft.wire.takes_public_key = matches!(value.as_str(), "1" | "true" | "on");
         return Ok(());
     }
-    let word = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    let shown = if word { format!(" {name:?}") } else { String::new() };
-    Err(usage(
-        format!("the connection URL has the parameter{shown}, which osc does not know"),
-        "the parameters are socket, ssl-mode, ssl-ca, ssl-cert and ssl-key",
-    ))
+    match draft.set_transport(&plain, &value).map_err(told)? {
+        true => Ok(()),
+        false => Err(told(parameters::unknown(&plain, MYSQL.into_iter()))),
+    }
+}
+
+/// The parameters of MySQL's URLs.
+const MYSQL: [&str; 6] =
+    ["socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "get-server-public-key"];
+
+/// The URL with a host between its user and its path.
+fn with_host(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(at);
+    format!("{scheme}://{authority}localhost{rest}")
+}
+
+const HELP: &str = "docs/connecting.md has the parameters";
+
+/// `h1:5432,h2:5433` between the user and the path.
+fn has_several_hosts(text: &str) -> bool {
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(','))
 }
 
 /// Percent-decoded; a `%` that is not followed by two hexadecimal digits stands for itself.
@@ -163,15 +202,25 @@ mod tests {
     }
 
     #[test]
-    fn postgres_is_recognised_with_any_parameter() {
-        let draft = parse("postgresql://me@h/db?application_name=x&sslmode=verify-full").unwrap();
+    fn postgres_is_recognised_with_libpqs_parameters() {
+        let draft = parse("postgresql://me@h/db?connect_timeout=3&sslmode=verify-full").unwrap();
         assert_eq!((draft.scheme, draft.tls_mode), (Scheme::Postgres, Some(TlsMode::Verify)));
+        let host =
+            |url: &str| parse(url).unwrap().complete(Some("me")).unwrap().address.to_string();
+        assert_eq!(host("postgres://u@127.0.0.1:5432/db?host=10.9.9.9"), "10.9.9.9:5432");
+        assert_eq!(host("postgres://u@%2Ftmp:5433/db"), "/tmp/.s.PGSQL.5433");
+        assert_eq!(host("postgres:///db?host=/tmp&port=5434"), "/tmp/.s.PGSQL.5434");
+        assert_eq!(host("postgres://u:p@/db?host=10.9.9.9"), "10.9.9.9:5432");
     }
 
     #[test]
     fn unknown_parameters_are_named() {
-        assert!(complaint("mysql://me@h/db?charset=utf8").contains("\"charset\""));
+        assert!(complaint("mysql://me@h/db?charset=utf8").contains("charset"));
         assert!(complaint("mysql://me@h/db?ssl-mode=maybe").contains("ssl-mode"));
+        assert!(complaint("mysql://me@h/db?sslmod=required").contains("did you mean ssl-mode?"));
+        assert!(complaint("postgres://me@h/db?sslmod=require").contains("did you mean sslmode?"));
+        assert!(complaint("postgres://h1:1,h2:2/db").contains("several hosts"));
+        assert!(complaint("postgres://me@h/db?host=a,b").contains("several servers"));
     }
 
     #[test]

@@ -4,9 +4,8 @@
 //! content: editors replace files, and network file systems tell nobody of changes. A mistake
 //! pauses the copy, says where it is, and leaves the other wishes as they were.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +14,10 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{CutOver, Directives};
-use crate::config::line_of;
+use crate::broken::{self, Rule};
 use crate::config::period::Period;
+use crate::config::settings::Threads;
+use crate::config::{found, line_of};
 
 /// How often the file is read.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -31,7 +32,7 @@ struct Content {
     pause: bool,
     cut_over: Option<CutOverWord>,
     max_rows_per_second: Option<NonZeroU32>,
-    threads: Option<NonZeroUsize>,
+    threads: Option<Threads>,
     chunk_time: Option<Period>,
     max_lag: Option<Period>,
     abort: bool,
@@ -55,6 +56,13 @@ impl From<CutOverWord> for CutOver {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Version {
+    fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_owned(), inode: 1, modified: (0, 0) }
+    }
+}
+
 /// What is wrong with the file, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mistake {
@@ -63,7 +71,30 @@ struct Mistake {
 }
 
 /// The file at one moment; `None`: absent.
-type Reading = Result<Option<Vec<u8>>, Mistake>;
+type Reading = Result<Option<Version>, Mistake>;
+
+/// What the file says, and which writing of it that is: the same words written again are new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Version {
+    bytes: Vec<u8>,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+/// What the file was when the run began: what it says since before then permits nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Before {
+    /// It could not be read yet.
+    Unknown,
+    /// This, or nothing.
+    Known(Option<Version>),
+}
+
+impl Before {
+    fn of(reading: &Reading) -> Self {
+        reading.as_ref().map_or(Self::Unknown, |version| Self::Known(version.clone()))
+    }
+}
 
 /// Follows the control file at `path`. `base` is what holds without one, and for whatever it does
 /// not say. The first reading is done before this returns, so a run never starts in spite of a
@@ -76,7 +107,15 @@ pub fn watch(
     base: Directives,
 ) -> (watch::Receiver<Directives>, AbortOnDropHandle<()>) {
     let mut last = read(&path);
-    let first = directives(&path, &last, &base, &base);
+    let mut before = Before::of(&last);
+    let first = directives(&path, &last, &before, &base, &base);
+    if first.cut_over == CutOver::Hold && says_more_than_hold(&last) {
+        tracing::warn!(
+            "{} permitted the cut-over before this run began, which does not count: write \
+             cut_over = \"now\" again when you want it",
+            path.display()
+        );
+    }
     let (sender, receiver) = watch::channel(first);
     let task = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(INTERVAL);
@@ -90,47 +129,47 @@ pub fn watch(
             };
             if reading != last {
                 last = reading;
-                let before = sender.borrow().clone();
-                sender.send_replace(directives(&path, &last, &base, &before));
+                if before == Before::Unknown {
+                    before = Before::of(&last);
+                }
+                let now = directives(&path, &last, &before, &base, &sender.borrow().clone());
+                sender.send_replace(now);
             }
         }
     });
     (receiver, AbortOnDropHandle::new(task))
 }
 
-fn read(path: &Path) -> Reading {
-    let failed = |error: std::io::Error| Mistake { line: None, message: error.to_string() };
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    // Opening a pipe would wait for its writer.
-    if !metadata.is_file() {
-        return Err(Mistake { line: None, message: "it is not a file".into() });
-    }
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)) {
-        Ok(_) if bytes.len() as u64 > MAX_BYTES => {
-            Err(Mistake { line: None, message: format!("it is larger than {MAX_BYTES} bytes") })
-        }
-        Ok(_) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
+fn says_more_than_hold(reading: &Reading) -> bool {
+    let Ok(Some(version)) = reading else { return false };
+    let content = parse(&version.bytes).ok().flatten();
+    content.is_some_and(|content| !matches!(content.cut_over, None | Some(CutOverWord::Hold)))
 }
 
-/// What a reading asks for. `before` is what held until now.
+fn read(path: &Path) -> Reading {
+    let found = found::bytes(path, MAX_BYTES)
+        .map_err(|error| Mistake { line: None, message: error.to_string() })?;
+    Ok(found.map(|(bytes, metadata)| Version {
+        bytes,
+        inode: metadata.ino(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+    }))
+}
+
+/// What a reading asks for. `first` is the file as it was when the run began, `before` what held until
+/// now.
 fn directives(
     path: &Path,
     reading: &Reading,
+    first: &Before,
     base: &Directives,
     before: &Directives,
 ) -> Directives {
+    let is_old = *first == Before::of(reading) && !broken::is(Rule::PermissionIsNewer);
     let file = path.display();
     let content = match reading {
         Ok(None) => return base.clone(),
-        Ok(Some(bytes)) => match parse(bytes) {
+        Ok(Some(version)) => match parse(&version.bytes) {
             Ok(Some(content)) => Ok(content),
             Ok(None) => {
                 return Directives {
@@ -149,9 +188,14 @@ fn directives(
             } else {
                 base.pause.clone()
             },
-            cut_over: content.cut_over.map_or(base.cut_over, Into::into),
+            cut_over: match content.cut_over {
+                Some(_) if is_old && base.cut_over == CutOver::Hold => CutOver::Hold,
+                Some(word) => word.into(),
+                None => base.cut_over,
+            },
+            fresh: content.cut_over.is_some() && !is_old,
             max_rows_per_second: content.max_rows_per_second.or(base.max_rows_per_second),
-            threads: content.threads.or(base.threads),
+            threads: content.threads.map(Threads::get).or(base.threads),
             chunk_time: content.chunk_time.map(Period::get).or(base.chunk_time),
             max_lag: content.max_lag.map(Period::get).or(base.max_lag),
             abort: content.abort || base.abort,
@@ -170,7 +214,7 @@ fn directives(
 #[cfg(feature = "fuzzing")]
 pub fn of_bytes(bytes: &[u8]) -> Directives {
     let base = Directives::default();
-    directives(Path::new("F"), &Ok(Some(bytes.to_owned())), &base, &base)
+    directives(Path::new("F"), &Ok(Some(Version::of(bytes))), &Before::Known(None), &base, &base)
 }
 
 /// `None`: empty.
@@ -190,6 +234,8 @@ fn parse(bytes: &[u8]) -> Result<Option<Content>, Mistake> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -198,8 +244,11 @@ mod tests {
         Directives { threads: NonZeroUsize::new(4), cut_over: CutOver::Hold, ..Default::default() }
     }
 
+    const ABSENT: Before = Before::Known(None);
+
     fn after(text: &str, before: &Directives) -> Directives {
-        directives(Path::new("F"), &Ok(Some(text.into())), &base(), before)
+        let reading = Ok(Some(Version::of(text.as_bytes())));
+        directives(Path::new("F"), &reading, &ABSENT, &base(), before)
     }
 
     fn mistake(text: &[u8]) -> (Option<usize>, String) {
@@ -211,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_absent_file_runs_and_an_empty_one_pauses() {
-        assert_eq!(directives(Path::new("F"), &Ok(None), &base(), &base()), base());
+        assert_eq!(directives(Path::new("F"), &Ok(None), &ABSENT, &base(), &base()), base());
         for text in ["", " ", "\n\r\n\t"] {
             assert_eq!(after(text, &base()).pause.as_deref(), Some("control file F is empty"));
         }
@@ -229,6 +278,7 @@ mod tests {
         let expected = Directives {
             pause: None,
             cut_over: CutOver::Now,
+            fresh: true,
             max_rows_per_second: NonZeroU32::new(20_000),
             threads: NonZeroUsize::new(2),
             chunk_time: Some(Duration::from_millis(500)),
@@ -257,12 +307,45 @@ mod tests {
     }
 
     #[test]
+    fn what_was_permitted_before_the_run_began_is_not_permitted() {
+        let old = Version::of(b"cut_over = 'now'");
+        let first = Before::Known(Some(old.clone()));
+        let seen = |version: &Version| {
+            let reading = Ok(Some(version.clone()));
+            directives(Path::new("F"), &reading, &first, &base(), &base())
+        };
+        assert_eq!(seen(&old).cut_over, CutOver::Hold);
+        assert!(!seen(&old).fresh);
+        for new in [
+            Version { modified: (0, 1), ..old.clone() },
+            Version { inode: 2, ..old.clone() },
+            Version { bytes: b"cut_over = 'auto'".to_vec(), ..old.clone() },
+        ] {
+            assert!(seen(&new).permit(true), "{new:?}");
+        }
+        // To wait needs no permission.
+        let hold = Version::of(b"cut_over = 'hold'");
+        let open = Directives { cut_over: CutOver::Auto, ..base() };
+        let (reading, first) = (Ok(Some(hold.clone())), Before::Known(Some(hold)));
+        let held = directives(Path::new("F"), &reading, &first, &open, &open);
+        assert_eq!(held.cut_over, CutOver::Hold);
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_was_promised_ends_by_what_is_said_since() {
+        let open = Directives { cut_over: CutOver::Auto, ..base() };
+        assert!(open.permit(false) && !open.permit(true));
+        assert!(Directives { fresh: true, ..open }.permit(true));
+    }
+
+    #[test]
     fn every_kind_of_mistake_has_its_line() {
         for bad in [
             "threads = ",
             "threads",
             "threads = 0",
             "threads = -1",
+            "threads = 999999999999",
             "threads = 1.5",
             "threads = 'two'",
             "max_rows_per_second = 0",
@@ -334,14 +417,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = directives(Path::new("F"), &Ok(Some(bytes)), &base(), &base());
+            let _ = directives(Path::new("F"), &Ok(Some(Version::of(&bytes))), &ABSENT, &base(), &base());
         }
 
         #[test]
         fn no_toml_makes_it_panic(
             text in "((pause|threads|chunk_time|max_lag|abort|x) ?[=.] ?[-'\"\\[{0-9a-z]{0,6}\n?){0,4}",
         ) {
-            let _ = directives(Path::new("F"), &Ok(Some(text.into())), &base(), &base());
+            let _ = after(&text, &base());
         }
     }
 }

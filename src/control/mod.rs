@@ -12,9 +12,9 @@ pub enum CutOver {
     /// As soon as everything is ready.
     #[default]
     Auto,
-    /// Wait for leave.
+    /// Wait for permission.
     Hold,
-    /// Leave is given, `--hold` or not.
+    /// Permission is given, `--hold` or not.
     Now,
 }
 
@@ -25,6 +25,8 @@ pub struct Directives {
     pub pause: Option<String>,
     /// When to cut over.
     pub cut_over: CutOver,
+    /// That was said since the run began.
+    pub fresh: bool,
     /// Copy at most so many rows a second.
     pub max_rows_per_second: Option<NonZeroU32>,
     /// Chunks in flight.
@@ -38,8 +40,9 @@ pub struct Directives {
 }
 
 impl Directives {
-    /// Whether the operator lets the run cut over: not while it is paused.
-    pub fn let_cut_over(&self) -> bool {
-        self.cut_over != CutOver::Hold && self.pause.is_none()
+    /// Whether the operator permits the change of the original: not while the run is paused. `held`: an
+    /// earlier attempt of the run was promised to wait, so that only what was said since then counts.
+    pub fn permit(&self, held: bool) -> bool {
+        self.cut_over != CutOver::Hold && self.pause.is_none() && (self.fresh || !held)
     }
 }

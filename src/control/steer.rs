@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Directives, file};
 
-/// The exit code of a run that can be resumed (design §5).
+/// The exit code of a run that can be resumed.
 const RESUMABLE: i32 = 3;
 
 /// Follows the control file, if there is one, and the signals that ask a program to end: the
@@ -66,11 +66,12 @@ pub fn steer(
     Ok((receiver, AbortOnDropHandle::new(task)))
 }
 
-/// The signals that ask a program to end. Not SIGHUP: listening to it would undo `nohup`, and a
-/// run that it kills can be resumed as well.
+/// The signals that ask a program to end.
 struct Ends {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal has gone. `None` where it is ignored: listening would undo `nohup`.
+    hangup: Option<Signal>,
 }
 
 impl Ends {
@@ -78,15 +79,32 @@ impl Ends {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) },
         })
     }
 
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Whether this process was started with SIGHUP ignored, as `nohup` does. Where the system does not
+/// say so, it is taken to be: a run that is killed can be resumed as well.
+fn ignores_hangup() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]

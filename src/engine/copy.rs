@@ -9,17 +9,15 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use crate::broken::{self, Rule};
+use crate::config::settings::MOST_THREADS;
 use crate::engine::coverage::{ChunkNumber, Edge};
 use crate::engine::dirty::SLOW_COPY_KEYS;
 use crate::engine::key::{Key, KeyOrder, KeyRange, Rows};
 use crate::engine::refresh::{fail_on_duplicates, refresh_keys};
-use crate::engine::run::{Run, jittered, note};
+use crate::engine::run::{FULL_FOR, Run, jittered, note};
 use crate::engine::server::{CopyOutcome, Server};
 use crate::engine::{Error, Result, key_index};
 use crate::fault::{self, Point};
-
-/// As many chunks as may ever be in flight.
-pub const MOST_THREADS: usize = 32;
 
 const FEWEST_ROWS: u64 = 50;
 const MOST_ROWS: u64 = 50_000;
@@ -121,8 +119,13 @@ async fn worker<S: Server>(
             run.cycles.next_whole().await;
         }
         let rows = sizer.rows(run.threads());
-        let _turn = run.throttle.admit(u32::try_from(rows.0).unwrap_or(u32::MAX)).await?;
-        let Some((chunk, range)) = plan(run, planner, rows).await? else { return Ok(()) };
+        let admitted = u32::try_from(rows.0).unwrap_or(u32::MAX).min(run.throttle.most_rows());
+        let rows = Rows(u64::from(admitted));
+        let _turn = run.throttle.admit(admitted).await?;
+        let Some((chunk, range)) = plan(run, planner, rows).await? else {
+            run.throttle.unused(admitted);
+            return Ok(());
+        };
         sizer.hand_out(rows);
         let started = Instant::now();
         fault::at(Point::ChunkPlanned)?;
@@ -133,6 +136,8 @@ async fn worker<S: Server>(
         if range.upto.is_some() {
             sizer.learn(rows, took, run.chunk_time());
         }
+        let copied = u32::try_from(written.0).unwrap_or(u32::MAX);
+        run.throttle.unused(admitted.saturating_sub(copied));
         run.progress.rows_copied.fetch_add(written.0, Ordering::Relaxed);
         run.coverage().end(chunk);
         run.chunk_ended.notify_waiters();
@@ -173,7 +178,10 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
     let mut clear = clear;
     let mut apart: HashSet<Key> = HashSet::new();
     let mut stale: HashSet<Key> = HashSet::new();
-    for attempt in 0..ATTEMPTS {
+    let full_until = Instant::now() + FULL_FOR;
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        attempt += 1;
         let except: Vec<Key> = apart.iter().cloned().collect();
         if clear {
             // What is to be cleared must be found.
@@ -191,8 +199,16 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
                 // Whether it was committed is not known: the next attempt clears.
                 clear = true;
                 tracing::info!(%error, "copying the chunk again");
+                run.lost(&error);
                 run.steadily(|| run.server.hold_claim()).await?;
                 CopyOutcome::Contention
+            }
+            // The statement was rolled back. The server's room is no fault of this chunk's.
+            Err(error) if error.is_full() && Instant::now() < full_until => {
+                drop(turn);
+                run.wait_for_room(&error).await;
+                attempt -= 1;
+                continue;
             }
             outcome => outcome?,
         };
@@ -228,7 +244,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
     }
     Err(Error::Stopped {
         reason: "a chunk met deadlocks, lost connections or moving unique values too often".into(),
-        help: "run the same command again; it goes on from the checkpoint".into(),
+        help: crate::engine::error::AGAIN.into(),
     })
 }
 

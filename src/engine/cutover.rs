@@ -1,11 +1,13 @@
-//! The cut-over: leave to swap, nearly nothing left to refresh, and then attempts of one atomic
+//! The cut-over: permission to swap, nearly nothing left to refresh, and then attempts of one atomic
 //! step each, until one comes through.
 
 use std::time::Duration;
 
 use crate::broken::{self, Rule};
 use crate::engine::dirty::Batch;
+use crate::engine::error::AGAIN;
 use crate::engine::key::Key;
+use crate::engine::permission::Given;
 use crate::engine::progress::{Event, Phase};
 use crate::engine::run::{Run, jittered};
 use crate::engine::server::{Drain, Drained, Server, SwapOutcome};
@@ -28,21 +30,21 @@ pub struct Swapped {
     pub attempts: u32,
 }
 
-/// Waits for leave, then swaps. `suspects` are compared under the lock.
+/// Waits for permission, then swaps. `suspects` are compared under the lock.
 pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapped> {
-    wait_for_leave(run).await?;
+    run.permission().wait().await?;
     run.enter(Phase::CutOver);
     run.steadily(|| run.server.before_swap()).await?;
     fault::at(Point::SwapPrepared)?;
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=run.settings.cut_over_attempts {
-        if wait_for_leave(run).await? == Leave::Awaited {
+        if run.permission().wait().await? == Given::Awaited {
             run.enter(Phase::CutOver);
         }
         come_close(run).await?;
         let alone = broken::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
-        let outcome = run.server.swap(run.dirty.next_marker(), &mut drainer).await;
+        let outcome = run.server.swap(run.dirty.lock_marker(), &mut drainer).await;
         let taken = drainer.taken;
         match outcome {
             Ok(SwapOutcome::Swapped { locked }) => {
@@ -53,70 +55,28 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
                 // Taken for this attempt, refreshed by none.
                 run.dirty.add(taken.into_iter().flat_map(|batch| batch.keys));
                 drop(alone);
-                run.sink.event(Event::CutOverRetry { attempt, reason });
-                tokio::time::sleep(jittered(pause)).await;
+                // The lock is gone: what the stream tells of the shadow from here on is others'.
+                run.with_room(|| run.server.mark(run.dirty.next_marker())).await?;
+                let pausing = jittered(pause);
+                run.sink.event(Event::CutOverRetry {
+                    attempt,
+                    attempts: run.settings.cut_over_attempts,
+                    retry_seconds: Some(pausing.as_secs_f64()),
+                    reason,
+                });
+                tokio::time::sleep(pausing).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
             }
             Err(error) => return Err(error),
         }
     }
     Err(Error::Stopped {
-        reason: format!("no cut-over in {} attempts", run.settings.cut_over_attempts),
-        help: "look for long transactions on the table, then run the same command again; it goes \
-               on from the checkpoint"
-            .into(),
+        reason: format!(
+            "could not get the table lock in {} attempts; the copy is kept",
+            run.settings.cut_over_attempts
+        ),
+        help: format!("end long transactions on the table, then {AGAIN}"),
     })
-}
-
-/// Waits until the operator's leave and the throttle's come together: not while it is paused, outside
-/// the window, or while the server or a replica is in trouble. Leave that was there for a moment of a
-/// pause only, as while a control file is written anew, is none.
-async fn wait_for_leave<S: Server>(run: &Run<S>) -> Result<Leave> {
-    let mut leave = Leave::Given;
-    loop {
-        if wait_for_operator(run).await? == Leave::Awaited {
-            leave = Leave::Awaited;
-        }
-        drop(run.throttle.admit(0).await?);
-        if run.directives.borrow().let_cut_over() {
-            return Ok(leave);
-        }
-    }
-}
-
-/// How the operator's leave was there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leave {
-    /// At once.
-    Given,
-    /// After a while, in the phase [`Phase::Hold`].
-    Awaited,
-}
-
-async fn wait_for_operator<S: Server>(run: &Run<S>) -> Result<Leave> {
-    let mut directives = run.directives.clone();
-    let mut leave = Leave::Given;
-    loop {
-        {
-            let wishes = directives.borrow_and_update();
-            if wishes.abort {
-                return Err(Error::Stopped {
-                    reason: "abort was asked for".into(),
-                    help: "the same command goes on from the checkpoint".into(),
-                });
-            }
-            if wishes.let_cut_over() {
-                return Ok(leave);
-            }
-        }
-        if leave == Leave::Given {
-            run.enter(Phase::Hold);
-            leave = Leave::Awaited;
-        }
-        if directives.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 /// Refreshes until few keys are dirty, or it does not get better.

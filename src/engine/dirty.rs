@@ -46,12 +46,21 @@ struct Markers {
     first: u64,
     next: AtomicU64,
     seen: watch::Sender<u64>,
+    /// The one that is written under the cut-over's lock.
+    lock: AtomicU64,
 }
 
 impl Markers {
     fn new() -> Self {
         let first = rand::rng().random_range(1..1 << 62);
-        Self { first, next: AtomicU64::new(first), seen: watch::Sender::new(0) }
+        let (next, seen) = (AtomicU64::new(first), watch::Sender::new(0));
+        Self { first, next, seen, lock: AtomicU64::new(0) }
+    }
+
+    /// Whether rows of the shadow that the stream tells of now may be the lock's holder's: none of our
+    /// markers has followed the lock's.
+    fn under_lock(&self) -> bool {
+        *self.seen.borrow() == self.lock.load(Ordering::SeqCst)
     }
 
     /// The stream has delivered a marker, perhaps one of an earlier sitting. After a reconnection
@@ -196,6 +205,14 @@ impl Dirty {
         self.markers.next.fetch_add(1, Ordering::SeqCst)
     }
 
+    /// The next marker is written under the cut-over's lock: what the stream tells of the shadow after it
+    /// counts as the holder's until another marker comes.
+    pub fn lock_marker(&self) -> u64 {
+        let marker = self.next_marker();
+        self.markers.lock.store(marker, Ordering::SeqCst);
+        marker
+    }
+
     /// Waits until the stream has delivered `marker`, one of [`Dirty::next_marker`].
     pub async fn marker(&self, marker: u64) {
         let mut seen = self.markers.seen.subscribe();
@@ -227,6 +244,13 @@ impl Dirty {
             let error = loop {
                 match stream.next().await {
                     Ok(Change::Keys(keys)) => {
+                        self.add(keys);
+                        self.wait_for_room().await;
+                    }
+                    Ok(Change::ShadowKeys(keys)) => {
+                        if !self.markers.under_lock() {
+                            self.progress.strangers.fetch_add(keys.len() as u64, Ordering::Relaxed);
+                        }
                         self.add(keys);
                         self.wait_for_room().await;
                     }
@@ -334,6 +358,20 @@ mod tests {
         }
         dirty.markers.came(ours);
         assert!(dirty.marker(ours).now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_follows_the_locks_marker_is_the_holders_until_the_next_marker() {
+        let dirty = empty();
+        assert!(dirty.markers.under_lock(), "nothing of ours was seen yet");
+        dirty.markers.came(dirty.next_marker());
+        assert!(!dirty.markers.under_lock());
+        let lock = dirty.lock_marker();
+        assert!(!dirty.markers.under_lock(), "the stream is not there yet");
+        dirty.markers.came(lock);
+        assert!(dirty.markers.under_lock());
+        dirty.markers.came(dirty.next_marker());
+        assert!(!dirty.markers.under_lock());
     }
 
     #[test]

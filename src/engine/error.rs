@@ -1,8 +1,11 @@
-//! What can end a run, and the exit code each end has (design §5).
+//! What can end a run, and the exit code each end has.
 
 use std::fmt;
 
 use crate::engine::key::Position;
+
+/// What resumes a run.
+pub const AGAIN: &str = "run the same command again to resume";
 
 /// The library's result.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -11,8 +14,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
     /// Stable short name of the check, such as `binlog-format`.
+    #[serde(rename = "code")]
     pub check: &'static str,
     /// What is wrong, and where.
+    #[serde(rename = "message")]
     pub problem: String,
     /// What to do about it.
     pub help: String,
@@ -60,6 +65,13 @@ fn list(findings: &[Finding]) -> String {
     findings.iter().map(|finding| format!("\n  - {finding}")).collect()
 }
 
+/// MySQL's and MariaDB's words for a table, or a column of it, that is not what it was when the run began:
+/// no such column, another number of columns, no such table, a column without a default.
+const TABLES_CHANGED: [u16; 4] = [1054, 1136, 1146, 1364];
+
+/// The same of PostgreSQL, at the end of its message: no such table, no such column.
+const TABLES_GONE: [&str; 2] = ["[42P01]", "[42703]"];
+
 /// What ends a run other than success.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -75,7 +87,7 @@ pub enum Error {
     /// The checks before the start found reasons not to begin.
     #[error("refused before the start; nothing was changed:{}", list(.0))]
     Refused(Vec<Finding>),
-    /// Stopped in a state from which the same command goes on.
+    /// Stopped in a state from which the same command resumes.
     #[error("stopped: {reason}")]
     Stopped {
         /// Why.
@@ -95,7 +107,7 @@ pub enum Error {
         keys: Vec<String>,
     },
     /// The data cannot become what the clauses ask for: duplicates, values that do not fit.
-    #[error("the data does not allow this change: {reason}{}", .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>())]
+    #[error("existing rows do not fit: {reason}{}", .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>())]
     Data {
         /// What does not fit.
         reason: String,
@@ -103,7 +115,7 @@ pub enum Error {
         rows: Vec<String>,
     },
     /// Somebody changed a table under the run (DDL, TRUNCATE), so its result would be wrong.
-    #[error("stopped, the original is as its users left it: {0}")]
+    #[error("ended, the original is as its users left it: {0}")]
     Foreign(String),
     /// The stream cannot go on from where it must.
     #[error("the change stream has a gap after {position}: {reason}")]
@@ -123,6 +135,24 @@ pub enum Error {
         /// The server's error number, where it gave one.
         code: Option<u16>,
     },
+    /// The server has no room left; what is there stays, and the step can be tried again.
+    #[error("no space left on the server while {action}: {message}")]
+    Full {
+        /// What osc was doing.
+        action: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The command's first connection could not be made: nothing was begun.
+    #[error("cannot connect to {address}: {message}")]
+    Unreachable {
+        /// Host and port, or socket.
+        address: String,
+        /// Why not.
+        message: String,
+        /// What to do.
+        help: String,
+    },
     /// The connection broke or could not be made.
     #[error("connection lost while {action}: {message}")]
     Connection {
@@ -131,47 +161,188 @@ pub enum Error {
         /// The cause.
         message: String,
     },
+    /// What a command was asked for cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(String),
     /// Something in osc contradicts itself: a defect.
     #[error("internal error: {0}; please report this")]
     Internal(String),
 }
 
 impl Error {
-    /// The exit code of the program that ends with this error (design §5).
+    /// The exit code of the program that ends with this error.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } => 2,
-            Self::Stopped { .. } | Self::Connection { .. } => 3,
+            Self::Usage { .. } | Self::Unreachable { .. } => 2,
+            Self::Stopped { .. } | Self::Connection { .. } | Self::Full { .. } => 3,
             Self::Refused(_) => 4,
             Self::Verification { .. } => 5,
             _ => 1,
         }
     }
 
+    /// A stable short name, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "usage",
+            Self::Refused(_) => "refused",
+            Self::Stopped { .. } => "stopped",
+            Self::Verification { .. } => "verification",
+            Self::Data { .. } => "data",
+            Self::Foreign(_) => "foreign-change",
+            Self::StreamGap { .. } => "stream-gap",
+            Self::Server { .. } => "server",
+            Self::Full { .. } => "full",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Connection { .. } => "connection",
+            Self::Output(_) => "output",
+            Self::Internal(_) => "internal",
+        }
+    }
+
     /// What the operator can do, where that is known.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Usage { help, .. } | Self::Stopped { help, .. } if !help.is_empty() => {
+            Self::Usage { help, .. }
+            | Self::Stopped { help, .. }
+            | Self::Unreachable { help, .. }
+                if !help.is_empty() =>
+            {
                 Some(help.clone())
             }
             Self::Connection { .. } => {
-                Some("nothing is lost: the same command line again goes on from the checkpoint".into())
+                Some(AGAIN.into())
             }
+            Self::Full { .. } => Some(
+                "free space on the server, then run the same command again to resume: what was copied is kept".into(),
+            ),
             Self::Data { .. } => Some(
-                "the original is untouched; mend the rows or the clauses, then run the command again".into(),
+                "the original is untouched; fix the rows or change the clauses".into(),
             ),
             Self::Foreign(_) | Self::StreamGap { .. } => Some(
-                "the original is untouched; `osc cleanup TABLE` drops what this run left, then start anew".into(),
+                "the original is untouched; `osc cleanup TABLE` drops what this run left, then start again".into(),
             ),
             Self::Verification { .. } => Some(
-                "the original is untouched; look at the rows named, then `osc cleanup TABLE` and start anew".into(),
+                "the original is untouched; look at the rows named, then `osc cleanup TABLE` and start again".into(),
             ),
             _ => None,
+        }
+    }
+
+    /// The same, where there is a copy to keep: what the server or the account would not do once can be tried
+    /// again. Only what is wrong with the rows, the tables or the stream ends such a run for good.
+    #[must_use]
+    pub fn keeping_the_copy(self) -> Self {
+        let gone = match &self {
+            Self::Server { code: Some(code), .. } => TABLES_CHANGED.contains(code),
+            Self::Server { message, .. } => TABLES_GONE.iter().any(|end| message.ends_with(end)),
+            _ => false,
+        };
+        if gone || !matches!(self, Self::Server { .. } | Self::Usage { .. } | Self::Refused(_)) {
+            return self;
+        }
+        Self::Stopped {
+            reason: self.problem(),
+            help: "the copy is kept: put right what is named, then run the same command again to resume; \
+                   osc cleanup TABLE discards it"
+                .into(),
+        }
+    }
+
+    /// What is wrong, without what to do.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Refused(findings) => {
+                let problems: Vec<&str> =
+                    findings.iter().map(|finding| finding.problem.as_str()).collect();
+                problems.join("; ")
+            }
+            Self::Foreign(problem) | Self::Internal(problem) => problem.clone(),
+            error => error.to_string(),
+        }
+    }
+
+    /// Whether the server has no room left.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
+    /// What this error of a command's first connection to `address` is: there is nothing to resume and
+    /// no reason to try for ever. `server` is what should answer there.
+    #[must_use]
+    pub fn at_first(self, address: impl fmt::Display, server: &str) -> Self {
+        let unreachable = |message: String, help: String| Self::Unreachable {
+            address: address.to_string(),
+            message,
+            help,
+        };
+        match self {
+            Self::Connection { message, .. } => unreachable(
+                cause(&message),
+                format!(
+                    "check that {server} listens there, and that nothing on the way refuses it"
+                ),
+            ),
+            // What answered is no such server, or broke off in the middle of a word.
+            Self::Internal(message) => unreachable(
+                format!("what answers is not {server}: {message}"),
+                "check host and port".into(),
+            ),
+            Self::Refused(findings) if findings.iter().all(|finding| finding.check == "tls") => {
+                let finding = findings.into_iter().next();
+                finding.map_or_else(
+                    || unreachable("no trusted TLS connection".into(), String::new()),
+                    |finding| unreachable(finding.problem, finding.help),
+                )
+            }
+            other => other,
         }
     }
 
     /// Whether the same step may succeed when it is tried again on a new connection.
     pub fn is_connection(&self) -> bool {
         matches!(self, Self::Connection { .. })
+    }
+}
+
+/// The cause alone, as a system names it: without what the drivers wrap around it.
+fn cause(message: &str) -> String {
+    let mut rest = message;
+    for wrapping in [
+        "Input/output error: ",
+        "error connecting to server: ",
+        "error communicating with the server: ",
+    ] {
+        rest = rest.strip_prefix(wrapping).unwrap_or(rest);
+    }
+    let rest = match rest.rfind(" (os error ") {
+        Some(at) => rest.get(..at).unwrap_or(rest),
+        None => rest,
+    };
+    let mut chars = rest.chars();
+    let first = chars.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_connection_that_fails_names_where_and_why_and_is_not_resumable() {
+        let lost = |message: &str| Error::Connection {
+            action: "connecting".into(),
+            message: message.into(),
+        };
+        let error = lost("Connection refused (os error 111)").at_first("db1:3306", "MySQL");
+        assert_eq!(error.to_string(), "cannot connect to db1:3306: connection refused");
+        assert_eq!(error.exit_code(), 2);
+        let error = lost("error connecting to server: Connection refused (os error 111)");
+        let error = error.at_first("db1:5432", "PostgreSQL");
+        assert_eq!(error.to_string(), "cannot connect to db1:5432: connection refused");
+        let tls = Error::Refused(vec![Finding::new("tls", "no TLS", "switch it on")]);
+        assert_eq!(tls.at_first("h:1", "MySQL").exit_code(), 2);
+        let rights = Error::Refused(vec![Finding::new("login", "denied", "")]);
+        assert_eq!(rights.at_first("h:1", "MySQL").exit_code(), 4);
     }
 }

@@ -16,6 +16,7 @@ use crate::broken::{self, Rule};
 use crate::control::Directives;
 use crate::engine::coverage::{Edge, Limit};
 use crate::engine::cutover::{Swapped, cut_over};
+use crate::engine::error::AGAIN;
 use crate::engine::key::{KeyOrder, Position};
 use crate::engine::progress::{Event, Phase, Progress, Sink, Summary};
 use crate::engine::run::{Run, Settings, State, quantiles};
@@ -74,10 +75,7 @@ async fn asked_to_stop(stop: &CancellationToken, swapping: &watch::Sender<bool>)
 }
 
 fn stopped() -> Error {
-    Error::Stopped {
-        reason: "asked to stop".into(),
-        help: "the same command line again goes on from the checkpoint".into(),
-    }
+    Error::Stopped { reason: "on request".into(), help: AGAIN.into() }
 }
 
 async fn road<S: Server>(
@@ -87,19 +85,36 @@ async fn road<S: Server>(
 ) -> Result<Summary> {
     around.sink.event(Event::Phase { phase: Phase::Prepare });
     let earlier = server.claim().await?;
+    if let Some(run) = server.number() {
+        around.progress.subject().set_run(run);
+    }
     fault::at(Point::Claimed)?;
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
-        let text = "an earlier run had swapped the tables; finishing its work".to_owned();
+        let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
         around.sink.event(Event::Note { text });
-        return finish(&server, &around.sink, &around.progress, Summary::default()).await;
+        let summary = Summary { road: "copy".into(), ..Summary::default() };
+        return finish(&server, &around.sink, &around.progress, summary).await;
     }
     let (state, resumed) = match earlier {
-        Some(earlier) => (read_state(&earlier.state)?, true),
+        Some(earlier) => (resume(read_state(&earlier.state)?, &around.settings)?, true),
         None => (prepare(&*server, &around.settings).await?, false),
     };
     if resumed {
         around.sink.event(Event::Resumed { rows: state.rows });
     }
+    begun(server, around, swapping, state, resumed)
+        .await
+        .map_err(|error| if broken::is(Rule::CopyKept) { error } else { error.keeping_the_copy() })
+}
+
+/// From the first checkpoint on, there is a copy to keep.
+async fn begun<S: Server>(
+    server: Arc<S>,
+    around: Surroundings,
+    swapping: Arc<watch::Sender<bool>>,
+    state: State,
+    resumed: bool,
+) -> Result<Summary> {
     let estimate = server.estimate().await?;
     around.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
     let start = state.position.clone();
@@ -116,12 +131,13 @@ async fn road<S: Server>(
         Arc::clone(&swapping),
     )?;
     let stop = around.stop;
+    let reporting = run.permission();
     let outcome = tokio::select! {
         outcome = phases(&run, resumed) => outcome,
         () = asked_to_stop(&stop, &swapping) => Err(stopped()),
         error = run.dirty.feed(&*run.server, stream, start) => Err(error),
         error = refresh::forever(&run) => Err(error),
-        error = tell_throttle(&run) => Err(error),
+        never = reporting.report_throttle() => match never {},
         error = giving::tell(&run) => Err(error),
     };
     if matches!(outcome, Err(Error::Stopped { .. }))
@@ -147,7 +163,9 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
         KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
     };
     let indexed = !settings.defer_indexes;
-    let state = State { position, copied: Edge::Start, limit, rows: 0, indexed };
+    let hold = settings.hold;
+    let state =
+        State { position, copied: Edge::Start, limit, rows: 0, indexed, hold, paused: None };
     server.checkpoint(Some(state.text()?)).await?;
     fault::at(Point::FirstCheckpoint)?;
     if broken::is(Rule::StreamBeforeCopy) {
@@ -159,8 +177,21 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
 fn read_state(text: &str) -> Result<State> {
     serde_json::from_str(text).map_err(|error| Error::Stopped {
         reason: format!("the ledger's checkpoint cannot be read: {error}"),
-        help: "`osc cleanup TABLE` drops what the dead run left; then start anew".into(),
+        help: "discard it with: osc cleanup TABLE; then start again".into(),
     })
+}
+
+/// What the first attempt was promised stays.
+fn resume(state: State, settings: &Settings) -> Result<State> {
+    let hold = state.hold || settings.hold;
+    if hold && !settings.steered {
+        return Err(Error::Stopped {
+            reason: "the run was begun with --hold, and without a control file nothing could end the hold"
+                .into(),
+            help: "run the same command with --hold --control-file FILE".into(),
+        });
+    }
+    Ok(State { hold, ..state })
 }
 
 async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
@@ -223,6 +254,7 @@ async fn finish<S: Server>(
     sink.event(Event::Phase { phase: Phase::Finish });
     fault::at(Point::Swapped).map_err(unfinished)?;
     summary.warnings = server.after_swap().await.map_err(unfinished)?;
+    summary.warnings.extend(progress.strangers());
     fault::at(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
     summary.seconds = progress.elapsed().as_secs_f64();
@@ -238,25 +270,7 @@ fn unfinished(error: Error) -> Error {
         error @ (Error::Connection { .. } | Error::Stopped { .. }) => error,
         error => Error::Stopped {
             reason: format!("the tables are swapped, but what follows is not done: {error}"),
-            help: "mend what is named, then run the same command again; it finishes the rest"
-                .into(),
+            help: "fix what is named, then run the same command again; it finishes the rest".into(),
         },
-    }
-}
-
-/// Tells of every change of the throttle; ends only when the throttle itself is gone.
-async fn tell_throttle<S: Server>(run: &Run<S>) -> Error {
-    let mut changed = run.throttle.changed();
-    let mut told = None;
-    loop {
-        let reason = changed.borrow_and_update().clone();
-        run.progress.set_throttled(reason.clone());
-        if reason.is_some() != told.is_some() {
-            run.sink.event(Event::Throttled { reason: reason.clone() });
-            told = reason;
-        }
-        if changed.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }

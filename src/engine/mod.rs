@@ -9,6 +9,7 @@ pub mod giving;
 pub mod key;
 pub mod key_index;
 pub mod migration;
+pub mod permission;
 pub mod progress;
 pub mod refresh;
 pub mod run;

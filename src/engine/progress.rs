@@ -1,7 +1,7 @@
 //! What a run tells while it runs: shared counters to look at, and events to log.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -46,12 +46,52 @@ impl Phase {
     }
 }
 
+/// Which server, table and run it is about: what every event names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// Host and port, or socket; `None`: not known yet.
+    pub server: Option<String>,
+    /// The table, as far as it is known.
+    pub table: Option<String>,
+    /// The run's number in the ledger; `None`: it has none yet.
+    pub run: Option<i64>,
+}
+
+/// [`About`], filled in as it becomes known. Clones are one place.
+#[derive(Debug, Clone, Default)]
+pub struct Subject(Arc<Mutex<About>>);
+
+impl Subject {
+    /// What is known now.
+    pub fn about(&self) -> About {
+        locked(&self.0).clone()
+    }
+
+    /// The server is known.
+    pub fn set_server(&self, server: impl ToString) {
+        locked(&self.0).server = Some(server.to_string());
+    }
+
+    /// The table is known, or known better.
+    pub fn set_table(&self, table: impl Into<String>) {
+        locked(&self.0).table = Some(table.into());
+    }
+
+    /// The run is in the ledger.
+    pub fn set_run(&self, run: i64) {
+        locked(&self.0).run = Some(run);
+    }
+}
+
 /// Numbers of a run as they are at one moment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
+    /// What it is about.
+    #[serde(flatten)]
+    pub about: About,
     /// Where the run is.
     pub phase: Phase,
-    /// Rows copied so far, an earlier sitting's included.
+    /// Rows copied so far, an earlier attempt's included.
     pub rows_copied: u64,
     /// The server's estimate of the table's rows at the start.
     pub rows_estimate: u64,
@@ -61,18 +101,25 @@ pub struct Snapshot {
     pub dirty_keys: u64,
     /// Keys refreshed since the start.
     pub refreshed_keys: u64,
-    /// How far the stream lags behind the server, in milliseconds.
-    pub stream_lag_ms: u64,
+    /// How far the stream lags behind the server, in milliseconds; `None`: the connection is lost.
+    pub stream_lag_ms: Option<u64>,
+    /// How far the slowest replica that is watched lags behind, in milliseconds; `None`: none is
+    /// watched, or it cannot be seen.
+    pub replica_lag_ms: Option<u64>,
+    /// For how long there has been no connection to the server, in seconds; `None`: there is one.
+    pub connection_lost_seconds: Option<f64>,
     /// Why the copy is paused, if it is.
     pub throttled: Option<String>,
     /// Chunks that may be in flight, below one the share of the time in which one may be; `None`:
     /// feedback is off.
+    #[serde(rename = "parallel_chunks")]
     pub width: Option<f64>,
-    /// Why that is not the full width.
+    /// Why there are not as many as there could be.
+    #[serde(rename = "slowed")]
     pub gives_way: Option<String>,
     /// What the refresher waits for, if it has done so for long.
     pub waiting: Option<String>,
-    /// Seconds since this sitting began.
+    /// Seconds since this attempt began.
     pub elapsed_seconds: f64,
 }
 
@@ -84,6 +131,9 @@ pub struct Progress {
     throttled: Mutex<Option<String>>,
     giving: Mutex<Option<Giving>>,
     waiting: Mutex<Option<String>>,
+    subject: Subject,
+    lost: Mutex<Option<Instant>>,
+    replica_lag: Mutex<Option<Duration>>,
     /// Rows copied so far.
     pub rows_copied: AtomicU64,
     /// Estimated rows of the original.
@@ -96,6 +146,8 @@ pub struct Progress {
     pub refreshed_keys: AtomicU64,
     /// Stream lag in milliseconds.
     pub stream_lag_ms: AtomicU64,
+    /// Keys that other sessions wrote in the shadow after the verification began.
+    pub strangers: AtomicU64,
 }
 
 impl Default for Progress {
@@ -106,12 +158,16 @@ impl Default for Progress {
             throttled: Mutex::new(None),
             giving: Mutex::new(None),
             waiting: Mutex::new(None),
+            subject: Subject::default(),
+            lost: Mutex::new(None),
+            replica_lag: Mutex::new(None),
             rows_copied: AtomicU64::new(0),
             rows_estimate: AtomicU64::new(0),
             rows_verified: AtomicU64::new(0),
             dirty_keys: AtomicU64::new(0),
             refreshed_keys: AtomicU64::new(0),
             stream_lag_ms: AtomicU64::new(0),
+            strangers: AtomicU64::new(0),
         }
     }
 }
@@ -121,6 +177,34 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Progress {
+    /// Of a run that is about this.
+    pub fn of(subject: Subject) -> Self {
+        Self { subject, ..Self::default() }
+    }
+
+    /// What it is about.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The connection to the server is lost; true: until now it was not.
+    pub fn lose(&self) -> bool {
+        let mut lost = locked(&self.lost);
+        let first = lost.is_none();
+        lost.get_or_insert_with(Instant::now);
+        first
+    }
+
+    /// The server answers; how long it had not, if so.
+    pub fn regain(&self) -> Option<Duration> {
+        locked(&self.lost).take().map(|since| since.elapsed())
+    }
+
+    /// Says how far the slowest replica lags behind.
+    pub fn set_replica_lag(&self, lag: Option<Duration>) {
+        *locked(&self.replica_lag) = lag;
+    }
+
     /// The phase now.
     pub fn phase(&self) -> Phase {
         *locked(&self.phase)
@@ -146,7 +230,18 @@ impl Progress {
         *locked(&self.waiting) = reason;
     }
 
-    /// Time since this sitting began.
+    /// What the summary says of other sessions that wrote the shadow.
+    pub fn strangers(&self) -> Option<String> {
+        match self.strangers.load(Ordering::Relaxed) {
+            0 => None,
+            keys => Some(format!(
+                "other sessions wrote the shadow after it had been compared ({keys} keys of its rows); osc \
+                 wrote these again from the original. Find out who writes it"
+            )),
+        }
+    }
+
+    /// Time since this attempt began.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -155,14 +250,19 @@ impl Progress {
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let giving = locked(&self.giving).clone();
+        let lost = locked(&self.lost).map(|since| since.elapsed().as_secs_f64());
+        let millis = |lag: Duration| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
         Snapshot {
+            about: self.subject.about(),
             phase: self.phase(),
             rows_copied: count(&self.rows_copied),
             rows_estimate: count(&self.rows_estimate),
             rows_verified: count(&self.rows_verified),
             dirty_keys: count(&self.dirty_keys),
             refreshed_keys: count(&self.refreshed_keys),
-            stream_lag_ms: count(&self.stream_lag_ms),
+            stream_lag_ms: Some(count(&self.stream_lag_ms)).filter(|_| lost.is_none()),
+            replica_lag_ms: locked(&self.replica_lag).filter(|_| lost.is_none()).map(millis),
+            connection_lost_seconds: lost.map(|seconds| (seconds * 10.0).round() / 10.0),
             throttled: locked(&self.throttled).clone(),
             width: giving.as_ref().map(|giving| (giving.width * 100.0).round() / 100.0),
             gives_way: giving.and_then(|giving| giving.reason),
@@ -177,9 +277,11 @@ impl Progress {
 #[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
-    /// The road was chosen.
+    /// The method was chosen.
+    #[serde(rename = "method")]
     Road {
         /// `instant`, `inplace` or `copy`.
+        #[serde(rename = "method")]
         road: String,
         /// Why.
         reason: String,
@@ -189,9 +291,9 @@ pub enum Event {
         /// Which.
         phase: Phase,
     },
-    /// A dead run's checkpoint was found and is gone on from.
+    /// The run resumes from the checkpoint of an earlier attempt.
     Resumed {
-        /// Rows that the dead run had copied.
+        /// Rows that were copied by then.
         rows: u64,
     },
     /// The copy is paused, for this reason, or goes on (`None`).
@@ -199,15 +301,31 @@ pub enum Event {
         /// Why.
         reason: Option<String>,
     },
-    /// The copy gives way to others on the server, for this reason, or no longer (`None`).
+    /// The copy is slowed down for the sake of others on the server, for this reason, or no longer
+    /// (`None`).
+    #[serde(rename = "slowed")]
     GivesWay {
         /// Why.
         reason: Option<String>,
     },
-    /// A cut-over attempt did not come through and will be tried again.
+    /// The server cannot be reached any more; osc goes on trying.
+    ConnectionLost {
+        /// What the last attempt to reach it met.
+        reason: String,
+    },
+    /// The server can be reached again.
+    Reconnected {
+        /// For how long it could not, in seconds.
+        seconds: f64,
+    },
+    /// An attempt to lock the table failed and will be tried again.
     CutOverRetry {
         /// Which attempt, from 1.
         attempt: u32,
+        /// How many are made.
+        attempts: u32,
+        /// When the next is made, in seconds from now; `None`: soon.
+        retry_seconds: Option<f64>,
         /// Why it did not.
         reason: String,
     },
@@ -225,14 +343,25 @@ pub enum Event {
     Summary(Box<Summary>),
 }
 
-/// What a run did, told at its end.
+/// Of many times.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// The median.
+    pub p50: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+/// What a run did, reported at its end.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Summary {
-    /// The table.
+    /// The table; in JSON it is what every event says of it.
+    #[serde(skip)]
     pub table: String,
     /// The clauses.
     pub clauses: String,
-    /// The road taken.
+    /// The method.
+    #[serde(rename = "method")]
     pub road: String,
     /// Rows copied.
     pub rows: u64,
@@ -246,10 +375,10 @@ pub struct Summary {
     pub lock_ms: Option<f64>,
     /// Cut-over attempts needed.
     pub attempts: u32,
-    /// Median and 99th percentile of the chunks' times, in milliseconds.
-    pub chunk_ms: Option<(f64, f64)>,
-    /// Median and 99th percentile of the refreshes' times, in milliseconds.
-    pub refresh_ms: Option<(f64, f64)>,
+    /// How long chunks took, in milliseconds.
+    pub chunk_ms: Option<Quantiles>,
+    /// How long refreshes took, in milliseconds.
+    pub refresh_ms: Option<Quantiles>,
     /// The retired table.
     pub retired: Option<String>,
     /// Things that the operator should act upon.

@@ -65,6 +65,7 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
         drop(run.throttle.admit(0).await?);
     }
     run.steadily(|| run.server.hold_claim()).await?;
+    run.warn_of_strangers();
     let batch = run.dirty.take();
     fault::at(Point::RefreshTaken)?;
     if broken::is(Rule::AppliedAfterRefresh) {
@@ -180,7 +181,7 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
             continue;
         }
         let started = Instant::now();
-        match run.steadily(|| run.server.refresh(&keys)).await? {
+        match run.with_room(|| run.server.refresh(&keys)).await? {
             CopyOutcome::Written(_) => {
                 fault::at(Point::RefreshWritten)?;
                 note(&run.refresh_times, started.elapsed());
@@ -225,7 +226,7 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
         if attempts > ATTEMPTS {
             return Err(Error::Stopped {
                 reason: "refreshing rows met deadlocks or moving unique values too often".into(),
-                help: "run the same command again; it goes on from the checkpoint".into(),
+                help: crate::engine::error::AGAIN.into(),
             });
         }
         let pause = Duration::from_millis(2 * u64::from(attempts)).min(PAUSE);

@@ -15,13 +15,18 @@ use crate::control::Directives;
 use crate::engine::coverage::{Coverage, Edge, Limit};
 use crate::engine::dirty::Dirty;
 use crate::engine::key::{Position, Rows};
-use crate::engine::progress::{Event, Phase, Progress, Sink};
+use crate::engine::permission::Permission;
+use crate::engine::progress::{Event, Phase, Progress, Quantiles, Sink};
 use crate::engine::server::Server;
 use crate::engine::{Error, Result};
 use crate::throttle::Throttle;
 
 /// How long a step is tried again while its connection keeps breaking.
 const RETRY_FOR: Duration = Duration::from_secs(120);
+
+/// How long a step waits for room on a full server, and how often it looks.
+pub(super) const FULL_FOR: Duration = Duration::from_secs(600);
+const FULL_PAUSE: Duration = Duration::from_secs(2);
 
 /// What the engine is told to do.
 #[derive(Debug, Clone)]
@@ -40,6 +45,10 @@ pub struct Settings {
     pub cut_over_attempts: u32,
     /// How long one attempt may hold the lock while the stream is drained.
     pub cut_over_timeout: Duration,
+    /// Wait for permission to cut over.
+    pub hold: bool,
+    /// There is a control file, which can give it.
+    pub steered: bool,
 }
 
 /// A checkpoint that takes longer is told of.
@@ -62,6 +71,12 @@ pub struct State {
     pub rows: u64,
     /// The deferred indexes are built.
     pub indexed: bool,
+    /// The run was promised to wait for permission to cut over, by whichever attempt.
+    #[serde(default)]
+    pub hold: bool,
+    /// Why the copy was paused at that moment: for `osc status`; nothing is concluded from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
 }
 
 impl State {
@@ -103,6 +118,8 @@ pub struct Run<S> {
     keyed: AtomicBool,
     /// The deferred indexes are built.
     pub indexed: AtomicBool,
+    held: bool,
+    warned: AtomicBool,
     /// Times of chunks, in microseconds.
     pub chunk_times: Mutex<Histogram<u64>>,
     /// Times of refreshes, in microseconds.
@@ -174,6 +191,8 @@ impl<S: Server> Run<S> {
             cycles: Cycles::default(),
             applied: Mutex::new(state.position),
             indexed: AtomicBool::new(state.indexed),
+            held: state.hold,
+            warned: AtomicBool::new(false),
             chunk_times: Mutex::new(histogram()?),
             refresh_times: Mutex::new(histogram()?),
         })
@@ -211,6 +230,8 @@ impl<S: Server> Run<S> {
             limit,
             rows: self.progress.rows_copied.load(Ordering::Relaxed),
             indexed: self.indexed.load(Ordering::Relaxed),
+            hold: self.held,
+            paused: self.throttle.paused(),
         }
     }
 
@@ -218,7 +239,7 @@ impl<S: Server> Run<S> {
     pub async fn checkpoint(&self) -> Result<()> {
         let state = self.state().text()?;
         let begun = tokio::time::Instant::now();
-        let storing = self.steadily(|| self.server.checkpoint(Some(state.clone())));
+        let storing = self.with_room(|| self.server.checkpoint(Some(state.clone())));
         tokio::pin!(storing);
         let outcome = match timeout(PATIENCE, &mut storing).await {
             Ok(outcome) => outcome,
@@ -230,7 +251,45 @@ impl<S: Server> Run<S> {
             }
         };
         self.throttle.felt_commit(begun.elapsed());
+        if outcome.is_ok()
+            && let Some(lost) = self.progress.regain()
+        {
+            self.sink.event(Event::Reconnected { seconds: lost.as_secs_f64() });
+        }
+        self.progress.set_replica_lag(self.throttle.replica_lag());
         outcome
+    }
+
+    /// Who must agree before the original is changed.
+    pub fn permission(&self) -> Permission<'_> {
+        Permission {
+            directives: &self.directives,
+            throttle: &self.throttle,
+            progress: &self.progress,
+            sink: &*self.sink,
+            held: self.held,
+        }
+    }
+
+    /// Notes that a step lost its connection; the next checkpoint that is stored shows that there is
+    /// one again.
+    pub fn lost(&self, error: &Error) {
+        if let Error::Connection { message, .. } = error
+            && self.progress.lose()
+        {
+            self.sink.event(Event::ConnectionLost { reason: message.clone() });
+        }
+    }
+
+    /// Reports, once, that another session writes the shadow.
+    pub fn warn_of_strangers(&self) {
+        if self.progress.strangers.load(Ordering::Relaxed) > 0
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            let text = "another session writes rows of the shadow; osc writes them again from the original"
+                .to_owned();
+            self.sink.event(Event::Warning { text });
+        }
     }
 
     /// Enters a phase and says so.
@@ -252,11 +311,32 @@ impl<S: Server> Run<S> {
 
     /// Waits until everything committed before this call has been refreshed.
     pub async fn catch_up(&self) -> Result<()> {
-        let marker = self.dirty.next_marker();
-        self.steadily(|| self.server.mark(marker)).await?;
+        self.catch_up_to(self.dirty.next_marker()).await
+    }
+
+    /// The same by this marker.
+    pub async fn catch_up_to(&self, marker: u64) -> Result<()> {
+        self.with_room(|| self.server.mark(marker)).await?;
         self.dirty.marker(marker).await;
         self.cycles.next_whole().await;
         Ok(())
+    }
+
+    /// The same, and again while the server has no room left: for small steps only, since one that fills
+    /// the disk anew each time would be worse than to stop.
+    pub async fn with_room<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let started = tokio::time::Instant::now();
+        loop {
+            match self.steadily(&mut step).await {
+                Err(error) if error.is_full() && started.elapsed() < FULL_FOR => {
+                    self.wait_for_room(&error).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Does `step` again on a new connection while its connection breaks.
@@ -270,12 +350,24 @@ impl<S: Server> Run<S> {
             match step().await {
                 Err(error) if error.is_connection() && started.elapsed() < RETRY_FOR => {
                     tracing::info!(%error, "trying again");
+                    self.lost(&error);
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Reports that the server is full, and waits a little.
+    pub async fn wait_for_room(&self, error: &Error) {
+        let text = format!("paused until there is room: {error}");
+        if self.progress.snapshot().waiting.as_ref() != Some(&text) {
+            self.sink.event(Event::Note { text: text.clone() });
+        }
+        self.progress.set_waiting(Some(text));
+        tokio::time::sleep(jittered(FULL_PAUSE)).await;
+        self.progress.set_waiting(None);
     }
 }
 
@@ -290,10 +382,10 @@ pub fn note(times: &Mutex<Histogram<u64>>, elapsed: Duration) {
     times.lock().unwrap_or_else(PoisonError::into_inner).record(micros).unwrap_or_default();
 }
 
-/// Median and 99th percentile in milliseconds; `None` when nothing was noted.
-pub fn quantiles(times: &Mutex<Histogram<u64>>) -> Option<(f64, f64)> {
+/// In milliseconds; `None` when nothing was noted.
+pub fn quantiles(times: &Mutex<Histogram<u64>>) -> Option<Quantiles> {
     let times = times.lock().unwrap_or_else(PoisonError::into_inner);
     #[allow(clippy::cast_precision_loss, reason = "milliseconds for a human")]
     let millis = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
-    (!times.is_empty()).then(|| (millis(0.5), millis(0.99)))
+    (!times.is_empty()).then(|| Quantiles { p50: millis(0.5), p99: millis(0.99) })
 }

@@ -15,6 +15,10 @@ use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 pub enum Change {
     /// Rows of the original changed: their keys, before and after.
     Keys(Vec<Key>),
+    /// Rows of the shadow were written by a session that is not this run's: their keys, in the original's
+    /// form. Delivered after the marker of [`Server::watch_shadow`]. Also what the session that holds the
+    /// cut-over's lock has written.
+    ShadowKeys(Vec<Key>),
     /// A marker that this run wrote with [`Server::mark`] was committed here.
     Marker(u64),
     /// Everything up to this position has been delivered: a safe place to go on from.
@@ -26,7 +30,8 @@ pub enum Change {
     },
     /// The original was changed by somebody's DDL or TRUNCATE, or its changes were logged in a way
     /// that hides rows: the run must end. The text says what was seen. DDL on the shadow need not be
-    /// told: a statement of ours fails then, or the verification finds what became of the rows.
+    /// told before [`Server::watch_shadow`]: a statement of ours fails then, or the verification finds what
+    /// became of the rows.
     Foreign(String),
 }
 
@@ -119,6 +124,9 @@ pub trait Server: Send + Sync + 'static {
     /// A key for a human: `id = 5`.
     fn describe(&self, key: &Key) -> String;
 
+    /// The run's number in the ledger, once it is claimed.
+    fn number(&self) -> Option<i64>;
+
     /// Takes the run's lock, so that no other run can work on this table, and reads what a dead
     /// run of the same change left. `Refused` when another run holds it.
     fn claim(&self) -> impl Future<Output = Result<Option<Resumable>>> + Send;
@@ -131,6 +139,10 @@ pub trait Server: Send + Sync + 'static {
 
     /// Opens the stream after `position`.
     fn stream(&self, position: &Position) -> impl Future<Output = Result<Self::Stream>> + Send;
+
+    /// From `marker` on, which is written next, the stream tells of others' writes to the shadow
+    /// ([`Change::ShadowKeys`]). No refresh is under way.
+    fn watch_shadow(&self, _marker: u64) {}
 
     /// The barrier of rule 1: returns when every change before the position taken is visible to
     /// readers, prepared transactions included.

@@ -56,7 +56,7 @@ pub struct Verified {
 /// Compares the whole of both tables.
 pub async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     run.progress.rows_verified.store(0, Ordering::Relaxed);
-    run.catch_up().await?;
+    watch_shadow(run).await?;
     let suspects = Mutex::new(HashSet::new());
     let edge = tokio::sync::Mutex::new(Edge::Start);
     let all = Rows(run.progress.rows_copied.load(Ordering::Relaxed));
@@ -69,6 +69,17 @@ pub async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     let suspects = suspects.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let suspects = acquit(run, suspects.into_iter().collect()).await?;
     Ok(Verified { rows: Rows(run.progress.rows_verified.load(Ordering::Relaxed)), suspects })
+}
+
+/// From here on the stream tells of what others write to the shadow. What it does not tell of was
+/// committed before, and is compared.
+async fn watch_shadow<S: Server>(run: &Run<S>) -> Result<()> {
+    let marker = run.dirty.next_marker();
+    {
+        let _alone = run.refreshing.lock().await;
+        run.server.watch_shadow(marker);
+    }
+    run.catch_up_to(marker).await
 }
 
 async fn worker<S: Server>(

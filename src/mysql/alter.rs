@@ -6,50 +6,99 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 
 use crate::config::settings::Indexes;
+use crate::config::target::Scheme;
 use crate::engine::error::{Finding, Findings};
-use crate::engine::progress::{Event, Summary};
+use crate::engine::permission::Given;
+use crate::engine::progress::{Event, Phase, Summary};
 use crate::engine::{Error, Result};
-use crate::ledger::{End, NewRun, RunRecord, new_owner, other_clauses, other_run};
+use crate::ledger::{
+    End, NewRun, RunRecord, lock_lost, new_owner, other_clauses, other_run, other_strategy,
+    related_unfinished,
+};
 use crate::mysql::change::Change;
 use crate::mysql::checks::{self, Checked};
-use crate::mysql::claim::lock_name;
-use crate::mysql::clauses::Clauses;
-use crate::mysql::connect::{connect, connection_error, opts};
+use crate::mysql::claim::{self, lock_name, replaced};
+use crate::mysql::clauses::{self, Clauses, same};
+use crate::mysql::connect::{connection_error, opts};
 use crate::mysql::dependents::Dependents;
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{self, Table};
-use crate::mysql::ledger::Ledger;
+use crate::mysql::ledger::{self, Ledger, Purpose, Vetted};
 use crate::mysql::name::{Helpers, Ident, TableName, Text};
 use crate::mysql::native::{self, Native};
+use crate::mysql::probe::{self, Decided};
+use crate::mysql::proof::{Catalog, Standing};
+use crate::mysql::recognise;
+use crate::mysql::record::Record;
 use crate::mysql::session::processes;
-use crate::mysql::swap::is_swapped;
+use crate::mysql::settings::{Role, has_zero_dates};
+use crate::mysql::shadow::{self, Draft};
+use crate::mysql::single;
 use crate::mysql::table::{MysqlTable, Setting};
 use crate::mysql::throttle;
-use crate::plan::road::{Attempt, ColumnFacts, Road, TableFacts, attempts};
+use crate::plan::destructive::{destructive, for_good};
+use crate::plan::recognition::Recognition;
+use crate::plan::road::{Attempt, ColumnFacts, Road, Strategy, TableFacts, attempts};
 use crate::plan::{Job, Plan, Step};
 
 /// Everything that is known before the road is taken.
 struct Prepared {
     opts: Opts,
     flavor: Flavor,
+    role: Role,
     original: Table,
     change: Change,
     dependents: Dependents,
-    roads: Vec<Attempt>,
     /// A dead run had swapped the tables: only what follows is left to do.
     made: bool,
+    ledger: Vetted,
+    recognised: Recognition,
+    /// The methods, in their order, and how certain the first is.
+    decided: Decided,
+}
+
+impl Prepared {
+    fn draft(&self) -> Draft<'_> {
+        Draft {
+            flavor: self.flavor,
+            role: &self.role,
+            original: &self.original,
+            change: &self.change,
+            dependents: &self.dependents,
+        }
+    }
+
+    /// Those that can still come to it: the first alone, where that is certain.
+    fn open(&self) -> &[Attempt] {
+        let roads = &self.decided.roads;
+        if self.decided.doubts.is_empty() { roads.get(..1).unwrap_or_default() } else { roads }
+    }
+
+    /// The clauses that take away for good what a copy would keep.
+    fn lost(&self) -> Vec<String> {
+        let indexes = &self.original.indexes;
+        let unique =
+            |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
+        destructive(&self.change.clauses, unique)
+    }
 }
 
 /// Changes the table.
 pub async fn alter(job: Job) -> Result<Summary> {
-    let mut conn = connect(&opts(&job.target)?, "connecting").await?;
-    let prepared = prepare(&mut conn, &job).await?;
-    for note in prepared.change.clauses.notes() {
-        job.sink.event(Event::Note { text: note });
+    let (mut conn, prepared) = open(&job).await?;
+    let mut notes = prepared.change.clauses.notes();
+    notes.extend(prepared.recognised.notes.iter().cloned());
+    notes.extend(blocker_notes(&mut conn, &job, &prepared).await?);
+    for text in notes {
+        job.sink.event(Event::Note { text });
+    }
+    if let Some(first) = prepared.decided.roads.first().filter(|first| first.road != Road::Copy) {
+        let table = prepared.original.name.plain();
+        job.agree(&table, first.road.word(), &prepared.lost()).await?;
     }
     let mut summary = None;
     let mut because = None;
-    for attempt in &prepared.roads {
+    for attempt in &prepared.decided.roads {
         let reason = because.take().unwrap_or_else(|| attempt.reason.clone());
         if attempt.road == Road::Copy {
             let road = attempt.road.to_string();
@@ -69,13 +118,13 @@ pub async fn alter(job: Job) -> Result<Summary> {
             }
         }
     }
-    let mut summary = match (summary, prepared.roads.last()) {
+    let mut summary = match (summary, prepared.decided.roads.last()) {
         (Some(summary), _) => summary,
         (None, Some(last)) if last.road == Road::Copy => copy(&mut conn, &job, prepared).await?,
         (None, _) => {
             return Err(Error::Refused(vec![Finding::new(
                 "strategy",
-                because.unwrap_or_else(|| "no road is open".into()),
+                because.unwrap_or_else(|| "no method can make this change".into()),
                 "use --strategy auto or copy",
             )]));
         }
@@ -86,25 +135,34 @@ pub async fn alter(job: Job) -> Result<Summary> {
 
 /// What `alter` would do. Changes nothing.
 pub async fn plan(job: &Job) -> Result<Plan> {
-    let mut conn = connect(&opts(&job.target)?, "connecting").await?;
-    let prepared = prepare(&mut conn, job).await?;
+    let (mut conn, prepared) = open(job).await?;
     let original = &prepared.original.name;
     let mut plan = Plan {
         table: original.plain(),
         server: prepared.flavor.to_string(),
+        recognised: prepared.recognised.name.clone(),
         rows_estimate: prepared.original.rows.0,
         bytes: prepared.original.bytes,
         notes: prepared.change.clauses.notes(),
         ..Plan::default()
     };
-    for attempt in &prepared.roads {
+    if prepared.decided.roads.first().is_some_and(|first| first.road != Road::Copy) {
+        plan.notes.extend(prepared.lost().iter().map(|clause| for_good(clause)));
+    }
+    plan.notes.extend(prepared.recognised.notes.iter().cloned());
+    plan.notes.extend(blocker_notes(&mut conn, job, &prepared).await?);
+    plan.notes.extend(prepared.ledger.notes.iter().cloned());
+    plan.notes.extend(prepared.decided.notes.iter().cloned());
+    plan.decided = prepared.decided.doubts.is_empty();
+    plan.notes.extend(prepared.decided.doubts.iter().map(|doubt| format!("not certain: {doubt}")));
+    for attempt in prepared.open() {
         plan.roads.push(Step {
             what: attempt.road.to_string(),
             why: attempt.reason.clone(),
             statement: attempt.statement(&prepared.change.clauses, original),
         });
     }
-    if prepared.roads.iter().any(|attempt| attempt.road == Road::Copy) {
+    if prepared.open().iter().any(|attempt| attempt.road == Road::Copy) {
         let findings = check(&mut conn, &prepared).await?;
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
@@ -113,7 +171,7 @@ pub async fn plan(job: &Job) -> Result<Plan> {
         let shadow = &helpers.shadow;
         plan.statements = vec![
             format!("CREATE TABLE {shadow} LIKE {original}"),
-            prepared.change.for_shadow(shadow, &[]),
+            prepared.change.for_shadow(shadow, &[], &[]),
             format!("INSERT INTO {shadow} (…) SELECT … FROM {original} WHERE … (chunk by chunk)"),
             format!("RENAME TABLE {original} TO {}, {shadow} TO {original}", helpers.retired),
         ];
@@ -121,16 +179,36 @@ pub async fn plan(job: &Job) -> Result<Plan> {
     Ok(plan)
 }
 
-async fn prepare(conn: &mut Conn, job: &Job) -> Result<Prepared> {
+/// The first session, and everything that is known before a method is tried.
+async fn open(job: &Job) -> Result<(Conn, Prepared)> {
+    let treated = job.settings.treat_as == Some(Scheme::Mysql);
+    let (mut conn, recognised) = recognise::open(&job.target, treated).await?;
+    let prepared = prepare(&mut conn, job, recognised).await?;
+    Ok((conn, prepared))
+}
+
+async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<Prepared> {
     let flavor = inspect::flavor(conn).await?;
     if let Some(finding) = flavor.too_old() {
         return Err(Error::Refused(vec![finding]));
     }
     let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
-    let refusals = clauses.refusals();
+    single::check(&job.clauses).map_err(|changed| Error::Usage {
+        message: changed.to_string(),
+        help: single::HELP.into(),
+    })?;
+    let role = Role::read(conn).await?;
+    let mut refusals = clauses.refusals();
+    refusals.extend(role.unsettable(conn, flavor).await?);
+    refusals.extend(
+        role.reads_otherwise(
+            clauses::quoted(&job.clauses, flavor).map_err(Error::from)?.into_iter(),
+        ),
+    );
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
+    let opts = opts(&job.target)?;
     let name = table_name(job)?;
     let original = Table::read(conn, &name).await?.ok_or_else(|| {
         Error::Refused(vec![Finding::new(
@@ -139,45 +217,123 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<Prepared> {
             "check the name, and the schema in the URL",
         )])
     })?;
+    job.progress.subject().set_table(original.name.plain());
     let dependents = Dependents::read(conn, &original.name).await?;
-    let opts = opts(&job.target)?;
-    let dead = dead_run(conn, &original.name, &job.clauses).await?;
-    if dead && is_swapped(conn, &original.name).await? {
-        let change = Change::made(&job.clauses, clauses);
-        let roads = vec![Attempt::going_on()];
-        return Ok(Prepared { opts, flavor, original, change, dependents, roads, made: true });
+    let related = claim::related(&dependents, &job.clauses, &original.name);
+    claim::look(conn, &original.name, &related).await?;
+    let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
+    let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
+    // A run of the same change that died, or was stopped, is gone on with.
+    let dead = unfinished(conn, &ledger, &original.name).await?;
+    if let Some(run) = dead.as_ref().filter(|run| !same::same(&run.clauses, &job.clauses)) {
+        return Err(other_clauses(run));
     }
-    let change =
-        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?;
-    let roads = if dead {
-        vec![Attempt::going_on()]
-    } else {
-        attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?
+    if dead.is_none() {
+        none_unfinished(conn, &ledger, &original.name, &related).await?;
+    }
+    let standing = match &dead {
+        Some(dead) => {
+            let tables = Record::of(dead)?.tables;
+            let catalog = Catalog::read(conn, flavor.is_mariadb(), &original.name).await?;
+            match catalog.standing(&tables) {
+                Standing::Replaced => return Err(replaced(dead, &original.name)),
+                standing => Some(standing),
+            }
+        }
+        None => None,
     };
-    Ok(Prepared { opts, flavor, original, change, dependents, roads, made: false })
+    let made = standing == Some(Standing::Swapped);
+    // What follows a swap waits for no throttle.
+    if !made {
+        throttle::check(job, &opts, dead.is_some()).await?;
+    }
+    if let Some(run) = &dead
+        && !made
+        && matches!(job.settings.strategy, Strategy::Instant | Strategy::Inplace)
+    {
+        return Err(other_strategy(run));
+    }
+    let change = if made {
+        Change::made(&job.clauses, clauses)
+    } else {
+        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?
+    };
+    let decided = if dead.is_some() {
+        Decided { roads: vec![Attempt::going_on()], ..Decided::default() }
+    } else {
+        let draft = Draft {
+            flavor,
+            role: &role,
+            original: &original,
+            change: &change,
+            dependents: &dependents,
+        };
+        let roads = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
+        probe::decide(&opts, &draft, &ledger.ledger.runs.schema, roads).await?
+    };
+    if decided.roads.first().is_some_and(|first| first.road != Road::Copy) {
+        let schema = &ledger.ledger.runs.schema;
+        let mut lacking = checks::rights::lacking(conn, schema, &ledger::RIGHTS).await?;
+        if lacking.is_none() {
+            lacking = checks::rights::may_alter(conn, &original.name).await?;
+        }
+        if let Some(finding) = lacking {
+            return Err(Error::Refused(vec![finding]));
+        }
+    }
+    Ok(Prepared {
+        opts,
+        flavor,
+        role,
+        original,
+        change,
+        dependents,
+        made,
+        ledger,
+        recognised,
+        decided,
+    })
 }
 
-/// Whether a run of the same change died, or was stopped: it is gone on with.
-async fn dead_run(conn: &mut Conn, name: &TableName, clauses: &str) -> Result<bool> {
-    let last = unfinished(conn, name).await?;
-    Ok(last.is_some_and(|run| run.state.is_some() && run.clauses.trim() == clauses.trim()))
+/// Fails where a run on a related table was not finished.
+async fn none_unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    name: &TableName,
+    related: &[TableName],
+) -> Result<()> {
+    for other in related {
+        if let Some(run) = unfinished(conn, ledger, other).await? {
+            return Err(related_unfinished(&run, &name.plain(), &other.plain()));
+        }
+    }
+    Ok(())
 }
 
-/// The last run on the table, if it has not ended.
-async fn unfinished(conn: &mut Conn, name: &TableName) -> Result<Option<RunRecord>> {
-    let ledger = Ledger::of(&name.schema);
-    if !ledger.exists(conn).await? {
+/// What keeps those who block the change from being named or ended.
+async fn blocker_notes(conn: &mut Conn, job: &Job, prepared: &Prepared) -> Result<Vec<String>> {
+    let kill = job.settings.kill_blockers_after.is_some();
+    checks::blockers::notes(conn, prepared.flavor, kill).await
+}
+
+/// The last run of this server on the table, if it has a checkpoint and has not ended.
+async fn unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    name: &TableName,
+) -> Result<Option<RunRecord>> {
+    if !ledger.stands {
         return Ok(None);
     }
-    let runs = ledger.runs(conn, Some(&name.table), 1).await?;
-    Ok(runs.into_iter().next().filter(RunRecord::is_unfinished))
+    let last = ledger.ledger.last(conn, name).await?;
+    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
 }
 
 fn table_name(job: &Job) -> Result<TableName> {
     let schema = job.schema.clone().or_else(|| job.target.database.clone());
     let schema = schema.ok_or_else(|| Error::Usage {
-        message: format!("in which schema is {}?", job.table),
-        help: "name it: `osc alter shop.users …`, or in the URL: mysql://host/shop".into(),
+        message: format!("no database selected: write shop.{0} or put /shop in the URL", job.table),
+        help: String::new(),
     })?;
     Ok(TableName { schema: Ident::new(schema), table: Ident::new(job.table.clone()) })
 }
@@ -207,8 +363,30 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
         original: &prepared.original,
         change: &prepared.change,
         dependents: &prepared.dependents,
+        schema: prepared.ledger.ledger.runs.schema.clone(),
+        ledger: prepared.ledger.stands.then_some(&prepared.ledger.ledger),
     };
-    checks::all(conn, &checked).await
+    let mut findings = checks::all(conn, &checked).await?;
+    if findings.refusals.is_empty() {
+        findings.refusals = shadow::duplicate_checks(conn, &prepared.draft()).await?;
+    }
+    if findings.refusals.is_empty()
+        && let Some(shadow) = &prepared.decided.shadow
+    {
+        match fits(conn, prepared, shadow).await {
+            Err(Error::Refused(refusals)) => findings.refusals = refusals,
+            other => other?,
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether the table as a copy would make it can be filled and followed.
+async fn fits(conn: &mut Conn, prepared: &Prepared, shadow: &Table) -> Result<()> {
+    let original = &prepared.original;
+    let helpers = Helpers::of(&original.name);
+    let (statements, _) = shadow::statements(&prepared.draft(), &helpers, shadow)?;
+    checks::server::row_image(conn, original, &statements.index).await
 }
 
 /// One of the server's own roads; the inner error is the server's refusal.
@@ -219,27 +397,50 @@ async fn go_native(
     attempt: &Attempt,
 ) -> Result<std::result::Result<Summary, String>> {
     let name = &prepared.original.name;
-    let claim = claim(conn, name).await?;
-    if let Some(run) = unfinished(conn, name).await?.filter(|run| run.state.is_some()) {
+    let related = claim::related(&prepared.dependents, &prepared.change.text, name);
+    let claim = claim(conn, name, &related).await?;
+    let ledger = &prepared.ledger.ledger;
+    // Before the change, which could not be recorded otherwise.
+    ledger.create(conn).await?;
+    let last = ledger.last(conn, name).await?.filter(RunRecord::is_unfinished);
+    if let Some(run) = last.filter(|run| run.state.is_some()) {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
     let Some(statement) = attempt.statement(&prepared.change.clauses, name) else {
-        return Err(Error::Internal("a native road without a statement".into()));
+        return Err(Error::Internal("a native method without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
     let attempts = job.settings.cut_over_attempts.get();
-    let tell = |attempt, reason| sink.event(Event::CutOverRetry { attempt, reason });
-    let outcome = native::run(&prepared.opts, &statement, attempts, &job.stop, tell).await?;
-    let _ = conn.query_drop(format!("DO RELEASE_LOCK({claim})")).await;
+    let tell = |attempt, reason| {
+        sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
+    };
+    let setup = prepared.role.for_clauses(has_zero_dates(&prepared.original));
+    let native = native::Statement { text: &statement, setup: &setup };
+    let throttle = throttle::build(job, &prepared.opts, false)?;
+    let permission = job.permission(&throttle);
+    let permitted = async || -> Result<()> {
+        if permission.wait().await? == Given::Awaited {
+            still_claimed(conn, &claim).await?;
+            permission.enter(Phase::CutOver);
+        }
+        Ok(())
+    };
+    let target = (name, prepared.flavor);
+    let outcome = tokio::select! {
+        outcome = native::run(
+            &prepared.opts, native, target, attempts, &job.stop, permitted, tell,
+        ) => outcome?,
+        never = permission.report_throttle() => match never {},
+    };
+    let _ = conn.query_drop("DO RELEASE_ALL_LOCKS()").await;
     match outcome {
         Native::Refused(reason) => Ok(Err(reason)),
         Native::Done { attempts } => {
-            let ledger = Ledger::of(&name.schema);
             let mut warnings = Vec::new();
             let road = attempt.road.word();
             if let Err(error) =
-                record_native(conn, &ledger, name, &prepared.change.text, road).await
+                record_native(conn, job, ledger, name, &prepared.change.text, road).await
             {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
@@ -255,28 +456,48 @@ async fn go_native(
     }
 }
 
-/// Takes the table's lock for `conn`, so that no run is under way; returns its name as a literal.
-async fn claim(conn: &mut Conn, table: &TableName) -> Result<String> {
+/// Takes the run's locks for `conn`, so that no other is under way; returns the table's as a literal.
+async fn claim(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<String> {
     let lock = Text(&lock_name(table)).to_string();
-    let got: Option<Option<i64>> = conn
-        .query_first(format!("SELECT GET_LOCK({lock}, 0)"))
+    // It may wait for permission for long.
+    conn.query_drop("SET SESSION wait_timeout = 86400")
         .await
         .map_err(|error| connection_error("claiming the table", error))?;
-    if got.flatten() == Some(1) { Ok(lock) } else { Err(other_run(&table.plain())) }
+    claim::take(conn, table, related, 0).await?;
+    Ok(lock)
+}
+
+/// Fails where the session that holds the table's lock was lost while permission was awaited.
+async fn still_claimed(conn: &mut Conn, lock: &str) -> Result<()> {
+    let action = "looking whether the table is still claimed";
+    let held: Option<Option<i64>> = conn
+        .query_first(format!("SELECT IS_USED_LOCK({lock}) = CONNECTION_ID()"))
+        .await
+        .map_err(|error| connection_error(action, error))?;
+    if held.flatten() == Some(1) { Ok(()) } else { Err(lock_lost(other_run(lock))) }
 }
 
 async fn record_native(
     conn: &mut Conn,
+    job: &Job,
     ledger: &Ledger,
     name: &TableName,
     clauses: &str,
     road: &str,
 ) -> Result<()> {
-    ledger.create(conn).await?;
     let owner = new_owner();
-    let new = NewRun { table: name.table.as_str(), clauses, road, verify: false, owner: &owner };
+    let new = NewRun {
+        schema: name.schema.as_str(),
+        table: name.table.as_str(),
+        clauses,
+        road,
+        verify: false,
+        owner: &owner,
+    };
     let run = ledger.begin(conn, &new).await?;
-    ledger.end(conn, run, &End { result: "done", phase: Some("done"), ..End::default() }).await
+    job.progress.subject().set_run(run.0);
+    let done = End { result: "done", phase: Some("done"), ..End::default() };
+    ledger.end(conn, run, Some(&owner), &done).await.map(drop)
 }
 
 async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
@@ -292,18 +513,19 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         Indexes::Auto => settings.replicas.is_empty() && !has_replicas(conn).await?,
     };
     let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
-    let throttle = throttle::build(job, &prepared.opts)?;
+    let throttle = throttle::build(job, &prepared.opts, true)?;
     let server = MysqlTable::new(Setting {
         opts: prepared.opts,
         flavor: prepared.flavor,
+        role: prepared.role,
         original: prepared.original,
         change: prepared.change,
         dependents: prepared.dependents,
         verify: settings.verify,
-        defer_indexes,
         cut_over_timeout: settings.cut_over_timeout,
         kill_blockers_after: settings.kill_blockers_after,
         progress: Arc::clone(&job.progress),
+        ledger: prepared.ledger.ledger,
     });
     let mut summary = job.copy(server, throttle, defer_indexes).await?;
     summary.table = table;

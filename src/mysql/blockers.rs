@@ -8,7 +8,9 @@ use mysql_async::prelude::Queryable;
 
 use crate::broken::{self, Rule};
 use crate::engine::Result;
+use crate::mysql::answer::Answers as _;
 use crate::mysql::connect::connection_error;
+use crate::mysql::flavor::Flavor;
 use crate::mysql::name::{TableName, Text};
 use crate::mysql::session::{Process, processes, run};
 use crate::mysql::table::MysqlTable;
@@ -41,6 +43,7 @@ pub async fn old_transactions(
     if old.is_empty() {
         return Ok(None);
     }
+    let mut kept = String::new();
     if let Some(patience) = table.setting.kill_blockers_after {
         for holder in &old {
             if holder.age.is_some_and(|age| age >= patience.as_secs()) {
@@ -49,25 +52,33 @@ pub async fn old_transactions(
                     tables = holder.tables.join(", "),
                     "killing a session that blocks the cut-over"
                 );
-                kill(conn, holder.process.id).await?;
+                if let Some(refusal) = kill(conn, holder.process.id).await? {
+                    kept = refusal;
+                }
             }
         }
     }
-    Ok(Some(format!("an open transaction holds a table: {}", list(&old))))
+    Ok(Some(format!("blocked by an open transaction: {}{kept}", list(&old))))
 }
 
-/// Ends a session, if it has not ended by itself (1094).
-async fn kill(conn: &mut Conn, id: u64) -> Result<()> {
+/// Ends a session, if it has not ended by itself (1094). `Some`: osc may not; why, and who can.
+async fn kill(conn: &mut Conn, id: u64) -> Result<Option<String>> {
     match conn.query_drop(format!("KILL {id}")).await {
-        Err(mysql_async::Error::Server(error)) if error.code == 1094 => Ok(()),
-        outcome => outcome.map_err(|error| connection_error("killing a blocker", error)),
+        Err(mysql_async::Error::Server(error)) if error.code == 1094 => Ok(None),
+        Err(mysql_async::Error::Server(error)) => Ok(Some(format!(
+            "; osc may not end it ({}), an administrator can: KILL {id}",
+            error.message
+        ))),
+        outcome => {
+            outcome.map(|()| None).map_err(|error| connection_error("killing a blocker", error))
+        }
     }
 }
 
 /// Who holds a table that the cut-over locks, for a message; empty when that is not known.
 pub async fn who(conn: &mut Conn, table: &MysqlTable, but: u32) -> Result<String> {
     let holders = holders(conn, table, u64::from(but)).await?;
-    Ok(if holders.is_empty() { String::new() } else { format!("; held: {}", list(&holders)) })
+    Ok(if holders.is_empty() { String::new() } else { format!("; blocked by: {}", list(&holders)) })
 }
 
 fn list(holders: &[Holder]) -> String {
@@ -77,30 +88,41 @@ fn list(holders: &[Holder]) -> String {
         .take(5)
         .map(|Holder { process, age, tables }| {
             let age = age.map_or_else(|| "?".to_owned(), |age| age.to_string());
-            let statement: String = process.statement.chars().take(80).collect();
-            let statement = if statement.is_empty() { "idle" } else { &statement };
+            // Not its statement: that may hold values of rows.
+            let does = if process.statement.is_empty() { "idle" } else { "active" };
             format!(
-                "{} by session {} ({}@{}, {age} s: {statement})",
+                "{} by session {id} ({}@{}, {does}, transaction open {age} s); to end it: KILL {id}",
                 tables.join(", "),
-                process.id,
                 told(&process.user),
                 told(&process.host),
+                id = process.id,
             )
         })
         .collect();
     holders.join("; ")
 }
 
+/// The same for a change that locks one table only.
+pub async fn of(conn: &mut Conn, table: &TableName, flavor: Flavor) -> Result<String> {
+    let sql = locks(flavor.is_mariadb(), [table].into_iter());
+    let holders = holding(conn, &sql, 0).await?;
+    Ok(if holders.is_empty() { String::new() } else { format!("; blocked by: {}", list(&holders)) })
+}
+
 async fn holders(conn: &mut Conn, table: &MysqlTable, but: u64) -> Result<Vec<Holder>> {
-    let action = "looking for blockers";
     let original = &table.setting.original.name;
     let others = table.carried().lock_set(original);
     let sql = locks(table.setting.flavor.is_mariadb(), others.iter().chain([original]));
+    holding(conn, &sql, but).await
+}
+
+async fn holding(conn: &mut Conn, sql: &str, but: u64) -> Result<Vec<Holder>> {
+    let action = "looking for blockers";
     // trx_started is in the zone of the server's system, whatever the session's is.
     run(conn, action, "SET SESSION time_zone = 'SYSTEM'").await?;
     // The performance schema is read while it changes: anything may have become NULL.
     type Lock = (Option<u64>, Option<String>, Option<String>, Option<u64>);
-    let locks: Vec<Lock> = match conn.query(sql).await {
+    let locks: Vec<Lock> = match conn.all(sql).await {
         Ok(rows) => rows,
         // No plugin, no performance schema, no right: not known.
         Err(mysql_async::Error::Server(_)) => return Ok(Vec::new()),

@@ -6,6 +6,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Value};
 
 use crate::engine::error::{Error, Result};
+use crate::mysql::answer::Answers as _;
 use crate::mysql::connect::connection_error;
 use crate::mysql::name::Ident;
 use crate::short::fnv1a;
@@ -45,7 +46,7 @@ pub(super) async fn raw_rows(
     action: &str,
     sql: &str,
 ) -> Result<Vec<Vec<Option<Vec<u8>>>>> {
-    let rows: Vec<Row> = conn.query(sql).await.map_err(|error| connection_error(action, error))?;
+    let rows: Vec<Row> = conn.all(sql).await.map_err(|error| connection_error(action, error))?;
     Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(bytes).collect()).collect())
 }
 

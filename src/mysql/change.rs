@@ -58,8 +58,14 @@ impl Change {
     }
 
     /// The statement that changes the empty shadow. `checks`: the names of the original's CHECK
-    /// constraints and those of their twins in the shadow.
-    pub fn for_shadow(&self, shadow: &TableName, checks: &[(Ident, Ident)]) -> String {
-        self.clauses.for_shadow(shadow, ShadowNames { foreign_keys: &self.existing, checks })
+    /// constraints and those of their twins in the shadow; `settings`: what stands before the clauses.
+    pub fn for_shadow(
+        &self,
+        shadow: &TableName,
+        checks: &[(Ident, Ident)],
+        settings: &[&str],
+    ) -> String {
+        let names = ShadowNames { foreign_keys: &self.existing, checks };
+        self.clauses.for_shadow_with(shadow, names, settings)
     }
 }

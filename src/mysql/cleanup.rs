@@ -6,23 +6,36 @@ use mysql_async::prelude::Queryable;
 use crate::config::target::Target;
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
-use crate::ledger::{End, Leftover, RunId, unsettled};
-use crate::mysql::claim::lock_name;
-use crate::mysql::connect::{connect, connection_error, opts};
-use crate::mysql::inspect::Table;
-use crate::mysql::ledger::Ledger;
+use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
+use crate::mysql::checks::leftovers::Proof;
+use crate::mysql::claim::{held, lock_name};
+use crate::mysql::connect::connection_error;
+use crate::mysql::flavor::Flavor;
+use crate::mysql::inspect::{self, Table};
+use crate::mysql::ledger::{Ledger, Purpose};
 use crate::mysql::name::{Helpers, TableName, Text};
+use crate::mysql::proof::{Catalog, Standing};
+use crate::mysql::recognise;
+use crate::mysql::record::Record;
 use crate::mysql::session::run;
 use crate::mysql::shadow;
-use crate::mysql::swap::is_swapped;
+use crate::mysql::swap::is_retired;
+
+/// Runs of a table that are looked at.
+const RUNS: u32 = 100;
 
 /// What there is to drop, and the session that found it.
 pub struct Cleanup {
     conn: Conn,
+    flavor: Flavor,
     ledger: Ledger,
     name: TableName,
     /// The tables to drop, with the reason and size of each.
     pub tables: Vec<Leftover<TableName>>,
+    /// Tables under the helpers' names that no run of this server made: left alone, and why.
+    pub spared: Vec<String>,
+    /// Runs whose records this osc cannot read: they are forgotten.
+    pub forgotten: Vec<i64>,
     unfinished: Vec<RunId>,
 }
 
@@ -30,68 +43,81 @@ impl Cleanup {
     /// Finds what can be dropped. Takes the table's lock, so that a run under way is never touched.
     pub async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
         let schema = schema.or(target.database.as_deref()).ok_or_else(|| Error::Usage {
-            message: format!("in which schema is {table}?"),
-            help: "name it: shop.users, or in the URL: mysql://host/shop".into(),
+            message: format!("no database selected: write shop.{table} or put /shop in the URL"),
+            help: String::new(),
         })?;
-        let mut conn = connect(&opts(target)?, "connecting").await?;
+        // Only what osc has made itself is dropped, on a server that it does not know too.
+        let (mut conn, _) = recognise::open(target, true).await?;
+        let flavor = inspect::flavor(&mut conn).await?;
         let asked = TableName::new(schema, table);
         let name = Table::read(&mut conn, &asked).await?.map_or(asked, |found| found.name);
+        let (place, application) = (&target.ledger, Some(name.schema.as_str()));
+        let vetted = Ledger::vetted(&mut conn, flavor, place, application, Purpose::Write).await?;
         let got: Option<Option<i64>> = conn
             .query_first(format!("SELECT GET_LOCK({}, 0)", Text(&lock_name(&name))))
             .await
             .map_err(|error| connection_error("claiming the table", error))?;
         if got.flatten() != Some(1) {
-            return Err(Error::Refused(vec![Finding::new(
-                "other-run",
-                format!("a run is under way on {}", name.plain()),
-                "wait for it to end, or stop it",
-            )]));
+            return Err(held(&mut conn, &name).await);
         }
-        let ledger = Ledger::of(&name.schema);
-        let mut unfinished = Vec::new();
-        let mut known = false;
-        if ledger.exists(&mut conn).await? {
-            let runs = ledger.runs(&mut conn, Some(&name.table), 100).await?;
-            known = !runs.is_empty();
-            let open = |result: Option<&str>| result.is_none_or(|result| result == "stopped");
-            if let Some(dead) =
-                runs.first().filter(|run| run.is_unfinished() && run.state.is_some())
-                && is_swapped(&mut conn, &name).await?
-            {
-                let why = ": keys and triggers may still hang on the retired table";
-                return Err(unsettled(dead, &name.plain(), why));
-            }
-            unfinished = runs
-                .iter()
-                .filter(|run| open(run.result.as_deref()))
-                .map(|run| RunId(run.run))
-                .collect();
-        }
-        let mut cleanup = Self { conn, ledger, name, tables: Vec::new(), unfinished };
-        if known {
-            cleanup.find_tables().await?;
+        let ledger = vetted.ledger;
+        let (tables, spared) = (Vec::new(), Vec::new());
+        let (forgotten, unfinished) = (Vec::new(), Vec::new());
+        let mut cleanup =
+            Self { conn, flavor, ledger, name, tables, spared, forgotten, unfinished };
+        if vetted.stands {
+            cleanup.look().await?;
         }
         Ok(cleanup)
     }
 
-    async fn find_tables(&mut self) -> Result<()> {
-        let helpers = Helpers::of(&self.name);
-        if Table::read(&mut self.conn, &self.name).await?.is_none() {
+    /// Looks at the runs, and at the tables that they made.
+    async fn look(&mut self) -> Result<()> {
+        let runs = self.ledger.of_table(&mut self.conn, &self.name, RUNS).await?;
+        self.forgotten =
+            runs.iter().filter(|run| Record::of(run).is_err()).map(|run| run.run).collect();
+        if let Some(dead) = runs.first().filter(|run| run.is_unfinished() && run.state.is_some())
+            && let Ok(Record { tables, .. }) = Record::of(dead)
+        {
+            let mariadb = self.flavor.is_mariadb();
+            let catalog = Catalog::read(&mut self.conn, mariadb, &self.name).await?;
+            if catalog.standing(&tables) == Standing::Swapped {
+                let why = ": keys and triggers may still hang on the retired table";
+                return Err(unsettled(dead, &self.name.plain(), why));
+            }
+        }
+        self.unfinished =
+            runs.iter().filter(|run| run.is_unfinished()).map(|run| RunId(run.run)).collect();
+        self.find_tables(&runs).await
+    }
+
+    async fn find_tables(&mut self, runs: &[RunRecord]) -> Result<()> {
+        let (conn, name) = (&mut self.conn, &self.name);
+        let helpers = Helpers::of(name);
+        if runs.is_empty() {
+            return Ok(());
+        }
+        if Table::read(conn, name).await?.is_none() {
             return Err(Error::Refused(vec![Finding::new(
                 "table",
-                format!(
-                    "there is no table {}: nothing of its helpers is dropped",
-                    self.name.plain()
-                ),
+                format!("there is no table {}: nothing of its helpers is dropped", name.plain()),
                 "look for where its rows are before anything is dropped",
             )]));
         }
-        for (table, what) in
-            [(helpers.shadow, "the shadow of a dead run"), (helpers.retired, "the retired table")]
-        {
-            if let Some(found) = Table::read(&mut self.conn, &table).await? {
-                self.tables.push(Leftover { table, what, bytes: found.bytes });
-            }
+        let shadow = Table::read(conn, &helpers.shadow).await?;
+        let retired = Table::read(conn, &helpers.retired).await?;
+        if shadow.is_none() && retired.is_none() {
+            return Ok(());
+        }
+        let proof = Proof::read(conn, self.flavor, runs, name).await?;
+        if let Some(found) = shadow {
+            let ours = proof.is_our_shadow(conn, &found.name).await?;
+            sort(&mut self.tables, &mut self.spared, found, "the shadow of a dead run", ours);
+        }
+        if let Some(found) = retired {
+            // A sentry holds nothing.
+            let ours = proof.is_our_retired() || !is_retired(conn, &found.name).await?;
+            sort(&mut self.tables, &mut self.spared, found, "the retired table", ours);
         }
         Ok(())
     }
@@ -103,10 +129,33 @@ impl Cleanup {
         for leftover in &self.tables {
             shadow::drop_table(&mut self.conn, &leftover.table).await?;
         }
+        for run in self.forgotten {
+            self.ledger.forget_record(&mut self.conn, RunId(run)).await?;
+        }
         for id in self.unfinished {
-            let end = End::failed("forgotten by osc cleanup");
-            self.ledger.end(&mut self.conn, id, &end).await?;
+            let end = End::failed("discarded with osc cleanup");
+            let _ = self.ledger.end(&mut self.conn, id, None, &end).await?;
         }
         Ok(())
+    }
+}
+
+/// Puts a table where it belongs.
+fn sort(
+    tables: &mut Vec<Leftover<TableName>>,
+    spared: &mut Vec<String>,
+    found: Table,
+    what: &'static str,
+    ours: bool,
+) {
+    if ours {
+        tables.push(Leftover { bytes: found.bytes, table: found.name, what });
+    } else {
+        spared.push(format!(
+            "{}: no run of osc on this server made it, so it is left alone; if nobody needs it: DROP \
+             TABLE {}",
+            found.name.plain(),
+            found.name
+        ));
     }
 }

@@ -19,7 +19,18 @@ impl Computed<'_> {
         alike(old, new)
             && old.expression == new.expression
             && !depends_on_session(&old.expression)
-            && quoted_names(&old.expression).all(|name| self.same_source(&name))
+            && self.names(&old.expression).iter().all(|name| self.same_source(name))
+    }
+
+    /// The columns that an expression names: a session with `sql_quote_show_create = 0` has left them
+    /// without their quotes.
+    fn names(&self, expression: &str) -> Vec<Ident> {
+        if expression.contains('`') {
+            return quoted_names(expression).collect();
+        }
+        let words =
+            expression.split(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_');
+        words.map(Ident::new).filter(|word| self.original.column(word).is_some()).collect()
     }
 
     fn same_source(&self, name: &Ident) -> bool {

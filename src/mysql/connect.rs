@@ -8,13 +8,18 @@ use secrecy::ExposeSecret;
 
 use crate::config::target::{Address, Target, Tls, TlsMode};
 use crate::engine::error::{Error, Finding, Result};
-use crate::mysql::ours;
+use crate::mysql::answer::TooMuch;
+use crate::mysql::single::{self, Changed};
+use crate::mysql::{ours, settings};
 
 /// How long a connection may take to be made, TLS and login included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Idle time after which the kernel begins to ask whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Longer packets are neither sent nor taken, but for the change stream's.
+const LARGEST_PACKET: usize = 64 << 20;
 
 /// osc's statements differ from each other: a large cache would only hold memory on the server.
 const STATEMENT_CACHE: usize = 8;
@@ -24,11 +29,25 @@ const STATEMENT_CACHE: usize = 8;
 /// TLS is used over TCP only. With [`TlsMode::Verify`] the server must show a certificate for its
 /// host name that leads to [`Tls::ca`], or to the well-known public roots where none is given.
 ///
+/// A password goes to another host over TLS only, unless the URL says otherwise: the driver would answer a
+/// server that asks for the whole password with the password, encrypted by that server's own key.
+///
 /// The result holds the password in the clear and its `Debug` prints it: never log it.
 ///
 /// # Errors
 /// [`Error::Usage`] when a TLS file cannot be read or one of certificate and key is missing.
 pub fn opts(target: &Target) -> Result<Opts> {
+    let plain = target.tls.mode == TlsMode::Off && !target.address.is_local();
+    if plain && target.password.is_some() && !target.wire.takes_public_key {
+        return Err(Error::Usage {
+            message: "osc sends no password to another host without TLS: it would encrypt it with \
+                      whatever key the server shows"
+                .into(),
+            help: "leave ssl-mode=disabled out of the URL; or say get-server-public-key=true there, if \
+                   nobody can be between you and the server"
+                .into(),
+        });
+    }
     let builder = OptsBuilder::default()
         .user(Some(&target.user))
         .pass(target.password.as_ref().map(ExposeSecret::expose_secret))
@@ -36,6 +55,13 @@ pub fn opts(target: &Target) -> Result<Opts> {
         .tcp_keepalive(Some(KEEPALIVE))
         .tcp_nodelay(true)
         .stmt_cache_size(STATEMENT_CACHE)
+        .connect_attribute("program_name", env!("CARGO_PKG_NAME"))
+        .connect_attribute("program_version", env!("CARGO_PKG_VERSION"))
+        // What the driver would ask for before the session has its settings: more than any statement or
+        // value of osc's has, and what `settings` sets.
+        .max_allowed_packet(Some(LARGEST_PACKET))
+        .wait_timeout(Some(86_400))
+        .setup(settings::for_driver(settings::every()))
         // The driver would leave TCP for the server's socket on loopback, and TLS with it.
         .prefer_socket(false);
     let builder = match &target.address {
@@ -61,12 +87,13 @@ fn tls(tls: &Tls) -> Result<Option<SslOpts>> {
         TlsMode::NoVerify => SslOpts::default()
             .with_danger_accept_invalid_certs(true)
             .with_danger_skip_domain_validation(true),
-        TlsMode::Verify => match &tls.ca {
+        TlsMode::Verify | TlsMode::VerifyCa => match &tls.ca {
             Some(ca) => SslOpts::default()
                 .with_root_certs(vec![pem(ca)?.into()])
                 .with_disable_built_in_roots(true),
             None => SslOpts::default(),
-        },
+        }
+        .with_danger_skip_domain_validation(tls.mode == TlsMode::VerifyCa),
     };
     let identity = match (&tls.cert, &tls.key) {
         (None, None) => None,
@@ -99,14 +126,19 @@ pub async fn connect(opts: &Opts, action: &str) -> Result<Conn> {
         }
         Err(_) => Err(Error::Connection {
             action: action.into(),
-            message: format!(
-                "{}:{} did not answer within {} s",
-                opts.ip_or_hostname(),
-                opts.tcp_port(),
-                CONNECT_TIMEOUT.as_secs()
-            ),
+            message: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
         }),
     }
+}
+
+/// A command's first connection to `target`.
+///
+/// # Errors
+/// [`Error::Unreachable`] where there is none to be had; else those of [`connection_error`].
+pub async fn first(target: &Target) -> Result<Conn> {
+    connect(&opts(target)?, "connecting")
+        .await
+        .map_err(|error| error.at_first(&target.address, "a MySQL or MariaDB server"))
 }
 
 /// What a driver's error means to the engine. `action` completes "connection lost while …" and
@@ -124,6 +156,12 @@ pub fn connection_error(action: &str, error: mysql_async::Error) -> Error {
         },
         mysql_async::Error::Io(IoError::Tls(error)) => untrusted(action, &error.to_string()),
         mysql_async::Error::Driver(error) => driver_error(action, &error),
+        mysql_async::Error::Other(error) if error.is::<TooMuch>() => {
+            Error::Server { action: action.into(), message: error.to_string(), code: None }
+        }
+        mysql_async::Error::Other(error) if error.is::<Changed>() => {
+            Error::Usage { message: format!("{action}: {error}"), help: single::HELP.into() }
+        }
         error @ (mysql_async::Error::Url(_) | mysql_async::Error::Other(_)) => {
             Error::Internal(format!("{action}: {error}"))
         }
@@ -161,6 +199,13 @@ fn driver_error(action: &str, error: &DriverError) -> Error {
             message: format!("{action}: the server does not offer TLS"),
             help: "switch TLS on at the server, or off in the URL".into(),
         },
+        DriverError::LocalInfile(_) => Error::Server {
+            action: action.into(),
+            message: "the server asked for a file of this machine (LOCAL INFILE), which osc never \
+                      sends; this is no honest server"
+                .into(),
+            code: None,
+        },
         DriverError::NoKeyFound
         | DriverError::UnknownAuthPlugin { .. }
         | DriverError::MysqlOldPasswordDisabled
@@ -188,10 +233,47 @@ const DISCONNECTS: [u16; 14] = [
     4031, // MySQL: disconnected for inactivity
 ];
 
+/// Numbers after which nothing can be written until somebody has seen to the server: no fault of the
+/// run's.
+const READ_ONLY: [u16; 2] = [
+    1290, // read_only, super_read_only
+    1836, // running in read-only mode
+];
+
+/// Numbers that tell of the moment, or of the server as it is set up: the same statement may pass later.
+const PASSING: [u16; 18] = [
+    1028, // sort aborted
+    1030, // error from the storage engine
+    1037, 1038, 1041, // out of memory
+    1180, // error during commit
+    1205, 1206, 1213, // lock wait, lock table full, deadlock
+    1223, // read lock
+    1226, 1461, // limits of an account, of prepared statements
+    1317, 1969, 3024, // interrupted; MariaDB's and MySQL's time limit
+    1412, // table definition changed
+    3169, // MySQL: session was killed
+    3572, // NOWAIT
+];
+
+/// Whether the error says nothing of the statement itself: the server or the connection could not, just now.
+pub(super) fn is_passing(error: &mysql_async::ServerError) -> bool {
+    let code = error.code;
+    PASSING.contains(&code)
+        || DISCONNECTS.contains(&code)
+        || READ_ONLY.contains(&code)
+        || is_full(code, &error.message)
+}
+
 fn server_error(action: &str, error: mysql_async::ServerError) -> Error {
     let mysql_async::ServerError { code, message, .. } = error;
     match code {
         code if DISCONNECTS.contains(&code) => lost(action, &message),
+        code if READ_ONLY.contains(&code) => Error::Stopped {
+            reason: format!("{action} failed: {message}"),
+            help: "let the server write again (a primary that is not read only, with room on its disk), then \
+                   run the same command again; it goes on from the checkpoint"
+                .into(),
+        },
         1045 | 1130 | 1698 => Error::Refused(vec![Finding::new(
             "login",
             format!("{action}: {message}"),
@@ -202,8 +284,16 @@ fn server_error(action: &str, error: mysql_async::ServerError) -> Error {
             format!("{action}: {message}"),
             missing_right(&message),
         )]),
+        code if is_full(code, &message) => Error::Full { action: action.into(), message },
         _ => Error::Server { action: action.into(), message, code: Some(code) },
     }
+}
+
+/// Whether the server has no room: its disk (1021, 3675; MariaDB and MySQL put the system's error 28 into
+/// many others' words), a tablespace that cannot grow (1114), a temporary file (1878).
+fn is_full(code: u16, message: &str) -> bool {
+    let words = ["No space left on device", "rrcode: 28", "errno: 28", "errno 28", "error 28"];
+    matches!(code, 1021 | 1114 | 1878 | 3675) || words.iter().any(|word| message.contains(word))
 }
 
 /// The GRANT that the server's words ask for, as far as they say.
@@ -218,8 +308,10 @@ fn missing_right(message: &str) -> String {
     let user = user.unwrap_or("the user that osc connects as");
     if let Some((right, _)) = message.split_once(" command denied") {
         format!("grant {right} there to {user}")
-    } else if let Some(right) = between("(at least one of) the ", " privilege") {
-        format!("GRANT {right} ON *.* to {user}")
+    } else if let Some(rights) = between("(at least one of) the ", " privilege") {
+        // SUPER is more than anything here needs: another of them will do.
+        let least = rights.split(", ").find(|right| *right != "SUPER").unwrap_or(rights);
+        format!("GRANT {least} ON *.* to {user}")
     } else if let Some((_, schema)) = message.split_once("to database ") {
         format!("grant {user} rights on the database {schema}")
     } else {
@@ -232,7 +324,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::config::target::Scheme;
+    use crate::config::target::{LEDGER, Scheme};
 
     fn target(address: Address, mode: TlsMode) -> Target {
         Target {
@@ -242,6 +334,8 @@ mod tests {
             password: Some(SecretString::from("s3cret!")),
             database: Some("shop".into()),
             tls: Tls { mode, ca: None, cert: None, key: None },
+            ledger: LEDGER.into(),
+            wire: Default::default(),
         }
     }
 
@@ -264,7 +358,9 @@ mod tests {
         assert!(!tls.accept_invalid_certs() && !tls.skip_domain_validation());
         assert_eq!(options.pass(), Some("s3cret!"));
         assert!(opts(&tcp(TlsMode::NoVerify)).unwrap().ssl_opts().unwrap().accept_invalid_certs());
-        assert!(opts(&tcp(TlsMode::Off)).unwrap().ssl_opts().is_none());
+        let mut plain = tcp(TlsMode::Off);
+        plain.password = None;
+        assert!(opts(&plain).unwrap().ssl_opts().is_none());
     }
 
     #[test]
@@ -318,12 +414,44 @@ mod tests {
                 "Access denied; you need (at least one of) the SUPER, REPLICATION CLIENT \
                  privilege(s) for this operation"
             ),
-            "GRANT SUPER, REPLICATION CLIENT ON *.* to the user that osc connects as"
+            "GRANT REPLICATION CLIENT ON *.* to the user that osc connects as"
         );
         assert_eq!(
             help(1044, "Access denied for user 'bob'@'%' to database 'shop'"),
             "grant 'bob'@'%' rights on the database 'shop'"
         );
+    }
+
+    #[test]
+    fn what_passes_says_nothing_of_the_statement() {
+        let passing = |code| {
+            let (message, state) = ("words".into(), "HY000".into());
+            is_passing(&mysql_async::ServerError { code, message, state })
+        };
+        for code in [
+            1021, 1028, 1030, 1114, 1205, 1213, 1290, 1317, 1836, 1878, 1969, 2006, 2013, 3024,
+            1053, 1927, 1461,
+        ] {
+            assert!(passing(code), "{code}");
+        }
+        for code in
+            [1054, 1060, 1061, 1064, 1067, 1072, 1091, 1118, 1146, 1227, 1845, 1846, 3822, 4092]
+        {
+            assert!(!passing(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_server_without_room_is_told_apart() {
+        for (code, message) in [
+            (1114, "The table 't_osc_new' is full"),
+            (1030, "Got error 28 \"No space left on device\" from storage engine InnoDB"),
+            (3, "Error writing file './x' (Errcode: 28 \"No space left on device\")"),
+            (1021, "Disk full (/tmp); waiting for someone to free some space..."),
+        ] {
+            assert!(from_server(code, message).is_full(), "{message}");
+        }
+        assert!(!from_server(1030, "Got error 168 from storage engine").is_full());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Error, Result};
+use crate::ledger::untrusted;
 use crate::mysql::catalog::Patience;
 use crate::mysql::change::Change;
 use crate::mysql::foreign_keys::{self, ColumnChanges, ForeignKey, OrphanSearch, Settled};
@@ -66,15 +67,39 @@ impl Dependents {
     }
 }
 
-/// What the new table must have after the swap. Kept in the ledger: once the tables are swapped
-/// the catalog cannot tell any more.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What the new table must have after the swap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Carried {
     keys: Settled,
     /// Those of the table's keys that nobody enforced before the swap.
-    #[serde(default)]
     unproved: Vec<ForeignKey>,
     triggers: Vec<Trigger>,
+}
+
+/// What the ledger keeps of [`Carried`], since once the tables are swapped the catalog cannot tell any
+/// more which keys and triggers there must be: names and columns. What a trigger does is in the catalog
+/// all the time, and only there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    keys: Settled,
+    unproved: Vec<ForeignKey>,
+    triggers: Vec<Ident>,
+}
+
+impl Recorded {
+    /// What in it is not about `original`, or names columns that `new`, which has its place after the
+    /// swap, has not.
+    fn flaw(&self, original: &TableName, new: &Table) -> Option<String> {
+        let has = |columns: &[Ident]| columns.iter().all(|column| new.column(column).is_some());
+        let outgoing = self.keys.outgoing.iter().find(|key| {
+            key.table != *original
+                || !has(&key.columns)
+                || key.is_self_reference() && !has(&key.referenced_columns)
+        });
+        let incoming = self.keys.incoming.iter().find(|key| key.referenced != *original);
+        let unproved = self.unproved.iter().find(|key| !self.keys.outgoing.contains(key));
+        outgoing.or(incoming).or(unproved).map(|key| format!("the foreign key {}", key.plain()))
+    }
 }
 
 /// Those of `wanted` that are not among the `present` keys, columns called as `renames` says.
@@ -137,6 +162,41 @@ impl Carried {
         } else {
             Err(Error::Refused(findings))
         }
+    }
+
+    /// What the ledger is to keep of it.
+    pub fn recorded(&self) -> Recorded {
+        Recorded {
+            keys: self.keys.clone(),
+            unproved: self.unproved.clone(),
+            triggers: self.triggers.iter().map(|trigger| trigger.name.clone()).collect(),
+        }
+    }
+
+    /// What an earlier sitting recorded, so far as the catalog bears it out. `new`: the table that has
+    /// the original's place after the swap.
+    ///
+    /// # Errors
+    /// `Refused` where the record does not fit the tables; those of the server.
+    pub async fn recall(
+        conn: &mut Conn,
+        recorded: Recorded,
+        original: &TableName,
+        helpers: &Helpers,
+        new: &Table,
+    ) -> Result<Self> {
+        if let Some(flaw) = recorded.flaw(original, new) {
+            return Err(Error::Refused(vec![untrusted(
+                format!(
+                    "the record of the run on {} does not fit the tables: {flaw}",
+                    original.plain()
+                ),
+                "look who may write the ledger; `osc cleanup TABLE` forgets the run",
+            )]));
+        }
+        let places = [original, &helpers.retired, &helpers.shadow];
+        let triggers = triggers::recall(conn, places, &recorded.triggers).await?;
+        Ok(Self { keys: recorded.keys, unproved: recorded.unproved, triggers })
     }
 
     /// The tables that the cut-over locks besides the original and the shadow.

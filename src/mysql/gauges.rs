@@ -7,14 +7,21 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, Row};
 
 use crate::engine::error::{Error, Result};
+use crate::mysql::answer::Answers as _;
+use crate::mysql::clauses::tokens::tokens;
 use crate::mysql::connect::{connect, connection_error};
 use crate::mysql::flavor::{Family, Flavor};
 use crate::mysql::name::Text;
+use crate::mysql::single;
 use crate::throttle::gauge::Gauge;
 
 /// The server gives a statement up after so many seconds: the throttle has not waited for its
 /// answer so long, and unanswered questions must not pile up.
 const STATEMENT_SECONDS: u32 = 2;
+
+/// Errors that may be gone the next time: a lock wait, a deadlock, a statement that was ended or took
+/// too long.
+const PASSING: [u16; 5] = [1205, 1213, 1317, 1969, 3024];
 
 /// A session that only looks, and comes back by itself after it was lost.
 pub(super) struct Session {
@@ -46,11 +53,34 @@ impl Session {
     /// The rows of a query. Dropping the call drops the connection with its unread answer.
     pub(super) async fn rows(&mut self, action: &str, sql: &str) -> Result<Vec<Row>> {
         let (mut conn, flavor) = self.take(action).await?;
-        let rows = conn.query(sql).await;
-        if rows.as_ref().err().is_none_or(|error| !error.is_fatal()) {
+        let rows = conn.all(sql).await;
+        self.keep(conn, flavor, action, rows)
+    }
+
+    /// The rows of a text that somebody else wrote.
+    async fn rows_of_one_statement(&mut self, action: &str, sql: &str) -> Result<Vec<Row>> {
+        let (mut conn, flavor) = self.take(action).await?;
+        // A function that the text calls cannot make this transaction one that writes.
+        conn.query_drop("START TRANSACTION READ ONLY")
+            .await
+            .map_err(|error| connection_error(action, error))?;
+        let rows = single::rows(&mut conn, sql).await;
+        conn.query_drop("ROLLBACK").await.map_err(|error| connection_error(action, error))?;
+        self.keep(conn, flavor, action, rows)
+    }
+
+    /// Keeps the connection for the next question, unless this one has broken it.
+    fn keep<T>(
+        &mut self,
+        conn: Conn,
+        flavor: Flavor,
+        action: &str,
+        answer: mysql_async::Result<T>,
+    ) -> Result<T> {
+        if answer.as_ref().err().is_none_or(|error| !error.is_fatal()) {
             self.live = Some((conn, flavor));
         }
-        rows.map_err(|error| connection_error(action, error))
+        answer.map_err(|error| connection_error(action, error))
     }
 
     async fn take(&mut self, action: &str) -> Result<(Conn, Flavor)> {
@@ -118,14 +148,38 @@ impl Gauge for Gauges {
 
     async fn number(&mut self, sql: &str) -> Result<Option<f64>> {
         const ACTION: &str = "running the query";
-        let rows = self.session.rows(ACTION, sql).await?;
-        let Some(value) = rows.first().and_then(|row| text(row, 0)) else { return Ok(None) };
-        value.trim().parse().map(Some).map_err(|_| Error::Server {
-            action: ACTION.into(),
-            message: format!("it returns {value:?}, which is no number"),
-            code: None,
-        })
+        let rows = self.session.rows_of_one_statement(ACTION, sql).await?;
+        let Some(value) = rows.first().and_then(|row| row.as_ref(0)).and_then(shown) else {
+            return Ok(None);
+        };
+        let number = value.trim().parse().ok().filter(|number: &f64| !number.is_nan());
+        number.map(Some).ok_or_else(|| wrong(format!("it returns {value:?}, which is no number")))
     }
+
+    async fn first_number(&mut self, sql: &str) -> Result<Option<f64>> {
+        let flavor = self.session.flavor("running the query").await?;
+        let tokens = tokens(sql, Some(flavor)).map_err(Error::from)?;
+        // A session that only reads may lock rows all the same, and write a file.
+        for (at, token) in tokens.iter().enumerate() {
+            let next = tokens.get(at + 1);
+            let locks = token.is("FOR") && next.is_some_and(|t| t.is("UPDATE") || t.is("SHARE"))
+                || token.is("LOCK") && next.is_some_and(|t| t.is("IN"));
+            if locks || token.is("INTO") {
+                return Err(wrong(format!("it does more than read: {}", token.text)));
+            }
+        }
+        self.number(sql).await
+    }
+
+    fn passes(&self, error: &Error) -> bool {
+        matches!(error, Error::Server { code: Some(code), .. } if PASSING.contains(code))
+    }
+
+    const NAMES: &str = "SHOW GLOBAL STATUS lists the names; take one whose value is a number";
+}
+
+fn wrong(message: String) -> Error {
+    Error::Server { action: "running the query".into(), message, code: None }
 }
 
 /// A column of a text-protocol row; `None`: NULL or not there.
@@ -133,6 +187,20 @@ pub(super) fn text(row: &Row, column: usize) -> Option<String> {
     match row.as_ref(column)? {
         mysql_async::Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
         _ => None,
+    }
+}
+
+/// A value as the server would write it; `None`: NULL.
+fn shown(value: &mysql_async::Value) -> Option<String> {
+    use mysql_async::Value;
+    match value {
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::Int(n) => Some(n.to_string()),
+        Value::UInt(n) => Some(n.to_string()),
+        Value::Float(n) => Some(n.to_string()),
+        Value::Double(n) => Some(n.to_string()),
+        Value::Date(..) | Value::Time(..) => Some(value.as_sql(true)),
+        Value::NULL => None,
     }
 }
 

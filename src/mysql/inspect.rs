@@ -6,6 +6,7 @@ use mysql_async::{Conn, Row};
 use crate::engine::error::Finding;
 use crate::engine::key::Rows;
 use crate::engine::{Error, Result};
+use crate::mysql::answer::Answers as _;
 use crate::mysql::connect::connection_error;
 use crate::mysql::flavor::Flavor;
 use crate::mysql::key::{KeyColumn, KeyColumns, KeyKind};
@@ -111,6 +112,8 @@ pub struct Index {
     pub unique: bool,
     /// `BTREE`, `FULLTEXT`, `SPATIAL`, `HASH`.
     pub kind: String,
+    /// Whether statements may name it: not while it is INVISIBLE, or IGNORED (MariaDB).
+    pub visible: bool,
     /// Its parts, in order.
     pub parts: Vec<IndexPart>,
 }
@@ -119,6 +122,11 @@ impl Index {
     /// Whether it is the primary key.
     pub fn is_primary(&self) -> bool {
         self.name.as_str().eq_ignore_ascii_case("PRIMARY")
+    }
+
+    /// Whether rows can be read in its order by its name, each once.
+    pub fn orders_rows(&self) -> bool {
+        self.unique && self.kind == "BTREE" && self.visible
     }
 }
 
@@ -250,8 +258,7 @@ impl Table {
     /// exactly. The key of [`Table::clustered`] comes first, then those with the fewest bytes.
     pub fn copy_keys(&self) -> Vec<&Index> {
         let usable = |index: &&Index| {
-            index.unique
-                && index.kind == "BTREE"
+            index.orders_rows()
                 && index.parts.iter().all(|part| {
                     part.prefix.is_none()
                         && !part.nullable
@@ -291,6 +298,18 @@ impl Table {
             .collect::<Option<Vec<_>>>()
             .map(KeyColumns)
             .ok_or_else(|| Error::Internal(format!("{} cannot order a copy", index.name)))
+    }
+
+    /// What this table has of the key that `names` another one.
+    pub fn key_named(&self, names: &[Ident]) -> Result<KeyColumns> {
+        let columns = names.iter().map(|name| {
+            let column = self.column(name)?;
+            let (ordinal, kind) = (column.ordinal, key_kind(column)?);
+            Some(KeyColumn { name: column.name.clone(), ordinal, kind, descending: false })
+        });
+        columns.collect::<Option<Vec<_>>>().map(KeyColumns).ok_or_else(|| {
+            Error::Internal(format!("{} lacks columns of the copy key", self.name.plain()))
+        })
     }
 }
 
@@ -335,7 +354,7 @@ pub async fn definition(conn: &mut Conn, name: &TableName) -> Result<String> {
 
 async fn columns(conn: &mut Conn, name: &TableName) -> Result<Vec<Column>> {
     let rows: Vec<Row> = conn
-        .query(format!(
+        .all(format!(
             "SELECT COLUMN_NAME, ORDINAL_POSITION, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, \
              CHARACTER_SET_NAME, COLLATION_NAME, CHARACTER_OCTET_LENGTH, CHARACTER_MAXIMUM_LENGTH, \
              DATETIME_PRECISION, GENERATION_EXPRESSION, EXTRA, COLUMN_DEFAULT \
@@ -397,17 +416,23 @@ type IndexRow = (
     Option<String>,
     String,
     Option<String>,
+    bool,
 );
 
 async fn indexes(conn: &mut Conn, name: &TableName) -> Result<Vec<Index>> {
     let flavor = flavor(conn).await?;
     let expression =
         if !flavor.is_mariadb() && flavor.at_least(8, 0, 13) { "s.EXPRESSION" } else { "NULL" };
+    let visible = match flavor.is_mariadb() {
+        true if flavor.at_least(10, 6, 0) => "s.IGNORED = 'NO'",
+        true => "TRUE",
+        false => "s.IS_VISIBLE = 'YES'",
+    };
     let (schema, table) = (Text(name.schema.as_str()), Text(name.table.as_str()));
     let rows: Vec<IndexRow> = conn
-        .query(format!(
+        .all(format!(
             "SELECT s.INDEX_NAME, s.NON_UNIQUE, s.COLUMN_NAME, s.SUB_PART, s.COLLATION, s.NULLABLE, \
-             s.INDEX_TYPE, COALESCE({expression}, NULLIF(c.GENERATION_EXPRESSION, '')) \
+             s.INDEX_TYPE, COALESCE({expression}, NULLIF(c.GENERATION_EXPRESSION, '')), {visible} \
              FROM information_schema.STATISTICS s LEFT JOIN information_schema.COLUMNS c \
              ON c.TABLE_SCHEMA = {schema} AND c.TABLE_NAME = {table} \
              AND c.COLUMN_NAME = s.COLUMN_NAME \
@@ -417,7 +442,7 @@ async fn indexes(conn: &mut Conn, name: &TableName) -> Result<Vec<Index>> {
         .await
         .map_err(|error| connection_error("reading the table's indexes", error))?;
     let mut indexes: Vec<Index> = Vec::new();
-    for (name, non_unique, column, prefix, collation, nullable, kind, expression) in rows {
+    for (name, non_unique, column, prefix, collation, nullable, kind, expression, visible) in rows {
         let part = IndexPart {
             column: column.map(Ident::new),
             expression,
@@ -431,6 +456,7 @@ async fn indexes(conn: &mut Conn, name: &TableName) -> Result<Vec<Index>> {
                 name: Ident::new(name),
                 unique: non_unique == 0,
                 kind,
+                visible,
                 parts: vec![part],
             }),
         }

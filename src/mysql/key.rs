@@ -133,6 +133,23 @@ impl KeyColumns {
         Ok(Key(bytes.into()))
     }
 
+    /// The same for values of another table's columns that this key's went into, where integers have
+    /// another sign perhaps; `None`: no row with this key can have them.
+    pub fn encode_others(&self, values: &[KeyValue]) -> Result<Option<Key>> {
+        let fitting = self.0.iter().zip(values).map(|(column, value)| {
+            Some(match (&column.kind, value) {
+                (KeyKind::Int { unsigned: true, .. }, KeyValue::Int(number)) => {
+                    KeyValue::UInt(u64::try_from(*number).ok()?)
+                }
+                (KeyKind::Int { unsigned: false, .. }, KeyValue::UInt(number)) => {
+                    KeyValue::Int(i64::try_from(*number).ok()?)
+                }
+                _ => value.clone(),
+            })
+        });
+        fitting.collect::<Option<Vec<_>>>().map(|values| self.encode(&values)).transpose()
+    }
+
     /// The values of an encoded key.
     pub fn decode(&self, key: &Key) -> Result<Vec<KeyValue>> {
         let broken = || Error::Internal("a key does not fit its columns".into());
@@ -324,6 +341,27 @@ mod tests {
             ]);
             let _ = columns.decode(&Key(bytes.into()));
         }
+    }
+
+    #[test]
+    fn integers_of_a_wider_column_name_the_same_key() {
+        let columns =
+            |unsigned| KeyColumns(vec![column(KeyKind::Int { bytes: 4, unsigned }, true)]);
+        let (plain, unsigned) = (columns(false), columns(true));
+        for value in [KeyValue::Int(5), KeyValue::UInt(5)] {
+            let name = std::slice::from_ref(&value);
+            assert_eq!(
+                plain.encode_others(name).unwrap(),
+                Some(plain.encode(&[KeyValue::Int(5)]).unwrap())
+            );
+            assert_eq!(
+                unsigned.encode_others(name).unwrap(),
+                Some(unsigned.encode(&[KeyValue::UInt(5)]).unwrap())
+            );
+        }
+        assert_eq!(unsigned.encode_others(&[KeyValue::Int(-1)]).unwrap(), None);
+        assert_eq!(plain.encode_others(&[KeyValue::UInt(u64::MAX)]).unwrap(), None);
+        assert!(plain.encode_others(&[]).is_err());
     }
 
     #[test]

@@ -161,12 +161,7 @@ impl Replica {
     async fn lag(&mut self, samples: &Samples, primary: u32) -> Result<Duration> {
         const ACTION: &str = "reading the replica's status";
         let flavor = self.session.flavor(ACTION).await?;
-        let sql = match flavor.family {
-            Family::Mariadb => "SHOW ALL SLAVES STATUS",
-            Family::Mysql if flavor.at_least(8, 0, 22) => "SHOW REPLICA STATUS",
-            Family::Mysql => "SHOW SLAVE STATUS",
-        };
-        let rows = self.session.rows(ACTION, sql).await?;
+        let rows = self.session.rows(ACTION, replica_status(flavor)).await?;
         let now = Instant::now();
         let unseen = |message: String| Error::Server { action: ACTION.into(), message, code: None };
         // Group replication's own channels have no I/O thread.
@@ -196,6 +191,15 @@ impl Replica {
         Ok(samples
             .lag(&executed, now)
             .unwrap_or_else(|least| least.max(Duration::from_secs(seconds))))
+    }
+}
+
+/// The statement that shows each channel of a replica.
+pub(super) fn replica_status(flavor: Flavor) -> &'static str {
+    match flavor.family {
+        Family::Mariadb => "SHOW ALL SLAVES STATUS",
+        Family::Mysql if flavor.at_least(8, 0, 22) => "SHOW REPLICA STATUS",
+        Family::Mysql => "SHOW SLAVE STATUS",
     }
 }
 
@@ -235,8 +239,8 @@ impl Channel {
         let state = match (self.io.as_str(), self.sql.as_str()) {
             ("Yes", "Yes") if self.seconds.is_some() => return None,
             ("Yes", "Yes") => "it does not tell its lag".to_owned(),
-            ("Yes", sql) => format!("its SQL thread does not run ({sql})"),
-            (io, _) => format!("its I/O thread does not run ({io})"),
+            ("Yes", sql) => format!("not replicating (SQL thread stopped: {sql})"),
+            (io, _) => format!("not replicating (I/O thread stopped: {io})"),
         };
         let errors = self.errors.join("; ");
         Some(if errors.is_empty() { state } else { format!("{state}: {errors}") })
@@ -244,7 +248,7 @@ impl Channel {
 }
 
 /// A column by any of its names.
-fn column(row: &Row, names: &[&str]) -> Option<String> {
+pub(super) fn column(row: &Row, names: &[&str]) -> Option<String> {
     let index = row
         .columns_ref()
         .iter()

@@ -86,6 +86,37 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// The text of a COMMENT, where no other form of literal can stand; `Display` quotes it. Only texts that
+/// every `sql_mode` reads alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comment(String);
+
+impl Comment {
+    /// `None`: some modes would read the text in another way.
+    pub fn new(text: String) -> Option<Self> {
+        (!text.contains('\\') && !text.chars().any(char::is_control)).then_some(Self(text))
+    }
+}
+
+impl fmt::Display for Comment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}'", self.0.replace('\'', "''"))
+    }
+}
+
+impl Serialize for Comment {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Comment {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(from)?)
+            .ok_or_else(|| serde::de::Error::custom("a comment with a backslash or a control sign"))
+    }
+}
+
 /// Bytes as a hexadecimal literal.
 #[derive(Debug, Clone, Copy)]
 pub struct Hex<'a>(pub &'a [u8]);
@@ -138,6 +169,12 @@ fn helper_name(table: &str, suffix: &str) -> String {
         .unwrap_or_else(|| format!("\u{fffd}{digest}{suffix}"))
 }
 
+/// An account as GRANT takes it, from what `CURRENT_USER()` says: `user@host`.
+pub fn account(current_user: &str) -> String {
+    let (user, host) = current_user.rsplit_once('@').unwrap_or((current_user, "%"));
+    format!("{}@{}", Ident::new(user), Ident::new(host))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -151,6 +188,9 @@ mod tests {
         assert_eq!(Text("plain").to_string(), "'plain'");
         assert_eq!(Text("it's").to_string(), "_utf8mb4 X'69742773'");
         assert_eq!(Text("\\").to_string(), "_utf8mb4 X'5C'");
+        assert_eq!(Comment::new("it's".into()).unwrap().to_string(), "'it''s'");
+        assert_eq!(Comment::new("\\' , DROP".into()), None);
+        assert!(serde_json::from_str::<Comment>(r#""\\""#).is_err());
     }
 
     #[test]

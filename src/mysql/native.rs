@@ -11,8 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::run::jittered;
 use crate::engine::{Error, Result};
+use crate::mysql::blockers;
 use crate::mysql::connect::{connect, connection_error};
+use crate::mysql::flavor::Flavor;
+use crate::mysql::name::TableName;
 use crate::mysql::session::process;
+use crate::mysql::single;
 use crate::plan::road::is_refusal;
 
 /// How long the statement may wait for the metadata lock.
@@ -30,26 +34,41 @@ pub enum Native {
     Refused(String),
 }
 
-/// Runs `statement`, again and again while the lock is not to be had. After `stop` the statement
-/// is no longer under way; what it had done is taken back by the server.
+/// The statement, and what its session sets before: the clauses mean what they mean to a plain session.
+#[derive(Debug, Clone, Copy)]
+pub struct Statement<'a> {
+    /// The ALTER TABLE.
+    pub text: &'a str,
+    /// Of [`Role::for_clauses`](crate::mysql::settings::Role::for_clauses).
+    pub setup: &'a [String],
+}
+
+/// Runs `statement`, again and again while the lock is not to be had, and each time only once
+/// `permitted` returns. After `stop` the statement is no longer under way; what it had done is taken
+/// back by the server.
 pub async fn run(
     opts: &mysql_async::Opts,
-    statement: &str,
+    statement: Statement<'_>,
+    (table, flavor): (&TableName, Flavor),
     attempts: u32,
     stop: &CancellationToken,
+    mut permitted: impl AsyncFnMut() -> Result<()>,
     mut tell: impl FnMut(u32, String),
 ) -> Result<Native> {
     let action = "changing the table";
     let mut pause = Duration::from_millis(100);
-    let mut watcher = connect(opts, action).await?;
     for attempt in 1..=attempts {
+        permitted().await?;
+        let mut watcher = connect(opts, action).await?;
         let mut conn = connect(opts, action).await?;
-        conn.query_drop("SET SESSION lock_wait_timeout = 5")
-            .await
-            .map_err(|error| connection_error(action, error))?;
+        // The server's own end of a wait that a frozen osc cannot take back.
+        let setup = statement.setup.iter().map(String::as_str);
+        for sql in setup.chain(["SET SESSION lock_wait_timeout = 1"]) {
+            conn.query_drop(sql).await.map_err(|error| connection_error(action, error))?;
+        }
         let id = conn.id();
         let outcome = {
-            let running = conn.query_drop(statement);
+            let running = single::run(&mut conn, statement.text);
             tokio::pin!(running);
             tokio::select! {
                 outcome = &mut running => outcome,
@@ -77,7 +96,8 @@ pub async fn run(
             Ok(()) => return Ok(Native::Done { attempts: attempt }),
             // A lock wait, or our own KILL QUERY.
             Err(mysql_async::Error::Server(error)) if matches!(error.code, 1205 | 1317 | 1969) => {
-                tell(attempt, "the table's lock was not to be had".into());
+                let who = blockers::of(&mut watcher, table, flavor).await?;
+                tell(attempt, format!("could not lock the table within the lock timeout{who}"));
                 tokio::select! {
                     () = tokio::time::sleep(jittered(pause)) => {}
                     () = stop.cancelled() => return Err(asked_to_stop()),
@@ -91,14 +111,14 @@ pub async fn run(
         }
     }
     Err(Error::Stopped {
-        reason: format!("the table's lock was not to be had in {attempts} attempts"),
-        help: "look for long transactions on the table, then run the command again".into(),
+        reason: format!("could not get the table lock in {attempts} attempts"),
+        help: "look for long transactions on the table, then run the same command again".into(),
     })
 }
 
 fn asked_to_stop() -> Error {
     Error::Stopped {
-        reason: "asked to stop; the server takes back what it had begun".into(),
+        reason: "on request; the server has undone what it had begun".into(),
         help: "run the command again".into(),
     }
 }

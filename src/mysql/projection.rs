@@ -6,8 +6,11 @@ use std::fmt::Write as _;
 use crate::broken::{self, Rule};
 use crate::engine::error::Finding;
 use crate::mysql::computed::Computed;
+use crate::mysql::conversion::{Conversion, conversion, decimal};
+use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{Column, Table};
-use crate::mysql::name::Ident;
+use crate::mysql::kind::Kind;
+use crate::mysql::name::{Ident, Text};
 
 /// One column of the shadow that the copy writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,27 +24,22 @@ pub struct Projected {
     pub typed: String,
     /// How both sides are compared; `None` for a column without data of the original.
     pub compared: Option<Compared>,
+    /// The condition under which a value loses nothing, where the server would not tell of it.
+    pub fits: Option<String>,
 }
 
-/// How a column is compared.
+/// How a column is compared: two expressions with the same bytes where the values are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Compared {
-    /// Both expressions have the same bytes when the values are equal: they go into a checksum.
-    Bytes {
-        /// Over the original.
-        original: String,
-        /// Over the shadow.
-        shadow: String,
-        /// Whether either side takes NULL.
-        nullable: bool,
-    },
-    /// Only the server can tell, value by value, with `<=>`.
-    Values {
-        /// Over the original.
-        original: String,
-        /// Over the shadow.
-        shadow: String,
-    },
+pub struct Compared {
+    /// Over the original.
+    pub original: String,
+    /// Over the shadow.
+    pub shadow: String,
+    /// Whether either side takes NULL.
+    pub nullable: bool,
+    /// Whether a value may have megabytes: its checksum stands for it, since a row's text that is
+    /// longer than `max_allowed_packet` would be NULL.
+    pub long: bool,
 }
 
 /// The whole projection.
@@ -56,14 +54,18 @@ pub struct Projection {
     pub zoned: bool,
     /// Text becomes a date: invalid dates must be refused.
     pub dated: bool,
+    /// What the new types themselves make values lose.
+    pub notes: Vec<String>,
 }
 
 /// Makes the projection from the columns that are carried over, as pairs of old and new name.
-/// Findings: new columns for which no value is known.
+/// Findings: new columns for which no value is known, and columns whose values cannot become what the
+/// clauses ask for.
 pub fn project(
     original: &Table,
     shadow: &Table,
     kept: &[(Ident, Ident)],
+    flavor: Flavor,
 ) -> (Projection, Vec<Finding>) {
     let mut projection = Projection { zoned: reads_timestamps(shadow), ..Projection::default() };
     let computed = Computed { original, shadow, kept };
@@ -74,21 +76,33 @@ pub fn project(
             .find(|(_, new)| new.same(&target.name))
             .and_then(|(old, _)| original.column(old));
         if target.generated {
+            // The same type on both sides, which is no conversion.
             let both = source.filter(|source| computed.same(source, target));
-            let compared = both.map(|source| compared(source, target));
-            projection.computed.extend(compared);
+            let same = both.and_then(|source| conversion(source, target, flavor).ok().zip(both));
+            projection.computed.extend(same.map(|(same, source)| compared(same, source, target)));
             continue;
         }
         match source {
             Some(source) => {
                 projection.zoned |= source.is_timestamp() != target.is_timestamp();
                 projection.dated |= is_date(target) && !is_date(source);
-                projection.columns.push(Projected {
-                    target: target.name.clone(),
-                    source: carried(source, target),
-                    typed: typed(source, target),
-                    compared: Some(compared(source, target)),
-                });
+                match conversion(source, target, flavor) {
+                    Ok(mut conversion) => {
+                        projection.notes.extend(conversion.note.take());
+                        projection.columns.push(Projected {
+                            target: target.name.clone(),
+                            source: conversion.value.clone(),
+                            typed: typed(source, target, &conversion.value),
+                            fits: conversion.fits.take(),
+                            compared: Some(compared(conversion, source, target)),
+                        });
+                    }
+                    Err(why) => findings.push(Finding::new(
+                        "conversion",
+                        why,
+                        "add a column of the new type, fill it as you see fit, and drop the old one",
+                    )),
+                }
             }
             None if needs_value(target) => match implicit_value(target) {
                 Some(value) => projection.columns.push(Projected {
@@ -96,6 +110,7 @@ pub fn project(
                     typed: value.clone(),
                     source: value,
                     compared: None,
+                    fits: None,
                 }),
                 None => findings.push(Finding::new(
                     "new-column-default",
@@ -119,14 +134,28 @@ fn reads_timestamps(table: &Table) -> bool {
         .columns
         .iter()
         .filter(|column| column.is_timestamp())
-        .map(|column| column.name.to_string().to_lowercase())
+        .map(|column| column.name.as_str().to_lowercase())
         .collect();
+    let is_word = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || c == '_' || c == '$';
+    // With quotes around the name, or without: so did the session that made the table.
+    let tells = |text: &str, name: &str| {
+        text.match_indices(name).any(|(at, _)| {
+            let (before, after) =
+                (text.get(..at).unwrap_or(""), text.get(at + name.len()..).unwrap_or(""));
+            !before.ends_with(is_word) && !after.starts_with(is_word)
+        })
+    };
     let create = table.create.to_lowercase();
     // Up to the options and partitions, where only UNIX_TIMESTAMP is allowed.
     let lines = create.lines().map(str::trim).skip(1).take_while(|line| !line.starts_with(')'));
     lines
         .filter(|line| line.starts_with('`') || line.contains("((") || line.contains(" check ("))
-        .any(|line| names.iter().any(|name| line.strip_prefix(name).unwrap_or(line).contains(name)))
+        .any(|line| {
+            names.iter().any(|name| {
+                let own = line.strip_prefix(&format!("`{}`", name.replace('`', "``")));
+                tells(own.unwrap_or(line), name)
+            })
+        })
 }
 
 /// Whether the default of a new column may be a time of day.
@@ -136,52 +165,43 @@ fn reads_the_clock(column: &Column) -> bool {
     computed && !column.is_timestamp()
 }
 
-/// What is selected of a column that is carried over. These go into text as they are shown: by
-/// themselves FLOAT would go there as a DOUBLE, with digits that it never had, and YEAR and ZEROFILL
-/// without their zeros.
-fn carried(source: &Column, target: &Column) -> String {
-    let shown = matches!(source.data_type.as_str(), "float" | "year")
-        || source.column_type.contains("zerofill");
-    if shown && target.is_text() && !broken::is(Rule::ShownAsText) {
-        format!("CONCAT({})", source.name)
-    } else {
-        source.name.to_string()
+fn compared(conversion: Conversion, source: &Column, target: &Column) -> Compared {
+    Compared {
+        original: conversion.expected,
+        shadow: conversion.found,
+        nullable: source.nullable || target.nullable,
+        long: is_long(source) || is_long(target),
     }
 }
 
-fn typed(source: &Column, target: &Column) -> String {
-    let value = carried(source, target);
+fn typed(source: &Column, target: &Column, value: &str) -> String {
     if let (Some(charset), Some(collation)) = (&target.charset, &target.collation)
         && source.collation != target.collation
     {
         return format!("CONVERT({value} USING {charset}) COLLATE {collation}");
     }
     if source.column_type == target.column_type {
-        return value;
+        return value.to_owned();
     }
-    match (kind(source), kind(target)) {
-        (Kind::Real | Kind::Decimal, Kind::Int) if target.unsigned() => {
+    match (Kind::of(source), Kind::of(target)) {
+        (Kind::Float | Kind::Double | Kind::Decimal, Kind::Int) if target.unsigned() => {
             format!("CAST({value} AS UNSIGNED)")
         }
-        (Kind::Real | Kind::Decimal, Kind::Int) => format!("CAST({value} AS SIGNED)"),
-        (Kind::Text | Kind::Real | Kind::Decimal, Kind::Decimal) => {
-            decimal(target).map_or(value.clone(), |to| format!("CAST({value} AS {to})"))
+        (Kind::Float | Kind::Double | Kind::Decimal, Kind::Int) => {
+            format!("CAST({value} AS SIGNED)")
+        }
+        (Kind::Text | Kind::Float | Kind::Double | Kind::Decimal, Kind::Decimal) => {
+            decimal(target).map_or(value.to_owned(), |to| format!("CAST({value} AS {to})"))
         }
         (_, Kind::DateTime) => format!("CAST({value} AS DATETIME({}))", target.fraction),
         (_, Kind::Date) => format!("CAST({value} AS DATE)"),
         (_, Kind::Time) => format!("CAST({value} AS TIME({}))", target.fraction),
-        _ => value,
+        _ => value.to_owned(),
     }
 }
 
-/// The type of a DECIMAL without its attributes, for a cast.
-fn decimal(column: &Column) -> Option<String> {
-    let (arguments, _) = column.column_type.strip_prefix("decimal")?.split_once(')')?;
-    Some(format!("DECIMAL{arguments})"))
-}
-
 fn is_date(column: &Column) -> bool {
-    matches!(column.data_type.as_str(), "date" | "datetime" | "timestamp" | "time")
+    Kind::of(column).is_temporal()
 }
 
 fn needs_value(column: &Column) -> bool {
@@ -206,165 +226,13 @@ fn implicit_value(column: &Column) -> Option<String> {
     }
 }
 
-fn bytes(original: String, shadow: String, nullable: bool) -> Compared {
-    Compared::Bytes { original, shadow, nullable }
-}
-
-fn compared(old: &Column, new: &Column) -> Compared {
-    let nullable = old.nullable || new.nullable;
-    if old.column_type == new.column_type && old.charset == new.charset {
-        return bytes(plain(old), plain(new), nullable);
-    }
-    match conversion(old, new) {
-        Some((original, shadow)) => bytes(original, shadow, nullable),
-        None => Compared::Values { original: old.name.to_string(), shadow: new.name.to_string() },
-    }
-}
-
-/// The expression whose bytes are the value, exactly.
-fn plain(column: &Column) -> String {
-    let name = &column.name;
-    match column.data_type.as_str() {
-        "float" | "double" | "bit" => format!("{name}+0"),
-        "json" => format!("CAST({name} AS CHAR)"),
-        _ if column.is_spatial() => format!("HEX({name})"),
-        _ => name.to_string(),
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Int,
-    Decimal,
-    Real,
-    Bit,
-    Text,
-    Label,
-    Binary,
-    Date,
-    DateTime,
-    Time,
-    Json,
-    Other,
-}
-
-fn kind(column: &Column) -> Kind {
-    match column.data_type.as_str() {
-        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => Kind::Int,
-        "decimal" => Kind::Decimal,
-        "float" | "double" => Kind::Real,
-        "bit" => Kind::Bit,
-        "enum" | "set" => Kind::Label,
-        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Kind::Binary,
-        "date" => Kind::Date,
-        "datetime" | "timestamp" => Kind::DateTime,
-        "time" => Kind::Time,
-        "json" => Kind::Json,
-        _ if column.is_text() => Kind::Text,
-        _ => Kind::Other,
-    }
-}
-
-/// Both sides' expressions for a column whose type changes, where bytes can tell.
-fn conversion(old: &Column, new: &Column) -> Option<(String, String)> {
-    let (o, n) = (&old.name, &new.name);
-    let cast = |to: String| Some((format!("CAST({o} AS {to})"), plain(new)));
-    let fraction = new.fraction;
-    match (kind(old), kind(new)) {
-        // YEAR and ZEROFILL show zeros that are not the value's.
-        (Kind::Int, Kind::Int) => Some((format!("{o}+0"), format!("{n}+0"))),
-        // BINARY is filled up with zeros.
-        (Kind::Binary, Kind::Binary) if new.data_type == "binary" => {
-            let trimmed = |name: &Ident| format!("TRIM(TRAILING X'00' FROM {name})");
-            Some((trimmed(o), trimmed(n)))
-        }
-        (Kind::Binary, Kind::Binary) => Some((plain(old), plain(new))),
-        (Kind::Int | Kind::Decimal, Kind::Decimal) => cast(decimal(new)?),
-        (Kind::Bit, Kind::Int) | (Kind::Int, Kind::Bit) | (Kind::Bit, Kind::Bit) => {
-            Some((format!("{o}+0"), format!("{n}+0")))
-        }
-        (Kind::Real | Kind::Int | Kind::Decimal, Kind::Real) if new.data_type == "double" => {
-            Some((format!("{o}+0e0"), format!("{n}+0e0")))
-        }
-        (Kind::Text | Kind::Label, Kind::Text) => {
-            let charset = new.charset.as_deref()?;
-            let converted = format!("CONVERT({o} USING {charset})");
-            // CHAR drops trailing spaces.
-            if new.data_type == "char" {
-                Some((
-                    format!("TRIM(TRAILING ' ' FROM {converted})"),
-                    format!("TRIM(TRAILING ' ' FROM {n})"),
-                ))
-            } else {
-                Some((converted, n.to_string()))
-            }
-        }
-        (Kind::Label, Kind::Label) if old.data_type == "set" && new.data_type == "set" => {
-            let members = members(old);
-            Some((set_members(o, members), set_members(n, members)))
-        }
-        (Kind::Label, Kind::Label) => {
-            let charset = new.charset.as_deref()?;
-            Some((format!("CONVERT(CONCAT({o}) USING {charset})"), format!("CONCAT({n})")))
-        }
-        (Kind::Real, Kind::Text) if old.data_type == "float" && new.data_type != "char" => {
-            let charset = new.charset.as_deref()?;
-            Some((format!("CONVERT(CONCAT({o}) USING {charset})"), n.to_string()))
-        }
-        (Kind::Int | Kind::Decimal, Kind::Text) if new.data_type != "char" => {
-            let charset = new.charset.as_deref()?;
-            Some((format!("CONVERT(CAST({o} AS CHAR) USING {charset})"), n.to_string()))
-        }
-        (Kind::Date | Kind::DateTime, Kind::DateTime) => cast(format!("DATETIME({fraction})")),
-        (Kind::Date | Kind::DateTime, Kind::Date) => cast("DATE".into()),
-        (Kind::Time, Kind::Time) => cast(format!("TIME({fraction})")),
-        (Kind::Text, Kind::Json) => {
-            Some((format!("CAST(CAST({o} AS JSON) AS CHAR)"), format!("CAST({n} AS CHAR)")))
-        }
-        (Kind::Json, Kind::Text) if new.data_type != "char" => {
-            let charset = new.charset.as_deref()?;
-            Some((format!("CONVERT(CAST({o} AS CHAR) USING {charset})"), n.to_string()))
-        }
-        _ => None,
-    }
-}
-
-/// The members of a SET, as the server writes them: `'a','b'`.
-fn members(column: &Column) -> &str {
-    column
-        .column_type
-        .split_once('(')
-        .and_then(|(_, rest)| rest.rsplit_once(')'))
-        .map_or("", |(members, _)| members)
-}
-
-/// How many members a SET has, and which of `members`: its text tells them in the order of its own
-/// definition.
-fn set_members(name: &Ident, members: &str) -> String {
-    let mut text = format!("CONCAT(BIT_COUNT({name}+0)");
-    for member in split_members(members) {
-        let _ = write!(text, ", FIND_IN_SET({member}, {name}) > 0");
-    }
-    text + ")"
-}
-
-/// `'a','it''s'` in its parts.
-fn split_members(members: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut start, mut inside) = (0, false);
-    for (at, c) in members.char_indices() {
-        match c {
-            // A doubled quote leaves and enters again.
-            '\'' => inside = !inside,
-            ',' if !inside => {
-                parts.push(&members[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&members[start..]);
-    parts
+/// Whether the column's values are not bounded by the 64 KiB of a row.
+fn is_long(column: &Column) -> bool {
+    let long = matches!(
+        column.data_type.as_str(),
+        "text" | "mediumtext" | "longtext" | "blob" | "mediumblob" | "longblob" | "json" | "vector"
+    );
+    (long || column.is_spatial()) && !broken::is(Rule::LongRowsCompared)
 }
 
 impl Projection {
@@ -385,13 +253,16 @@ impl Projection {
     pub fn digest(&self, side: Side) -> String {
         let mut nulls = String::new();
         let mut values = String::new();
-        for compared in self.compared() {
-            let Compared::Bytes { original, shadow, nullable } = compared else { continue };
+        for Compared { original, shadow, nullable, long } in self.compared() {
             let value = match side {
                 Side::Original => original,
                 Side::Shadow => shadow,
             };
-            let _ = write!(values, ", {value}");
+            if *long {
+                let _ = write!(values, ", CRC32({value})");
+            } else {
+                let _ = write!(values, ", {value}");
+            }
             if *nullable {
                 let _ = write!(nulls, ", ISNULL({value})");
             }
@@ -404,15 +275,26 @@ impl Projection {
     /// values of one length. The CRC of its decimal text is not linear in it.
     pub fn aggregate(&self, side: Side) -> String {
         let digest = self.digest(side);
-        format!("BIT_XOR(CRC32({digest}))")
+        // A digest that is NULL is in no sum: it makes the sums differ, and the rows are looked at.
+        format!("BIT_XOR(IFNULL(CRC32({digest}), CAST(RAND() * 4294967295 AS UNSIGNED)))")
     }
 
-    /// Pairs of expressions that must be compared with `<=>`.
-    pub fn by_value(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.compared().filter_map(|compared| match compared {
-            Compared::Values { original, shadow } => Some((original.as_str(), shadow.as_str())),
-            Compared::Bytes { .. } => None,
-        })
+    /// The condition under which a row does not fit, and an expression for why; `None` where the
+    /// server itself tells of each such row.
+    pub fn misfits(&self) -> Option<(String, String)> {
+        let mut condition = String::new();
+        let mut why = String::from("CASE");
+        for column in &self.columns {
+            let Some(fits) = &column.fits else { continue };
+            let separator = if condition.is_empty() { "" } else { " OR " };
+            let _ = write!(condition, "{separator}({fits}) IS FALSE");
+            let text = format!(
+                "existing rows do not fit: values of column {} would be lost in part",
+                column.target
+            );
+            let _ = write!(why, " WHEN ({fits}) IS FALSE THEN {}", Text(&text));
+        }
+        (!condition.is_empty()).then(|| (format!("({condition})"), why + " END"))
     }
 
     fn compared(&self) -> impl Iterator<Item = &Compared> {

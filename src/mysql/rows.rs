@@ -12,9 +12,10 @@ use crate::engine::key::{Key, KeyRange, Rows};
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::ledger::taken_over;
+use crate::mysql::answer::Answers as _;
 use crate::mysql::connect::connection_error;
-use crate::mysql::session::{WriteError, write_error};
-use crate::mysql::statements::Statements;
+use crate::mysql::session::{WriteError, without_values, write_error};
+use crate::mysql::statements::{Insert, Statements};
 
 /// How a write transaction ended; it is committed only when `Done`.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub enum Write {
         message: String,
         /// Which row of the statement.
         row: Option<u64>,
+        /// Rows that do not fit, where they are known.
+        rows: Vec<String>,
     },
 }
 
@@ -50,6 +53,8 @@ pub struct Work<'a> {
     /// another sitting has taken the run over. That one takes the run over and waits for those who
     /// hold the shadow then; so either it waits for this transaction, or this one sees it.
     pub fence: &'a str,
+    /// Statements that show in the log that the transaction is osc's, where that matters.
+    pub signature: &'a [String],
 }
 
 /// Runs `delete` and `insert` in one transaction. A warning counts as a failure: nothing that the
@@ -57,7 +62,7 @@ pub struct Work<'a> {
 pub async fn write(
     conn: &mut Conn,
     delete: Option<&str>,
-    insert: &str,
+    insert: &Insert,
     work: Work<'_>,
 ) -> Result<Write> {
     let action = work.action;
@@ -65,7 +70,11 @@ pub async fn write(
     let owned = conn.query_first::<(u64, Option<u64>), _>(work.fence).await;
     let outcome = match owned {
         Ok(Some((owned, _))) if owned > 0 || broken::is(Rule::Fenced) => {
-            write_statements(conn, delete, insert, action).await
+            // First: the stream must know whose the rows are that follow.
+            match sign(conn, work.signature).await {
+                Ok(()) => write_statements(conn, delete, insert, action).await,
+                Err(error) => read(write_error(action, error)),
+            }
         }
         Ok(_) => Err(taken_over()),
         Err(error) => read(write_error(action, error)),
@@ -86,17 +95,27 @@ pub async fn write(
     }
 }
 
+async fn sign(
+    conn: &mut Conn,
+    signature: &[String],
+) -> std::result::Result<(), mysql_async::Error> {
+    for statement in signature {
+        conn.query_drop(statement).await?;
+    }
+    Ok(())
+}
+
 /// Runs `insert` in a session that must not begin a transaction: one that holds LOCK TABLES, which
 /// START TRANSACTION would release without a word. The session has `autocommit = 0`; the caller
 /// commits, or ends the session.
-pub async fn insert_under_lock(conn: &mut Conn, insert: &str, action: &str) -> Result<Write> {
+pub async fn insert_under_lock(conn: &mut Conn, insert: &Insert, action: &str) -> Result<Write> {
     write_statements(conn, None, insert, action).await
 }
 
 async fn write_statements(
     conn: &mut Conn,
     delete: Option<&str>,
-    insert: &str,
+    insert: &Insert,
     action: &str,
 ) -> Result<Write> {
     if let Some(delete) = delete
@@ -104,7 +123,19 @@ async fn write_statements(
     {
         return read(write_error(action, error));
     }
-    if let Err(error) = conn.query_drop(insert).await {
+    // Of what the server does not tell: that a number loses its fraction, or a member its name.
+    if let Some(misfits) = insert.misfits.as_ref().filter(|_| !broken::is(Rule::LossSeen)) {
+        match conn.query::<(String, String), _>(misfits).await {
+            Ok(found) => {
+                if let Some(message) = found.first().map(|(why, _)| why.clone()) {
+                    let rows = found.into_iter().map(|(_, row)| row).collect();
+                    return Ok(Write::Unfit { message, row: None, rows });
+                }
+            }
+            Err(error) => return read(write_error(action, error)),
+        }
+    }
+    if let Err(error) = conn.query_drop(&insert.statement).await {
         return read(write_error(action, error));
     }
     let rows = Rows(conn.affected_rows());
@@ -116,7 +147,7 @@ async fn write_statements(
         None => Ok(Write::Done(rows)),
         Some(message) => {
             let row = message.rsplit_once(" at row ").and_then(|(_, row)| row.trim().parse().ok());
-            Ok(Write::Unfit { message, row })
+            Ok(Write::Unfit { message, row, rows: Vec::new() })
         }
     }
 }
@@ -130,11 +161,11 @@ const OF_WORDS: [u16; 4] = [1287, 1681, 3719, 3778];
 async fn remark(conn: &mut Conn, action: &str) -> Result<Option<String>> {
     let count = usize::from(conn.get_warnings());
     let warnings: Vec<(String, u16, String)> =
-        conn.query("SHOW WARNINGS").await.map_err(|error| connection_error(action, error))?;
+        conn.all("SHOW WARNINGS").await.map_err(|error| connection_error(action, error))?;
     let kept = warnings.len();
     let about_rows = warnings.into_iter().find(|(_, code, _)| !OF_WORDS.contains(code));
     Ok(match about_rows {
-        Some((_, _, message)) => Some(message),
+        Some((_, _, message)) => Some(without_values(&message)),
         None if kept < count => Some(format!("{count} warnings, of which {kept} were kept")),
         None => None,
     })
@@ -181,7 +212,7 @@ fn read(error: WriteError) -> Result<Write> {
     match error {
         WriteError::Duplicate { index, message } => Ok(Write::Duplicate { index, message }),
         WriteError::Contention => Ok(Write::Contention),
-        WriteError::Unfit { message, row } => Ok(Write::Unfit { message, row }),
+        WriteError::Unfit { message, row } => Ok(Write::Unfit { message, row, rows: Vec::new() }),
         WriteError::Other(error) => Err(error),
     }
 }
@@ -207,7 +238,7 @@ pub async fn keys(
     sql: &str,
     action: &str,
 ) -> Result<Vec<Key>> {
-    let rows: Vec<Row> = conn.query(sql).await.map_err(|error| connection_error(action, error))?;
+    let rows: Vec<Row> = conn.all(sql).await.map_err(|error| connection_error(action, error))?;
     rows.into_iter().map(|row| statements.key_of(&texts(row)?)).collect()
 }
 
@@ -218,14 +249,25 @@ pub async fn digests(
     sql: &str,
 ) -> Result<HashMap<Key, String>> {
     let rows: Vec<Row> =
-        conn.query(sql).await.map_err(|error| connection_error("comparing the tables", error))?;
-    rows.into_iter()
-        .map(|row| {
-            let mut texts = texts(row)?;
-            let key = statements.key_of(texts.get(1..).unwrap_or_default())?;
-            Ok((key, std::mem::take(&mut texts[0])))
-        })
-        .collect()
+        conn.all(sql).await.map_err(|error| connection_error("comparing the tables", error))?;
+    let mut found: HashMap<Key, String> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        if matches!(row.as_ref(0), Some(Value::NULL)) {
+            return Err(Error::Internal("a row has no digest".into()));
+        }
+        let mut texts = texts(row)?;
+        let key = statements.key_of(texts.get(1..).unwrap_or_default())?;
+        let digest = std::mem::take(&mut texts[0]);
+        // Two rows of one key, which a longer unique key of the shadow allows: equal to no single one.
+        found
+            .entry(key)
+            .and_modify(|first| {
+                first.push_str(" and ");
+                first.push_str(&digest);
+            })
+            .or_insert(digest);
+    }
+    Ok(found)
 }
 
 /// The keys whose digests differ, or that one side lacks.
@@ -250,12 +292,7 @@ pub async fn compare(
         conn.query_first(statements.compare(range)?).await.map_err(failed)?;
     let (rows, digest, shadow_rows, shadow_digest) =
         sums.ok_or_else(|| Error::Internal("the comparison gave no row".into()))?;
-    let mut equal = rows == shadow_rows && digest == shadow_digest;
-    if equal && let Some(sql) = statements.compare_by_value(range)? {
-        let different: Option<u64> = conn.query_first(sql).await.map_err(failed)?;
-        equal = different == Some(0);
-    }
-    Ok((Rows(rows), equal))
+    Ok((Rows(rows), rows == shadow_rows && digest == shadow_digest))
 }
 
 /// Waits until transactions that were prepared (XA) before the stream's position have ended: their
@@ -276,7 +313,7 @@ pub async fn wait_for_prepared(conn: &mut Conn, most: Duration) -> Result<()> {
     if broken::is(Rule::StartBarrier) {
         return Ok(());
     }
-    let first = list(conn.query("XA RECOVER").await)?;
+    let first = list(conn.all("XA RECOVER").await)?;
     let started = Instant::now();
     let mut left = first;
     while !left.is_empty() {
@@ -287,7 +324,7 @@ pub async fn wait_for_prepared(conn: &mut Conn, most: Duration) -> Result<()> {
             });
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = list(conn.query("XA RECOVER").await)?;
+        let now = list(conn.all("XA RECOVER").await)?;
         left.retain(|xid| now.contains(xid));
     }
     Ok(())

@@ -5,19 +5,18 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts, Row};
 
-use crate::broken::{self, Rule};
 use crate::engine::{Error, Result};
+use crate::mysql::answer::Answers as _;
 use crate::mysql::connect::{CONNECT_TIMEOUT, connection_error};
 use crate::mysql::ours;
-
-/// How long a statement of ours waits for a row lock, and for a metadata lock.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+use crate::mysql::settings::{self, Role};
 
 /// Sessions for the copy, the refreshes and the verification.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     pool: Pool,
     opts: Opts,
+    role: Role,
 }
 
 /// How the sessions see values.
@@ -30,15 +29,17 @@ pub struct Reading {
 }
 
 impl Sessions {
-    /// Sessions with these options.
-    pub fn new(opts: &Opts, reading: Reading) -> Self {
+    /// Sessions with these options, for a login whose plain sessions have the settings `role`.
+    pub fn new(opts: &Opts, reading: Reading, role: &Role) -> Self {
         let constraints = PoolConstraints::new(0, 64).unwrap_or_default();
         let pool_opts = PoolOpts::default()
             .with_constraints(constraints)
             .with_inactive_connection_ttl(Duration::from_secs(60));
-        let with_setup: Opts =
-            OptsBuilder::from_opts(opts.clone()).pool_opts(pool_opts).setup(setup(reading)).into();
-        Self { pool: Pool::new(with_setup), opts: opts.clone() }
+        let with_setup: Opts = OptsBuilder::from_opts(opts.clone())
+            .pool_opts(pool_opts)
+            .setup(settings::for_driver(settings::rows(reading, role)))
+            .into();
+        Self { pool: Pool::new(with_setup), opts: opts.clone(), role: role.clone() }
     }
 
     /// A session for data: READ COMMITTED, strict, UTC.
@@ -54,20 +55,15 @@ impl Sessions {
 
     /// A session of its own, outside the pool, set up as those in it.
     pub async fn own(&self, action: &str, reading: Reading) -> Result<Conn> {
-        let opts: Opts = OptsBuilder::from_opts(self.opts.clone()).setup(setup(reading)).into();
+        let setup = settings::for_driver(settings::rows(reading, &self.role));
+        let opts: Opts = OptsBuilder::from_opts(self.opts.clone()).setup(setup).into();
         crate::mysql::connect::connect(&opts, action).await
     }
 
-    /// A session for DDL: as a user's own would be, with short lock waits.
-    pub async fn ddl(&self, action: &str) -> Result<Conn> {
-        let opts: Opts = OptsBuilder::from_opts(self.opts.clone())
-            .setup(vec![
-                "SET NAMES utf8mb4".to_owned(),
-                // The server's default may be off, and the ledger's records would be lost.
-                "SET SESSION autocommit = 1".to_owned(),
-                format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
-                "SET SESSION foreign_key_checks = 0".to_owned(),
-            ])
+    /// A session that makes, changes and renames tables, with short lock waits.
+    pub async fn ddl(opts: &Opts, action: &str) -> Result<Conn> {
+        let opts: Opts = OptsBuilder::from_opts(opts.clone())
+            .setup(settings::for_driver(settings::changes()))
             .into();
         crate::mysql::connect::connect(&opts, action).await
     }
@@ -76,33 +72,6 @@ impl Sessions {
     pub async fn close(self) {
         let _ = self.pool.disconnect().await;
     }
-}
-
-/// What makes a session safe for copying, whatever the server's defaults are.
-fn setup(reading: Reading) -> Vec<String> {
-    let zone = if reading.zoned { "@@GLOBAL.time_zone" } else { "'+00:00'" };
-    let dates = if reading.strict_dates { "" } else { ",ALLOW_INVALID_DATES" };
-    let zone = if broken::is(Rule::ServersZone) { "'+00:00'" } else { zone };
-    let strict = if broken::is(Rule::Strict) { "" } else { "STRICT_ALL_TABLES," };
-    let reads = if broken::is(Rule::NoReadLocks) { "REPEATABLE READ" } else { "READ COMMITTED" };
-    vec![
-        "SET NAMES utf8mb4".to_owned(),
-        format!("SET SESSION time_zone = {zone}"),
-        format!(
-            "SET SESSION sql_mode = \
-             '{strict}NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION{dates}'"
-        ),
-        format!("SET SESSION TRANSACTION ISOLATION LEVEL {reads}"),
-        "SET SESSION foreign_key_checks = 0".to_owned(),
-        "SET SESSION unique_checks = 1".to_owned(),
-        "SET SESSION sql_safe_updates = 0".to_owned(),
-        "SET SESSION sql_select_limit = DEFAULT".to_owned(),
-        "SET SESSION sql_auto_is_null = 0".to_owned(),
-        format!("SET SESSION innodb_lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
-        format!("SET SESSION lock_wait_timeout = {}", LOCK_WAIT.as_secs()),
-        "SET SESSION net_read_timeout = 600, SESSION net_write_timeout = 600".to_owned(),
-        "SET SESSION autocommit = 1".to_owned(),
-    ]
 }
 
 /// What a failed write means.
@@ -137,13 +106,14 @@ pub fn write_error(action: &str, error: mysql_async::Error) -> WriteError {
         // ER_DUP_ENTRY, ER_DUP_ENTRY_WITH_KEY_NAME
         1062 | 1586 => WriteError::Duplicate {
             index: index_of(&server.message),
-            message: server.message.clone(),
+            message: without_values(&server.message),
         },
         // ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, ER_CHECKREAD
         1213 | 1205 | 1020 => WriteError::Contention,
-        code if is_unfit(code) => {
-            WriteError::Unfit { row: row_of(&server.message), message: server.message.clone() }
-        }
+        code if is_unfit(code) => WriteError::Unfit {
+            row: row_of(&server.message),
+            message: without_values(&server.message),
+        },
         _ => WriteError::Other(connection_error(action, error)),
     }
 }
@@ -158,7 +128,23 @@ fn is_unfit(code: u16) -> bool {
         | 1690 | 1416 | 3140..=3147 | 3156 | 3819 | 4025 | 1526 | 3854 | 3988 | 1300 | 3058 | 3643
         // division by zero in a generated column, functional index on a bad value, row too large
         | 1365 | 3751..=3759 | 1118 | 3903 | 3904 | 3907
+        // bytes that are no VECTOR
+        | 6136
     )
+}
+
+/// The server's words without a value of a row, which osc names by its key: `Incorrect … value: 'x' for column
+/// 'c' at row 1`, `Duplicate entry 'x' for key 'u'`. A value may have quotes, too.
+pub(super) fn without_values(message: &str) -> String {
+    let begins = ["value: '", "value '", "entry '"];
+    let Some(from) = begins.iter().find_map(|word| Some(message.find(word)? + word.len() - 1))
+    else {
+        return message.to_owned();
+    };
+    let (before, rest) = message.split_at_checked(from).unwrap_or((message, ""));
+    let after = ["' for ", "' at row"].iter().find_map(|end| rest.rfind(end));
+    let after = after.or_else(|| rest.rfind('\'')).and_then(|end| rest.get(end + 1..));
+    format!("{before}(value not shown){}", after.unwrap_or_default())
 }
 
 fn index_of(message: &str) -> String {
@@ -173,12 +159,17 @@ fn row_of(message: &str) -> Option<u64> {
 /// Runs a statement whose result does not matter. A lock that was not to be had stops the run: the
 /// same command may get it.
 pub async fn run(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
-    conn.query_drop(sql).await.map_err(|error| match error {
+    conn.query_drop(sql).await.map_err(|error| failed(action, error))
+}
+
+/// What a failed statement that changes tables means.
+pub fn failed(action: &str, error: mysql_async::Error) -> Error {
+    match error {
         mysql_async::Error::Server(error) if is_contention(error.code) => {
             no_lock(action, &error.message)
         }
         error => connection_error(action, error),
-    })
+    }
 }
 
 /// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
@@ -219,7 +210,7 @@ pub struct Process {
 /// statement has a character that utf8mb3 lacks.
 pub async fn processes(conn: &mut Conn, action: &str) -> Result<Vec<Process>> {
     let rows: Vec<Row> =
-        conn.query("SHOW PROCESSLIST").await.map_err(|error| connection_error(action, error))?;
+        conn.all("SHOW PROCESSLIST").await.map_err(|error| connection_error(action, error))?;
     let text =
         |row: &Row, at| row.get_opt(at).and_then(std::result::Result::ok).unwrap_or_default();
     let process = |row: Row| {
@@ -251,6 +242,27 @@ mod tests {
         assert_eq!(index_of("Duplicate entry 'a-b' for key 't_osc_new.u'"), "u");
         assert_eq!(index_of("Duplicate entry 'it''s' for key 'PRIMARY'"), "PRIMARY");
         assert_eq!(index_of("nonsense"), "");
+    }
+
+    #[test]
+    fn values_of_rows_are_not_shown() {
+        for (message, shown) in [
+            (
+                "Incorrect integer value: 'se' for x'' for column 'c' at row 1",
+                "Incorrect integer value: (value not shown) for column 'c' at row 1",
+            ),
+            (
+                "Truncated incorrect INTEGER value: 'se'",
+                "Truncated incorrect INTEGER value: (value not shown)",
+            ),
+            (
+                "Duplicate entry 'a-b' for key 't.u'",
+                "Duplicate entry (value not shown) for key 't.u'",
+            ),
+            ("Data too long for column 'c' at row 1", "Data too long for column 'c' at row 1"),
+        ] {
+            assert_eq!(without_values(message), shown);
+        }
     }
 
     #[test]

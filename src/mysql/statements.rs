@@ -189,18 +189,31 @@ impl Statements {
         ))
     }
 
-    fn insert(&self, verb: &str, predicate: &str) -> String {
-        format!(
+    fn insert(&self, verb: &str, predicate: &str) -> Insert {
+        let statement = format!(
             "{verb} INTO {} ({}) SELECT {} FROM {} WHERE {predicate}",
             self.shadow,
             self.projection.targets(),
             self.projection.sources(),
             self.table(Side::Original),
-        )
+        );
+        let misfits = self.projection.misfits().map(|(condition, why)| {
+            let shown: Vec<String> = (self.key.0.iter())
+                .map(|column| {
+                    format!("CONVERT({} USING utf8mb4)", column.shown(&column.name.to_string()))
+                })
+                .collect();
+            format!(
+                "SELECT {why}, CONCAT_WS(', ', {}) FROM {} WHERE {predicate} AND {condition} LIMIT 10",
+                shown.join(", "),
+                self.table(Side::Original),
+            )
+        });
+        Insert { misfits, statement }
     }
 
     /// Copies a range, but for some keys.
-    pub fn copy(&self, range: &KeyRange, except: &[Key]) -> Result<String> {
+    pub fn copy(&self, range: &KeyRange, except: &[Key]) -> Result<Insert> {
         let verb = if broken::is(Rule::PlainInsert) { "INSERT IGNORE" } else { "INSERT" };
         Ok(self.insert(verb, &self.scope(range, except)?))
     }
@@ -224,7 +237,7 @@ impl Statements {
     }
 
     /// Writes keys to the shadow, as they are in the original.
-    pub fn rewrite(&self, keys: &[Key]) -> Result<String> {
+    pub fn rewrite(&self, keys: &[Key]) -> Result<Insert> {
         let verb = if broken::is(Rule::NoReplace) { "REPLACE" } else { "INSERT" };
         Ok(self.insert(verb, &self.one_of(Side::Original, keys)?))
     }
@@ -247,59 +260,6 @@ impl Statements {
         ))
     }
 
-    /// How many rows of the range differ in columns that only `<=>` can compare; `None` when there
-    /// is no such column.
-    pub fn compare_by_value(&self, range: &KeyRange) -> Result<Option<String>> {
-        let Some(condition) = self.values_equal() else { return Ok(None) };
-        Ok(Some(format!(
-            "SELECT COUNT(*) FROM {} JOIN {} ON {} WHERE {} AND NOT ({condition})",
-            self.aliased(Side::Original),
-            self.aliased(Side::Shadow),
-            self.joined(),
-            self.qualified_range(range)?,
-        )))
-    }
-
-    fn values_equal(&self) -> Option<String> {
-        let pairs: Vec<String> = self
-            .projection
-            .by_value()
-            .map(|(original, shadow)| format!("o.{original} <=> s.{shadow}"))
-            .collect();
-        (!pairs.is_empty()).then(|| pairs.join(" AND "))
-    }
-
-    fn aliased(&self, side: Side) -> String {
-        match side {
-            Side::Original => format!("{} o FORCE INDEX ({})", self.original, self.index),
-            Side::Shadow => format!("{} s FORCE INDEX ({})", self.shadow, self.shadow_index),
-        }
-    }
-
-    fn joined(&self) -> String {
-        let pairs: Vec<String> = self
-            .key
-            .0
-            .iter()
-            .zip(&self.shadow_key)
-            .map(|(column, name)| format!("o.{} = s.{name}", column.name))
-            .collect();
-        pairs.join(" AND ")
-    }
-
-    fn qualified_range(&self, range: &KeyRange) -> Result<String> {
-        let names: Vec<String> =
-            self.key.0.iter().map(|column| format!("o.{}", column.name)).collect();
-        let mut parts = vec!["TRUE".to_owned()];
-        if let Some(after) = &range.after {
-            parts.push(self.bound_predicate(&names, after, true)?);
-        }
-        if let Some(upto) = &range.upto {
-            parts.push(self.bound_predicate(&names, upto, false)?);
-        }
-        Ok(parts.join(" AND "))
-    }
-
     /// One side's keys and row digests, for finding which rows of a range or of `keys` differ.
     pub fn digests(&self, side: Side, scope: Scope<'_>) -> Result<String> {
         Ok(format!(
@@ -312,41 +272,6 @@ impl Statements {
                 Scope::Keys(keys) => self.one_of(side, keys)?,
             }
         ))
-    }
-
-    /// The keys of a range or of `keys` that differ in columns that only `<=>` can compare.
-    pub fn differing_by_value(&self, scope: Scope<'_>) -> Result<Option<String>> {
-        let Some(condition) = self.values_equal() else { return Ok(None) };
-        let list: Vec<String> = self
-            .key
-            .0
-            .iter()
-            .map(|column| column.select_as(&format!("o.{}", column.name)))
-            .collect();
-        let scope = match scope {
-            Scope::Range(range) => self.qualified_range(range)?,
-            Scope::Keys(keys) => {
-                let mut any = Vec::new();
-                for key in keys {
-                    let equal: Vec<String> = self
-                        .key
-                        .0
-                        .iter()
-                        .zip(self.literals(key)?)
-                        .map(|(column, literal)| format!("o.{} = {literal}", column.name))
-                        .collect();
-                    any.push(format!("({})", equal.join(" AND ")));
-                }
-                if any.is_empty() { "FALSE".into() } else { format!("({})", any.join(" OR ")) }
-            }
-        };
-        Ok(Some(format!(
-            "SELECT {} FROM {} JOIN {} ON {} WHERE {scope} AND NOT ({condition})",
-            list.join(", "),
-            self.aliased(Side::Original),
-            self.aliased(Side::Shadow),
-            self.joined(),
-        )))
     }
 
     /// Rows of the original, in a range or among keys, whose value of the shadow's unique `index`
@@ -366,11 +291,12 @@ impl Statements {
         let wanted = Self::unique_parts(index, "p", true);
         let equal: Vec<String> =
             held.iter().zip(&wanted).map(|(held, wanted)| format!("{held} = {wanted}")).collect();
-        let same: Vec<String> = (0..self.key.0.len())
-            .map(|at| format!("s.{} = p.osc_key_{at}", self.shadow_key[at]))
+        let aliases = self.key_aliases();
+        let same: Vec<String> = (self.shadow_key.iter().zip(&aliases))
+            .map(|(name, alias)| format!("s.{name} = p.{alias}"))
             .collect();
-        let own: Vec<String> = (0..self.key.0.len())
-            .map(|at| self.key.0[at].select_as(&format!("p.osc_key_{at}")))
+        let own: Vec<String> = (self.key.0.iter().zip(&aliases))
+            .map(|(column, alias)| column.select_as(&format!("p.{alias}")))
             .collect();
         let holder: Vec<String> = (0..self.key.0.len())
             .map(|at| self.key.0[at].select_as(&format!("s.{}", self.shadow_key[at])))
@@ -398,12 +324,9 @@ impl Statements {
             scope = format!("({scope} OR ({}))", self.range(Side::Original, range)?);
         }
         let parts = Self::unique_parts(index, "p", true);
-        let keys: Vec<String> = (0..self.key.0.len())
-            .map(|at| {
-                format!(
-                    "CONVERT({} USING utf8mb4)",
-                    self.key.0[at].shown(&format!("p.osc_key_{at}"))
-                )
+        let keys: Vec<String> = (self.key.0.iter().zip(self.key_aliases()))
+            .map(|(column, alias)| {
+                format!("CONVERT({} USING utf8mb4)", column.shown(&format!("p.{alias}")))
             })
             .collect();
         let shown: Vec<String> =
@@ -427,17 +350,20 @@ impl Statements {
             .columns
             .iter()
             .map(|column| format!("{} AS {}", column.typed, column.target));
-        let keys = self
-            .key
-            .0
-            .iter()
-            .enumerate()
-            .map(|(at, column)| format!("{} AS osc_key_{at}", column.name));
+        let keys = (self.key.0.iter().zip(self.key_aliases()))
+            .map(|(column, alias)| format!("{} AS {alias}", column.name));
         format!(
             "(SELECT {} FROM {} WHERE {scope})",
             columns.chain(keys).collect::<Vec<_>>().join(", "),
             self.table(Side::Original)
         )
+    }
+
+    /// Names for the key's columns beside the projection's, none of which they share.
+    fn key_aliases(&self) -> Vec<Ident> {
+        let taken = |name: &Ident| self.projection.columns.iter().any(|c| c.target.same(name));
+        let mut names = (0..).map(|number| Ident::new(format!("osc_key_{number}")));
+        names.by_ref().filter(|name| !taken(name)).take(self.key.0.len()).collect()
     }
 
     /// Whether the index's values can be computed from the projection: not where it is on a column
@@ -487,6 +413,15 @@ impl Statements {
             .collect::<Result<_>>()?;
         self.key.encode(&values)
     }
+}
+
+/// How rows are written to the shadow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insert {
+    /// Selects why rows that would lose something do not fit, and which they are.
+    pub misfits: Option<String>,
+    /// Writes the rows.
+    pub statement: String,
 }
 
 /// Rows of which range, or which keys.

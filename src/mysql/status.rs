@@ -1,29 +1,51 @@
 //! `osc status` on MySQL and MariaDB: the runs that the ledger has.
 
+use mysql_async::prelude::Queryable;
+
 use crate::config::target::Target;
 use crate::engine::{Error, Result};
 use crate::ledger::RunRecord;
-use crate::mysql::connect::{connect, opts};
-use crate::mysql::ledger::Ledger;
-use crate::mysql::name::Ident;
+use crate::mysql::claim::lock_name;
+use crate::mysql::connect::{connection_error, first};
+use crate::mysql::inspect;
+use crate::mysql::ledger::{Asked, Ledger, Purpose};
+use crate::mysql::name::{TableName, Text};
 
 /// Runs shown at most.
 const MOST: u32 = 50;
 
-/// The latest runs of a table, or of all in the schema, newest first.
+/// The latest runs of a table, or of all on the server, newest first.
 pub async fn runs(
     target: &Target,
     schema: Option<&str>,
     table: Option<&str>,
 ) -> Result<Vec<RunRecord>> {
-    let schema = schema.or(target.database.as_deref()).ok_or_else(|| Error::Usage {
-        message: "in which schema?".into(),
-        help: "name it in the URL: mysql://host/shop, or with the table: shop.users".into(),
-    })?;
-    let ledger = Ledger::of(&Ident::new(schema));
-    let mut conn = connect(&opts(target)?, "connecting").await?;
-    if !ledger.exists(&mut conn).await? {
+    let application = schema.or(target.database.as_deref());
+    if table.is_some() && application.is_none() {
+        return Err(Error::Usage {
+            message: "no database selected: put /shop in the URL, or name a table as shop.users"
+                .into(),
+            help: String::new(),
+        });
+    }
+    let mut conn = first(target).await?;
+    let flavor = inspect::flavor(&mut conn).await?;
+    let vetted =
+        Ledger::vetted(&mut conn, flavor, &target.ledger, application, Purpose::Read).await?;
+    if !vetted.stands {
         return Ok(Vec::new());
     }
-    ledger.runs(&mut conn, table.map(Ident::new).as_ref(), MOST).await
+    let schema = application.filter(|_| table.is_some());
+    let asked = Asked { schema, table, here: false, most: MOST };
+    let mut runs = vetted.ledger.runs(&mut conn, asked).await?;
+    for run in runs.iter_mut().filter(|run| run.result.is_none() && run.elsewhere.is_none()) {
+        let name = lock_name(&TableName::new(&run.schema, &run.table));
+        let sql = format!("SELECT IS_USED_LOCK({}) IS NOT NULL", Text(&name));
+        let held: Option<u8> = conn
+            .query_first(sql)
+            .await
+            .map_err(|error| connection_error("asking who holds the run's lock", error))?;
+        run.held = Some(held == Some(1));
+    }
+    Ok(runs)
 }

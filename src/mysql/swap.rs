@@ -20,13 +20,14 @@ use crate::engine::key::Key;
 use crate::engine::server::{Drain, Drained, SwapOutcome};
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::ledger::RunRecord;
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::Table;
-use crate::mysql::name::{Helpers, TableName, Text};
+use crate::mysql::name::{TableName, Text};
 use crate::mysql::projection::Side;
+use crate::mysql::proof::Standing;
 use crate::mysql::rows::{self, Write};
 use crate::mysql::session::{process, run};
+use crate::mysql::settings;
 use crate::mysql::statements::Scope;
 use crate::mysql::table::MysqlTable;
 use crate::mysql::{blockers, histograms, shadow};
@@ -58,7 +59,8 @@ pub async fn before(table: &MysqlTable) -> Result<()> {
         let reason = "rows have no parent for a foreign key that the clauses add".into();
         return Err(Error::Data { reason, rows });
     }
-    let remarks = histograms::analyze(&mut conn, setting.flavor, original, shadow, kept).await?;
+    let mut remarks = table.ready()?.statements.projection.notes.clone();
+    remarks.extend(histograms::analyze(&mut conn, setting.flavor, original, shadow, kept).await?);
     *table.remarks.lock().unwrap_or_else(PoisonError::into_inner) = remarks;
     raise_counter(&mut conn, table).await
 }
@@ -66,9 +68,6 @@ pub async fn before(table: &MysqlTable) -> Result<()> {
 /// Sets the shadow's AUTO_INCREMENT to the original's, if that is higher.
 async fn raise_counter(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
     let action = "carrying AUTO_INCREMENT over";
-    if !table.setting.flavor.is_mariadb() {
-        run(conn, action, "SET SESSION information_schema_stats_expiry = 0").await?;
-    }
     let original = counter(conn, &table.setting.original.name).await?;
     let shadow = counter(conn, &table.helpers.shadow).await?;
     match (original, shadow) {
@@ -138,12 +137,20 @@ pub async fn attempt<D: Drain>(
                 (swapped @ SwapOutcome::Swapped { .. }, _) => Ok(swapped),
                 (
                     SwapOutcome::NotYet(_),
-                    error @ (Error::Stopped { .. } | Error::Connection { .. }),
+                    error @ (Error::Stopped { .. } | Error::Connection { .. } | Error::Full { .. }),
                 ) => Ok(SwapOutcome::NotYet(error.to_string())),
+                (SwapOutcome::NotYet(_), error) if is_contention(&error) => {
+                    Ok(SwapOutcome::NotYet(error.to_string()))
+                }
                 (SwapOutcome::NotYet(_), error) => Err(error),
             }
         }
     }
+}
+
+/// A lock that was not granted in time, a deadlock, or a statement that somebody interrupted.
+fn is_contention(error: &Error) -> bool {
+    matches!(error, Error::Server { code: Some(1205 | 1213 | 1317 | 1969 | 3024), .. })
 }
 
 struct Attempt {
@@ -159,23 +166,52 @@ fn not_yet(reason: impl Into<String>, locked_at: Instant) -> Attempt {
 
 async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
     let action = "preparing the swap";
-    // START TRANSACTION would release LOCK TABLES without a word: this session never begins.
-    run(holder, action, "SET SESSION autocommit = 0").await?;
-    let seconds = table.setting.cut_over_timeout.as_secs().max(1);
-    run(holder, action, &format!("SET SESSION lock_wait_timeout = {seconds}")).await?;
+    for sql in settings::cut_over(longest_idle(table)) {
+        run(holder, action, &sql).await?;
+    }
     if table.setting.flavor.is_mariadb() {
         let retired = &table.helpers.retired;
-        run(
-            holder,
-            action,
-            &format!(
-                "CREATE TABLE IF NOT EXISTS {retired} (id INT) ENGINE=InnoDB COMMENT={}",
-                Text(SENTRY)
-            ),
-        )
-        .await?;
+        let sql = format!("CREATE TABLE {retired} (id INT) ENGINE=InnoDB COMMENT={}", Text(SENTRY));
+        match holder.query_drop(sql).await {
+            Ok(()) => {}
+            // Perhaps that of an attempt that came to nothing; what it is, is looked at under the lock.
+            Err(mysql_async::Error::Server(error)) if error.code == ER_TABLE_EXISTS_ERROR => {}
+            Err(error) => return Err(connection_error(action, error)),
+        }
     }
     fault::at(Point::SwapReady)
+}
+
+/// Tables are locked by their names, which others may have taken before. Fails where the shadow's was;
+/// returns why the retired name is not to be had.
+async fn name_taken(table: &MysqlTable, holder: &mut Conn) -> Result<Option<String>> {
+    table.shadow_stands(holder).await?;
+    let retired = &table.helpers.retired;
+    if !table.setting.flavor.is_mariadb() || is_sentry_of(holder, retired).await? {
+        return Ok(None);
+    }
+    let name = retired.plain();
+    Ok(Some(format!("there is a table {name} that osc did not make: rename it or drop it")))
+}
+
+/// The server's number for a name that a table has already (`mysqld_error.h`).
+const ER_TABLE_EXISTS_ERROR: u16 = 1050;
+
+/// After how many seconds without a statement the server ends the session that holds the locks: just
+/// above what the drain may take, during which that session has nothing to do.
+fn longest_idle(table: &MysqlTable) -> u64 {
+    table.setting.cut_over_timeout.as_secs().saturating_add(1)
+}
+
+/// Why the rename must not be made any more: the locks were held for longer than the budget, as when osc
+/// was frozen in the meantime, and the application's statements wait.
+fn over_budget(table: &MysqlTable, locked_at: Instant) -> Option<Attempt> {
+    let most = Duration::from_secs(longest_idle(table));
+    let held = locked_at.elapsed();
+    (held > most && !broken::is(Rule::ServerEndsLock)).then(|| {
+        let reason = format!("the table had been locked for {:.1} s already", held.as_secs_f64());
+        not_yet(reason, locked_at)
+    })
 }
 
 async fn locked<D: Drain>(
@@ -204,12 +240,20 @@ async fn locked<D: Drain>(
     table.still_ours().await?;
     crate::engine::server::Server::mark(table, marker).await?;
     fault::at(Point::SwapMarked)?;
-    let drained = drain.drain(marker).await?;
+    // Until the stream is drained, the session that holds the locks has nothing else to do.
+    let (drained, taken) = tokio::try_join!(drain.drain(marker), name_taken(table, holder))?;
+    if let Some(reason) = taken {
+        return Ok(not_yet(reason, locked_at));
+    }
     refresh_under_lock(table, holder, &drained).await?;
     fault::at(Point::SwapRefreshed)?;
-    raise_counter(holder, table).await?;
+    // Ids that were given out and deleted again since the attempts began must not be given out twice.
+    broken::unless(Rule::CounterUnderLock, raise_counter(holder, table)).await.transpose()?;
     table.carried().install(holder, original, &table.helpers, mariadb).await?;
     fault::at(Point::SwapInstalled)?;
+    if let Some(late) = over_budget(table, locked_at) {
+        return Ok(late);
+    }
     if mariadb {
         rename_from_outside(table, holder, locked_at).await
     } else {
@@ -291,8 +335,11 @@ async fn refresh_under_lock(
                     help: String::new(),
                 });
             }
-            Write::Duplicate { message, .. } | Write::Unfit { message, .. } => {
+            Write::Duplicate { message, .. } => {
                 return Err(Error::Data { reason: message, rows: Vec::new() });
+            }
+            Write::Unfit { message, rows, .. } => {
+                return Err(Error::Data { reason: message, rows });
             }
         }
     }
@@ -448,7 +495,7 @@ async fn try_settle(
     if let Some(renamer) = renamer {
         end_renamer(&mut conn, renamer, action).await?;
     }
-    if swapped_in_catalog(&mut conn, table).await? {
+    if table.standing(&mut conn).await? == Standing::Swapped {
         return Ok(SwapOutcome::Swapped { locked: locked_at.elapsed() });
     }
     clear_away(&mut conn, table).await?;
@@ -470,35 +517,26 @@ async fn end_renamer(conn: &mut Conn, id: u32, action: &str) -> Result<()> {
     Ok(())
 }
 
-async fn swapped_in_catalog(conn: &mut Conn, table: &MysqlTable) -> Result<bool> {
-    is_swapped(conn, &table.setting.original.name).await
-}
-
-/// Whether the catalog looks as it does after a swap and before the cleanup.
-pub async fn is_swapped(conn: &mut Conn, name: &TableName) -> Result<bool> {
-    let helpers = &Helpers::of(name);
-    let shadow = Table::read(conn, &helpers.shadow).await?;
-    let retired = is_retired(conn, &helpers.retired).await?;
-    let original = Table::read(conn, name).await?;
-    Ok(shadow.is_none() && retired && original.is_some())
-}
-
 /// Whether the retired name holds a real table, not a sentry.
 pub async fn is_retired(conn: &mut Conn, retired: &TableName) -> Result<bool> {
-    Ok(Table::read(conn, retired).await?.is_some_and(|table| !is_sentry(&table)))
+    match Table::read(conn, retired).await? {
+        Some(table) => Ok(!is_sentry(conn, &table).await?),
+        None => Ok(false),
+    }
 }
 
-fn is_sentry(table: &Table) -> bool {
-    table.create.contains(&format!("COMMENT='{SENTRY}'"))
+async fn is_sentry_of(conn: &mut Conn, retired: &TableName) -> Result<bool> {
+    match Table::read(conn, retired).await? {
+        Some(table) => is_sentry(conn, &table).await,
+        None => Ok(false),
+    }
 }
 
-/// Whether the swap of a dead run has happened.
-pub async fn has_happened(
-    conn: &mut Conn,
-    table: &MysqlTable,
-    earlier: &RunRecord,
-) -> Result<bool> {
-    Ok(earlier.state.is_some() && swapped_in_catalog(conn, table).await?)
+/// Whether it is a sentry: a comment can be anybody's, but a table that has no row and one column
+/// holds nothing that anybody could miss.
+async fn is_sentry(conn: &mut Conn, table: &Table) -> Result<bool> {
+    let looks = table.create.contains(&format!("COMMENT='{SENTRY}'")) && table.columns.len() == 1;
+    Ok(looks && shadow::is_empty(conn, &table.name).await?)
 }
 
 /// Drops what an attempt that did not come through may have left: the sentry.
@@ -506,7 +544,7 @@ pub async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
     let (original, helpers) = (&table.setting.original.name, &table.helpers);
     table.carried().uninstall(conn, original, helpers).await?;
     // Last: while the sentry is there, no rename of the dead can come through.
-    if Table::read(conn, &helpers.retired).await?.as_ref().is_some_and(is_sentry) {
+    if is_sentry_of(conn, &helpers.retired).await? {
         shadow::drop_table(conn, &helpers.retired).await?;
     }
     Ok(())

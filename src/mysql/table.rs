@@ -1,13 +1,14 @@
 //! One table under change on MySQL or MariaDB: the engine's [`Server`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 use tokio::sync::Mutex;
 
+use crate::broken::{self, Rule};
 use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::engine::progress::{Progress, Summary};
 use crate::engine::server::{
@@ -16,20 +17,26 @@ use crate::engine::server::{
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::ledger::{Checkpoint, End, RunId, is_waste, new_owner, taken_over};
-use crate::mysql::binlog::{self, BinlogStream, StreamConfig};
+use crate::mysql::answer::Answers as _;
+use crate::mysql::binlog::{self, BinlogStream, Shadow, ShadowWatch, StreamConfig};
 use crate::mysql::change::Change;
 use crate::mysql::checks;
+use crate::mysql::checks::leftovers;
 use crate::mysql::connect::connection_error;
+use crate::mysql::deferred::{self, Deferred};
 use crate::mysql::dependents::{Carried, Dependents};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::{Index, Table};
 use crate::mysql::ledger::Ledger;
-use crate::mysql::name::Helpers;
+use crate::mysql::name::{Helpers, TableName};
 use crate::mysql::projection::Side;
+use crate::mysql::proof::{Catalog, Numbers, Standing, Tables};
+use crate::mysql::record::Record;
 use crate::mysql::rows::{self, Work, Write};
 use crate::mysql::session::{Reading, Sessions, run};
-use crate::mysql::shadow;
-use crate::mysql::statements::{Scope, Statements};
+use crate::mysql::settings::Role;
+use crate::mysql::shadow::{self, Draft};
+use crate::mysql::statements::{Insert, Scope, Statements};
 use crate::mysql::swap;
 
 /// Keys looked up by one statement.
@@ -41,6 +48,8 @@ pub struct Setting {
     pub opts: Opts,
     /// Its family and version.
     pub flavor: Flavor,
+    /// What plain sessions of the same login have, where it changes values.
+    pub role: Role,
     /// The table as it is now.
     pub original: Table,
     /// What is to change.
@@ -49,14 +58,14 @@ pub struct Setting {
     pub dependents: Dependents,
     /// Compare the tables before the swap.
     pub verify: bool,
-    /// Leave secondary indexes to after the copy.
-    pub defer_indexes: bool,
     /// How long the cut-over waits for its locks.
     pub cut_over_timeout: Duration,
     /// Kill those who block the cut-over, after so long.
     pub kill_blockers_after: Option<Duration>,
     /// The run's counters, recorded at each checkpoint.
     pub progress: Arc<Progress>,
+    /// The ledger, which has been looked at.
+    pub ledger: Ledger,
 }
 
 /// One table under change.
@@ -73,10 +82,29 @@ pub struct MysqlTable {
     pub(super) run: OnceLock<RunId>,
     ready: OnceLock<Ready>,
     pub(super) carried: OnceLock<Carried>,
+    /// What the ledger has, or is to have, of the run's tables.
+    pub(super) record: std::sync::Mutex<Record>,
+    /// What stands under the shadow's name is this run's.
+    pub(super) has_shadow: AtomicBool,
     /// Foreign keys may have been unenforced for a moment.
     pub died_in_swap: AtomicBool,
     /// What the operator must be told once the tables are swapped.
     pub remarks: std::sync::Mutex<Vec<String>>,
+    /// From where on others' writes to the shadow are watched for.
+    shadow_watch: Arc<ShadowWatch>,
+}
+
+impl Setting {
+    /// What the shadow is made from.
+    pub fn draft(&self) -> Draft<'_> {
+        Draft {
+            flavor: self.flavor,
+            role: &self.role,
+            original: &self.original,
+            change: &self.change,
+            dependents: &self.dependents,
+        }
+    }
 }
 
 /// What is known once the shadow is there.
@@ -95,7 +123,7 @@ impl MysqlTable {
     /// A table under change.
     pub fn new(setting: Setting) -> Self {
         let helpers = Helpers::of(&setting.original.name);
-        let ledger = Ledger::of(&setting.original.name.schema);
+        let ledger = setting.ledger.clone();
         let owner = new_owner();
         Self {
             setting,
@@ -107,8 +135,11 @@ impl MysqlTable {
             run: OnceLock::new(),
             ready: OnceLock::new(),
             carried: OnceLock::new(),
+            record: std::sync::Mutex::default(),
+            has_shadow: AtomicBool::new(false),
             died_in_swap: AtomicBool::new(false),
             remarks: std::sync::Mutex::default(),
+            shadow_watch: Arc::default(),
         }
     }
 
@@ -127,15 +158,68 @@ impl MysqlTable {
         self.carried.get_or_init(Carried::default)
     }
 
+    /// Indexes left to after the copy.
+    pub(super) fn deferred(&self) -> Vec<Deferred> {
+        self.known().deferred
+    }
+
+    /// What is known of the run's tables.
+    pub(super) fn known(&self) -> Record {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what is known of the run's tables, and records it.
+    async fn note(&self, conn: &mut Conn, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let mut record = self.known();
+        change(&mut record);
+        let text = record.text()?;
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
+        self.ledger.carry(conn, self.run()?, &self.owner, &text).await
+    }
+
+    /// The server writes the shadow anew, or has done so: its numbers are others then.
+    pub(super) async fn shadow_is_rebuilt(&self, conn: &mut Conn, begins: bool) -> Result<()> {
+        let now = self.numbers(conn, &self.helpers.shadow).await?;
+        self.note(conn, |record| {
+            record.tables.rebuilt = begins;
+            record.tables.shadow = now;
+        })
+        .await
+    }
+
+    /// The settings by which values are converted: those of the run's first attempt.
+    fn role(&self) -> Role {
+        if broken::is(Rule::RoleStored) { self.setting.role.clone() } else { self.known().role }
+    }
+
+    async fn numbers(&self, conn: &mut Conn, table: &TableName) -> Result<Numbers> {
+        Numbers::of(conn, self.setting.flavor.is_mariadb(), table).await
+    }
+
+    /// How the run's tables stand, by the catalog.
+    pub(super) async fn standing(&self, conn: &mut Conn) -> Result<Standing> {
+        let mariadb = self.setting.flavor.is_mariadb();
+        let catalog = Catalog::read(conn, mariadb, &self.setting.original.name).await?;
+        Ok(catalog.standing(&self.known().tables))
+    }
+
+    /// Fails where the table under the shadow's name is not the one that the run made.
+    pub(super) async fn shadow_stands(&self, conn: &mut Conn) -> Result<()> {
+        let now = self.numbers(conn, &self.helpers.shadow).await?;
+        if broken::is(Rule::FactsProved) || now.have(&self.known().tables.shadow) {
+            return Ok(());
+        }
+        let name = self.helpers.shadow.plain();
+        Err(Error::Foreign(format!("another table has the shadow's name, {name}")))
+    }
+
     async fn session(&self, action: &str) -> Result<Conn> {
         self.ready()?.sessions.get(action).await
     }
 
     /// A session outside the data sessions' rules.
     pub async fn plain(&self, action: &str) -> Result<Conn> {
-        Sessions::new(&self.setting.opts, Reading { zoned: false, strict_dates: false })
-            .ddl(action)
-            .await
+        Sessions::ddl(&self.setting.opts, action).await
     }
 
     /// Makes the statements and sessions from the shadow as it is on the server.
@@ -143,10 +227,11 @@ impl MysqlTable {
         let shadow =
             Table::read(conn, &self.helpers.shadow).await?.ok_or_else(|| Error::Stopped {
                 reason: "the shadow of the dead run is gone".into(),
-                help: "`osc cleanup TABLE` forgets the dead run; then start anew".into(),
+                help: "discard it with: osc cleanup TABLE; then start again".into(),
             })?;
-        let (statements, reading) = shadow::statements(&self.setting, &self.helpers, &shadow)?;
-        let sessions = Sessions::new(&self.setting.opts, reading);
+        let (statements, reading) =
+            shadow::statements(&self.setting.draft(), &self.helpers, &shadow)?;
+        let sessions = Sessions::new(&self.setting.opts, reading, &self.role());
         Ok(self.ready.get_or_init(|| Ready { shadow, statements, sessions, reading }))
     }
 
@@ -183,7 +268,7 @@ impl MysqlTable {
                 let mut conn = self.session("looking for what clashed").await?;
                 let sql = statements.clashes(index, range, keys, except)?;
                 let pairs: Vec<mysql_async::Row> = conn
-                    .query(sql)
+                    .all(sql)
                     .await
                     .map_err(|error| connection_error("looking for what clashed", error))?;
                 let width = statements.key.0.len();
@@ -196,7 +281,10 @@ impl MysqlTable {
                 }
                 Ok(CopyOutcome::Clash(clash))
             }
-            Write::Unfit { message, row } => {
+            Write::Unfit { message, rows, .. } if !rows.is_empty() => {
+                Err(Error::Data { reason: message, rows })
+            }
+            Write::Unfit { message, row, .. } => {
                 let named = self.unfit_row(range, keys, except, row).await.unwrap_or_default();
                 Err(Error::Data { reason: message, rows: named })
             }
@@ -229,12 +317,6 @@ impl MysqlTable {
         Ok(found.map(|key| statements.key.describe(&key)).into_iter().collect())
     }
 
-    async fn by_value(&self, conn: &mut Conn, scope: Scope<'_>) -> Result<Vec<Key>> {
-        let statements = &self.ready()?.statements;
-        let Some(sql) = statements.differing_by_value(scope)? else { return Ok(Vec::new()) };
-        rows::keys(conn, statements, &sql, "comparing the tables").await
-    }
-
     /// Deletes and inserts rows of the shadow, in one transaction that is fenced off from a sitting
     /// which takes the run over.
     async fn write(
@@ -242,12 +324,23 @@ impl MysqlTable {
         action: &str,
         uncommitted: Point,
         delete: Option<&str>,
-        insert: &str,
+        insert: &Insert,
     ) -> Result<Write> {
         let owned = self.ledger.owned(self.run()?, &self.owner);
-        let fence = format!("SELECT ({owned}), (SELECT 1 FROM {} LIMIT 1)", self.helpers.shadow);
+        // A hint of indexes is refused for a view: whoever puts one in the shadow's place runs nothing as osc.
+        // Once it was read, the table keeps its name until the transaction ends.
+        let fence = format!(
+            "SELECT ({owned}), (SELECT 1 FROM {} USE INDEX () LIMIT 1)",
+            self.helpers.shadow
+        );
         let mut conn = self.session(action).await?;
-        rows::write(&mut conn, delete, insert, Work { action, uncommitted, fence: &fence }).await
+        let signs = self.shadow_watch.signs() && !broken::is(Rule::WritesSigned);
+        let signature = match signs {
+            true => self.ledger.signature(self.run()?, conn.id()).to_vec(),
+            false => Vec::new(),
+        };
+        let work = Work { action, uncommitted, fence: &fence, signature: &signature };
+        rows::write(&mut conn, delete, insert, work).await
     }
 
     /// Fails when another sitting has taken the run over.
@@ -272,8 +365,7 @@ impl MysqlTable {
                 .await?;
         let shadow =
             rows::digests(&mut conn, statements, &statements.digests(Side::Shadow, scope)?).await?;
-        let mut differing = rows::difference(original, shadow);
-        differing.extend(self.by_value(&mut conn, scope).await?);
+        let differing = rows::difference(original, shadow);
         run(&mut conn, action, "COMMIT").await?;
         Ok(differing)
     }
@@ -293,6 +385,10 @@ impl Server for MysqlTable {
         }
     }
 
+    fn number(&self) -> Option<i64> {
+        self.run.get().map(|run| run.0)
+    }
+
     async fn claim(&self) -> Result<Option<Resumable>> {
         self.claim_run().await
     }
@@ -307,15 +403,25 @@ impl Server for MysqlTable {
     }
 
     async fn stream(&self, position: &Position) -> Result<BinlogStream> {
+        let ready = self.ready()?;
         let config = StreamConfig {
             opts: self.setting.opts.clone(),
             flavor: self.setting.flavor,
             original: self.setting.original.name.clone(),
             ledger: self.ledger.markers.clone(),
             run: self.run()?.0,
-            key: self.ready()?.statements.key.clone(),
+            key: ready.statements.key.clone(),
+            shadow: Some(Shadow {
+                name: self.helpers.shadow.clone(),
+                key: ready.shadow.key_named(&ready.statements.shadow_key)?,
+                watch: Arc::clone(&self.shadow_watch),
+            }),
         };
         binlog::open(&config, position).await
+    }
+
+    fn watch_shadow(&self, marker: u64) {
+        self.shadow_watch.begin(marker);
     }
 
     async fn start_barrier(&self) -> Result<()> {
@@ -326,9 +432,12 @@ impl Server for MysqlTable {
 
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
         let mut conn = self.plain("creating the shadow").await?;
-        shadow::create(&mut conn, &self.setting, &self.helpers).await?;
+        let (setting, name) = (&self.setting, &self.setting.original.name);
+        leftovers::clear_shadow(&mut conn, setting.flavor, &self.ledger, name).await?;
+        let before = self.numbers(&mut conn, &self.helpers.shadow).await?;
+        shadow::create(&mut conn, &setting.draft(), &self.helpers).await?;
+        self.has_shadow.store(true, Ordering::Relaxed);
         let index = &self.get_ready(&mut conn).await?.statements.index;
-        let setting = &self.setting;
         checks::server::row_image(&mut conn, &setting.original, index).await?;
         fault::at(Point::ShadowAltered)?;
         let carried = Carried::settle(
@@ -339,18 +448,26 @@ impl Server for MysqlTable {
             &setting.dependents,
         )
         .await?;
-        let text = serde_json::to_string(&carried)
-            .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
-        self.ledger.carry(&mut conn, self.run()?, &text).await?;
+        let recorded = carried.recorded();
         let _ = self.carried.set(carried);
-        if defer_indexes {
-            let shadow = &self.ready()?.shadow;
-            let deferred =
-                shadow::drop_deferrable(&mut conn, shadow, &self.ready()?.statements).await?;
-            fault::at(Point::ShadowStripped)?;
-            self.ledger.defer(&mut conn, self.run()?, &deferred).await?;
+        let deferred = if defer_indexes {
+            let ready = self.ready()?;
+            deferred::drop_deferrable(&mut conn, &ready.shadow, &ready.statements).await?
+        } else {
+            Vec::new()
+        };
+        fault::at(Point::ShadowStripped)?;
+        let original = self.numbers(&mut conn, name).await?;
+        let shadow = self.numbers(&mut conn, &self.helpers.shadow).await?.without(&before);
+        if original.is_none() || shadow.is_none() {
+            return Err(Error::Internal("the server does not show the tables' numbers".into()));
         }
-        Ok(())
+        self.note(&mut conn, |record| {
+            record.tables = Tables { original, shadow, rebuilt: false };
+            record.deferred = deferred;
+            record.carried = recorded;
+        })
+        .await
     }
 
     async fn estimate(&self) -> Result<Rows> {
@@ -407,7 +524,7 @@ impl Server for MysqlTable {
         let sql = self.ready()?.statements.duplicates(index, range, keys)?;
         let mut conn = self.session("looking for duplicates").await?;
         let found: Vec<mysql_async::Row> = conn
-            .query(sql)
+            .all(sql)
             .await
             .map_err(|error| connection_error("looking for duplicates", error))?;
         found
@@ -421,10 +538,7 @@ impl Server for MysqlTable {
 
     async fn build_indexes(&self) -> Result<()> {
         let mut conn = self.plain("building indexes").await?;
-        let table = &self.setting.original.name.table;
-        let records = self.ledger.runs(&mut conn, Some(table), 1).await?;
-        let deferred = records.into_iter().next().map(|run| run.deferred).unwrap_or_default();
-        shadow::add_deferred(&mut conn, &self.helpers.shadow, &deferred).await
+        deferred::build(&mut conn, self).await
     }
 
     async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
@@ -467,8 +581,12 @@ impl Server for MysqlTable {
 
     async fn finish(&self, summary: &Summary) -> Result<()> {
         let mut conn = self.plain("recording the end of the run").await?;
-        self.ledger.end(&mut conn, self.run()?, &End::done(summary)).await?;
-        *self.claim.lock().await = None;
+        let done = End::done(summary);
+        let _ = self.ledger.end(&mut conn, self.run()?, Some(&self.owner), &done).await?;
+        // Not only by its end, which the server may see a moment after this command has returned.
+        if let Some(mut claim) = self.claim.lock().await.take() {
+            let _ = claim.query_drop("DO RELEASE_ALL_LOCKS()").await;
+        }
         if let Some(ready) = self.ready.get() {
             ready.sessions.clone().close().await;
         }
@@ -478,10 +596,17 @@ impl Server for MysqlTable {
     async fn abandon(&self, error: &Error) -> Result<()> {
         let Some(run_id) = self.run.get().copied() else { return Ok(()) };
         let mut conn = self.plain("recording the failure").await?;
-        self.ledger.end(&mut conn, run_id, &End::by(error)).await?;
-        // What can never be gone on from would only fill the disk; differing tables are evidence.
-        if is_waste(error) {
-            shadow::drop_table(&mut conn, &self.helpers.shadow).await?;
+        let end = End::by(error);
+        let ours = self.ledger.end(&mut conn, run_id, Some(&self.owner), &end).await?;
+        // What can never be gone on from would only fill the disk; differing tables are evidence. The shadow
+        // of a run that was taken over is another sitting's, or somebody else's by now.
+        if ours && is_waste(error) && self.has_shadow.load(Ordering::Relaxed) {
+            // Without a number it was made a moment ago.
+            let just_made = self.known().tables.shadow.is_none();
+            match self.shadow_stands(&mut conn).await {
+                Err(error) if !just_made => tracing::warn!("not dropped: {error}"),
+                _ => shadow::drop_table(&mut conn, &self.helpers.shadow).await?,
+            }
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ mod statement;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use serde::{Deserialize, Serialize};
 
 use crate::engine::error::{Error, Finding, Result};
 use crate::fault::{self, Point};
@@ -16,8 +15,8 @@ use crate::mysql::connect::connection_error;
 use crate::mysql::name::{Ident, TableName, Text};
 use statement::Statement;
 
-/// A trigger, with all that makes it do what it does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A trigger, with all that makes it do what it does: from the catalog, never from the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
     /// Its name, unique in the schema.
     pub name: Ident,
@@ -81,6 +80,31 @@ pub async fn read(conn: &mut Conn, table: &TableName) -> Result<Vec<Trigger>> {
         });
     }
     Ok(triggers)
+}
+
+/// The triggers of these names as the catalog has them, on the first of `places` where one is: under its
+/// own name, else under the name that stands in for it. One that is gone is left out.
+///
+/// # Errors
+/// Those of [`read`].
+pub async fn recall(
+    conn: &mut Conn,
+    places: [&TableName; 3],
+    names: &[Ident],
+) -> Result<Vec<Trigger>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut present = Vec::new();
+    for place in places {
+        present.extend(read(conn, place).await?);
+    }
+    let called = |name: &Ident| present.iter().find(|trigger| trigger.name.same(name));
+    let recall = |name: &Ident| {
+        let found = called(name).or_else(|| called(&temporary(name)))?;
+        Some(Trigger { name: name.clone(), ..found.clone() })
+    };
+    Ok(names.iter().filter_map(recall).collect())
 }
 
 /// The statement as it was sent. The catalog's own column of it is converted to UTF-8, literals of
@@ -174,7 +198,7 @@ pub async fn install_temporary(
 ) -> Result<()> {
     if read(conn, original).await? != triggers {
         return Err(Error::Foreign(format!(
-            "the triggers of {} were changed while osc was at work",
+            "the triggers of {} were changed while osc was copying",
             original.plain()
         )));
     }

@@ -75,12 +75,14 @@ fn quick(
         }
         ClauseKind::ConvertCharset { .. } => copy("converts text, which rewrites every row".into()),
         ClauseKind::Force => copy("rebuilds the table".into()),
-        ClauseKind::AddColumns { .. } => {
-            copy("adds a column: in place would rewrite every row".into())
-        }
-        ClauseKind::DropColumn { .. } => {
-            copy("drops a column: in place would rewrite every row".into())
-        }
+        ClauseKind::AddColumns { .. } => copy(
+            "adds a column: the server would rebuild the whole table, so osc copies it instead"
+                .into(),
+        ),
+        ClauseKind::DropColumn { .. } => copy(
+            "drops a column: the server would rebuild the whole table, so osc copies it instead"
+                .into(),
+        ),
         _ => copy(format!("{}: not known to be quick in place", clause.text)),
     }
 }

@@ -11,11 +11,16 @@ use crate::control::Directives;
 use crate::engine::error::Findings;
 use crate::engine::key::Rows;
 use crate::engine::migration::{Surroundings, migrate};
+use crate::engine::permission::Permission;
 use crate::engine::progress::{Event, Progress, Sink, Summary};
 use crate::engine::run::Settings;
 use crate::engine::server::Server;
 use crate::engine::{Error, Result};
 use crate::throttle::Throttle;
+
+/// What to do where a change cannot be undone.
+pub const UNDOABLE: &str =
+    "pass --yes, or --strategy copy, which keeps the old table until osc cleanup";
 
 /// What is to be done, and with what.
 pub struct Job {
@@ -37,7 +42,12 @@ pub struct Job {
     pub sink: Arc<dyn Sink>,
     /// Ends the run, resumably.
     pub stop: CancellationToken,
+    /// Asks whoever gave the command a question of yes or no; `Usage` where nobody can be asked.
+    pub ask: Ask,
 }
+
+/// How a question of yes or no is asked.
+pub type Ask = Arc<dyn Fn(&str) -> Result<bool> + Send + Sync>;
 
 impl Job {
     /// Tells what the checks found.
@@ -52,6 +62,38 @@ impl Job {
             self.sink.event(Event::Note { text });
         }
         Ok(())
+    }
+
+    /// Asks before what an own method of the server does for good: `lost` are the clauses that take away
+    /// what no retired table keeps.
+    ///
+    /// # Errors
+    /// `Usage`, where the answer is no or there is nobody to ask.
+    pub async fn agree(&self, table: &str, method: &str, lost: &[String]) -> Result<()> {
+        if lost.is_empty() || self.settings.yes {
+            return Ok(());
+        }
+        let question = format!(
+            "{} of {table} is {method}, keeps no retired table, and cannot be undone. Go on?",
+            lost.join(", ")
+        );
+        let ask = Arc::clone(&self.ask);
+        let answer = tokio::task::spawn_blocking(move || ask(&question)).await;
+        if answer.map_err(|error| Error::Internal(format!("no answer: {error}")))?? {
+            return Ok(());
+        }
+        Err(Error::Usage { message: "nothing was changed".into(), help: UNDOABLE.into() })
+    }
+
+    /// Who must agree before the original is changed.
+    pub fn permission<'a>(&'a self, throttle: &'a Throttle) -> Permission<'a> {
+        Permission {
+            directives: &self.directives,
+            throttle,
+            progress: &self.progress,
+            sink: &*self.sink,
+            held: false,
+        }
     }
 
     /// Takes the copy's road with `server`.
@@ -74,6 +116,8 @@ impl Job {
                 defer_indexes,
                 cut_over_attempts: settings.cut_over_attempts.get(),
                 cut_over_timeout: settings.cut_over_timeout,
+                hold: settings.hold,
+                steered: settings.control_file.is_some(),
             },
             throttle: Arc::new(throttle),
             directives: self.directives.clone(),

@@ -1,14 +1,16 @@
-//! What an ALTER means on this server, which road it takes, and why.
+//! What an ALTER means on this server, by which method it is made, and why.
 
+pub mod destructive;
 mod inplace;
 mod job;
+pub mod recognition;
 pub mod road;
 
 use serde::Serialize;
 
 use crate::engine::error::Finding;
 
-pub use job::Job;
+pub use job::{Ask, Job, UNDOABLE};
 
 /// What `osc alter` would do.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -16,12 +18,18 @@ pub struct Plan {
     /// The table.
     pub table: String,
     /// The server's name and version.
+    #[serde(rename = "server_version")]
     pub server: String,
+    /// What it is beside that: a cluster, a cloud's, an unknown relative.
+    pub recognised: Option<String>,
     /// Estimated rows.
     pub rows_estimate: u64,
     /// Bytes of data and indexes.
     pub bytes: u64,
-    /// The roads that would be tried, in order.
+    /// The method is certain; else the server has the last word when it is tried.
+    pub decided: bool,
+    /// The method; where it is not certain, those that would be tried, in order.
+    #[serde(rename = "methods")]
     pub roads: Vec<Step>,
     /// What a copy would run.
     pub statements: Vec<String>,
@@ -31,12 +39,14 @@ pub struct Plan {
     pub refusals: Vec<Finding>,
 }
 
-/// One road.
+/// One method.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// `instant`, `inplace` or `copy`.
+    #[serde(rename = "method")]
     pub what: String,
     /// Why.
+    #[serde(rename = "reason")]
     pub why: String,
     /// The statement that tries it.
     pub statement: Option<String>,

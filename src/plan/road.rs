@@ -120,7 +120,7 @@ pub struct Attempt {
 impl Attempt {
     /// The road of a run that is gone on with: the copy that it had begun.
     pub fn going_on() -> Self {
-        let reason = "a run of the same change is gone on with".into();
+        let reason = "resuming an unfinished run of the same change".into();
         Self { road: Road::Copy, reason, settings: &[] }
     }
 
@@ -179,12 +179,14 @@ pub fn attempts(
         (Strategy::Auto, None) => {
             let mut roads = Vec::new();
             if supports_instant(flavor) {
-                roads.push(instant("the server may do without touching the rows; it is asked"));
+                roads.push(instant(
+                    "osc tries ALGORITHM=INSTANT first; if the server refuses, nothing has changed",
+                ));
             }
             match in_place(clauses, flavor, facts) {
                 Ok(reason) => {
                     roads.push(inplace(reason, false));
-                    roads.push(copy("the server can do it neither instantly nor in place".into()));
+                    roads.push(copy("the server can do it neither instantly nor in place, so osc copies the table".into()));
                 }
                 Err(reason) => roads.push(copy(reason)),
             }

@@ -1,27 +1,37 @@
 //! `osc alter` and `osc plan` on PostgreSQL: read, check, choose the road, go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::Client;
 
 use crate::config::settings::Indexes;
+use crate::config::target::Scheme;
 use crate::engine::error::{Finding, Findings};
 use crate::engine::progress::{Event, Summary};
 use crate::engine::{Error, Result};
-use crate::ledger::{RunRecord, other_clauses, other_run};
+use crate::ledger::{RunRecord, other_clauses, other_strategy, related_unfinished};
+use crate::plan::destructive::for_good;
+use crate::plan::recognition::Recognition;
+use crate::plan::road::Strategy;
 use crate::plan::{Job, Plan, Step};
 use crate::postgres::change::Change;
 use crate::postgres::checks::{self, Checked};
-use crate::postgres::claim::lock_number;
+use crate::postgres::claim;
+use crate::postgres::clauses::Statement;
+use crate::postgres::clauses::same::same;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
-use crate::postgres::gauges::Gauges;
 use crate::postgres::inspect::{Table, resolve, version};
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::Helpers;
+use crate::postgres::name::{Helpers, TableName};
+use crate::postgres::recognise::{self, Facts, distributed};
+use crate::postgres::record::{Proof, Record, prove};
 use crate::postgres::roads::{self, Chosen, Road};
-use crate::postgres::session::{plain, value};
-use crate::postgres::table::{Carried, PostgresTable, Setting};
+use crate::postgres::session::value;
+use crate::postgres::settings::RoleSettings;
+use crate::postgres::shadow::{self, Blueprint};
+use crate::postgres::table::{PostgresTable, Setting};
 use crate::postgres::{native, throttle};
 
 /// Everything that is known before the road is taken.
@@ -31,10 +41,23 @@ struct Prepared {
     original: Table,
     change: Change,
     dependents: Dependents,
+    role: RoleSettings,
+    ledger: Ledger,
     /// `None`: a dead run is gone on with.
     chosen: Option<Chosen>,
     /// A dead run had swapped the tables: only what follows is left to do.
     made: bool,
+    recognised: Recognition,
+}
+
+impl Prepared {
+    /// The clauses that take away for good what a copy would keep.
+    fn lost(&self) -> Vec<String> {
+        let indexes = &self.original.indexes;
+        self.change.statement.destructive(|name| {
+            indexes.iter().any(|index| index.unique && index.name.as_str() == name)
+        })
+    }
 }
 
 /// Changes the table.
@@ -42,9 +65,10 @@ struct Prepared {
 /// # Errors
 /// Whatever ends the run other than success.
 pub async fn alter(job: Job) -> Result<Summary> {
-    let options = Options::of(&job.target)?;
-    let client = plain(&options, "connecting").await?;
-    let prepared = prepare(&client, &job, options).await?;
+    let (client, prepared) = open(&job).await?;
+    for text in &prepared.recognised.notes {
+        job.sink.event(Event::Note { text: text.clone() });
+    }
     let mut summary = match &prepared.chosen {
         Some(Chosen { road: Road::Copy, reason, notes, .. }) => {
             tell(&job, "copy", reason, notes);
@@ -52,7 +76,10 @@ pub async fn alter(job: Job) -> Result<Summary> {
         }
         Some(chosen) => own_road(&client, &job, &prepared, chosen).await?,
         None => {
-            tell(&job, "copy", "an unfinished run is gone on with", &[]);
+            // What hangs on the table may be more than when the run began.
+            let fate = prepared.change.fate(&prepared.original);
+            let notes = if prepared.made { Vec::new() } else { prepared.dependents.notes(&fate) };
+            tell(&job, "copy", "resuming an unfinished run of the same change", &notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }
     };
@@ -72,20 +99,24 @@ fn tell(job: &Job, road: &str, reason: &str, notes: &[String]) {
 /// # Errors
 /// The server's; `Usage` and `Refused` for clauses that cannot be.
 pub async fn plan(job: &Job) -> Result<Plan> {
-    let options = Options::of(&job.target)?;
-    let client = plain(&options, "connecting").await?;
-    let prepared = prepare(&client, job, options).await?;
+    let (client, prepared) = open(job).await?;
     let original = &prepared.original.name;
     let server = value(&client, "reading the version", "SHOW server_version").await?;
     let mut plan = Plan {
         table: original.plain(),
         server: format!("PostgreSQL {}", server.unwrap_or_default()),
+        recognised: prepared.recognised.name.clone(),
+        notes: prepared.recognised.notes.clone(),
         rows_estimate: prepared.original.rows.0,
         bytes: prepared.original.bytes,
+        decided: true,
         ..Plan::default()
     };
     if let Some(chosen) = &prepared.chosen {
         plan.notes.extend(chosen.notes.iter().cloned());
+        if chosen.road != Road::Copy {
+            plan.notes.extend(prepared.lost().iter().map(|clause| for_good(clause)));
+        }
         let statements = chosen.road.statements();
         plan.roads.push(Step {
             what: chosen.road.word().into(),
@@ -94,7 +125,7 @@ pub async fn plan(job: &Job) -> Result<Plan> {
         });
     }
     if prepared.chosen.as_ref().is_none_or(|chosen| chosen.road == Road::Copy) {
-        let findings = check(&client, &prepared).await?;
+        let findings = check(&client, job, &prepared).await?;
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
         let helpers = Helpers::of(original);
@@ -118,12 +149,44 @@ pub async fn plan(job: &Job) -> Result<Plan> {
     Ok(plan)
 }
 
-async fn prepare(client: &Client, job: &Job, options: Options) -> Result<Prepared> {
+/// The table of the job. A `DROP INDEX` that names none gives the index in its place.
+async fn table_of(client: &Client, role: &RoleSettings, job: &Job) -> Result<TableName> {
+    let schema = job.schema.as_deref();
+    if let Statement::DropIndex { indexes, .. } = Statement::parse(&job.clauses, None)?
+        && indexes.first().is_some_and(|(_, name)| *name == job.table)
+        && let Some(table) = roads::table_of(client, role, schema, &job.table).await?
+    {
+        return Ok(table);
+    }
+    resolve(client, role, schema, &job.table).await
+}
+
+/// The first session, and everything that is known before the method is taken.
+async fn open(job: &Job) -> Result<(Client, Prepared)> {
     let settings = &job.settings;
-    let loads = settings.max_load.iter().chain(&settings.critical_load);
-    Gauges::check(loads.map(|(name, _)| name.as_str()))?;
+    let options = Options::of(&job.target)?;
+    let treated = settings.treat_as == Some(Scheme::Postgres);
+    let (client, facts, recognised) = recognise::open(&options, treated).await?;
+    let prepared = prepare(&client, job, options, &facts, recognised).await?;
+    Ok((client, prepared))
+}
+
+async fn prepare(
+    client: &Client,
+    job: &Job,
+    options: Options,
+    facts: &Facts,
+    recognised: Recognition,
+) -> Result<Prepared> {
+    let settings = &job.settings;
     let version = version(client).await?;
-    let name = resolve(client, job.schema.as_deref(), &job.table).await?;
+    let role = RoleSettings::read(&options).await?;
+    let ledger = Ledger::open(client, &job.target.ledger).await?;
+    let name = table_of(client, &role, job).await?;
+    ledger.no_earlier(client, &name.schema).await?;
+    if let Some(finding) = ledger.obstacle(client).await? {
+        return Err(Error::Refused(vec![finding]));
+    }
     let Some(original) = Table::read(client, &name).await? else {
         return Err(Error::Refused(vec![Finding::new(
             "table",
@@ -131,43 +194,144 @@ async fn prepare(client: &Client, job: &Job, options: Options) -> Result<Prepare
             "check the name",
         )]));
     };
+    job.progress.subject().set_table(name.plain());
     checks::is_table(&original)?;
-    let absent = roads::foreign_keys(client, &name).await?;
-    let change = Change::parse(&job.clauses, &name, absent)?;
-    let dependents = Dependents::read(client, &name).await?;
-    let dead = unfinished(client, &original).await?;
-    if let Some((dead, carried)) = dead
-        && dead.clauses.trim() == change.text.trim()
-    {
-        let made = carried.made.shadow == original.oid;
-        return Ok(Prepared { options, version, original, change, dependents, chosen: None, made });
+    if let Some(finding) = distributed(client, facts, &name).await? {
+        return Err(Error::Refused(vec![finding]));
     }
-    let chosen =
-        Some(roads::choose(client, &name, &change.statement, settings.strategy, version).await?);
-    Ok(Prepared { options, version, original, change, dependents, chosen, made: false })
+    let absent = roads::foreign_keys(client, &name).await?;
+    let mut change = Change::parse(&job.clauses, &name, absent)?;
+    checks::parents(client, &role, &mut change).await?;
+    if !settings.trust_owner {
+        let findings = checks::of_others(client, &original, &role, &change.text).await?;
+        if !findings.is_empty() {
+            return Err(Error::Refused(findings));
+        }
+    }
+    let dependents = Dependents::read(client, &name).await?;
+    let dead = unfinished(client, &ledger, &original).await?;
+    let related = claim::related(client, &change, &name).await?;
+    claim::look(client, &name, &related).await?;
+    let made = matches!(dead, Some((_, Proof::Swapped)));
+    // What follows a swap waits for no throttle.
+    if !made {
+        throttle::check(job, &options, dead.is_some()).await?;
+    }
+    if let Some((dead, _)) = dead {
+        if !same(&dead.clauses, &change.text) {
+            return Err(other_clauses(&dead));
+        }
+        let chosen = None;
+        if !made && matches!(settings.strategy, Strategy::Instant | Strategy::Inplace) {
+            return Err(other_strategy(&dead));
+        }
+        if !made {
+            change.statement = roads::named(client, &role, &name, change.statement).await?;
+        }
+        return Ok(Prepared {
+            options,
+            version,
+            original,
+            change,
+            dependents,
+            role,
+            ledger,
+            chosen,
+            made,
+            recognised,
+        });
+    }
+    for other in &related {
+        if let Some(run) = any_unfinished(client, &ledger, other).await? {
+            return Err(related_unfinished(&run, &name.plain(), &other.plain()));
+        }
+    }
+    change.statement = roads::named(client, &role, &name, change.statement).await?;
+    let chosen = Some(
+        roads::choose(client, &role, &name, &change.statement, settings.strategy, version).await?,
+    );
+    Ok(Prepared {
+        options,
+        version,
+        original,
+        change,
+        dependents,
+        role,
+        ledger,
+        chosen,
+        made,
+        recognised,
+    })
 }
 
 /// The last run on the table that was begun by a copy and has not ended.
-async fn unfinished(client: &Client, original: &Table) -> Result<Option<(RunRecord, Carried)>> {
-    let ledger = Ledger::of(&original.name.schema);
-    if !ledger.exists(client).await? {
-        return Ok(None);
-    }
-    let last = ledger.runs(client, Some(&original.name.table), 1).await?.into_iter().next();
-    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()).and_then(|run| {
-        let carried = Carried::of(&run)?;
-        Some((run, carried))
-    }))
+async fn any_unfinished(
+    client: &Client,
+    ledger: &Ledger,
+    name: &TableName,
+) -> Result<Option<RunRecord>> {
+    let last = ledger.runs(client, name, 1).await?.into_iter().next();
+    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
 }
 
-async fn check(client: &Client, prepared: &Prepared) -> Result<Findings> {
+/// The same, where it is there by the catalog, with how far it came.
+async fn unfinished(
+    client: &Client,
+    ledger: &Ledger,
+    original: &Table,
+) -> Result<Option<(RunRecord, Proof)>> {
+    let Some(run) = any_unfinished(client, ledger, &original.name).await? else { return Ok(None) };
+    let Some(record) = Record::of(&run)? else { return Ok(None) };
+    let proof = prove(client, ledger, original, &record).await?;
+    Ok((proof != Proof::Nothing).then_some((run, proof)))
+}
+
+async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findings> {
     let checked = Checked {
         version: prepared.version,
         original: &prepared.original,
         change: &prepared.change,
         dependents: &prepared.dependents,
+        role: &prepared.role,
+        ledger: &prepared.ledger,
     };
-    checks::all(client, &checked).await
+    let mut findings = checks::all(client, &checked).await?;
+    // A run that is resumed has its shadow.
+    if findings.refusals.is_empty() && prepared.chosen.is_some() {
+        match fits(client, job, prepared).await {
+            Err(Error::Refused(refusals)) => findings.refusals = refusals,
+            other => other?,
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether the shadow can be made: it is, and taken back.
+async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
+    let original = &prepared.original;
+    let place = shadow::place(&original.name);
+    let clauses = prepared.change.for_shadow(&place);
+    let blueprint = Blueprint {
+        original,
+        copy_key: &original.copy_key()?.name,
+        clauses: clauses.as_deref(),
+        form: &prepared.change.form,
+        role: &prepared.role,
+        dependents: &prepared.dependents,
+        place: &place,
+        defer: job.settings.indexes != Indexes::During,
+        own: &prepared.ledger.schema,
+        trusts_owner: job.settings.trust_owner,
+    };
+    let shadow = shadow::rehearse(client, &blueprint).await?;
+    let key = original.key_columns(original.copy_key()?)?;
+    let columns = &prepared.change.columns;
+    let renamed: Option<Vec<_>> =
+        key.0.iter().map(|column| columns.new_name(&column.name)).collect();
+    match renamed {
+        Some(renamed) => checks::key_stays(original, &shadow, &[], &key, &renamed),
+        None => Ok(()),
+    }
 }
 
 /// One of the server's own roads.
@@ -178,21 +342,22 @@ async fn own_road(
     chosen: &Chosen,
 ) -> Result<Summary> {
     let name = &prepared.original.name;
-    let claim = format!("SELECT pg_try_advisory_lock({})", lock_number(name));
-    if value(client, "claiming the table", &claim).await?.as_deref() != Some("t") {
-        return Err(other_run(&name.plain()));
-    }
-    if let Some((run, _)) = unfinished(client, &prepared.original).await? {
+    job.agree(&name.plain(), chosen.road.word(), &prepared.lost()).await?;
+    let related = claim::related(client, &prepared.change, name).await?;
+    claim::take(client, name, &related, Duration::ZERO).await?;
+    if let Some((run, _)) = unfinished(client, &prepared.ledger, &prepared.original).await? {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
     tell(job, chosen.road.word(), &chosen.reason, &chosen.notes);
-    native::run(client, &prepared.options, job, name, &prepared.change.text, &chosen.road).await
+    let (options, role, ledger) = (&prepared.options, &prepared.role, prepared.ledger.clone());
+    let place = native::Place { client, options, role, ledger };
+    native::run(place, job, name, &prepared.change.text, &chosen.road).await
 }
 
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
     if prepared.chosen.is_some() {
-        let findings = check(client, &prepared).await?;
+        let findings = check(client, job, &prepared).await?;
         job.heed(findings)?;
     } else if !prepared.made && prepared.change.is_empty() {
         tracing::debug!("a rewrite is gone on with");
@@ -200,15 +365,17 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
     let settings = &job.settings;
     let defer_indexes = settings.indexes != Indexes::During;
     let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
-    let throttle = throttle::build(job, &prepared.options)?;
+    let throttle = throttle::build(job, &prepared.options, true)?;
     let server = PostgresTable::new(Setting {
         options: prepared.options,
         version: prepared.version,
         original: prepared.original,
         change: prepared.change,
         dependents: prepared.dependents,
+        role: prepared.role,
+        ledger: prepared.ledger,
+        trusts_owner: settings.trust_owner,
         verify: settings.verify,
-        defer_indexes,
         threads: settings.threads.get(),
         cut_over_timeout: settings.cut_over_timeout,
         max_wal: settings.max_wal,

@@ -1,7 +1,7 @@
 //! What was asked for on the command line: a table and clauses, or one statement.
 
 use crate::engine::{Error, Result};
-use crate::postgres::clauses::Statement;
+use crate::postgres::clauses::{Clauses, Statement};
 use crate::postgres::name::Ident;
 
 /// A table as it was named, and what is to be done to it.
@@ -9,7 +9,7 @@ use crate::postgres::name::Ident;
 pub struct Asked {
     /// The schema; `None`: whichever the search path finds it in.
     pub schema: Option<String>,
-    /// The table.
+    /// The table; of a `DROP INDEX` that names none, the index.
     pub table: String,
     /// Clauses of an ALTER TABLE, or a whole statement.
     pub clauses: String,
@@ -22,6 +22,10 @@ pub struct Asked {
 pub fn change(first: &str, second: Option<&str>) -> Result<Asked> {
     if let Some(clauses) = second {
         let (schema, table) = table(first)?;
+        // What cannot be read is judged later.
+        if Statement::parse(clauses, None).is_ok_and(|statement| says_nothing(&statement)) {
+            return Err(empty());
+        }
         return Ok(Asked { schema, table, clauses: clauses.trim().to_owned() });
     }
     let is_statement = first.trim().contains(char::is_whitespace);
@@ -29,7 +33,15 @@ pub fn change(first: &str, second: Option<&str>) -> Result<Asked> {
         return Err(usage("the CLAUSES are missing"));
     }
     let statement = Statement::parse(first, None)?;
-    let Some((schema, table)) = statement.table() else {
+    if says_nothing(&statement) {
+        return Err(empty());
+    }
+    let index = match &statement {
+        // The server knows its table.
+        Statement::DropIndex { indexes, .. } => indexes.first().cloned(),
+        _ => None,
+    };
+    let Some((schema, table)) = statement.table().or(index) else {
         return Err(usage("the statement names no table"));
     };
     Ok(Asked { schema, table, clauses: first.trim().to_owned() })
@@ -58,7 +70,12 @@ pub fn table(text: &str) -> Result<(Option<String>, String)> {
         match tail.strip_prefix('.') {
             Some(more) => rest = more,
             None if tail.is_empty() => break,
-            None => return Err(usage(format!("what is {tail:?} in the table's name?"))),
+            None => {
+                return Err(usage(format!(
+                    "cannot parse the statement at {:?}",
+                    tail.trim_start()
+                )));
+            }
         }
     }
     let mut parts = parts.into_iter();
@@ -92,6 +109,20 @@ fn part(text: &str) -> Result<(String, &str)> {
     }
 }
 
+/// Whether there is no clause in it, as where a variable of a shell was empty.
+fn says_nothing(statement: &Statement) -> bool {
+    statement.clauses().is_some_and(Clauses::is_empty)
+}
+
+fn empty() -> Error {
+    Error::Usage {
+        message: "the CLAUSES are empty".into(),
+        help: "write what is to change; to rebuild the table as it is, give a column the type that it has: \
+               osc alter users \"ALTER COLUMN id TYPE bigint\" --strategy copy"
+            .into(),
+    }
+}
+
 fn usage(message: impl Into<String>) -> Error {
     Error::Usage {
         message: message.into(),
@@ -115,6 +146,16 @@ mod tests {
         for text in ["", ".", "a.", "a.b.c", "\"a", "\"\"", "a b", "a'b", &long] {
             assert!(table(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_makes_no_change_is_an_error() {
+        for text in ["", " ", ";", "-- nothing", "/* nothing */ ;", "ALTER TABLE users"] {
+            let error = change("users", Some(text)).unwrap_err();
+            assert_eq!(error.to_string(), "the CLAUSES are empty", "{text:?}");
+        }
+        assert!(change("ALTER TABLE users", None).is_err());
+        assert!(change("users", Some("ADD a int -- something")).is_ok());
     }
 
     proptest! {

@@ -45,13 +45,13 @@ pub async fn look(
     let sql = format!(
         "SELECT DISTINCT a.pid, a.backend_type, a.state, \
          extract(epoch FROM clock_timestamp() - a.xact_start)::float8, \
-         coalesce(a.usename, ''), left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60) \
+         coalesce(a.usename, '') \
          FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
          WHERE l.locktype = 'relation' AND l.granted AND l.relation IN ({0}) \
          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND a.xact_start IS NOT NULL AND a.application_name NOT LIKE 'osc%' \
          UNION ALL SELECT 0, 'prepared transaction', p.gid, \
-         extract(epoch FROM clock_timestamp() - p.prepared)::float8, p.owner, '' \
+         extract(epoch FROM clock_timestamp() - p.prepared)::float8, p.owner \
          FROM pg_locks l JOIN pg_prepared_xacts p ON l.virtualtransaction LIKE '-1/%' \
          AND l.pid IS NULL AND p.database = current_database() \
          AND l.virtualtransaction = '-1/' || p.transaction \
@@ -75,18 +75,28 @@ pub async fn look(
         if kind == "prepared transaction" {
             found
                 .old
-                .push(format!("prepared transaction {state:?} of {user}, {} s old", age.as_secs()));
+                .push(format!("prepared transaction {state:?} of {user}, {} s old; to end it: COMMIT PREPARED or ROLLBACK PREPARED", age.as_secs()));
             continue;
         }
         found.old.push(format!(
-            "session {pid} of {user}, {state}, its transaction {:.1} s old: {}",
+            "pid {pid} ({user}, {state}, transaction open {:.1} s); to end it: \
+             SELECT pg_terminate_backend({pid})",
             age.as_secs_f64(),
-            row.get(5).unwrap_or_default()
         ));
         if kill.is_some_and(|kill| age >= kill) && kind == "client backend" {
             let function =
                 if state == "active" { "pg_cancel_backend" } else { "pg_terminate_backend" };
-            run(client, "ending a blocker", &format!("SELECT {function}({pid})")).await?;
+            let end = format!("SELECT {function}({pid})");
+            match run(client, "ending a blocker", &end).await {
+                Err(error) if error.is_connection() => return Err(error),
+                Err(error) => {
+                    let told = found.old.last_mut();
+                    let why =
+                        format!("; osc may not end it ({error}), an administrator can: {end}");
+                    told.into_iter().for_each(|told| told.push_str(&why));
+                }
+                Ok(()) => {}
+            }
         }
     }
     Ok(found)

@@ -1,5 +1,7 @@
 //! The change that was asked for, as the copy needs it.
 
+use std::collections::BTreeSet;
+
 use crate::engine::Result;
 use crate::postgres::clauses::{Clauses, Statement};
 use crate::postgres::fate::Fate;
@@ -42,7 +44,8 @@ impl Change {
         Ok(Self { text: text.trim().to_owned(), statement, columns, form, absent })
     }
 
-    fn clauses(&self) -> Option<&Clauses> {
+    /// The clauses, if it has some.
+    pub fn clauses(&self) -> Option<&Clauses> {
         self.statement.clauses()
     }
 
@@ -89,6 +92,16 @@ impl Change {
                 format!("ALTER TABLE {table} {text}{valid}")
             })
             .collect()
+    }
+
+    /// The statements that add the clauses' NOT VALID checks in the swap: rows that do not keep them may
+    /// be copied.
+    pub fn unproved(&self, table: &TableName, later: &BTreeSet<Ident>) -> Vec<String> {
+        let Some(clauses) = self.clauses() else { return Vec::new() };
+        let unproved = clauses.unproved().into_iter();
+        let later =
+            unproved.filter(|one| one.constraint_name().is_some_and(|it| later.contains(&it)));
+        later.map(|action| format!("ALTER TABLE {table} {}", action.text.trim())).collect()
     }
 
     /// The statements that validate them afterwards, with the name of each.

@@ -5,13 +5,21 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use crate::engine::Result;
 use crate::engine::server::Resumable;
+use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::ledger::{End, NewRun, RunId, RunRecord, lock_lost, other_clauses, other_run};
-use crate::postgres::name::TableName;
-use crate::postgres::session::{run, value};
-use crate::postgres::table::{Carried, PostgresTable};
+use crate::ledger::{
+    End, NewRun, RunId, RunRecord, altered_meanwhile, lock_lost, locked_by, other_clauses,
+    other_run, related_run,
+};
+use crate::postgres::change::Change;
+use crate::postgres::clauses::same::same;
+use crate::postgres::clauses::{ActionKind, Clauses, Constraint};
+use crate::postgres::ledger::Ledger;
+use crate::postgres::name::{TableName, Text};
+use crate::postgres::record::{Proof, Record, prove};
+use crate::postgres::session::{rows, run, value};
+use crate::postgres::table::PostgresTable;
 use crate::postgres::{shadow, stream};
 use crate::short::fnv1a;
 
@@ -23,6 +31,126 @@ pub(super) fn lock_number(table: &TableName) -> i64 {
     0x006f_7363_i64 << 32 | i64::from(fnv1a(table.plain().as_bytes()))
 }
 
+/// The tables that foreign keys join with `original`, those that the clauses add included. A run on one of
+/// them changes these keys: two runs side by side would each find its tables altered by the other.
+pub(super) async fn related(
+    client: &Client,
+    change: &Change,
+    original: &TableName,
+) -> Result<Vec<TableName>> {
+    let own = format!("to_regclass({})", Text(&original.to_string()));
+    let mut others = vec![format!(
+        "SELECT CASE WHEN k.conrelid = {own} THEN k.confrelid ELSE k.conrelid END AS oid \
+         FROM pg_constraint k WHERE k.contype = 'f' AND {own} IN (k.conrelid, k.confrelid)"
+    )];
+    let added = change.clauses().into_iter().flat_map(Clauses::foreign_keys);
+    others.extend(added.filter_map(|action| match &action.kind {
+        ActionKind::AddConstraint(Constraint { parent: Some(parent), .. }) => {
+            Some(format!("SELECT to_regclass({})::oid", Text(parent.as_str())))
+        }
+        _ => None,
+    }));
+    let sql = format!(
+        "SELECT DISTINCT n.nspname, c.relname FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid IN ({}) AND c.oid <> {own}",
+        others.join(" UNION ")
+    );
+    let found = rows(client, "looking for related tables", &sql).await?;
+    Ok(found.iter().filter_map(|row| Some(TableName::new(row.get(0)?, row.get(1)?))).collect())
+}
+
+/// The locks of a run: its table's, and one for each pair of tables that a foreign key joins, so that of
+/// two runs on such a pair one has it. In an order that all runs share, so that one always gets all.
+fn lock_numbers<'a>(
+    table: &TableName,
+    related: &'a [TableName],
+) -> Vec<(i64, Option<&'a TableName>)> {
+    let pair = |other: &TableName| {
+        let mut names = [table.plain(), other.plain()];
+        names.sort();
+        0x0066_6b6f_i64 << 32 | i64::from(fnv1a(names.join("|").as_bytes()))
+    };
+    let mut pairs: Vec<_> = related.iter().map(|other| (pair(other), Some(other))).collect();
+    pairs.sort_by_key(|(number, _)| *number);
+    std::iter::once((lock_number(table), None)).chain(pairs).collect()
+}
+
+/// The refusal where another session has the lock `number`, which every login can take: with who it is,
+/// as far as the server shows it.
+pub(super) async fn taken(
+    client: &Client,
+    number: i64,
+    table: &TableName,
+    by: Option<&TableName>,
+) -> Error {
+    if let Some(other) = by {
+        return related_run(&table.plain(), &other.plain());
+    }
+    let sql = format!(
+        "SELECT l.pid, pg_catalog.quote_ident(a.usename), a.application_name {} LIMIT 1",
+        holders(number)
+    );
+    let found = match rows(client, "looking for who has the lock", &sql).await {
+        Ok(found) => found,
+        Err(error) => return error,
+    };
+    let Some(row) = found.first() else { return other_run(&table.plain()) };
+    let text = |at, none: &'static str| {
+        row.get(at).filter(|text| !text.is_empty()).unwrap_or(none).to_owned()
+    };
+    let pid = text(0, "0");
+    let holder = format!(
+        "pid {pid}, role {}, application {:?}",
+        text(1, "not shown to osc's role"),
+        text(2, "")
+    );
+    locked_by(&table.plain(), &holder, &format!("SELECT pg_terminate_backend({pid})"))
+}
+
+/// The sessions that have an advisory lock, as the server splits its number; 1: it is one and not two.
+fn holders(number: i64) -> String {
+    format!(
+        "FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid \
+         FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+         AND l.classid::bigint = {} AND l.objid::bigint = {} AND l.objsubid = 1",
+        number >> 32,
+        number & 0xffff_ffff
+    )
+}
+
+/// Takes a run's locks, each within `patience`.
+pub(super) async fn take(
+    client: &Client,
+    table: &TableName,
+    related: &[TableName],
+    patience: Duration,
+) -> Result<()> {
+    let begun = Instant::now();
+    for (number, other) in lock_numbers(table, related) {
+        let sql = format!("SELECT pg_try_advisory_lock({number})");
+        while value(client, "claiming the table", &sql).await?.as_deref() != Some("t") {
+            if begun.elapsed() >= patience {
+                return Err(taken(client, number, table, other).await);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Fails where another run has one of these locks.
+pub(super) async fn look(client: &Client, table: &TableName, related: &[TableName]) -> Result<()> {
+    for (number, other) in lock_numbers(table, related) {
+        let sql = format!("SELECT EXISTS (SELECT {})", holders(number));
+        if value(client, "looking for other runs", &sql).await?.as_deref() == Some("t") {
+            return Err(taken(client, number, table, other).await);
+        }
+    }
+    Ok(())
+}
+
 impl PostgresTable {
     /// Takes the table's lock, and takes over its unfinished run or begins one.
     pub(super) async fn claim_run(&self) -> Result<Option<Resumable>> {
@@ -30,41 +158,55 @@ impl PostgresTable {
         fault::at(Point::Locked)?;
         let client = self.sessions.plain("reading the ledger").await?;
         self.ledger.create(&client).await?;
-        let table = &self.setting.original.name.table;
-        let earlier = self.ledger.runs(&client, Some(table), 1).await?.into_iter().next();
+        // What was opened before may have been without the table.
+        let ledger = Ledger::open(&client, self.ledger.schema.as_str()).await?;
+        let original = &self.setting.original.name;
+        let earlier = ledger.runs(&client, original, 1).await?.into_iter().next();
         let Some(earlier) = earlier.filter(RunRecord::is_unfinished) else {
             self.begin(&client).await?;
             return Ok(None);
         };
-        if earlier.clauses.trim() != self.setting.change.text.trim() {
+        if !same(&earlier.clauses, &self.setting.change.text) {
             return Err(other_clauses(&earlier));
         }
         let id = RunId(earlier.run);
-        let carried = Carried::of(&earlier);
-        let there = shadow::oid_of(&client, &self.helpers.shadow).await?;
-        let swapped = carried.as_ref().is_some_and(|c| c.made.shadow == self.setting.original.oid);
-        let whole = carried.as_ref().is_some_and(|c| there == Some(c.made.shadow));
-        let Some(carried) = carried.filter(|_| earlier.state.is_some() && (swapped || whole))
-        else {
-            let names = stream::names(
-                id.0,
-                self.setting.original.oid,
-                self.setting.options.target.database(),
-            );
-            stream::drop_all(&client, &names).await?;
-            let end = End::failed("died before its first checkpoint");
-            self.ledger.end(&client, id, &end).await?;
+        let record = Record::of(&earlier)?.filter(|_| earlier.state.is_some());
+        let proof = match &record {
+            Some(record) => prove(&client, &ledger, &self.setting.original, record).await?,
+            None => Proof::Nothing,
+        };
+        let Some(record) = record.filter(|_| proof != Proof::Nothing) else {
+            self.forget(&client, &earlier).await?;
             self.begin(&client).await?;
             return Ok(None);
         };
         self.ledger.take_over(&client, id, &self.owner).await?;
         let _ = self.run.set(id);
-        let _ = self.carried.set(carried);
-        if !swapped {
-            shadow::wait_for_the_dead(&client, &self.helpers.shadow).await?;
-            self.get_ready(&client).await?;
+        if proof == Proof::Whole {
+            // From here on an error ends the run, and its copy must outlive what can be tried again.
+            let altered = |error| altered_meanwhile(error, &original.plain(), earlier.run);
+            let _ = self.record.set(record);
+            shadow::wait_for_the_dead(&client, &self.helpers.shadow).await.map_err(altered)?;
+            let _ = self.carried.set(self.derive(&client).await.map_err(altered)?);
+            self.get_ready(&client).await.map_err(altered)?;
+        } else {
+            let _ = self.record.set(record);
         }
+        let swapped = proof == Proof::Swapped;
         Ok(Some(Resumable { state: earlier.state.unwrap_or_default(), swapped }))
+    }
+
+    /// Ends a dead run that nothing can be made of.
+    async fn forget(&self, client: &Client, dead: &RunRecord) -> Result<()> {
+        let database = self.setting.options.target.database();
+        for names in stream::left(client, dead.run, database, &self.ledger.schema).await? {
+            stream::drop_all(client, &names).await?;
+        }
+        let why = match dead.carried {
+            None => "died before its first checkpoint",
+            Some(_) => "its shadow is not there, or not as the run left it",
+        };
+        self.ledger.end(client, RunId(dead.run), None, &End::failed(why)).await.map(drop)
     }
 
     /// Looks whether the session with the lock is there, and takes it again where it was lost.
@@ -92,21 +234,14 @@ impl PostgresTable {
     async fn take_lock(&self, patience: Duration) -> Result<Client> {
         let client = self.sessions.plain("claiming the table").await?;
         let name = &self.setting.original.name;
-        let sql = format!("SELECT pg_try_advisory_lock({})", lock_number(name));
-        let begun = Instant::now();
-        loop {
-            if value(&client, "claiming the table", &sql).await?.as_deref() == Some("t") {
-                return Ok(client);
-            }
-            if begun.elapsed() >= patience {
-                return Err(other_run(&name.plain()));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        let related = related(&client, &self.setting.change, name).await?;
+        take(&client, name, &related, patience).await?;
+        Ok(client)
     }
 
     async fn begin(&self, client: &Client) -> Result<()> {
         let new = NewRun {
+            schema: self.setting.original.name.schema.as_str(),
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
             road: "copy",

@@ -6,19 +6,23 @@ use tokio_postgres::Client;
 
 use crate::config::target::Target;
 use crate::engine::{Error, Result};
-use crate::ledger::{End, Leftover, RunId, RunRecord, other_run, unsettled};
+use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
 use crate::plan::road::Strategy;
 use crate::postgres::change::Change;
-use crate::postgres::claim::lock_number;
-use crate::postgres::connect::{Options, connect, server_error, sqlstate};
+use crate::postgres::checks::of_others;
+use crate::postgres::claim::{lock_number, taken};
+use crate::postgres::connect::{Options, server_error, sqlstate};
 use crate::postgres::guards;
 use crate::postgres::inspect::{Table, resolve, version};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName};
+use crate::postgres::own_schema::Function;
+use crate::postgres::recognise;
+use crate::postgres::record::{Proof, Record, Whose, prove, whose};
 use crate::postgres::roads::{self, Road, Undo};
 use crate::postgres::session::{run, value};
+use crate::postgres::settings::RoleSettings;
 use crate::postgres::stream;
-use crate::postgres::table::Carried;
 
 /// How long one attempt to drop a table may wait for its lock.
 const LOCK_BUDGET: Duration = Duration::from_millis(500);
@@ -31,6 +35,7 @@ const ACTION: &str = "dropping what is left";
 /// What there is to drop, and the session that found it.
 pub struct Cleanup {
     client: Client,
+    role: RoleSettings,
     ledger: Ledger,
     name: TableName,
     /// The tables to drop, with the reason and size of each.
@@ -39,6 +44,8 @@ pub struct Cleanup {
     pub streams: Vec<String>,
     /// What takes back half-done steps of dead runs on the server's own roads.
     pub halves: Vec<Undo>,
+    /// Runs whose records this osc cannot read: they are forgotten.
+    pub forgotten: Vec<i64>,
     unfinished: Vec<RunId>,
     names: Vec<stream::Names>,
 }
@@ -49,20 +56,27 @@ impl Cleanup {
     /// # Errors
     /// `Refused` while a run is under way, or where one died behind its swap.
     pub async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
-        let client = connect(&Options::of(target)?, "connecting").await?;
-        let name = resolve(&client, schema, table).await?;
-        let sql = format!("SELECT pg_try_advisory_lock({})", lock_number(&name));
+        let options = Options::of(target)?;
+        // Only what osc has made itself is dropped, on a server that it does not know too.
+        let (client, ..) = recognise::open(&options, true).await?;
+        let ledger = Ledger::open(&client, &target.ledger).await?;
+        let role = RoleSettings::read(&options).await?;
+        let name = resolve(&client, &role, schema, table).await?;
+        ledger.no_earlier(&client, &name.schema).await?;
+        let number = lock_number(&name);
+        let sql = format!("SELECT pg_try_advisory_lock({number})");
         if value(&client, "claiming the table", &sql).await?.as_deref() != Some("t") {
-            return Err(other_run(&name.plain()));
+            return Err(taken(&client, number, &name, None).await);
         }
-        let ledger = Ledger::of(&name.schema);
         let mut cleanup = Self {
             client,
+            role,
             ledger,
             name,
             tables: Vec::new(),
             streams: Vec::new(),
             halves: Vec::new(),
+            forgotten: Vec::new(),
             unfinished: Vec::new(),
             names: Vec::new(),
         };
@@ -71,34 +85,44 @@ impl Cleanup {
     }
 
     async fn look(&mut self, target: &Target) -> Result<()> {
-        if !self.ledger.exists(&self.client).await? {
-            return Ok(());
-        }
-        let runs = self.ledger.runs(&self.client, Some(&self.name.table), 100).await?;
-        if runs.is_empty() {
-            return Ok(());
-        }
         let Some(now) = Table::read(&self.client, &self.name).await? else { return Ok(()) };
         let database = target.database();
+        let runs = self.ledger.runs(&self.client, &self.name, 100).await?;
         for dead in runs.iter().filter(|dead| dead.is_unfinished()) {
-            let carried = Carried::of(dead);
-            let original = carried.as_ref().map_or(now.oid, |carried| carried.made.original);
-            if carried.is_some_and(|carried| carried.made.shadow == now.oid) {
-                return Err(unsettled(dead, &self.name.plain(), ""));
+            // A record of another version's cannot be finished by this one, only forgotten.
+            match Record::of(dead) {
+                Ok(Some(record))
+                    if prove(&self.client, &self.ledger, &now, &record).await?
+                        == Proof::Swapped =>
+                {
+                    return Err(unsettled(dead, &self.name.plain(), ""));
+                }
+                Ok(_) => {}
+                Err(_) => self.forgotten.push(dead.run),
             }
             self.unfinished.push(RunId(dead.run));
             if dead.road != Road::Copy.word() {
                 self.halves.extend(self.half_done(dead).await?);
                 continue;
             }
-            let names = stream::names(dead.run, original, database);
-            self.streams.push(names.slot.clone());
-            self.names.push(names);
+            let left = stream::left(&self.client, dead.run, database, &self.ledger.schema).await?;
+            self.streams.extend(left.iter().map(|names| names.slot.clone()));
+            self.names.extend(left);
         }
         let helpers = Helpers::of(&self.name);
-        for (table, what) in
-            [(helpers.shadow, "the shadow of a dead run"), (helpers.retired, "the retired table")]
-        {
+        for (table, function, what) in [
+            (helpers.shadow, Function::Shadow, "the shadow of a dead run"),
+            (helpers.retired, Function::Retired, "the retired table"),
+        ] {
+            match whose(&self.client, &self.ledger, &table, function).await? {
+                None => continue,
+                Some(Whose::Others) => {
+                    let name = table.plain();
+                    tracing::warn!("{name} stays: no run of osc made it what it is");
+                    continue;
+                }
+                Some(Whose::Ours) => {}
+            }
             if let Some(found) = Table::read(&self.client, &table).await? {
                 self.tables.push(Leftover { table, what, bytes: found.bytes });
             }
@@ -110,16 +134,31 @@ impl Cleanup {
     async fn half_done(&self, dead: &RunRecord) -> Result<Vec<Undo>> {
         let absent = roads::foreign_keys(&self.client, &self.name).await?;
         let change = Change::parse(&dead.clauses, &self.name, absent)?;
+        // Trying the clauses would run what they call.
+        if let Some(now) = Table::read(&self.client, &self.name).await?
+            && let Some(finding) =
+                of_others(&self.client, &now, &self.role, &dead.clauses).await?.first()
+        {
+            tracing::warn!("what `{}` left cannot be told: {}", dead.clauses, finding.problem);
+            return Ok(Vec::new());
+        }
         let version = version(&self.client).await?;
         let strategy = Strategy::Inplace;
-        let chosen =
-            roads::choose(&self.client, &self.name, &change.statement, strategy, version).await;
+        let chosen = roads::choose(
+            &self.client,
+            &self.role,
+            &self.name,
+            &change.statement,
+            strategy,
+            version,
+        )
+        .await;
         match chosen.map(|chosen| chosen.road) {
             Ok(Road::Steps(steps)) => roads::leftovers(&self.client, &steps).await,
             Ok(_) => Ok(Vec::new()),
             Err(error) if error.is_connection() => Err(error),
             Err(error) => {
-                tracing::warn!("what `{}` left cannot be told: {error}", dead.clauses);
+                tracing::warn!("what `{}` left is not known: {error}", dead.clauses);
                 Ok(Vec::new())
             }
         }
@@ -137,17 +176,13 @@ impl Cleanup {
             stream::drop_all(&self.client, names).await?;
         }
         for leftover in &self.tables {
-            let mut sql = format!("DROP TABLE IF EXISTS {}", leftover.table);
-            if leftover.table == Helpers::of(&self.name).retired {
-                // In one transaction: nobody would come back for the function alone.
-                sql = format!("{sql}; {}", guards::forget_retired(&leftover.table));
-            }
+            let sql = format!("DROP TABLE IF EXISTS {}", leftover.table);
             self.drop_table(&leftover.table, &sql).await?;
         }
         guards::drop_if_over(&self.client, &self.name).await?;
         for id in self.unfinished {
-            let end = End::failed("forgotten by osc cleanup");
-            self.ledger.end(&self.client, id, &end).await?;
+            let end = End::failed("discarded with osc cleanup");
+            let _ = self.ledger.end(&self.client, id, None, &end).await?;
         }
         Ok(())
     }
@@ -162,7 +197,7 @@ impl Cleanup {
             tokio::time::sleep(LOCK_BUDGET).await;
         }
         Err(Error::Stopped {
-            reason: format!("the lock on {} is not to be had", table.plain()),
+            reason: format!("{} cannot be locked", table.plain()),
             help: "look for old transactions that use it, then run the command again".into(),
         })
     }

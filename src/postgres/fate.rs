@@ -16,6 +16,12 @@ pub struct Fate {
     /// Foreign keys of the original that the clauses drop: the shadow never had them.
     #[serde(default)]
     pub dropped_constraints: BTreeSet<Ident>,
+    /// Checks that the new table gets without a look at its rows.
+    #[serde(default)]
+    pub unproved: BTreeSet<Ident>,
+    /// Identity columns (by their new names) whose sequences the clauses have set themselves.
+    #[serde(default)]
+    pub restarted: BTreeSet<Ident>,
 }
 
 impl Fate {

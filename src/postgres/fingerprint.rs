@@ -4,19 +4,18 @@ use tokio_postgres::Client;
 
 use crate::engine::{Error, Result};
 use crate::postgres::name::TableName;
+use crate::postgres::record::Record;
 use crate::postgres::session::value;
-use crate::postgres::shadow::Made;
-use crate::postgres::table::Carried;
 
 const ACTION: &str = "watching the tables";
 
-/// How both tables look: columns and partitions, and the original's indexes and checks. Not what a rewrite, a
+/// How both tables look: columns and partitions, the original's indexes and checks, and what would run
+/// when rows are written to the shadow. Not what a rewrite, a
 /// statistics run or the build of the shadow's indexes changes.
 ///
 /// # Errors
 /// The server's.
-pub async fn of(client: &Client, made: &Made) -> Result<String> {
-    let (original, shadow) = (made.original, made.shadow);
+pub async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
     let sql = format!(
         "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, c.relnamespace, c.relkind, \
          c.relpersistence, \
@@ -31,7 +30,10 @@ pub async fn of(client: &Client, made: &Made) -> Result<String> {
          (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k \
           WHERE k.conrelid = c.oid AND k.contype = 'c'), \
          (SELECT string_agg(h.inhrelid::text, ',' ORDER BY h.inhrelid) FROM pg_inherits h \
-          WHERE h.inhparent = c.oid)), '|' ORDER BY c.oid)) \
+          WHERE h.inhparent = c.oid), \
+         (SELECT string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g \
+          WHERE g.tgrelid = c.oid AND c.oid = {shadow} AND NOT g.tgisinternal), \
+         CASE WHEN c.oid = {shadow} THEN c.relhasrules::text || c.relrowsecurity END), '|' ORDER BY c.oid)) \
          FROM pg_class c WHERE c.oid IN ({original}, {shadow})"
     );
     Ok(value(client, ACTION, &sql).await?.unwrap_or_default())
@@ -41,12 +43,12 @@ pub async fn of(client: &Client, made: &Made) -> Result<String> {
 ///
 /// # Errors
 /// `Foreign`; the server's.
-pub async fn look(client: &Client, carried: &Carried, original: &TableName) -> Result<()> {
-    if of(client, &carried.made).await? == carried.fingerprint {
+pub async fn look(client: &Client, record: &Record, original: &TableName) -> Result<()> {
+    if of(client, record.original, record.shadow).await? == record.fingerprint {
         return Ok(());
     }
     Err(Error::Foreign(format!(
-        "somebody changed {} or its shadow while it was being copied",
+        "another session changed {} or its shadow while it was being copied",
         original.plain()
     )))
 }

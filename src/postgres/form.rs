@@ -11,7 +11,8 @@ use crate::postgres::clauses::{Clauses, Partitioning, Place};
 use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::{Index, Table};
 use crate::postgres::name::{Ident, TableName, Text};
-use crate::postgres::session::{rows, run};
+use crate::postgres::session::{rows, run, value};
+use crate::postgres::settings::RoleSettings;
 use crate::postgres::shadow::index_with_constraint;
 
 const ACTION: &str = "writing the shadow's form";
@@ -45,10 +46,10 @@ impl Form {
     pub fn reason(&self) -> Option<&'static str> {
         match (&self.partitioning, self.moves.is_empty()) {
             (Some(_), _) => {
-                Some("PostgreSQL partitions no table that is there: its rows are written anew")
+                Some("PostgreSQL partitions no table that is there: its rows are rewritten")
             }
             (None, false) => {
-                Some("PostgreSQL moves no column of a table that is there: it is written anew")
+                Some("PostgreSQL moves no column of a table that is there: it is rewritten")
             }
             (None, true) => None,
         }
@@ -60,7 +61,7 @@ impl Form {
             return Vec::new();
         }
         let mut all = vec![match &self.partitioning {
-            None => format!("CREATE TABLE {shadow} (…) -- anew, with its columns in their order"),
+            None => format!("CREATE TABLE {shadow} (…) -- with its columns in their order"),
             Some(how) => {
                 format!("CREATE TABLE {shadow} (…) PARTITION BY {} {}", how.strategy, how.key)
             }
@@ -110,12 +111,21 @@ fn missing(column: &Ident) -> Error {
 ///
 /// # Errors
 /// The server's; `Refused` where the form names what is not there.
-pub async fn write(client: &Client, place: &TableName, form: &Form) -> Result<()> {
+pub async fn write(
+    client: &Client,
+    place: &TableName,
+    form: &Form,
+    role: &RoleSettings,
+) -> Result<()> {
     let Some(draft) = Table::read(client, place).await? else {
         return Err(Error::Internal("there is no draft to be written anew".into()));
     };
     let settings = Dependents::read(client, place).await?;
-    let written = read(client, &draft, form).await?;
+    let by = match &form.partitioning {
+        Some(how) => Some(partitioned_by(client, place, how, role).await?),
+        None => None,
+    };
+    let written = read(client, &draft, form, by.as_deref()).await?;
     let sequences = owned_sequences(client, draft.oid).await?;
     for (sequence, _) in &sequences {
         run(client, ACTION, &format!("ALTER SEQUENCE {sequence} OWNED BY NONE")).await?;
@@ -124,6 +134,7 @@ pub async fn write(client: &Client, place: &TableName, form: &Form) -> Result<()
     for sql in &written {
         run(client, ACTION, sql).await?;
     }
+    run_all(client, &settings.sequence_statements(place)).await?;
     match &form.partitioning {
         None => run_all(client, &settings.shadow_statements(place)).await?,
         Some(how) => {
@@ -137,7 +148,7 @@ pub async fn write(client: &Client, place: &TableName, form: &Form) -> Result<()
                     storage(&draft)
                 );
                 let action = format!("making the partition {}", partition.name);
-                run(client, &action, &create).await?;
+                run(client, &action, &role.in_words(&create)).await?;
                 run_all(client, &settings.shadow_statements(&name)).await?;
             }
         }
@@ -152,6 +163,24 @@ pub async fn write(client: &Client, place: &TableName, form: &Form) -> Result<()
         run(client, ACTION, &owned).await?;
     }
     Ok(())
+}
+
+/// The key of a partitioning as the server tells it, every name with its schema: the user's words are read
+/// on an empty table of the same columns, and osc's definitions never under the user's search path.
+async fn partitioned_by(
+    client: &Client,
+    place: &TableName,
+    how: &Partitioning,
+    role: &RoleSettings,
+) -> Result<String> {
+    let probe = place.sibling(Ident::new("osc_partitioned"));
+    let sql =
+        format!("CREATE TABLE {probe} (LIKE {place}) PARTITION BY {} {}", how.strategy, how.key);
+    run(client, ACTION, &role.in_words(&sql)).await?;
+    let sql = format!("SELECT pg_get_partkeydef({}::regclass)", Text(&probe.to_string()));
+    let told = value(client, ACTION, &sql).await?;
+    run(client, ACTION, &format!("DROP TABLE {probe}")).await?;
+    told.ok_or_else(|| Error::Internal("a partitioned table without a key".into()))
 }
 
 async fn run_all(client: &Client, statements: &[String]) -> Result<()> {
@@ -179,7 +208,12 @@ fn storage(draft: &Table) -> String {
 
 /// The statements that write the draft's columns, constraints that need no index and extended
 /// statistics. They are read before the draft goes.
-async fn read(client: &Client, draft: &Table, form: &Form) -> Result<Vec<String>> {
+async fn read(
+    client: &Client,
+    draft: &Table,
+    form: &Form,
+    by: Option<&str>,
+) -> Result<Vec<String>> {
     let place = &draft.name;
     let columns = columns(client, draft.oid).await?;
     let order = form.order(columns.iter().map(|column| column.name.clone()).collect())?;
@@ -189,16 +223,11 @@ async fn read(client: &Client, draft: &Table, form: &Form) -> Result<Vec<String>
         .map(|column| column.definition.as_str())
         .collect();
     let definitions = definitions.join(", ");
-    let mut all = vec![match &form.partitioning {
+    let mut all = vec![match by {
         None => {
             format!("CREATE {}TABLE {place} ({definitions}) {}", unlogged(draft), storage(draft))
         }
-        Some(how) => {
-            format!(
-                "CREATE TABLE {place} ({definitions}) PARTITION BY {} {}",
-                how.strategy, how.key
-            )
-        }
+        Some(by) => format!("CREATE TABLE {place} ({definitions}) PARTITION BY {by}"),
     }];
     all.extend(columns.into_iter().flat_map(|column| column.then));
     // Those that are validated stand with the columns, where they are about one.

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::engine::server::Server;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::postgres::connect::{server_error, sqlstate};
+use crate::postgres::connect::{detail, server_error, sqlstate};
 use crate::postgres::inspect::Index;
 use crate::postgres::session::run;
 use crate::postgres::shadow::{NEW, index_like};
@@ -79,7 +79,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
     }
     Err(Error::Stopped {
         reason: format!("the values of {} move between rows all the time", index.name.0),
-        help: "run the same command again; it goes on from the checkpoint".into(),
+        help: crate::engine::error::AGAIN.into(),
     })
 }
 
@@ -98,7 +98,7 @@ async fn settle_doubles(
     let rows = table.duplicates_in(index, Scope::Keys(&keys)).await?;
     if !rows.is_empty() {
         let reason = match error.as_db_error() {
-            Some(db) => format!("{}: {}", db.message(), db.detail().unwrap_or_default()),
+            Some(db) => format!("{}: {}", db.message(), detail(db).unwrap_or_default()),
             None => error.to_string(),
         };
         return Err(Error::Data { reason, rows });

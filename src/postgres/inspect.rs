@@ -11,6 +11,7 @@ use crate::engine::{Error, Result};
 use crate::postgres::key::{KeyColumn, KeyColumns, KeyKind};
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::session::{rows, texts, value};
+use crate::postgres::settings::RoleSettings;
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,9 @@ pub struct Column {
     pub collation: u32,
     /// Two of its values have the same hash only if they are the same to the last byte.
     pub hashes_bytes: bool,
+    /// The operators `<`, `<=`, `=`, `>=`, `>` by which ORDER BY and indexes order it, where they are none
+    /// of pg_catalog's: no search path of osc's finds them.
+    pub operators: Option<Operators>,
     /// It takes no NULL.
     pub not_null: bool,
     /// `GENERATED ALWAYS AS (…)`, stored or virtual: the expression.
@@ -39,6 +43,30 @@ impl Column {
     /// Whether it is `smallint`, `integer` or `bigint`: these compare with each other as numbers.
     pub fn is_integer(&self) -> bool {
         matches!(self.type_oid, 20 | 21 | 23)
+    }
+}
+
+/// The operators of a type's order, as statements name them: `OPERATOR("public".<)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operators {
+    /// `<`
+    pub less: String,
+    /// `<=`
+    pub at_most: String,
+    /// `=`
+    pub equal: String,
+    /// `>=`
+    pub at_least: String,
+    /// `>`
+    pub greater: String,
+}
+
+impl Operators {
+    /// From the five, in the order of the access method's strategies.
+    fn of(told: &str) -> Option<Self> {
+        let parts: Vec<String> = told.split(' ').map(str::to_owned).collect();
+        let [less, at_most, equal, at_least, greater] = parts.try_into().ok()?;
+        Some(Self { less, at_most, equal, at_least, greater })
     }
 }
 
@@ -65,8 +93,11 @@ pub struct Index {
     pub identity: bool,
     /// The constraint that it backs.
     pub constraint: Option<Constraint>,
-    /// What follows the table in its `CREATE INDEX`: `USING btree (email)`.
+    /// What follows the table in its `CREATE INDEX`: `USING btree (email)`. Not its tablespace.
     pub definition: String,
+    /// Its tablespace, if it has one of its own.
+    #[serde(default)]
+    pub tablespace: Option<Ident>,
 }
 
 impl Index {
@@ -120,6 +151,9 @@ pub struct IndexKey {
     /// The operator by which an exclusion constraint tells a clash, such as
     /// `OPERATOR(pg_catalog.&&)`.
     pub excludes: Option<String>,
+    /// The operator by which a unique index tells equals, where it is none of pg_catalog's.
+    #[serde(default)]
+    pub equals: Option<String>,
     /// Stored in descending order.
     pub descending: bool,
 }
@@ -240,6 +274,12 @@ impl Table {
 }
 
 impl Table {
+    /// The operators of these columns, where they are none of pg_catalog's.
+    pub fn operators(&self, key: &KeyColumns) -> Vec<Option<Operators>> {
+        let of = |name: &Ident| self.column(name).and_then(|column| column.operators.clone());
+        key.0.iter().map(|column| of(&column.name)).collect()
+    }
+
     /// The columns of the copy key.
     ///
     /// # Errors
@@ -281,7 +321,17 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
          a.attnotnull, a.attgenerated, a.attidentity <> '', pg_get_expr(d.adbin, d.adrelid), \
          (t.typtype = 'e' OR a.atttypid = ANY ('{{{HASHED_BYTES}}}'::regtype[]::oid[]) \
           OR a.atttypid = 'bpchar'::regtype AND a.atttypmod > 0) \
-         AND coalesce(l.collisdeterministic, true) \
+         AND coalesce(l.collisdeterministic, true), \
+         (WITH RECURSIVE base AS (SELECT a.atttypid AS id UNION ALL \
+          SELECT b.typbasetype FROM pg_type b JOIN base ON b.oid = base.id WHERE b.typtype = 'd') \
+          SELECT string_agg(format('OPERATOR(%I.%s)', s.nspname, o.oprname), ' ' \
+           ORDER BY m.amopstrategy) \
+          FROM pg_opclass c JOIN pg_am h ON h.oid = c.opcmethod AND h.amname = 'btree' \
+          JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype \
+          AND m.amoprighttype = c.opcintype AND m.amoppurpose = 's' \
+          JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace \
+          WHERE c.opcdefault AND c.opcintype IN (SELECT id FROM base) \
+          AND s.nspname <> 'pg_catalog') \
          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_collation l ON l.oid = a.attcollation \
          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
@@ -301,6 +351,7 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
             identity: row.get(6) == Some("t"),
             default: default.filter(|_| !generated),
             hashes_bytes: row.get(8) == Some("t"),
+            operators: row.get(9).and_then(Operators::of),
         })
     };
     found.iter().map(column).collect()
@@ -327,7 +378,8 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
          CASE WHEN n.oid = pg_my_temp_schema() AND current_setting('server_version_num')::int >= 150000 \
          THEN 'pg_temp' ELSE quote_ident(n.nspname) END, '.', \
          quote_ident(t.relname), ' ')) + 1), \
-         {deferral}, c.relkind = 'I' \
+         {deferral}, c.relkind = 'I', \
+         (SELECT spcname FROM pg_tablespace WHERE oid = c.reltablespace) \
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
          JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace \
          LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid \
@@ -356,6 +408,7 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
                 whole: yes(13),
             }),
             definition: row.get(11).unwrap_or_default().to_owned(),
+            tablespace: row.get(14).map(Ident::new),
         });
     }
     Ok(indexes)
@@ -365,11 +418,17 @@ async fn indexes(client: &Client, oid: u32) -> Result<Vec<Index>> {
 async fn index_keys(client: &Client, oid: u32) -> Result<BTreeMap<String, Vec<IndexKey>>> {
     let sql = format!(
         "SELECT a.attname, pg_get_indexdef(i.indexrelid, n, false), \
-         (SELECT 'OPERATOR(' || quote_ident(ns.nspname) || '.' || o.oprname || ')' \
+         (SELECT format('OPERATOR(%I.%s)', ns.nspname, o.oprname) \
           FROM pg_constraint k JOIN pg_operator o ON o.oid = k.conexclop[n] \
           JOIN pg_namespace ns ON ns.oid = o.oprnamespace \
           WHERE k.conindid = i.indexrelid AND k.contype = 'x'), \
-         i.indoption[n - 1] & 1, i.indexrelid \
+         i.indoption[n - 1] & 1, i.indexrelid, \
+         (SELECT format('OPERATOR(%I.%s)', s.nspname, o.oprname) FROM pg_opclass c \
+          JOIN pg_am h ON h.oid = c.opcmethod AND h.amname = 'btree' \
+          JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amoplefttype = c.opcintype \
+          AND m.amoprighttype = c.opcintype AND m.amopstrategy = 3 \
+          JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace \
+          WHERE c.oid = i.indclass[n - 1] AND s.nspname <> 'pg_catalog') \
          FROM pg_index i CROSS JOIN generate_series(1, i.indnkeyatts) AS n \
          LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n - 1] \
          WHERE i.indrelid = {oid} ORDER BY i.indexrelid, n"
@@ -380,6 +439,7 @@ async fn index_keys(client: &Client, oid: u32) -> Result<BTreeMap<String, Vec<In
             column: row.get(0).map(Ident::new),
             expression: row.get(1).unwrap_or_default().to_owned(),
             excludes: row.get(2).map(str::to_owned),
+            equals: row.get(5).map(str::to_owned),
             descending: row.get(3) == Some("1"),
         });
     }
@@ -394,19 +454,26 @@ pub async fn version(client: &Client) -> Result<u32> {
     number(value(client, ACTION, "SHOW server_version_num").await?.as_deref())
 }
 
-/// Finds the schema of a table that was named without one, by the search path.
+/// Finds the schema of a table that was named without one, by the search path of the role's own sessions.
 ///
 /// # Errors
 /// `Refused` when there is no such table.
-pub async fn resolve(client: &Client, schema: Option<&str>, table: &str) -> Result<TableName> {
+pub async fn resolve(
+    client: &Client,
+    settings: &RoleSettings,
+    schema: Option<&str>,
+    table: &str,
+) -> Result<TableName> {
     let named = match schema {
         Some(schema) => TableName::new(schema, table).to_string(),
         None => Ident::new(table).to_string(),
     };
+    let sql = format!("SELECT pg_catalog.to_regclass({})::pg_catalog.oid", Text(&named));
+    let oid = value(client, ACTION, &settings.in_words(&sql)).await?;
     let sql = format!(
         "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.oid = to_regclass({})",
-        Text(&named)
+         WHERE c.oid = {}",
+        oid.as_deref().unwrap_or("NULL")
     );
     let found = rows(client, ACTION, &sql).await?;
     match found.first().map(texts).as_deref() {

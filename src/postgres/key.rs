@@ -1,23 +1,14 @@
 //! The copy key's columns: their values' encoding in bytes, and their form in SQL.
 //!
 //! Values come as the server's text from two places, the change stream and a SELECT of bounds, and
-//! both must give the same text for the same row: both kinds of session use [`TEXT_SETTINGS`].
+//! both must give the same text for the same row: both kinds of session have the settings that
+//! [`startup`](crate::postgres::settings::startup) fixes.
 //! Integers, OIDs and UUIDs are encoded so that the order of the bytes is the server's order; a key
 //! that has a column of another type is [`KeyOrder::Server`].
 
 use crate::engine::key::{Key, KeyOrder};
 use crate::engine::{Error, Result};
 use crate::postgres::name::{Ident, Text};
-
-/// The settings on which a value's text depends, and their value in every session that reads keys.
-pub const TEXT_SETTINGS: [(&str, &str); 6] = [
-    ("TimeZone", "UTC"),
-    ("DateStyle", "ISO,YMD"),
-    ("IntervalStyle", "postgres"),
-    ("extra_float_digits", "3"),
-    ("bytea_output", "hex"),
-    ("lc_monetary", "C"),
-];
 
 /// The kind of a key column, as far as its encoding goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::target::Target;
-use crate::engine::error::{Error, Result};
+use crate::engine::error::{Error, Finding, Result};
 use crate::postgres::connect::Options;
 use crate::postgres::gauges::Session;
-use crate::throttle::gauge::Replicas;
+use crate::throttle::gauge::{Replicas, brief};
+use crate::throttle::sound;
 
 /// How long the primary's positions are remembered.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -42,6 +43,36 @@ impl StandbyLag {
         let ahead = self.samples.iter().find(|(_, position)| *position > replayed);
         ahead.map_or(Duration::ZERO, |(at, _)| now.duration_since(*at))
     }
+}
+
+/// What is wrong with those of `named` that are no standby of `primary`, or cannot be reached. Where a run
+/// `resumes`, one that cannot be reached is no finding: it may be restarting, and until it is back the
+/// throttle pauses and says why.
+///
+/// # Errors
+/// Those of `primary`.
+pub async fn strangers(primary: &Options, named: &[Target], resumes: bool) -> Result<Vec<Finding>> {
+    const ACTION: &str = "recognising the replica";
+    const WHO: &str =
+        "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system())";
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ours = Session::new(primary.clone()).all(ACTION, WHO).await?;
+    let ours = ours.first().and_then(|row| row.get(1));
+    let mut findings = Vec::new();
+    for target in named {
+        let answer = Session::new(Options::of(target)?).all(ACTION, WHO).await;
+        let problem = match answer.as_ref().map(|rows| rows.first()) {
+            Err(error) if resumes && error.is_connection() => None,
+            Err(error) => Some(brief(error)),
+            Ok(Some(row)) if row.get(0) != Some("t") => Some("it is no standby".into()),
+            Ok(Some(row)) if row.get(1) != ours => Some("it is a standby of another server".into()),
+            Ok(_) => None,
+        };
+        findings.extend(problem.map(|why| sound::replica(&target.address.to_string(), &why)));
+    }
+    Ok(findings)
 }
 
 fn position(text: Option<&str>) -> Option<u64> {

@@ -10,10 +10,13 @@ use crate::engine::Result;
 use crate::engine::progress::{Event, Summary};
 use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, new_owner};
 use crate::plan::Job;
+use crate::postgres::clauses::same::same;
 use crate::postgres::connect::Options;
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::TableName;
-use crate::postgres::roads::{self, Road};
+use crate::postgres::roads::{self, Going, Road};
+use crate::postgres::settings::RoleSettings;
+use crate::postgres::throttle;
 
 /// How often the record is renewed, so that nobody takes the run for a dead one.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -21,20 +24,33 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Runs of a table that may have to be closed.
 const EARLIER: u32 = 20;
 
-/// Takes the road. `client` is the session that holds the table's claim.
+/// Where a change is made, and as whom.
+pub(super) struct Place<'a> {
+    /// The session that holds the table's claim.
+    pub(super) client: &'a Client,
+    /// How to connect.
+    pub(super) options: &'a Options,
+    /// What a plain session of the role has.
+    pub(super) role: &'a RoleSettings,
+    /// The ledger.
+    pub(super) ledger: Ledger,
+}
+
+/// Changes the table by a method of the server's own.
 ///
 /// # Errors
 /// Those of [`roads::run`].
 pub(super) async fn run(
-    client: &Client,
-    options: &Options,
+    place: Place<'_>,
     job: &Job,
     name: &TableName,
     clauses: &str,
     road: &Road,
 ) -> Result<Summary> {
-    let record = Record { client, job, ledger: Ledger::of(&name.schema), owner: new_owner() };
+    let Place { client, options, role, ledger } = place;
+    let record = Record { client, job, ledger, owner: new_owner() };
     let new = NewRun {
+        schema: name.schema.as_str(),
         table: name.table.as_str(),
         clauses,
         road: road.word(),
@@ -56,18 +72,32 @@ pub(super) async fn run(
         }
     }
     let sink = Arc::clone(&job.sink);
-    let say = |attempt, reason: String| sink.event(Event::CutOverRetry { attempt, reason });
     let attempts = job.settings.cut_over_attempts.get();
-    let walk = roads::run(options, name, road, attempts, roads::LOCK_BUDGET, &job.stop, &say);
+    let say = |attempt, reason: String| {
+        sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
+    };
+    let throttle = throttle::build(job, options, false)?;
+    let permission = job.permission(&throttle);
+    let told = |text| sink.event(Event::Note { text });
+    let going = Going {
+        attempts,
+        budget: roads::LOCK_BUDGET,
+        stop: &job.stop,
+        say: &say,
+        told: &told,
+        permission: Some(permission),
+    };
     let outcome = tokio::select! {
-        outcome = walk => outcome,
+        outcome = roads::run(options, role, name, road, &going) => outcome,
         never = record.renew(begun) => match never {},
+        never = permission.report_throttle() => match never {},
     };
     let mut done = match outcome {
         Ok(done) => done,
         Err(error) => {
             if let Some(run) = begun
-                && let Err(unrecorded) = record.ledger.end(client, run, &End::by(&error)).await
+                && let Err(unrecorded) =
+                    record.ledger.end(client, run, None, &End::by(&error)).await
             {
                 tracing::warn!(error = %unrecorded, "the end of the run could not be recorded");
             }
@@ -103,20 +133,23 @@ impl Record<'_> {
     /// Opens the run's record, and closes those of earlier runs that this one goes on with.
     async fn begin(&self, new: &NewRun<'_>, name: &TableName) -> Result<RunId> {
         self.ledger.create(self.client).await?;
-        let earlier = self.ledger.runs(self.client, Some(&name.table), EARLIER).await?;
+        let ledger = Ledger::open(self.client, self.ledger.schema.as_str()).await?;
+        let earlier = ledger.runs(self.client, name, EARLIER).await?;
         let same = |run: &&RunRecord| {
-            run.is_unfinished() && run.road == new.road && run.clauses.trim() == new.clauses.trim()
+            run.is_unfinished() && run.road == new.road && same(&run.clauses, new.clauses)
         };
         for run in earlier.iter().filter(same) {
-            let end = End::failed("gone on with by a later run");
-            self.ledger.end(self.client, RunId(run.run), &end).await?;
+            let end = End::failed("resumed as a later run");
+            let _ = self.ledger.end(self.client, RunId(run.run), None, &end).await?;
         }
-        self.ledger.begin(self.client, new).await
+        let run = self.ledger.begin(self.client, new).await?;
+        self.job.progress.subject().set_run(run.0);
+        Ok(run)
     }
 
     async fn end(&self, run: RunId) -> Result<()> {
         let end = End { result: "done", phase: Some("done"), ..End::default() };
-        self.ledger.end(self.client, run, &end).await
+        self.ledger.end(self.client, run, None, &end).await.map(drop)
     }
 
     /// Keeps the record young, for ever.

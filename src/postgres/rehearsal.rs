@@ -18,6 +18,9 @@ use crate::postgres::{blockers, swap};
 /// Attempts at the locks. Without them the swap itself has to show it.
 const ATTEMPTS: u32 = 5;
 
+/// How long a rehearsal may hold its locks.
+const ALLOWED: Duration = Duration::from_secs(2);
+
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -38,7 +41,7 @@ pub(super) async fn rehearse(table: &PostgresTable) -> Result<()> {
         }
         tokio::time::sleep(jittered(PAUSE)).await;
     }
-    tracing::warn!("the swap could not be rehearsed: the locks were not to be had");
+    tracing::warn!("the swap could not be rehearsed: the locks could not be had");
     Ok(())
 }
 
@@ -48,11 +51,15 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
     let oids = [table.setting.original.oid];
     let found = blockers::look(&watcher, &oids, swap::LOCK_BUDGET, None).await?;
     if let Some(first) = found.old.first() {
-        return Ok(Some(format!("in the way: {first}")));
+        return Ok(Some(format!("blocked by {first}")));
     }
     // Its transaction ends with it, whatever happens.
     let client = table.sessions.own(ACTION).await?;
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = {}", swap::LOCK_BUDGET.as_millis());
+    let begin = format!(
+        "BEGIN; {}SET LOCAL lock_timeout = {}",
+        swap::deadlines(ALLOWED, table.setting.version),
+        swap::LOCK_BUDGET.as_millis()
+    );
     run(&client, ACTION, &begin).await?;
     let shadow = &table.helpers.shadow;
     for index in &table.carried()?.made.deferred {
@@ -78,6 +85,6 @@ fn refused(error: &tokio_postgres::Error) -> Error {
     Error::Refused(vec![Finding::new(
         "swap",
         format!("with these clauses the swap would fail: {said}"),
-        "change what hangs on the table in the same way first, or drop it and make it anew later",
+        "change what hangs on the table in the same way first, or drop it and create it again later",
     )])
 }

@@ -1,4 +1,4 @@
-//! The log that slots make the server keep: what can fill its disk (design §3, rule 6).
+//! The log that slots make the server keep: what can fill its disk (rule 6).
 //!
 //! A slot keeps what its reader has not confirmed, and what any transaction needs that was open
 //! then. The first ends when osc catches up, so the copy, which writes most of the log, pauses; the
@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use tokio_postgres::Client;
 
 use crate::control::Directives;
+use crate::engine::key::Position;
 use crate::engine::{Error, Result};
 use crate::postgres::connect::Options;
 use crate::postgres::gauges::Session;
@@ -62,7 +63,8 @@ impl Retention {
             reason.push_str(", and is about to be lost (max_slot_wal_keep_size)");
         }
         if text(3) == "f" {
-            reason.push_str("; nobody reads it: if its run is dead, `osc cleanup` drops it");
+            reason
+                .push_str("; nothing reads it: if its run is not running, `osc cleanup` drops it");
         } else if !text(4).is_empty() {
             reason.push_str("; ");
             reason.push_str(text(4));
@@ -90,19 +92,18 @@ impl Source for Retention {
 /// Fails when the run's own slot keeps so much that the disk matters more than the run.
 ///
 /// # Errors
-/// `Server`, which ends the run for good: its slot goes. Those of the connection.
+/// `StreamGap`, which ends the run for good: its slot goes. Those of the connection.
 pub(super) async fn enforce(client: &Client, names: &Names, limit: ByteSize) -> Result<()> {
     let kept = ByteSize::b(stream::retained(client, names).await?.bytes);
     if kept.as_u64() / CRITICAL <= limit.as_u64() {
         return Ok(());
     }
-    Err(Error::Server {
-        action: "keeping the change stream".into(),
-        message: format!(
+    Err(Error::StreamGap {
+        position: Position("its checkpoint".into()),
+        reason: format!(
             "the slot {} makes the server keep {kept} of WAL, more than {CRITICAL} times \
              --max-wal ({limit}); the run has ended and its slot is dropped before the disk is full",
             names.slot
         ),
-        code: None,
     })
 }

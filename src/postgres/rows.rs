@@ -5,7 +5,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::engine::key::{Key, Rows};
 use crate::engine::{Error, Result};
-use crate::postgres::connect::server_error;
+use crate::postgres::connect::{detail, server_error};
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::Ident;
 use crate::postgres::session::texts;
@@ -78,15 +78,28 @@ pub fn outcome(action: &str, shadow: &[&Ident], error: &tokio_postgres::Error) -
         code if code.starts_with("22") || code.starts_with("23") || code == "P0001" => {
             Ok(Write::Unfit(said(db)))
         }
+        // So some types tell a value that they cannot be made of: NaN to bigint, text to tsvector and
+        // regtype. The statement itself was prepared on an empty copy.
+        "0A000" | "42601" | "42704" | "42883" => Ok(Write::Unfit(said(db))),
         _ => Err(server_error(action, error)),
     }
 }
 
+/// The server's words for a row that cannot be written, without its values: the row is named by its key.
 fn said(db: &DbError) -> String {
-    match db.detail() {
+    let said = match detail(db) {
         Some(detail) => format!("{}: {detail}", db.message()),
         None => db.message().to_owned(),
-    }
+    };
+    // What a constraint says has names in quotes; whatever says that a value is none has the value.
+    if db.code().code().starts_with("23") { said } else { without_values(&said) }
+}
+
+/// From the first quote to the last: a value may have quotes, too.
+fn without_values(said: &str) -> String {
+    let (Some(from), Some(to)) = (said.find('"'), said.rfind('"')) else { return said.to_owned() };
+    let (before, after) = (said.get(..from), said.get(to + 1..));
+    format!("{}(value not shown){}", before.unwrap_or_default(), after.unwrap_or_default())
 }
 
 /// The keys in rows that begin with them.
@@ -95,6 +108,18 @@ fn said(db: &DbError) -> String {
 /// `Internal` when there are none.
 pub fn keys(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
     rows.iter().map(|row| key(columns, row, 0)).collect()
+}
+
+/// The keys in rows that have the original's and then the shadow's, of which one may be missing.
+///
+/// # Errors
+/// `Internal` when both are.
+pub fn either(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
+    let of = |row: &SimpleQueryRow| {
+        let here = (0..columns.0.len()).all(|at| row.get(at).is_some());
+        key(columns, row, if here { 0 } else { columns.0.len() })
+    };
+    rows.iter().map(of).collect()
 }
 
 /// The key in a row that begins at column `from`.

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use crate::broken::{self, Rule};
 use crate::engine::Result;
 use crate::postgres::connect::{Options, connect, server_error};
+use crate::postgres::settings::RoleSettings;
 
 /// How long a statement of the copy may wait for a lock of our own.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -15,19 +16,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Sessions kept at most.
 const KEPT: usize = 40;
 
-/// What each session says first. The output is the one that keys are read in; time zone, order of
-/// dates and search path stay those of the role, by which the server itself would convert. Chunks
-/// run beside each other already: workers for each would be forked for tenths of a second.
-const SETUP: &str = "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; \
-    SET bytea_output = 'hex'; SET extra_float_digits = 1; \
-    SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0";
-
-/// What every session says: limits that the role has are for the application, and compiling a query
-/// of the catalog takes longer than running it.
-const UNLIMITED: &str = "SET client_min_messages = error; SET jit = off; SET statement_timeout = 0; \
-    SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
-    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; \
-    SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off";
+/// For sessions that read and write rows. Chunks are found by the copy key, and run beside each other
+/// already: workers for each would be forked for tenths of a second.
+const ROWS: &str = "SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0";
 
 /// The sessions of a run.
 pub struct Sessions {
@@ -82,6 +73,26 @@ impl Sessions {
         Ok(found)
     }
 
+    /// The rows of a query that converts values: `settings` are those of the role, by which it does. What the
+    /// query gives is rendered by osc's own settings, so that keys have their one form: the result is
+    /// held, and read when the transaction is over.
+    ///
+    /// # Errors
+    /// Those of [`connect`] and [`rows`].
+    pub async fn converting(
+        &self,
+        action: &str,
+        settings: &RoleSettings,
+        sql: &str,
+    ) -> Result<Vec<SimpleQueryRow>> {
+        let held = format!(
+            "BEGIN; {}DECLARE osc_held NO SCROLL CURSOR WITH HOLD FOR {sql}; COMMIT; \
+             FETCH ALL FROM osc_held; CLOSE osc_held",
+            settings.for_values()
+        );
+        self.query(action, &held).await
+    }
+
     /// A session that is never kept.
     ///
     /// # Errors
@@ -92,7 +103,7 @@ impl Sessions {
         // crashed, and counts as copied and refreshed what it was told so.
         let flush = if broken::is(Rule::CommitsOnDisk) { "off" } else { "local" };
         let setup = format!(
-            "{UNLIMITED}; {SETUP}; SET synchronous_commit = {flush}; SET lock_timeout = {}",
+            "{ROWS}; SET synchronous_commit = {flush}; SET lock_timeout = {}",
             LOCK_WAIT.as_millis()
         );
         run(&client, action, &setup).await?;
@@ -108,16 +119,13 @@ impl Sessions {
     }
 }
 
-/// A session for changes of the schema: without the role's limits, and what it writes is on disk
-/// when it says so.
+/// A session for changes of the schema, with what every session of osc's has
+/// ([`settings`](crate::postgres::settings)).
 ///
 /// # Errors
 /// Those of [`connect`].
 pub async fn plain(options: &Options, action: &str) -> Result<Client> {
-    let client = connect(options, action).await?;
-    let setup = format!("{UNLIMITED}; SET synchronous_commit = local");
-    run(&client, action, &setup).await?;
-    Ok(client)
+    connect(options, action).await
 }
 
 /// Runs statements, one or several.

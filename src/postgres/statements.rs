@@ -3,7 +3,7 @@
 use crate::broken::{self, Rule};
 use crate::engine::Result;
 use crate::engine::key::{Key, KeyRange, Rows};
-use crate::postgres::inspect::Index;
+use crate::postgres::inspect::{Index, IndexKey, Operators};
 use crate::postgres::key::KeyColumns;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::projection::{Projection, Side};
@@ -20,6 +20,8 @@ pub struct Statements {
     pub key: KeyColumns,
     /// The names of the copy key's columns in the shadow.
     pub shadow_key: Vec<Ident>,
+    /// The operators of the copy key's columns, where they are none of pg_catalog's.
+    pub operators: Vec<Option<Operators>>,
     /// The projection.
     pub projection: Projection,
     /// What serialises the refreshes: a number for an advisory lock.
@@ -51,9 +53,52 @@ impl Statements {
         }
     }
 
-    fn bound_predicate(&self, side: Side, operator: &str, key: &Key) -> Result<String> {
-        let (names, literals) = (self.names(side).join(", "), self.key.literals(key)?.join(", "));
-        Ok(format!("({names}) {operator} ({literals})"))
+    /// The operators of the key's column at this place; `None`: those that every search path finds.
+    fn operators(&self, at: usize) -> Option<&Operators> {
+        if broken::is(Rule::PgOperatorsNamed) {
+            return None;
+        }
+        self.operators.get(at).and_then(Option::as_ref)
+    }
+
+    fn has_operators(&self) -> bool {
+        (0..self.key.0.len()).any(|at| self.operators(at).is_some())
+    }
+
+    fn equal(&self, at: usize) -> &str {
+        self.operators(at).map_or("=", |operators| &operators.equal)
+    }
+
+    /// Keys beyond `key`, or up to it.
+    fn bound_predicate(&self, side: Side, beyond: bool, key: &Key) -> Result<String> {
+        let (names, literals) = (self.names(side), self.key.literals(key)?);
+        if !self.has_operators() {
+            let operator = if beyond { ">" } else { "<=" };
+            return Ok(format!("({}) {operator} ({})", names.join(", "), literals.join(", ")));
+        }
+        // A row of values has one operator for all: column by column then. What stands first is what the
+        // index is searched by.
+        let mut told = String::new();
+        for (at, (name, literal)) in names.iter().zip(&literals).enumerate().rev() {
+            let own = self.operators(at);
+            let or = |own: Option<&String>, plain: &str| {
+                own.map_or_else(|| plain.to_owned(), String::clone)
+            };
+            let (strict, loose) = if beyond {
+                (or(own.map(|o| &o.greater), ">"), or(own.map(|o| &o.at_least), ">="))
+            } else {
+                (or(own.map(|o| &o.less), "<"), or(own.map(|o| &o.at_most), "<="))
+            };
+            let last = at + 1 == names.len();
+            told = match (last, beyond) {
+                (true, true) => format!("{name} {strict} {literal}"),
+                (true, false) => format!("{name} {loose} {literal}"),
+                (false, _) => {
+                    format!("{name} {loose} {literal} AND ({name} {strict} {literal} OR {told})")
+                }
+            };
+        }
+        Ok(format!("({told})"))
     }
 
     /// The rows of a scope as a predicate over one side's key columns.
@@ -62,10 +107,10 @@ impl Statements {
             Scope::Range(range) => {
                 let mut parts = Vec::new();
                 if let Some(after) = &range.after {
-                    parts.push(self.bound_predicate(side, ">", after)?);
+                    parts.push(self.bound_predicate(side, true, after)?);
                 }
                 if let Some(upto) = &range.upto {
-                    parts.push(self.bound_predicate(side, "<=", upto)?);
+                    parts.push(self.bound_predicate(side, false, upto)?);
                 }
                 Ok(if parts.is_empty() { "TRUE".into() } else { parts.join(" AND ") })
             }
@@ -82,11 +127,32 @@ impl Statements {
             .iter()
             .map(|key| Ok(self.key.literals(key)?.join(", ")))
             .collect::<Result<Vec<_>>>()?;
+        if self.has_operators() {
+            return Ok(self.one_of_named(&names, &literals));
+        }
         Ok(match names.as_slice() {
             [name] => format!("{name} IN ({})", literals.join(", ")),
             // A join on VALUES is looked up row by row; a list of rows would be one long OR.
             _ => format!("({}) IN (VALUES ({}))", names.join(", "), literals.join("), (")),
         })
+    }
+
+    /// The same, where IN would not find the operators.
+    fn one_of_named(&self, names: &[String], literals: &[String]) -> String {
+        if let [name] = names {
+            let array = format!("ARRAY[{}]", literals.join(", "));
+            return format!("{name} {} ANY ({array})", self.equal(0));
+        }
+        let given: Vec<String> = (0..names.len()).map(|at| format!("osc_given_{at}")).collect();
+        let same = names.iter().zip(&given).enumerate();
+        let same: Vec<String> =
+            same.map(|(at, (name, given))| format!("{name} {} {given}", self.equal(at))).collect();
+        format!(
+            "EXISTS (SELECT FROM (VALUES ({})) osc_given({}) WHERE {})",
+            literals.join("), ("),
+            given.join(", "),
+            same.join(" AND ")
+        )
     }
 
     fn key_list(&self, side: Side) -> String {
@@ -191,7 +257,8 @@ impl Statements {
         ))
     }
 
-    /// Selects the keys whose rows differ, in one snapshot.
+    /// Selects the keys whose rows differ, in one snapshot: the original's, then the shadow's; one of them
+    /// is NULL where a row is on one side only.
     pub fn differing(&self, scope: Scope<'_>, limit: usize) -> Result<String> {
         let half = |side| {
             let keys: Vec<String> = self
@@ -209,9 +276,11 @@ impl Statements {
             ))
         };
         let keys = self.aliases("osc_k");
+        let both =
+            ["o", "s"].iter().flat_map(|side| keys.iter().map(move |key| format!("{side}.{key}")));
         let both: Vec<String> =
-            keys.iter().map(|key| format!("coalesce(o.{key}::text, s.{key}::text)")).collect();
-        let same: Vec<String> = keys.iter().map(|key| format!("o.{key} = s.{key}")).collect();
+            both.enumerate().map(|(at, key)| format!("{key} AS osc_{at}")).collect();
+        let same: Vec<String> = self.same_keys("osc_k", "o", "s");
         Ok(format!(
             "SELECT {} FROM {} o FULL JOIN {} s ON {} WHERE o.osc_h IS DISTINCT FROM s.osc_h \
              LIMIT {limit}",
@@ -222,12 +291,31 @@ impl Statements {
         ))
     }
 
+    /// Where two sides have the same key, column by column.
+    fn same_keys(&self, prefix: &str, one: &str, other: &str) -> Vec<String> {
+        let keys = self.aliases(prefix).into_iter().enumerate();
+        keys.map(|(at, key)| format!("{one}.{key} {} {other}.{key}", self.equal(at))).collect()
+    }
+
     fn aliases(&self, prefix: &str) -> Vec<String> {
         (0..self.key.0.len()).map(|at| format!("{prefix}{at}")).collect()
     }
 
+    /// What the keys' aliases begin with beside the shadow's columns: no column does.
+    fn key_prefix(&self) -> String {
+        let written = self.projection.columns.iter().map(|column| &column.target);
+        let made = self.projection.made.iter().map(|made| &made.target);
+        let names: Vec<&Ident> = written.chain(made).collect();
+        let mut prefix = "osc_k".to_owned();
+        while names.iter().any(|name| name.as_str().starts_with(&prefix)) {
+            prefix.push('_');
+        }
+        prefix
+    }
+
     /// The original's rows as the shadow would have them, with their keys as `osc_k0` …
     fn as_shadow(&self, scope: Scope<'_>) -> Result<String> {
+        let prefix = self.key_prefix();
         let columns = self.projection.columns.iter();
         let mut list: Vec<String> =
             columns.map(|column| format!("{} AS {}", column.typed, column.target)).collect();
@@ -235,7 +323,7 @@ impl Statements {
             self.names(Side::Original)
                 .iter()
                 .enumerate()
-                .map(|(at, name)| format!("{name} AS osc_k{at}")),
+                .map(|(at, name)| format!("{name} AS {prefix}{at}")),
         );
         let rows = format!(
             "(SELECT {} FROM ONLY {} WHERE {}) p",
@@ -261,24 +349,25 @@ impl Statements {
     /// Rows of the original that cannot be written since another row of the shadow has their values
     /// of `index`: their keys, then the keys of those rows.
     pub fn clashing(&self, index: &Index, scope: Scope<'_>, limit: usize) -> Result<String> {
-        let (keys, values) = (self.aliases("osc_k"), Self::unique_values(index));
+        let prefix = self.key_prefix();
+        let (keys, values) = (self.aliases(&prefix), Self::unique_values(index));
         let shadow_keys: Vec<String> = self
             .names(Side::Shadow)
             .iter()
             .enumerate()
-            .map(|(at, name)| format!("{name} AS osc_k{at}"))
+            .map(|(at, name)| format!("{name} AS {prefix}{at}"))
             .collect();
         let clash: Vec<String> = index
             .keys
             .iter()
             .enumerate()
             .map(|(at, key)| {
-                let operator = match &key.excludes {
-                    Some(operator) => operator.as_str(),
-                    None if index.nulls_not_distinct => "IS NOT DISTINCT FROM",
-                    None => "=",
-                };
-                format!("o.osc_u{at} {operator} s.osc_u{at}")
+                let (o, s) = (format!("o.osc_u{at}"), format!("s.osc_u{at}"));
+                let same = format!("{o} {} {s}", equality(key));
+                match index.nulls_not_distinct && key.excludes.is_none() {
+                    true => format!("({same} OR {o} IS NULL AND {s} IS NULL)"),
+                    false => same,
+                }
             })
             .collect();
         let of = |side: &str| {
@@ -287,7 +376,7 @@ impl Statements {
         Ok(format!(
             "SELECT {}, {} FROM (SELECT {}{values} FROM {}{}) o \
              JOIN (SELECT {}{values} FROM {}{}) s ON {} \
-             WHERE ROW({}) IS DISTINCT FROM ROW({}) LIMIT {limit}",
+             WHERE NOT ({}) LIMIT {limit}",
             of("o"),
             of("s"),
             keys.join(", "),
@@ -297,8 +386,7 @@ impl Statements {
             self.shadow,
             Self::only(index),
             clash.join(" AND "),
-            of("o"),
-            of("s"),
+            self.same_keys(&prefix, "o", "s").join(" AND "),
         ))
     }
 
@@ -309,7 +397,16 @@ impl Statements {
         let all = KeyRange::all();
         let names: Vec<String> = (0..index.keys.len()).map(|at| format!("osc_u{at}")).collect();
         let names = names.join(", ");
-        let keys = self.aliases("osc_k").join(", ");
+        let keys = self.aliases(&self.key_prefix()).join(", ");
+        let same = index.keys.iter().enumerate().map(|(at, key)| {
+            let (a, mine) = (format!("a.osc_u{at}"), format!("mine.osc_u{at}"));
+            let same = format!("{a} {} {mine}", equality(key));
+            match index.nulls_not_distinct {
+                true => format!("({same} OR {a} IS NULL AND {mine} IS NULL)"),
+                false => same,
+            }
+        });
+        let same: Vec<String> = same.collect();
         let not_null = if index.nulls_not_distinct {
             String::new()
         } else {
@@ -319,13 +416,14 @@ impl Statements {
             "WITH mine AS (SELECT DISTINCT {} FROM {}{}) \
              SELECT ROW({names})::text, string_agg(ROW({keys})::text, ', ') \
              FROM (SELECT {keys}{values} FROM {}{}) a \
-             WHERE ({names}) IN (SELECT * FROM mine) {not_null}\
+             WHERE EXISTS (SELECT FROM mine WHERE {}) {not_null}\
              GROUP BY {names} HAVING count(*) > 1 LIMIT 10",
             values.trim_start_matches(", "),
             self.as_shadow(scope)?,
             Self::only(index),
             self.as_shadow(Scope::Range(&all))?,
             Self::only(index),
+            same.join(" AND "),
         ))
     }
 
@@ -349,5 +447,61 @@ impl Statements {
             self.shadow,
             Self::only(index),
         )
+    }
+}
+
+/// The operator by which an index tells that two values clash.
+fn equality(key: &IndexKey) -> &str {
+    key.excludes.as_deref().or(key.equals.as_deref()).unwrap_or("=")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::key::{KeyColumn, KeyKind};
+
+    fn statements() -> Statements {
+        let column = |name: &str, type_sql: &str| KeyColumn {
+            name: Ident::new(name),
+            type_sql: type_sql.into(),
+            type_oid: 0,
+            kind: KeyKind::Text,
+        };
+        let named = |operator: &str| format!("OPERATOR(ext.{operator})");
+        let operators = Operators {
+            less: named("<"),
+            at_most: named("<="),
+            equal: named("="),
+            at_least: named(">="),
+            greater: named(">"),
+        };
+        Statements {
+            original: TableName::new("app", "t"),
+            shadow: TableName::new("app", "t_osc_new"),
+            key: KeyColumns(vec![column("a", "text"), column("b", "ext.citext")]),
+            shadow_key: vec![Ident::new("a"), Ident::new("b")],
+            operators: vec![None, Some(operators)],
+            projection: Projection::default(),
+            lock: 1,
+        }
+    }
+
+    #[test]
+    fn a_key_is_compared_by_the_operators_of_its_type() {
+        let statements = statements();
+        let key = |a, b| statements.key.encode(&[Some(a), Some(b)]).unwrap();
+        let range = KeyRange { after: Some(key("1", "2")), upto: None };
+        let told = |scope| statements.predicate(Side::Original, scope).unwrap();
+        assert_eq!(
+            told(Scope::Range(&range)),
+            "(\"a\" >= '1'::text AND (\"a\" > '1'::text OR \"b\" OPERATOR(ext.>) '2'::ext.citext))"
+        );
+        assert_eq!(
+            told(Scope::Keys(&[key("1", "2")])),
+            "EXISTS (SELECT FROM (VALUES ('1'::text, '2'::ext.citext)) osc_given(osc_given_0, osc_given_1) \
+             WHERE \"a\" = osc_given_0 AND \"b\" OPERATOR(ext.=) osc_given_1)"
+        );
+        let differing = statements.differing(Scope::Range(&KeyRange::all()), 1).unwrap();
+        assert!(differing.contains("o.osc_k1 OPERATOR(ext.=) s.osc_k1"), "{differing}");
     }
 }

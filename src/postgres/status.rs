@@ -1,4 +1,4 @@
-//! `osc status` on PostgreSQL: the runs that the ledgers have.
+//! `osc status` on PostgreSQL: the runs that the ledger has.
 
 use std::collections::HashMap;
 
@@ -7,49 +7,49 @@ use tokio_postgres::{Client, SimpleQueryRow};
 use crate::config::target::Target;
 use crate::engine::Result;
 use crate::ledger::RunRecord;
-use crate::postgres::connect::{Options, connect};
+use crate::postgres::claim::lock_number;
+use crate::postgres::connect::{Options, at_first, connect};
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::Ident;
+use crate::postgres::name::{Ident, TableName};
+use crate::postgres::record::Record;
 use crate::postgres::session::rows;
 use crate::postgres::stream;
-use crate::postgres::table::Carried;
 
 /// Runs shown at most.
 const MOST: u32 = 50;
 
-/// The latest runs of a table, or of all tables, newest first. Without a schema those of every
-/// schema that has a ledger are told.
+/// The latest runs of a table, or of all tables of the database, newest first.
 ///
 /// # Errors
-/// The server's.
+/// `Refused` where the ledger is not osc's alone; the server's.
 pub async fn runs(
     target: &Target,
     schema: Option<&str>,
     table: Option<&str>,
 ) -> Result<Vec<RunRecord>> {
-    let client = connect(&Options::of(target)?, "connecting").await?;
-    let schemas: Vec<Ident> = match schema {
-        Some(schema) => vec![Ident::new(schema)],
-        None => {
-            let sql = "SELECT n.nspname FROM pg_class c JOIN pg_namespace n \
-                       ON n.oid = c.relnamespace WHERE c.relname = 'osc_ledger' \
-                       AND c.relkind = 'r' ORDER BY 1";
-            let found = rows(&client, "looking for the ledger", sql).await?;
-            found.iter().filter_map(|row| row.get(0)).map(Ident::new).collect()
-        }
-    };
-    let mut runs = Vec::new();
-    for schema in schemas {
-        let ledger = Ledger::of(&schema);
-        if ledger.exists(&client).await? {
-            runs.extend(ledger.runs(&client, table.map(Ident::new).as_ref(), MOST).await?);
-        }
+    let client = connect(&Options::of(target)?, "connecting").await.map_err(at_first(target))?;
+    let ledger = Ledger::open(&client, &target.ledger).await?;
+    if let Some(schema) = schema {
+        ledger.no_earlier(&client, &Ident::new(schema)).await?;
     }
-    runs.sort_by(|a, b| b.started.cmp(&a.started));
+    let mut runs = ledger.all_runs(&client, schema, table, MOST).await?;
+    for run in runs.iter_mut().filter(|run| run.result.is_none() && run.elsewhere.is_none()) {
+        let number = lock_number(&TableName::new(&run.schema, &run.table));
+        // As the server splits the number of an advisory lock; 1: it is one number and not two.
+        let sql = format!(
+            "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted \
+             AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = \
+             pg_catalog.current_database()) AND objsubid = 1 \
+             AND (classid::bigint << 32 | objid::bigint) = {number}"
+        );
+        let held = rows(&client, "asking who holds the run's lock", &sql).await?;
+        run.held = Some(!held.is_empty());
+    }
     let kept = kept(&client).await?;
-    for run in runs.iter_mut().filter(|run| run.is_unfinished()) {
-        let Some(carried) = Carried::of(run) else { continue };
-        let names = stream::names(run.run, carried.made.original, target.database());
+    let ours = |run: &&mut RunRecord| run.is_unfinished() && run.elsewhere.is_none();
+    for run in runs.iter_mut().filter(ours) {
+        let Ok(Some(record)) = Record::of(run) else { continue };
+        let names = stream::names(run.run, record.original, target.database(), &ledger.schema);
         run.kept_wal = kept.get(&names.slot).copied();
     }
     Ok(runs)

@@ -17,6 +17,7 @@ use crate::postgres::fingerprint;
 use crate::postgres::guards;
 use crate::postgres::indexes;
 use crate::postgres::name::{Ident, TableName};
+use crate::postgres::own_schema;
 use crate::postgres::rows::{self, Write};
 use crate::postgres::session::{self, run};
 use crate::postgres::shadow::{NEW, OLD, oid_of};
@@ -26,6 +27,13 @@ use crate::postgres::table::PostgresTable;
 
 /// How long one attempt may wait for a lock: what the application may see as a stall.
 pub(super) const LOCK_BUDGET: Duration = Duration::from_millis(200);
+
+/// How long the statements that rename may wait for the locks of other tables.
+const LOCK_WAIT_UNDER_LOCK: Duration = Duration::from_secs(5);
+
+/// What the server grants a session that holds the lock beyond the time that it may hold it: it ends one that
+/// is silent for longer, or that was cut off.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Keys in one statement under the lock.
 const BATCH: usize = 500;
@@ -62,12 +70,13 @@ pub async fn attempt<D: Drain>(
     let kill = table.setting.kill_blockers_after;
     let found = blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
     if let Some(first) = found.old.first() {
-        return Ok(SwapOutcome::NotYet(format!("in the way: {first}")));
+        return Ok(SwapOutcome::NotYet(format!("blocked by {first}")));
     }
     let budget = found.budget(LOCK_BUDGET);
     let holder = table.sessions.own(ACTION).await?;
     let mut locked_at = Instant::now();
     let outcome = inside(table, &holder, budget, marker, drain, &mut locked_at).await;
+    let outcome = outcome.or_else(out_of_time);
     let locked = locked_at.elapsed();
     if let Ok(Some(reason)) = &outcome {
         let _ = holder.batch_execute("ROLLBACK").await;
@@ -78,7 +87,7 @@ pub async fn attempt<D: Drain>(
     let swapped = settle(table).await?;
     match outcome {
         _ if swapped => Ok(SwapOutcome::Swapped { locked }),
-        Err(error @ (Error::Stopped { .. } | Error::Connection { .. })) => {
+        Err(error @ (Error::Stopped { .. } | Error::Connection { .. } | Error::Full { .. })) => {
             Ok(SwapOutcome::NotYet(error.to_string()))
         }
         Err(error) => Err(error),
@@ -100,7 +109,7 @@ async fn settle(table: &PostgresTable) -> Result<bool> {
             oid_of(&client, original).await
         };
         match outcome.await {
-            Ok(now) => return Ok(now == Some(table.carried()?.made.shadow)),
+            Ok(now) => return Ok(now == Some(table.record()?.shadow)),
             Err(error) if error.is_connection() && begun.elapsed() < Duration::from_secs(60) => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -121,8 +130,10 @@ async fn inside<D: Drain>(
     // Connected now: under the lock every millisecond is the application's.
     let second = table.sessions.take("writing a marker").await?;
     // The commit must not wait for a standby that is not there.
+    let allowed = budget + table.setting.cut_over_timeout;
     let begin = format!(
-        "BEGIN; SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = {}",
+        "BEGIN; SET LOCAL synchronous_commit = local; {}SET LOCAL lock_timeout = {}",
+        deadlines(allowed, table.setting.version),
         budget.as_millis()
     );
     run(holder, ACTION, &begin).await?;
@@ -144,13 +155,47 @@ async fn inside<D: Drain>(
     table.sessions.give_back(second);
     refresh_under_lock(table, holder, &drained).await?;
     fault::at(Point::SwapRefreshed)?;
-    run(holder, ACTION, "SET LOCAL lock_timeout = '5s'").await?;
+    // A process that was frozen, and goes on now, must not go on with the lock.
+    let held = locked_at.elapsed();
+    if held > allowed {
+        return Ok(Some(format!("the lock was held for {} ms already", held.as_millis())));
+    }
+    let wait = LOCK_WAIT_UNDER_LOCK.min(allowed).as_millis();
+    run(holder, ACTION, &format!("SET LOCAL lock_timeout = {wait}")).await?;
     // In one message.
     let mut all = statements(table)?;
     all.push("COMMIT".to_owned());
     run(holder, ACTION, &all.join(";\n")).await?;
     fault::at(Point::SwapCommitted)?;
     Ok(None)
+}
+
+/// Statements, each ended by `;`, by which the server ends the transaction when it holds its locks for much
+/// longer than `allowed`: a process that is frozen or cut off cannot give them back itself.
+pub(super) fn deadlines(allowed: Duration, version: u32) -> String {
+    if broken::is(Rule::PgLockDeadline) {
+        return "SET LOCAL idle_in_transaction_session_timeout = 0; ".into();
+    }
+    let most = (allowed + GRACE).as_millis();
+    // Each statement and each pause is limited; all together are where the server can.
+    let whole = match version {
+        170_000.. => format!("SET LOCAL transaction_timeout = {}; ", 2 * most),
+        _ => String::new(),
+    };
+    format!(
+        "SET LOCAL idle_in_transaction_session_timeout = {most}; \
+         SET LOCAL statement_timeout = {most}; {whole}"
+    )
+}
+
+/// A statement that the server ended for its time is one that may be tried again.
+fn out_of_time(error: Error) -> Result<Option<String>> {
+    match &error {
+        Error::Server { message, .. } if message.ends_with("[57014]") => {
+            Ok(Some(format!("the server ended a statement under the lock: {message}")))
+        }
+        _ => Err(error),
+    }
 }
 
 /// Locks the tables, in the order of the application's own locks. `Some`: not yet, for this reason.
@@ -164,6 +209,7 @@ pub(super) async fn lock(
     let mut locks = before.lock_statements();
     locks.push(lock(&table.setting.original.name));
     locks.extend(before.parents().iter().map(lock));
+    locks.extend(before.sequence_locks());
     locks.push(lock(&table.helpers.shadow));
     for sql in &locks {
         if let Err(error) = holder.batch_execute(sql).await {
@@ -184,15 +230,21 @@ pub(super) async fn lock(
 pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
     let (original, names) = (&table.setting.original.name, names(table));
     let before = &table.carried()?.dependents;
-    let fate = table.setting.change.fate(&table.setting.original);
+    let change = &table.setting.change;
+    let mut fate = change.fate(&table.setting.original);
+    let made = &table.carried()?.made;
+    fate.restarted.extend(made.restarted.iter().cloned());
+    fate.unproved.extend(made.unproved.iter().cloned());
+    let words = [change.unproved(original, &fate.unproved), change.foreign_keys(original)].concat();
     Ok(before
         .before_renames(&names, &fate)
         .into_iter()
+        .chain([own_schema::unmark_shadow(&names.shadow)])
         .chain(renames(table)?)
         .chain(before.after_renames(&names, &fate))
-        .chain(table.setting.change.foreign_keys(original))
-        .chain(guards::retired(&names.retired))
-        .chain(guards::snapshot(original))
+        .chain(words.iter().map(|sql| table.role().in_words(sql)))
+        .chain(guards::retired(&table.ledger.schema, &names.retired))
+        .chain(guards::snapshot(&table.ledger.schema, original))
         .collect())
 }
 
@@ -201,15 +253,20 @@ async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
     if broken::is(Rule::LookedAtUnderLock) {
         return Ok(());
     }
-    let (original, carried) = (&table.setting.original.name, table.carried()?);
-    fingerprint::look(holder, carried, original).await?;
-    if Dependents::read(holder, original).await? == carried.dependents {
+    let original = &table.setting.original.name;
+    fingerprint::look(holder, table.record()?, original).await?;
+    if Dependents::read(holder, original).await? == table.carried()?.dependents {
         return Ok(());
     }
-    Err(Error::Foreign(format!(
+    Err(hangs_otherwise(original))
+}
+
+/// The end of a run under which what hangs on the table was changed.
+pub(super) fn hangs_otherwise(original: &TableName) -> Error {
+    Error::Foreign(format!(
         "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
         original.plain()
-    )))
+    ))
 }
 
 fn names(table: &PostgresTable) -> dependents::Names {
@@ -228,6 +285,7 @@ async fn refresh_under_lock(
     drained: &Drained,
 ) -> Result<()> {
     let statements = &table.ready()?.statements;
+    run(holder, ACTION, &format!("{}SELECT 1", table.role().for_values())).await?;
     for keys in drained.dirty.chunks(BATCH) {
         run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
     }
@@ -250,8 +308,11 @@ async fn refresh_under_lock(
     let mut differing: Vec<Key> = Vec::new();
     for keys in drained.suspects.chunks(BATCH) {
         let sql = statements.differing(Scope::Keys(keys), keys.len())?;
-        differing.extend(rows::keys(&statements.key, &session::rows(holder, ACTION, &sql).await?)?);
+        // Only to be shown, so that it does not matter how they are rendered.
+        differing
+            .extend(rows::either(&statements.key, &session::rows(holder, ACTION, &sql).await?)?);
     }
+    run(holder, ACTION, &format!("SELECT 1{}", table.role().back())).await?;
     if differing.is_empty() {
         return Ok(());
     }
@@ -272,11 +333,6 @@ fn renames(table: &PostgresTable) -> Result<Vec<String>> {
     for index in &table.setting.original.indexes {
         let named = original.sibling(index.name.clone());
         rename("INDEX", &named, &index.name.with_suffix(OLD));
-    }
-    for sequence in &made.sequences {
-        // One that the clauses brought has no forerunner.
-        let named = original.sibling(sequence.clone());
-        rename("SEQUENCE IF EXISTS", &named, &sequence.with_suffix(OLD));
     }
     rename("TABLE", original, &retired.table);
     rename("TABLE", shadow, &original.table);
@@ -304,8 +360,8 @@ pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     }
     stream::drop_all(&client, &table.names()?).await?;
     fault::at(Point::StreamDropped)?;
-    let carried = table.carried()?;
-    let mut warnings = carried.dependents.after_swap(&client, &names(table)).await?;
+    let unchecked = &table.record()?.unchecked;
+    let mut warnings = dependents::after_swap(&client, &names(table), unchecked).await?;
     for (name, sql) in table.setting.change.validations(&table.setting.original.name) {
         if let Err(error) = run(&client, "validating a foreign key", &sql).await {
             warnings.push(format!("{name} is not validated: {error}"));

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
@@ -14,22 +13,24 @@ use crate::engine::progress::{Progress, Summary};
 use crate::engine::server::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
-use crate::ledger::{Checkpoint, End, RunId, RunRecord, is_resumable, is_waste, new_owner};
+use crate::ledger::{Checkpoint, End, RunId, is_resumable, is_waste, new_owner};
 use crate::postgres::change::Change;
 use crate::postgres::claim::lock_number;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
-use crate::postgres::inspect::{Table, number};
+use crate::postgres::inspect::{Index, Table, number};
 use crate::postgres::ledger::Ledger;
-use crate::postgres::name::{Helpers, Ident};
+use crate::postgres::name::{Helpers, Ident, TableName};
 use crate::postgres::projection::project;
+use crate::postgres::record::{self, Record};
 use crate::postgres::rehearsal::rehearse;
 use crate::postgres::rows;
 use crate::postgres::session::Sessions;
+use crate::postgres::settings::RoleSettings;
 use crate::postgres::shadow::{self, Blueprint, Made};
 use crate::postgres::statements::{Scope, Statements};
 use crate::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig};
-use crate::postgres::{checks, fingerprint, indexes, retention, swap};
+use crate::postgres::{checks, fingerprint, indexes, retention, roads, swap};
 
 /// Keys looked up by one statement.
 const LOOK_UP: usize = 500;
@@ -52,10 +53,12 @@ pub struct Setting {
     pub change: Change,
     /// What hangs on the original.
     pub dependents: Dependents,
+    /// What a plain session of the role has now.
+    pub role: RoleSettings,
+    /// Run functions of roles that osc's is stronger than.
+    pub trusts_owner: bool,
     /// Compare before the swap.
     pub verify: bool,
-    /// Leave indexes to after the copy.
-    pub defer_indexes: bool,
     /// Indexes built at once.
     pub threads: usize,
     /// How long a cut-over attempt may hold its lock while the stream is drained.
@@ -64,28 +67,19 @@ pub struct Setting {
     pub max_wal: Option<ByteSize>,
     /// Blockers of the cut-over older than this are ended.
     pub kill_blockers_after: Option<Duration>,
+    /// The ledger, looked at.
+    pub ledger: Ledger,
     /// Counters, for the ledger.
     pub progress: Arc<Progress>,
 }
 
-/// What a later sitting must know, kept in the ledger.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What the swap must know.
+#[derive(Debug, Clone)]
 pub struct Carried {
     /// What was made.
     pub made: Made,
     /// What hung on the original at the start.
     pub dependents: Dependents,
-    /// How changes are captured.
-    pub capture: Capture,
-    /// How both tables looked then.
-    pub fingerprint: String,
-}
-
-impl Carried {
-    /// What a run left in the ledger; `None` where it died before, or another version of osc wrote.
-    pub fn of(run: &RunRecord) -> Option<Self> {
-        serde_json::from_str(run.carried.as_deref()?).ok()
-    }
 }
 
 /// The table, and what its steps share.
@@ -98,6 +92,7 @@ pub struct PostgresTable {
     pub(super) owner: String,
     pub(super) run: OnceLock<RunId>,
     capture: OnceLock<Capture>,
+    pub(super) record: OnceLock<Record>,
     pub(super) carried: OnceLock<Carried>,
     ready: OnceLock<Ready>,
     pub(super) claim: Mutex<Option<Client>>,
@@ -118,11 +113,12 @@ impl PostgresTable {
         let helpers = Helpers::of(&setting.original.name);
         Self {
             sessions: Sessions::new(setting.options.clone()),
-            ledger: Ledger::of(&setting.original.name.schema),
+            ledger: setting.ledger.clone(),
             seen: Arc::default(),
             owner: new_owner(),
             run: OnceLock::new(),
             capture: OnceLock::new(),
+            record: OnceLock::new(),
             carried: OnceLock::new(),
             ready: OnceLock::new(),
             claim: Mutex::new(None),
@@ -142,12 +138,16 @@ impl PostgresTable {
         self.ready.get().ok_or_else(|| Error::Internal("the shadow is not there".into()))
     }
 
+    pub(super) fn record(&self) -> Result<&Record> {
+        self.record.get().ok_or_else(|| Error::Internal("nothing was recorded".into()))
+    }
+
     pub(super) fn carried(&self) -> Result<&Carried> {
-        self.carried.get().ok_or_else(|| Error::Internal("nothing was recorded".into()))
+        self.carried.get().ok_or_else(|| Error::Internal("no shadow was made".into()))
     }
 
     fn capture(&self) -> Result<Capture> {
-        let known = self.carried.get().map(|carried| carried.capture);
+        let known = self.record.get().map(|record| record.capture);
         known
             .or(self.capture.get().copied())
             .ok_or_else(|| Error::Internal("no stream was prepared".into()))
@@ -155,8 +155,9 @@ impl PostgresTable {
 
     pub(super) fn names(&self) -> Result<Names> {
         // After the swap the original's name belongs to another table.
-        let original = self.carried.get().map_or(self.setting.original.oid, |c| c.made.original);
-        Ok(stream::names(self.run()?.0, original, self.setting.options.target.database()))
+        let original = self.record.get().map_or(self.setting.original.oid, |r| r.original);
+        let database = self.setting.options.target.database();
+        Ok(stream::names(self.run()?.0, original, database, &self.ledger.schema))
     }
 
     /// The names by which the server may speak of the shadow: its own, and its partitions'.
@@ -181,10 +182,48 @@ impl PostgresTable {
         match self.capture()? {
             Capture::Logical => stream::emit_marker(client, self.run()?.0, marker).await,
             Capture::Triggers => {
-                let log = stream::triggers::log(&self.setting.original.name, &self.names()?);
-                stream::triggers::emit_marker(client, &log, marker).await
+                stream::triggers::emit_marker(client, &self.names()?.log, marker).await
             }
         }
+    }
+
+    /// What the shadow is made from.
+    fn blueprint<'a>(
+        &'a self,
+        place: &'a TableName,
+        clauses: Option<&'a str>,
+        defer: bool,
+    ) -> Result<Blueprint<'a>> {
+        let original = &self.setting.original;
+        Ok(Blueprint {
+            original,
+            copy_key: &original.copy_key()?.name,
+            clauses,
+            form: &self.setting.change.form,
+            role: self.role(),
+            dependents: &self.setting.dependents,
+            place,
+            defer,
+            own: &self.ledger.schema,
+            trusts_owner: self.setting.trusts_owner,
+        })
+    }
+
+    /// What an earlier attempt made, derived from the clauses and the catalog, where nothing has changed
+    /// since.
+    pub(super) async fn derive(&self, client: &Client) -> Result<Carried> {
+        let record = self.record()?;
+        let original = &self.setting.original.name;
+        fingerprint::look(client, record, original).await?;
+        let dependents = self.setting.dependents.clone();
+        if record::digest(client, &dependents).await? != record.dependents {
+            return Err(swap::hangs_otherwise(original));
+        }
+        let place = shadow::place(original);
+        let clauses = self.setting.change.for_shadow(&place);
+        let blueprint = self.blueprint(&place, clauses.as_deref(), record.deferred)?;
+        let made = shadow::derive(client, &blueprint, record.shadow).await?;
+        Ok(Carried { made, dependents })
     }
 
     /// The shadow as it is now.
@@ -193,12 +232,26 @@ impl PostgresTable {
         shadow.ok_or_else(|| Error::Internal("the shadow is gone".into()))
     }
 
+    /// What a plain session of the role had when the run began.
+    pub(super) fn role(&self) -> &RoleSettings {
+        self.record.get().map_or(&self.setting.role, |record| &record.role)
+    }
+
     /// Reads both tables and makes the statements.
     pub(super) async fn get_ready(&self, client: &Client) -> Result<()> {
         let original = &self.setting.original;
         let shadow = self.read_shadow(client).await?;
         let copy_key = original.copy_key()?;
-        let columns = &self.setting.change.columns;
+        let mut columns = self.setting.change.columns.clone();
+        columns.using = roads::expressions(
+            client,
+            &original.name,
+            self.role(),
+            &columns.using,
+            self.setting.trusts_owner,
+        )
+        .await?;
+        let columns = &columns;
         let key = original.key_columns(copy_key)?;
         let shadow_key = key
             .0
@@ -214,6 +267,7 @@ impl PostgresTable {
                 shadow: shadow.name.clone(),
                 projection: project(original, &shadow, columns),
                 lock: lock_number(&shadow.name),
+                operators: original.operators(&key),
                 key,
                 shadow_key,
             },
@@ -228,10 +282,10 @@ impl PostgresTable {
         if watched.is_some_and(|at| at.elapsed() < WATCH_PERIOD) {
             return Ok(());
         }
-        let Some(carried) = self.carried.get() else { return Ok(()) };
+        let Some(record) = self.record.get() else { return Ok(()) };
         let client = self.sessions.take("watching the tables").await?;
-        fingerprint::look(&client, carried, &self.setting.original.name).await?;
-        if let (Capture::Logical, Some(limit)) = (carried.capture, self.setting.max_wal) {
+        fingerprint::look(&client, record, &self.setting.original.name).await?;
+        if let (Capture::Logical, Some(limit)) = (record.capture, self.setting.max_wal) {
             retention::enforce(&client, &self.names()?, limit).await?;
         }
         self.sessions.give_back(client);
@@ -239,9 +293,28 @@ impl PostgresTable {
         Ok(())
     }
 
+    fn shadow_key(&self) -> Result<&[Ident]> {
+        Ok(&self.ready()?.statements.shadow_key)
+    }
+
+    /// The index by which rows of the shadow are found, where it is one of those left to after the copy:
+    /// the copy key's own, or a longer one that begins with it, where the clauses extend the key.
+    fn deferred_key<'i>(&self, deferred: &'i [Index], key: &[Ident]) -> Option<&'i Index> {
+        let exact = deferred.iter().find(|index| index.is_key(key));
+        let from_the_start = || {
+            self.ready.get().is_some_and(|ready| ready.shadow.indexes.iter().any(|i| i.is_key(key)))
+        };
+        exact.or_else(|| {
+            let longer = || deferred.iter().find(|index| index.begins_with_key(key));
+            if from_the_start() { None } else { longer() }
+        })
+    }
+
     async fn difference(&self, scope: Scope<'_>, limit: usize) -> Result<Vec<Key>> {
         let statements = &self.ready()?.statements;
-        self.keys("comparing the tables", &statements.differing(scope, limit)?).await
+        let sql = statements.differing(scope, limit)?;
+        let found = self.sessions.converting("comparing the tables", self.role(), &sql).await?;
+        rows::either(&statements.key, &found)
     }
 
     /// The keys that a query gives.
@@ -263,8 +336,10 @@ impl PostgresTable {
         let client = self.sessions.take(action).await?;
         let shadow = &self.helpers.shadow;
         let fence = if broken::is(Rule::Fenced) { "SELECT 1".into() } else { self.fence()? };
-        let sql =
-            format!("BEGIN; LOCK TABLE {shadow} IN ROW EXCLUSIVE MODE; {fence}; {sql}; COMMIT");
+        let sql = format!(
+            "BEGIN; LOCK TABLE {shadow} IN ROW EXCLUSIVE MODE; {fence}; {}{sql}; COMMIT",
+            self.role().for_values()
+        );
         let write = rows::write(&client, &self.shadow_tables()?, &sql, action).await?;
         self.sessions.give_back(client);
         self.outcome(write, scope, action).await
@@ -283,6 +358,10 @@ impl Server for PostgresTable {
             Some(ready) => ready.statements.key.describe(key),
             None => "(unknown key)".into(),
         }
+    }
+
+    fn number(&self) -> Option<i64> {
+        self.run.get().map(|run| run.0)
     }
 
     async fn claim(&self) -> Result<Option<Resumable>> {
@@ -341,26 +420,21 @@ impl Server for PostgresTable {
 
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
         let client = self.sessions.plain("creating the shadow").await?;
-        let original = &self.setting.original;
-        let place = shadow::place(self.run()?, &original.name);
+        shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await?;
+        let place = shadow::place(&self.setting.original.name);
         let clauses = self.setting.change.for_shadow(&place);
-        let blueprint = Blueprint {
-            original,
-            copy_key: &original.copy_key()?.name,
-            clauses: clauses.as_deref(),
-            form: &self.setting.change.form,
-            dependents: &self.setting.dependents,
-            place: &place,
-            defer: defer_indexes,
-        };
+        let blueprint = self.blueprint(&place, clauses.as_deref(), defer_indexes)?;
         let (made, fingerprint) = shadow::create(&client, &blueprint, &self.helpers).await?;
         fault::at(Point::ShadowUnrecorded)?;
         let dependents = self.setting.dependents.clone();
-        let carried = Carried { made, dependents, capture: self.capture()?, fingerprint };
-        let text = serde_json::to_string(&carried)
-            .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
-        self.ledger.carry(&client, self.run()?, &text).await?;
-        let _ = self.carried.set(carried);
+        let mut record = Record::new(made.original, made.shadow, self.capture()?, defer_indexes);
+        record.fingerprint = fingerprint;
+        record.dependents = record::digest(&client, &dependents).await?;
+        record.unchecked = dependents.to_validate();
+        record.role = self.setting.role.clone();
+        self.ledger.carry(&client, self.run()?, &self.owner, &record.text()?).await?;
+        let _ = self.record.set(record);
+        let _ = self.carried.set(Carried { made, dependents });
         rehearse(self).await?;
         self.get_ready(&client).await
     }
@@ -368,13 +442,13 @@ impl Server for PostgresTable {
     fn defers_key(&self) -> bool {
         self.carried().is_ok_and(|carried| {
             let key = self.ready.get().map(|ready| ready.statements.shadow_key.as_slice());
-            carried.made.deferred.iter().any(|index| key.is_some_and(|key| index.is_key(key)))
+            key.is_some_and(|key| self.deferred_key(&carried.made.deferred, key).is_some())
         })
     }
 
     async fn build_key(&self) -> Result<()> {
-        let key = &self.ready()?.statements.shadow_key;
-        indexes::build(self, |index| index.is_key(key)).await
+        let key = self.deferred_key(&self.carried()?.made.deferred, self.shadow_key()?);
+        indexes::build(self, |index| key.is_some_and(|key| key.name == index.name)).await
     }
 
     async fn estimate(&self) -> Result<Rows> {
@@ -442,15 +516,15 @@ impl Server for PostgresTable {
     }
 
     async fn build_indexes(&self) -> Result<()> {
-        let key = &self.ready()?.statements.shadow_key;
-        indexes::build(self, |index| !index.is_key(key)).await?;
+        let key = self.deferred_key(&self.carried()?.made.deferred, self.shadow_key()?);
+        indexes::build(self, |index| key.is_none_or(|key| key.name != index.name)).await?;
         // Beside the verification, which the cut-over waits for.
         swap::vacuum(self).await
     }
 
     async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
         let sql = self.ready()?.statements.compare(range)?;
-        let found = self.sessions.query("comparing the tables", &sql).await?;
+        let found = self.sessions.converting("comparing the tables", self.role(), &sql).await?;
         let row = found.first().ok_or_else(|| Error::Internal("no comparison".into()))?;
         Ok(Comparison { rows: Rows(number(row.get(0))?), equal: row.get(1) == Some("t") })
     }
@@ -488,7 +562,8 @@ impl Server for PostgresTable {
 
     async fn finish(&self, summary: &Summary) -> Result<()> {
         let client = self.sessions.plain("recording the end of the run").await?;
-        self.ledger.end(&client, self.run()?, &End::done(summary)).await?;
+        let done = End::done(summary);
+        let _ = self.ledger.end(&client, self.run()?, Some(&self.owner), &done).await?;
         *self.claim.lock().await = None;
         Ok(())
     }
@@ -496,14 +571,19 @@ impl Server for PostgresTable {
     async fn abandon(&self, error: &Error) -> Result<()> {
         let Some(id) = self.run.get().copied() else { return Ok(()) };
         let client = self.sessions.plain("recording the failure").await?;
-        self.ledger.end(&client, id, &End::by(error)).await?;
-        if is_resumable(error) {
+        let ours = self.ledger.end(&client, id, Some(&self.owner), &End::by(error)).await?;
+        // Slot and shadow of a run that was taken over are another sitting's, or somebody else's by now.
+        if !ours || is_resumable(error) {
             return Ok(());
         }
         // A slot that nobody reads would fill the disk; differing tables are evidence.
         stream::drop_all(&client, &self.names()?).await?;
         if is_waste(error) {
-            shadow::drop_table(&client, &self.helpers.shadow).await?;
+            // One that is not ours is not dropped.
+            return match shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await {
+                Err(Error::Refused(_)) => Ok(()),
+                outcome => outcome,
+            };
         }
         Ok(())
     }

@@ -4,23 +4,35 @@ use crate::engine::Result;
 use crate::plan::Job;
 use crate::postgres::connect::Options;
 use crate::postgres::gauges::Gauges;
-use crate::postgres::lag::StandbyLag;
+use crate::postgres::lag::{self, StandbyLag};
 use crate::postgres::retention::Retention;
 use crate::postgres::vitals::Vitals;
-use crate::throttle::Throttle;
 use crate::throttle::usual::usual;
+use crate::throttle::{Throttle, sound};
 
-/// Builds the throttle from the job's settings.
+/// Fails where a setting of the throttle can never be right. `resumes`: an unfinished run is resumed, whose
+/// replicas were looked at before it began.
+///
+/// # Errors
+/// `Refused`; the connection's.
+pub async fn check(job: &Job, primary: &Options, resumes: bool) -> Result<()> {
+    let settings = &job.settings;
+    let mut findings = sound::gauges(settings, &mut Gauges::new(primary.clone())).await?;
+    findings.extend(lag::strangers(primary, &settings.replicas, resumes).await?);
+    sound::none(findings)
+}
+
+/// Builds the throttle from the job's settings. `copies`: there is a copy to steer by feedback.
 ///
 /// # Errors
 /// `Usage` where a setting makes no sense.
-pub fn build(job: &Job, primary: &Options) -> Result<Throttle> {
+pub fn build(job: &Job, primary: &Options, copies: bool) -> Result<Throttle> {
     let settings = &job.settings;
     let standbys = StandbyLag::new(primary.clone(), &settings.replicas)?;
     let gauges = || Gauges::new(primary.clone());
-    let vitals = Vitals::new(primary.clone());
+    let vitals = copies.then(|| Vitals::new(primary.clone()));
     let (wishes, stop) = (job.directives.clone(), &job.stop);
-    let throttle = usual(settings, wishes, stop, Some(standbys), gauges, vitals)?;
+    let throttle = usual(settings, wishes, stop, Some(standbys), gauges, vitals);
     Ok(match settings.max_wal {
         Some(limit) => throttle.with(Retention::new(primary.clone(), limit)),
         None => throttle,

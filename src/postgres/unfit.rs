@@ -67,7 +67,7 @@ impl PostgresTable {
                     return Ok(CopyOutcome::Contention);
                 }
                 let sql = statements.clashing(found, scope, LARGEST_CLASH)?;
-                let rows = self.sessions.query(action, &sql).await?;
+                let rows = self.sessions.converting(action, self.role(), &sql).await?;
                 let mut clash = Clash { index: index.as_str().to_owned(), ..Clash::default() };
                 for row in &rows {
                     clash.own.push(rows::key(&statements.key, row, 0)?);
@@ -100,7 +100,7 @@ impl PostgresTable {
         scope: Scope<'_>,
     ) -> Result<Vec<String>> {
         let sql = self.ready()?.statements.duplicates(index, scope)?;
-        let found = self.sessions.query("looking for duplicates", &sql).await?;
+        let found = self.sessions.converting("looking for duplicates", self.role(), &sql).await?;
         let told = |row: &SimpleQueryRow| {
             format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
         };
@@ -121,7 +121,8 @@ impl PostgresTable {
         let mut suspects = rows::keys(&statements.key, &found)?;
         while suspects.len() > 1 {
             let half = suspects.split_off(suspects.len() / 2);
-            let sql = format!("BEGIN; {}", statements.insert(Scope::Keys(&suspects), &[])?);
+            let insert = statements.insert(Scope::Keys(&suspects), &[])?;
+            let sql = format!("BEGIN; {}{insert}", self.role().for_values());
             let tried = client.batch_execute(&sql).await;
             run(&client, action, "ROLLBACK").await?;
             let fits = match tried {

@@ -1,4 +1,4 @@
-//! A progress bar in the terminal's last two lines, and events above it.
+//! A progress bar in the terminal's last lines, and events above it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::pace::{Pace, View};
 use super::screen::Screen;
-use super::{Face, summary, text};
+use super::{Face, screen, summary, text};
 use crate::engine::progress::{Event, Snapshot, Summary};
 
 const INTERVAL: Duration = Duration::from_millis(150);
@@ -43,14 +43,17 @@ impl Bar {
         }
         self.bar.set_message(text::extent(now, view));
         self.bar.tick();
-        self.detail.set_message(text::state(now, view));
+        // What hinders the run has a line of its own, which the terminal wraps: it is never cut off.
+        let lines = text::hindrance(now).into_iter().chain([text::numbers(now, view)]);
+        let lines = lines.filter(|line| !line.is_empty()).map(|line| screen::one_line(&line));
+        self.detail.set_message(lines.collect::<Vec<_>>().join("\n         "));
         self.detail.tick();
     }
 }
 
 const COUNTED: &str = "{prefix:8} {bar:24.cyan/dim} {percent:>3}% {wide_msg}";
 const UNCOUNTED: &str = "{prefix:8} {spinner:.cyan} {wide_msg}";
-const DETAIL: &str = "         {wide_msg:.dim}";
+const DETAIL: &str = "         {msg:.dim}";
 
 /// With a bar, or with a spinner where nothing can be counted.
 fn style(counted: bool) -> ProgressStyle {
@@ -77,7 +80,10 @@ impl Face for Bar {
         match event {
             Event::Summary(summary) => self.summary = Some(summary.clone()),
             // The bar itself says these.
-            Event::Phase { .. } | Event::Throttled { .. } | Event::GivesWay { .. } => {
+            Event::Phase { .. }
+            | Event::Throttled { .. }
+            | Event::GivesWay { .. }
+            | Event::ConnectionLost { .. } => {
                 self.tick(now);
             }
             other => {
@@ -100,7 +106,7 @@ impl Face for Bar {
         self.detail.finish_and_clear();
         self.bar.finish_and_clear();
         if let Some(summary) = &self.summary {
-            self.screen.answer(&summary::text(summary));
+            self.screen.remark(&summary::text(summary));
         }
     }
 }
@@ -130,6 +136,10 @@ mod tests {
         bar.tick(&now);
         assert_eq!(bar.bar.position(), 990);
         assert_eq!(bar.bar.prefix(), "copy");
+        now.throttled = Some("a very long reason ".repeat(30));
+        bar.tick(&now);
+        assert!(bar.detail.message().contains(now.throttled.as_deref().unwrap_or_default().trim()));
+        assert!(bar.detail.message().contains('\n'), "the numbers stand on a line of their own");
         now.phase = Phase::Verify;
         bar.tick(&now);
         assert_eq!(bar.bar.position(), 0);

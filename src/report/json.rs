@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::pace::Pace;
 use super::{Face, screen};
 use crate::engine::Error;
-use crate::engine::progress::{Event, Snapshot};
+use crate::engine::error::Finding;
+use crate::engine::progress::{About, Event, Snapshot};
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -25,6 +26,14 @@ struct Line<T> {
 }
 
 #[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(flatten)]
+    about: &'a About,
+}
+
+#[derive(Serialize)]
 struct ProgressBody<'a> {
     event: &'static str,
     #[serde(flatten)]
@@ -35,11 +44,16 @@ struct ProgressBody<'a> {
 }
 
 #[derive(Serialize)]
-struct ErrorBody {
+struct ErrorBody<'a> {
     event: &'static str,
+    #[serde(flatten)]
+    about: About,
+    code: &'static str,
     message: String,
     help: Option<String>,
     exit_code: u8,
+    /// What the checks found, one by one.
+    refusals: &'a [Finding],
 }
 
 impl Json {
@@ -50,7 +64,10 @@ impl Json {
             event: "progress",
             snapshot: now,
             percent: view.map(|view| tenths(view.fraction * 100.0)),
-            rows_per_second: view.and_then(|view| view.rate).map(tenths),
+            rows_per_second: view
+                .filter(|_| now.connection_lost_seconds.is_none())
+                .and_then(|view| view.rate)
+                .map(tenths),
             eta_seconds: view.and_then(|view| view.eta).map(|eta| eta.as_secs()),
         })
     }
@@ -66,7 +83,7 @@ impl Face for Json {
             self.pace.reset();
         }
         self.pace.look(now);
-        screen::stdout_line(&line(event));
+        screen::stdout_line(&told(event, &now.about));
     }
 
     fn tick(&mut self, now: &Snapshot) {
@@ -74,14 +91,24 @@ impl Face for Json {
     }
 }
 
-/// The line with which a run that failed ends.
-pub fn error(error: &Error) -> String {
+/// The line with which a command that failed ends.
+pub fn error(error: &Error, about: About) -> String {
     line(ErrorBody {
         event: "error",
+        about,
+        code: error.code(),
         message: error.to_string(),
         help: error.help(),
         exit_code: error.exit_code(),
+        refusals: match error {
+            Error::Refused(findings) => findings,
+            _ => &[],
+        },
     })
+}
+
+fn told(event: &Event, about: &About) -> String {
+    line(Told { event, about })
 }
 
 fn line(body: impl Serialize) -> String {
@@ -104,15 +131,32 @@ mod tests {
     }
 
     #[test]
-    fn events_carry_their_name_and_a_time() {
-        let value = read(&line(Event::CutOverRetry { attempt: 2, reason: "a\nb".into() }));
+    fn events_carry_their_name_and_a_time_and_what_they_are_about() {
+        let about = About {
+            server: Some("db1:3306".into()),
+            table: Some("shop.users".into()),
+            run: Some(7),
+        };
+        let value = read(&told(
+            &Event::CutOverRetry {
+                attempt: 2,
+                attempts: 60,
+                retry_seconds: None,
+                reason: "a\nb".into(),
+            },
+            &about,
+        ));
         assert_eq!(value["event"], "cut-over-retry");
-        assert_eq!(value["attempt"], 2);
+        assert_eq!((&value["attempt"], &value["run"]), (&2.into(), &7.into()));
+        assert_eq!((&value["server"], &value["table"]), (&"db1:3306".into(), &"shop.users".into()));
         assert!(value["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
         let summary = Summary { table: "shop.users".into(), rows: 7, ..Default::default() };
-        let value = read(&line(Event::Summary(Box::new(summary))));
+        let value = read(&told(&Event::Summary(Box::new(summary)), &about));
         assert_eq!((&value["event"], &value["rows"]), (&"summary".into(), &7.into()));
-        assert_eq!(read(&line(Event::Phase { phase: Phase::CutOver }))["phase"], "cut-over");
+        assert_eq!(
+            read(&told(&Event::Phase { phase: Phase::CutOver }, &about))["phase"],
+            "cut-over"
+        );
     }
 
     #[test]
@@ -131,8 +175,16 @@ mod tests {
     #[test]
     fn an_error_is_an_event_too() {
         let failure = Error::Usage { message: "m".into(), help: "h".into() };
-        let value = read(&error(&failure));
+        let value = read(&error(&failure, About::default()));
         assert_eq!(value["event"], "error");
         assert_eq!((&value["help"], &value["exit_code"]), (&"h".into(), &2.into()));
+        assert_eq!((&value["code"], &value["run"]), (&"usage".into(), &Value::Null));
+        let refused = Error::Refused(vec![Finding::new("binlog-format", "it is MIXED", "set ROW")]);
+        let value = read(&error(&refused, About::default()));
+        let refusal = &value["refusals"][0];
+        assert_eq!(
+            (&refusal["code"], &refusal["message"]),
+            (&"binlog-format".into(), &"it is MIXED".into())
+        );
     }
 }

@@ -68,7 +68,7 @@ impl Pace {
             fraction: fraction(done, total),
             rate,
             eta: rate
-                .filter(|_| now.throttled.is_none())
+                .filter(|_| now.throttled.is_none() && now.connection_lost_seconds.is_none())
                 .and_then(|rate| self.eta(rate, total - done)),
         })
     }

@@ -31,7 +31,7 @@ impl Face for Plain {
 
     fn event(&mut self, event: &Event, now: &Snapshot) {
         if let Event::Summary(summary) = event {
-            self.screen.answer(&summary::text(summary));
+            self.screen.remark(&summary::text(summary));
             return;
         }
         if matches!(event, Event::Resumed { .. }) {

@@ -1,4 +1,4 @@
-//! What a run did, told to a human at its end.
+//! What a run did, for a human at its end.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use indicatif::HumanCount;
 
 use super::text::length;
-use crate::engine::progress::Summary;
+use crate::engine::progress::{Quantiles, Summary};
 
 /// The summary as lines, without a line's end after the last.
 pub fn text(summary: &Summary) -> String {
-    let mut rows: Vec<(&str, String)> = vec![("road", summary.road.clone())];
+    let mut rows: Vec<(&str, String)> = vec![("method", summary.road.clone())];
     // Only the copy has chunks, and only the copy compares and swaps.
     if summary.lock_ms.is_some() || summary.chunk_ms.is_some() || summary.rows > 0 {
         rows.push(("rows", copied(summary)));
@@ -20,8 +20,8 @@ pub fn text(summary: &Summary) -> String {
     if let Some(lock) = summary.lock_ms {
         rows.push(("cut-over", cut_over(lock, summary.attempts)));
     }
-    let percentiles = |(median, high): (f64, f64)| {
-        format!("median {}, 99 % within {}", millis(median), millis(high))
+    let percentiles = |times: Quantiles| {
+        format!("median {}, 99 % within {}", millis(times.p50), millis(times.p99))
     };
     rows.extend(summary.chunk_ms.map(|times| ("chunks", percentiles(times))));
     rows.extend(summary.refresh_ms.map(|times| ("refreshes", percentiles(times))));
@@ -97,14 +97,14 @@ mod tests {
             seconds: 72.4,
             lock_ms: Some(12.34),
             attempts: 2,
-            chunk_ms: Some((410.0, 1620.0)),
-            refresh_ms: Some((3.0, 9.0)),
+            chunk_ms: Some(Quantiles { p50: 410.0, p99: 1620.0 }),
+            refresh_ms: Some(Quantiles { p50: 3.0, p99: 9.0 }),
             retired: Some("shop.users_osc_old".into()),
             warnings: vec!["look here".into()],
         };
         let expected = "\
 done: shop.users ADD COLUMN a INT
-  road          copy
+  method        copy
   rows          1,000,000 copied, 312 keys refreshed
   verification  1,000,311 rows compared, all equal
   duration      1m 12s

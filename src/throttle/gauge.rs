@@ -13,6 +13,20 @@ pub trait Gauge: Send + 'static {
 
     /// The first column of the query's first row; `None`: there is no row, or NULL in it.
     fn number(&mut self, sql: &str) -> impl Future<Output = Result<Option<f64>>> + Send;
+
+    /// The same of a text that was not asked before. What is not one statement, or would do more than
+    /// read, is an error.
+    fn first_number(&mut self, sql: &str) -> impl Future<Output = Result<Option<f64>>> + Send {
+        self.number(sql)
+    }
+
+    /// Whether this error may be gone when it is asked again.
+    fn passes(&self, _: &Error) -> bool {
+        false
+    }
+
+    /// Where the names of status variables are to be found.
+    const NAMES: &str = "";
 }
 
 /// How far replicas are behind.

@@ -1,6 +1,7 @@
 //! A question over HTTP, as freno and the like answer it.
 
 use std::io;
+use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -14,9 +15,9 @@ use crate::engine::error::{Error, Result};
 /// A status line longer than this is none.
 const LONGEST_LINE: u64 = 1024;
 
-/// Pauses the copy while HEAD of a URL is answered by anything but status 200, or not at all.
-#[derive(Debug)]
-pub struct Http {
+/// A URL that can be asked: plain `http://`, without user and password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpUrl {
     /// For a human: without the query, which may hold a token.
     shown: String,
     host: String,
@@ -24,13 +25,17 @@ pub struct Http {
     request: String,
 }
 
-impl Http {
-    /// # Errors
-    /// [`Error::Usage`] when `url` is no plain `http://` URL, or holds a user or password.
-    pub fn new(url: &str) -> Result<Self> {
+/// Pauses the copy while HEAD of a URL is answered by anything but status 200, or not at all.
+#[derive(Debug)]
+pub struct Http(pub HttpUrl);
+
+impl FromStr for HttpUrl {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
         let wrong = |problem: &str, help: &str| Error::Usage {
-            message: format!("the throttle's URL {problem}"),
-            help: help.into(),
+            message: format!("the URL to ask {problem}; {help}"),
+            help: String::new(),
         };
         let example = "such as http://freno.example:8111/check/osc/mysql/shop";
         let url = Url::parse(url).map_err(|error| wrong(&format!("is none: {error}"), example))?;
@@ -41,7 +46,7 @@ impl Http {
             ));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("holds a user or a password", "name it without"));
+            return Err(wrong("holds a user or a password", "name it without them"));
         }
         let host = match url.host() {
             Some(Host::Ipv6(address)) => address.to_string(),
@@ -62,10 +67,13 @@ impl Http {
             host,
         })
     }
+}
 
+impl Http {
     async fn status(&self) -> io::Result<u16> {
-        let mut stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        stream.write_all(self.request.as_bytes()).await?;
+        let url = &self.0;
+        let mut stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
+        stream.write_all(url.request.as_bytes()).await?;
         let mut line = Vec::new();
         BufReader::new(stream.take(LONGEST_LINE)).read_until(b'\n', &mut line).await?;
         status_of(&line)
@@ -96,8 +104,8 @@ impl Source for Http {
     async fn check(&mut self, _: &Directives) -> Verdict {
         match self.status().await {
             Ok(200) => Verdict::Run,
-            Ok(status) => Verdict::Pause(format!("{} answers {status}", self.shown)),
-            Err(error) => Verdict::Pause(format!("{}: {error}", self.shown)),
+            Ok(status) => Verdict::Pause(format!("{} answers {status}", self.0.shown)),
+            Err(error) => Verdict::Pause(format!("{}: {error}", self.0.shown)),
         }
     }
 }
@@ -113,7 +121,7 @@ mod tests {
     async fn asked(answer: &'static str) -> (Verdict, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut http = Http::new(&format!("http://127.0.0.1:{port}/check?token=x")).unwrap();
+        let mut http = Http(format!("http://127.0.0.1:{port}/check?token=x").parse().unwrap());
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 1024];
@@ -144,18 +152,18 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         drop(listener);
-        let verdict = Http::new(&url).unwrap().check(&Directives::default()).await;
+        let verdict = Http(url.parse().unwrap()).check(&Directives::default()).await;
         assert!(matches!(verdict, Verdict::Pause(_)));
     }
 
     #[test]
     fn urls_that_cannot_be_asked_are_wrong_usage_and_keep_their_secrets() {
         for url in ["https://a/", "http://bob:s3cret@a/", "ftp://a", "a", "http://", ""] {
-            let error = Http::new(url).unwrap_err();
+            let error = url.parse::<HttpUrl>().unwrap_err();
             assert!(matches!(error, Error::Usage { .. }), "{url}");
             assert!(!error.to_string().contains("s3cret"));
         }
-        assert_eq!(Http::new("http://[::1]:81").unwrap().host, "::1");
+        assert_eq!("http://[::1]:81".parse::<HttpUrl>().unwrap().host, "::1");
     }
 
     proptest! {

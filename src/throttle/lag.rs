@@ -59,7 +59,9 @@ impl<R: Replicas> Source for Lag<R> {
                     lag.as_secs_f64(),
                     limit.as_secs_f64()
                 )),
-                Err(error) => Some(format!("lag of replica {name} unknown: {}", brief(&error))),
+                Err(error) => {
+                    Some(format!("the lag of replica {name} is not known: {}", brief(&error)))
+                }
             })
             .collect();
         if reasons.is_empty() { Verdict::Run } else { Verdict::Pause(reasons.join("; ")) }
@@ -87,7 +89,7 @@ mod tests {
     #[tokio::test]
     async fn every_replica_that_lags_or_hides_is_named_and_the_operators_limit_wins() {
         let mut lag = Lag::new(Fixed, Duration::from_millis(1500));
-        let unknown = "lag of replica c:3 unknown: connection lost while asking: gone";
+        let unknown = "the lag of replica c:3 is not known: connection lost while asking: gone";
         assert_eq!(
             lag.check(&Directives::default()).await,
             Verdict::Pause(format!("replica b:2 lags 4.2s (limit 1.5s); {unknown}"))

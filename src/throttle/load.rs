@@ -21,6 +21,13 @@ pub struct Limit {
     most: f64,
 }
 
+impl Limit {
+    /// The variable.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl FromStr for Limit {
     type Err = Error;
 
@@ -32,8 +39,10 @@ impl FromStr for Limit {
                 .then(|| Self { name: name.to_owned(), most })
         });
         limit.ok_or_else(|| Error::Usage {
-            message: format!("{text:?} is no load limit"),
-            help: "write a status variable and its limit, such as Threads_running=25".into(),
+            message: format!(
+                "{text:?} is no load limit: write NAME=NUMBER, like Threads_running=25"
+            ),
+            help: String::new(),
         })
     }
 }

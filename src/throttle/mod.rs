@@ -12,6 +12,7 @@ pub mod lag;
 pub mod load;
 pub mod pulse;
 pub mod query;
+pub mod sound;
 pub mod usual;
 pub mod window;
 
@@ -24,6 +25,7 @@ mod width;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
@@ -33,7 +35,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::control::Directives;
+use crate::engine::error::AGAIN;
 use crate::engine::error::{Error, Result};
+use crate::fault::{self, Point};
 use board::{Board, Slot};
 use feedback::Giving;
 use gate::{Gate, Passage};
@@ -83,6 +87,7 @@ pub struct Throttle {
     directives: watch::Receiver<Directives>,
     rate: Option<NonZeroU32>,
     meter: Mutex<Meter>,
+    unused: AtomicU32,
     gate: Arc<Gate>,
     feedback: bool,
     feelings: Feelings,
@@ -103,6 +108,7 @@ impl Throttle {
             board: Arc::new(Board::new(stop.child_token())),
             rate,
             meter: Mutex::new(Meter::default()),
+            unused: AtomicU32::default(),
             gate: Arc::default(),
             feedback: false,
             feelings: Feelings::default(),
@@ -157,6 +163,11 @@ impl Throttle {
         self.feelings.commit(took);
     }
 
+    /// How far the slowest replica lags behind, as last seen; `None`: none is watched.
+    pub fn replica_lag(&self) -> Option<Duration> {
+        self.feelings.latest_lag()
+    }
+
     /// What feedback makes of the copy, a few times a second; `None`: nothing yet, or it is off.
     pub fn giving(&self) -> watch::Receiver<Option<Giving>> {
         self.giving.subscribe()
@@ -193,6 +204,7 @@ impl Throttle {
             let paused = reason.borrow_and_update().is_some();
             let wish = directives.borrow_and_update().max_rows_per_second;
             meter.set_rate(wish.or(self.rate));
+            meter.give_back(self.unused.swap(0, Ordering::Relaxed));
             let ready = match self.gate.passage() {
                 _ if paused => None,
                 Passage::Full => None,
@@ -212,10 +224,21 @@ impl Throttle {
         }
     }
 
+    /// As many rows as a chunk should have at the rate of now.
+    pub fn most_rows(&self) -> u32 {
+        rate::most_rows(self.directives.borrow().max_rows_per_second.or(self.rate))
+    }
+
+    /// Rows of an admitted chunk were not there to be copied: the next chunks may have them.
+    pub fn unused(&self, rows: u32) {
+        // The meter itself is held by whoever waits for its turn.
+        self.unused.fetch_add(rows, Ordering::Relaxed);
+    }
+
     fn stopped(&self) -> Error {
         Error::Stopped {
             reason: self.board.end().unwrap_or_else(|| "the run was cancelled".into()),
-            help: "the same command line again goes on from the checkpoint".into(),
+            help: AGAIN.into(),
         }
     }
 
@@ -231,7 +254,8 @@ impl Throttle {
     }
 
     /// Ends the sources and waits until they are gone, with their connections.
-    pub async fn close(&self) {
+    #[cfg(test)]
+    async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -246,7 +270,7 @@ impl Drop for Throttle {
 
 fn operator(wishes: &Directives) -> Verdict {
     match &wishes.pause {
-        _ if wishes.abort => Verdict::End("the operator aborted the run".into()),
+        _ if wishes.abort => Verdict::End("aborted by the operator".into()),
         Some(reason) => Verdict::Pause(reason.clone()),
         None => Verdict::Run,
     }
@@ -271,6 +295,9 @@ async fn watch_source<S: Source>(
         let started = Instant::now();
         let wishes = directives.borrow_and_update().clone();
         let patience = source.patience();
+        if let Err(error) = fault::at(Point::SourceLooks) {
+            slot.set(Verdict::Pause(error.to_string()));
+        }
         let verdict = timeout(patience, source.check(&wishes)).await.unwrap_or_else(|_| {
             Verdict::Pause(format!("{}: no answer within {patience:?}", source.name()))
         });

@@ -91,16 +91,12 @@ impl Signals {
     pub(super) fn pressure(&self) -> Pressure {
         let commit = self.commit.pressure(
             |quiet| 3.0 * quiet + 2.0,
-            |now, quiet| {
-                format!("commits take {}, {} when it is quiet", millis(now), millis(quiet))
-            },
+            |now, quiet| format!("commits take {} (idle: {})", millis(now), millis(quiet)),
         );
         let working = self.working.pressure(
             |quiet| 2.0 * quiet + 8.0,
             |now, quiet| {
-                format!(
-                    "the application has {now:.0} statements under way, {quiet:.0} when it is quiet"
-                )
+                format!("the application has {now:.0} statements under way (idle: {quiet:.0})")
             },
         );
         let log = self.latest.log.clone().map(|(load, reason)| Pressure { load, reason });
@@ -152,7 +148,7 @@ mod tests {
         }
         let pressure = signals.pressure();
         assert!(pressure.load > 1.0, "{pressure:?}");
-        assert_eq!(pressure.reason, "commits take 12 ms, 2.0 ms when it is quiet");
+        assert_eq!(pressure.reason, "commits take 12 ms (idle: 2.0 ms)");
     }
 
     #[test]
@@ -180,10 +176,7 @@ mod tests {
         );
         let pressure = signals.pressure();
         assert!(pressure.load > 1.0);
-        assert_eq!(
-            pressure.reason,
-            "the application has 30 statements under way, 2 when it is quiet"
-        );
+        assert_eq!(pressure.reason, "the application has 30 statements under way (idle: 2)");
     }
 
     #[test]

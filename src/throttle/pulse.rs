@@ -70,6 +70,11 @@ impl Feelings {
         self.with(|inner| inner.lag = lag.map(|lag| (lag, limit)));
     }
 
+    /// How far the slowest replica was behind when last seen.
+    pub(super) fn latest_lag(&self) -> Option<Duration> {
+        self.with(|inner| inner.lag.map(|(lag, _)| lag))
+    }
+
     /// What was felt since the last call.
     pub(super) fn take(&self) -> Felt {
         self.with(|inner| {

@@ -35,6 +35,8 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<D
 pub(super) struct Meter {
     rate: Option<NonZeroU32>,
     limiter: Option<Limiter>,
+    /// Rows that were taken and not copied.
+    unused: u32,
 }
 
 impl Meter {
@@ -42,11 +44,19 @@ impl Meter {
     pub(super) fn set_rate(&mut self, rate: Option<NonZeroU32>) {
         if rate != self.rate {
             self.rate = rate;
+            self.unused = 0;
             // A limiter's rate is fixed, so another rate is another limiter.
             self.limiter = rate.filter(|rate| rate.get() <= FASTEST).map(|rate| {
                 let quota = Quota::per_second(rate).allow_burst(burst(rate));
                 RateLimiter::direct_with_clock(quota, TokioClock(Instant::now()))
             });
+        }
+    }
+
+    /// Gives rows back that were taken and not copied: the next need not be waited for.
+    pub(super) fn give_back(&mut self, rows: u32) {
+        if self.limiter.is_some() {
+            self.unused = self.unused.saturating_add(rows);
         }
     }
 
@@ -57,6 +67,9 @@ impl Meter {
             *left = 0;
             return None;
         };
+        let paid = self.unused.min(*left);
+        self.unused -= paid;
+        *left -= paid;
         // governor refuses at once, and for ever, what exceeds the burst: larger chunks go in parts.
         while let Some(part) = NonZeroU32::new(*left).map(|left| left.min(burst(rate))) {
             match limiter.check_n(part) {
@@ -70,6 +83,11 @@ impl Meter {
         }
         None
     }
+}
+
+/// As many rows as a chunk may have at this rate: more would only be waited for, and then come at once.
+pub(super) fn most_rows(rate: Option<NonZeroU32>) -> u32 {
+    rate.filter(|rate| rate.get() <= FASTEST).map_or(u32::MAX, |rate| burst(rate).get())
 }
 
 fn burst(rate: NonZeroU32) -> NonZeroU32 {
@@ -102,6 +120,34 @@ mod tests {
             assert!(took <= expected * 1.01 + 0.01, "{rate}: {took} s, not {expected}");
             assert!(took >= expected * 0.99 - burst, "{rate}: {took} s, not {expected}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_were_not_copied_are_not_charged() {
+        let mut meter = Meter::default();
+        meter.set_rate(NonZeroU32::new(100));
+        // The burst is free; what is beyond it must be waited for, down to the last row.
+        let owed = |meter: &mut Meter, rows: u32| {
+            let mut left = rows;
+            let _ = meter.take(&mut left);
+            left
+        };
+        assert_eq!(owed(&mut meter, 10), 0);
+        assert_eq!(owed(&mut meter, 1), 1);
+        meter.give_back(7);
+        assert_eq!(owed(&mut meter, 5), 0);
+        assert_eq!(owed(&mut meter, 5), 3, "two were left of what was given back");
+        meter.set_rate(None);
+        meter.give_back(1_000);
+        meter.set_rate(NonZeroU32::new(10));
+        assert_eq!(owed(&mut meter, 2), 1, "nothing was taken without a rate");
+    }
+
+    #[test]
+    fn a_chunk_has_a_tenth_of_a_seconds_rows_at_most() {
+        assert_eq!(most_rows(None), u32::MAX);
+        assert_eq!(most_rows(NonZeroU32::new(2_000)), 200);
+        assert_eq!(most_rows(NonZeroU32::new(3)), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -79,6 +79,13 @@ impl Span {
     }
 }
 
+/// What was written is what is meant.
+impl PartialEq for Window {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -90,10 +97,12 @@ impl FromStr for Window {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |part: &str, problem: &str| Error::Usage {
-            message: format!("{:?} is no window: {problem}", part.trim()),
-            help: "write 22:00-05:00, or Mon-Fri 22:00-05:00 Europe/Rome; several with commas \
-                   between them"
-                .into(),
+            message: format!(
+                "{:?} is no window: {problem}; write 22:00-05:00, or Mon-Fri 22:00-05:00 \
+                 Europe/Rome, several with commas between them",
+                part.trim()
+            ),
+            help: String::new(),
         };
         let mut spans = Vec::new();
         let mut zone = None;

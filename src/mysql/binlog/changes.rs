@@ -13,8 +13,9 @@ use super::mariadb;
 use super::position::{Gtids, Place};
 use super::query::{QueryEvent, Statement, Watch};
 use super::rows::{Images, Layout, RowsEvent};
+use super::shadow::{self, Shadow, is_signature};
 use super::table::TableMap;
-use super::xa::{PrepareEvent, PreparedList, Xid};
+use super::xa::{PrepareEvent, PreparedList, Touched, Xid};
 use crate::broken::{self, Rule};
 use crate::engine::key::Key;
 use crate::engine::server::Change;
@@ -64,6 +65,7 @@ pub(super) struct Learnt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Original,
+    Shadow,
     Ledger,
     Other,
 }
@@ -85,8 +87,11 @@ struct Transaction {
     committed: Option<u64>,
     /// Whether it is an XA transaction, whose rows count only after it was prepared and committed.
     xa: bool,
-    keys: Vec<Key>,
+    touched: Touched,
     markers: Vec<u64>,
+    /// Whether osc has signed it, and what follows in the shadow is its own.
+    signed: bool,
+    /// Whether it is told of at once.
     ours: bool,
 }
 
@@ -103,11 +108,14 @@ pub(super) struct Changes {
     ledger: TableName,
     run: i64,
     key: KeyColumns,
+    shadow: Option<Shadow>,
+    opts: mysql_async::Opts,
     defaults: Vec<Option<KeyValue>>,
     clock: Clock,
     /// The tables of this transaction.
     tables: HashMap<u64, Role>,
     original: Option<Known>,
+    shadowed: Option<Known>,
     markers: Option<Known>,
     transaction: Transaction,
     prepared: PreparedList,
@@ -132,9 +140,12 @@ impl Changes {
             ledger: config.ledger.clone(),
             run: config.run,
             key: config.key.clone(),
+            shadow: config.shadow.clone(),
+            opts: config.opts.clone(),
             clock,
             tables: HashMap::new(),
             original: None,
+            shadowed: None,
             markers: None,
             transaction: Transaction::default(),
             prepared: PreparedList::default(),
@@ -299,11 +310,15 @@ impl Changes {
             Role::Original
         } else if self.watch.is(&self.ledger, map.schema, map.table) {
             Role::Ledger
+        } else if self.strangers().is_some_and(|it| self.watch.is(&it.name, map.schema, map.table))
+        {
+            Role::Shadow
         } else {
             Role::Other
         };
         let known = match role {
             Role::Original => &mut self.original,
+            Role::Shadow => &mut self.shadowed,
             Role::Ledger => &mut self.markers,
             Role::Other => {
                 self.tables.insert(map.id, role);
@@ -311,10 +326,10 @@ impl Changes {
             }
         };
         if known.as_ref().is_none_or(|known| *known.description != *map.description()) {
-            let (key, defaults) = if role == Role::Original {
-                (self.key.clone(), self.defaults.clone())
-            } else {
-                (marker_columns(), Vec::new())
+            let (key, defaults) = match (role, &self.shadow) {
+                (Role::Original, _) => (self.key.clone(), self.defaults.clone()),
+                (Role::Shadow, Some(shadow)) => (shadow.key.clone(), Vec::new()),
+                _ => (marker_columns(), Vec::new()),
             };
             let mut layout = Layout::new(map.columns()?, key, defaults);
             if let (Some(known), Ok(new)) = (&known, &layout)
@@ -348,6 +363,7 @@ impl Changes {
                 return Ok(());
             }
             Some(Role::Original) => &self.original,
+            Some(Role::Shadow) => &self.shadowed,
             Some(Role::Ledger) => &self.markers,
             // A number that stands for no table: it only ends a statement.
             None if matches!(event.table, 0xff_ffff | 0xffff_ffff_ffff) => return Ok(()),
@@ -371,34 +387,60 @@ impl Changes {
             event.rows
         };
         let (transaction, ready) = (&mut self.transaction, &mut self.ready);
-        transaction.ours = true;
-        if self.tables.get(&event.table) == Some(&Role::Ledger) {
+        let role = self.tables.get(&event.table);
+        if role == Some(&Role::Ledger) {
             let run = KeyValue::Int(self.run);
             return layout.read(&event, rows, |_, after| {
                 if let Some([of, KeyValue::UInt(marker)]) = after
                     && *of == run
                 {
-                    transaction.markers.push(*marker);
+                    if is_signature(*marker) {
+                        transaction.signed = true;
+                    } else {
+                        transaction.ours = true;
+                        transaction.markers.push(*marker);
+                    }
+                    if let Some(shadow) = &self.shadow {
+                        shadow.watch.passes(*marker);
+                    }
                 }
                 Ok(())
             });
         }
+        transaction.ours = true;
+        if role == Some(&Role::Shadow) {
+            let keys = &mut transaction.touched.shadow;
+            let impossible = shadow::read_keys(layout, &event, rows, &self.key, keys)?;
+            ready.extend(impossible.map(Change::Foreign));
+            if keys.len() >= KEYS_AT_ONCE && !transaction.xa {
+                ready.push_back(Change::ShadowKeys(std::mem::take(keys)));
+            }
+            return Ok(());
+        }
+        let keys = &mut transaction.touched.original;
         layout.read(&event, rows, |before, after| {
             if let Some(before) = before
                 && (after.is_none() || !broken::is(Rule::BothKeys))
             {
-                transaction.keys.push(layout.key().encode(before)?);
+                keys.push(layout.key().encode(before)?);
             }
             if let Some(after) = after
                 && (before != Some(after) || broken::is(Rule::BothKeys))
             {
-                transaction.keys.push(layout.key().encode(after)?);
+                keys.push(layout.key().encode(after)?);
             }
-            if transaction.keys.len() >= KEYS_AT_ONCE && !transaction.xa {
-                ready.push_back(Change::Keys(std::mem::take(&mut transaction.keys)));
+            if keys.len() >= KEYS_AT_ONCE && !transaction.xa {
+                ready.push_back(Change::Keys(std::mem::take(keys)));
             }
             Ok::<_, Error>(())
         })
+    }
+
+    /// The shadow, where this transaction would be another session's if it wrote to it, and counts.
+    fn strangers(&self) -> Option<&Shadow> {
+        // What is prepared before the watch may be committed after it began.
+        let Transaction { signed, xa, .. } = self.transaction;
+        self.shadow.as_ref().filter(|shadow| !signed && (xa || shadow.is_watched()))
     }
 
     fn statement(&mut self, event: QueryEvent<'_>, head: Head) -> Result<()> {
@@ -412,9 +454,10 @@ impl Changes {
             Statement::Mark => {}
             Statement::End | Statement::XaOnePhase => self.finish(head, None)?,
             Statement::XaResolved(xid) => {
-                let keys = self.prepared.resolve(&xid);
-                self.transaction.ours |= !keys.is_empty();
-                self.transaction.keys.extend(keys);
+                if let Some(touched) = self.prepared.resolve(&xid) {
+                    self.transaction.ours = true;
+                    self.transaction.touched = touched;
+                }
                 self.finish(head, None)?;
             }
             Statement::Foreign(_) if broken::is(Rule::ForeignTold) => self.statement_alone(head)?,
@@ -422,7 +465,13 @@ impl Changes {
                 self.ready.push_back(Change::Foreign(what));
                 self.statement_alone(head)?;
             }
-            Statement::Harmless => self.statement_alone(head)?,
+            Statement::Harmless => {
+                let shadow = self.shadow.as_ref();
+                let what =
+                    shadow.and_then(|shadow| shadow.touched(&event, &self.watch, &self.opts));
+                self.ready.extend(what.map(Change::Foreign));
+                self.statement_alone(head)?;
+            }
         }
         Ok(())
     }
@@ -434,19 +483,16 @@ impl Changes {
 
     /// The end of a transaction; `prepared`: of an XA transaction of this name, in the log only.
     fn finish(&mut self, head: Head, prepared: Option<Xid>) -> Result<()> {
-        let Transaction { gtid, committed, mut keys, markers, ours, .. } =
+        let Transaction { gtid, committed, mut touched, markers, ours, .. } =
             std::mem::take(&mut self.transaction);
         self.tables.clear();
         if let Some(xid) = prepared
-            && !keys.is_empty()
             && !broken::is(Rule::XaAtCommit)
         {
-            self.prepared.prepare(xid, std::mem::take(&mut keys), self.place.clone());
+            self.prepared.prepare(xid, std::mem::take(&mut touched), self.place.clone());
         }
-        while !keys.is_empty() {
-            let rest = keys.split_off(keys.len().min(KEYS_AT_ONCE));
-            self.ready.push_back(Change::Keys(std::mem::replace(&mut keys, rest)));
-        }
+        self.ready.extend(in_parts(touched.original).map(Change::Keys));
+        self.ready.extend(in_parts(touched.shadow).map(Change::ShadowKeys));
         self.ready.extend(markers.into_iter().map(Change::Marker));
         self.place.offset = self.end;
         match (gtid, &mut self.place.gtid) {
@@ -485,6 +531,14 @@ fn marker_columns() -> KeyColumns {
         descending: false,
     };
     KeyColumns(vec![column(0, "run", false), column(1, "marker", true)])
+}
+
+/// Keys in parts that are delivered at once.
+fn in_parts(mut keys: Vec<Key>) -> impl Iterator<Item = Vec<Key>> {
+    std::iter::from_fn(move || {
+        let rest = keys.split_off(keys.len().min(KEYS_AT_ONCE));
+        Some(std::mem::replace(&mut keys, rest)).filter(|part| !part.is_empty())
+    })
 }
 
 /// The driver unpacks compressed transactions and says nothing when it cannot.

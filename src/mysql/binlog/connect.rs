@@ -13,6 +13,7 @@ use super::position::{Gtids, Place};
 use super::query::Watch;
 use crate::engine::key::Position;
 use crate::engine::{Error, Result};
+use crate::mysql::answer::Answers as _;
 use crate::mysql::connect::{connect, connection_error};
 use crate::mysql::flavor::Flavor;
 use crate::mysql::key::KeyValue;
@@ -154,9 +155,9 @@ async fn watch(conn: &mut Conn, config: &StreamConfig) -> Result<Watch> {
         Text(table.as_str())
     );
     let triggers: Vec<(String, String)> =
-        conn.query(triggers).await.map_err(|error| connection_error(ACTION, error))?;
+        conn.all(triggers).await.map_err(|error| connection_error(ACTION, error))?;
     let others: Vec<(String, String)> = conn
-        .query(
+        .all(
             "SELECT table_schema, table_name FROM information_schema.tables \
              WHERE table_type = 'VIEW' AND table_schema <> 'sys' \
              UNION SELECT event_object_schema, event_object_table \
@@ -183,7 +184,7 @@ async fn defaults(conn: &mut Conn, config: &StreamConfig) -> Result<Vec<Option<K
         Text(config.original.table.as_str())
     );
     let names: Vec<String> =
-        conn.query(sql).await.map_err(|error| connection_error(ACTION, error))?;
+        conn.all(sql).await.map_err(|error| connection_error(ACTION, error))?;
     let mut defaults = Vec::with_capacity(config.key.0.len());
     for column in &config.key.0 {
         if !names.iter().any(|name| column.name.same(&Ident::new(name.as_str()))) {

@@ -31,7 +31,7 @@ pub struct Told {
     pub error: Option<String>,
 }
 
-/// Reads a log for each of the tables that `tests/fuzz_seeds.rs` captures: `fuzz.t`, `fuzz.wide` and
+/// Reads a log for each of the tables that `tests/it/fuzz_seeds.rs` captures: `fuzz.t`, `fuzz.wide` and
 /// `fuzz.maria`. A log is the events of a file, without checksums; those in a compressed transaction
 /// follow it, as the driver hands them over.
 pub fn read(log: &[u8]) -> Vec<Told> {
@@ -88,6 +88,7 @@ fn stream(
     gtid: Gtids,
 ) -> Box<Changes> {
     let config = StreamConfig {
+        shadow: None,
         opts: mysql_async::Opts::default(),
         flavor: Flavor { family: Family::Mysql, version: (8, 4, 0) },
         original: TableName::new("fuzz", table),
@@ -129,7 +130,7 @@ pub fn statement(database: &[u8], sql: &[u8]) -> [String; 4] {
     let watch = watch("t");
     [0, 1, 2, 3].map(|bits| {
         let dialect = Dialect { ansi_quotes: bits & 1 != 0, plain_backslash: bits & 2 != 0 };
-        match watch.statement(&QueryEvent { database, sql, dialect }) {
+        match watch.statement(&QueryEvent { session: 0, database, sql, dialect }) {
             // Without the text, which it ends with.
             Statement::Foreign(what) => what.split(": ").next().unwrap_or_default().to_owned(),
             other => format!("{other:?}"),

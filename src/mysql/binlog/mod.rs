@@ -25,6 +25,7 @@
 //! |---|---|
 //! | changes logged as statements | every statement is looked at (`query`): the run ends where one may be to the original |
 //! | DDL and TRUNCATE on the original | likewise |
+//! | others' rows in a shadow that has been compared | their keys are delivered, and their DDL ends the run (`shadow`) |
 //! | compressed events of MariaDB | unpacked here, the driver does not know them |
 //! | compressed transactions of MySQL | unpacked by the driver, which swallows failures: their bytes are counted |
 //! | events of unknown types | an error, unless the server says that they may be left out |
@@ -53,6 +54,7 @@ mod mariadb;
 mod position;
 mod query;
 mod rows;
+mod shadow;
 mod table;
 mod tokens;
 mod value;
@@ -75,6 +77,8 @@ use crate::mysql::name::TableName;
 use changes::Changes;
 pub use connect::current_position;
 use position::Place;
+pub(super) use shadow::signature;
+pub use shadow::{Shadow, ShadowWatch};
 
 /// Silence after which the connection counts as lost: many heartbeats.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -98,6 +102,8 @@ pub struct StreamConfig {
     pub run: i64,
     /// The copy key of the original.
     pub key: KeyColumns,
+    /// The shadow, where others' writes to it are to be watched for.
+    pub shadow: Option<Shadow>,
 }
 
 impl fmt::Debug for StreamConfig {

@@ -1,9 +1,8 @@
 //! QUERY events: transactions' ends, other people's DDL, and changes logged as statements, which
 //! come without the rows that they changed.
 //!
-//! DDL on the shadow and the retired table is osc's own and not looked at: the servers rewrite
-//! statements as they log them (the comments of a DROP TABLE are lost), so nothing could tell ours
-//! from others'; damage to the shadow is found by the verification.
+//! DDL on the retired table is not looked at, and on the shadow only from the verification on
+//! (`shadow`), since the verification finds damage from before.
 
 use std::collections::HashSet;
 
@@ -49,6 +48,8 @@ pub(super) enum Statement {
 /// The parts of a QUERY event.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueryEvent<'a> {
+    /// The session that ran it.
+    pub(super) session: u32,
     /// The session's default database.
     pub(super) database: &'a [u8],
     /// The statement; compressed still in MariaDB's compressed events.
@@ -61,7 +62,8 @@ impl<'a> QueryEvent<'a> {
     /// Reads an event; `extra`: bytes of the fixed part beyond a QUERY event's.
     pub(super) fn parse(body: &'a [u8], extra: usize) -> Read<Self> {
         let mut bytes = Bytes(body);
-        bytes.take(8)?;
+        let session = u32::try_from(bytes.little(4)?).unwrap_or_default();
+        bytes.take(4)?;
         let database = usize::from(bytes.byte()?);
         bytes.take(2)?;
         let variables = bytes.length(2)?;
@@ -69,7 +71,7 @@ impl<'a> QueryEvent<'a> {
         let variables = bytes.take(variables)?;
         let database = bytes.take(database)?;
         bytes.take(1)?;
-        Ok(Self { database, sql: bytes.0, dialect: dialect(variables) })
+        Ok(Self { session, database, sql: bytes.0, dialect: dialect(variables) })
     }
 }
 

@@ -15,7 +15,7 @@ fn watch() -> Watch {
 
 fn statement_in(watch: &Watch, database: &str, sql: &[u8]) -> Statement {
     let database = database.as_bytes();
-    watch.statement(&QueryEvent { database, sql, dialect: Dialect::default() })
+    watch.statement(&QueryEvent { session: 0, database, sql, dialect: Dialect::default() })
 }
 
 fn statement(sql: &str) -> Statement {

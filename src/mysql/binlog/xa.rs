@@ -38,11 +38,26 @@ impl PrepareEvent {
     }
 }
 
-/// A prepared transaction that changed rows of the original.
+/// The keys of rows that a transaction changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// In the original.
+    pub(super) original: Vec<Key>,
+    /// In the shadow, by another session.
+    pub(super) shadow: Vec<Key>,
+}
+
+impl Touched {
+    fn is_empty(&self) -> bool {
+        self.original.is_empty() && self.shadow.is_empty()
+    }
+}
+
+/// A prepared transaction that changed rows of the original or the shadow.
 #[derive(Debug)]
 struct Prepared {
     xid: Xid,
-    keys: Vec<Key>,
+    touched: Touched,
     before: Place,
 }
 
@@ -52,15 +67,17 @@ pub(super) struct PreparedList(Vec<Prepared>);
 
 impl PreparedList {
     /// Keeps the keys of a transaction that was prepared after `before`.
-    pub(super) fn prepare(&mut self, xid: Xid, keys: Vec<Key>, before: Place) {
-        self.0.push(Prepared { xid, keys, before });
+    pub(super) fn prepare(&mut self, xid: Xid, touched: Touched, before: Place) {
+        if !touched.is_empty() {
+            self.0.push(Prepared { xid, touched, before });
+        }
     }
 
     /// Takes the keys of a transaction that was committed or rolled back. None for one that was
     /// prepared before the stream began: the start barrier has waited for its end.
-    pub(super) fn resolve(&mut self, xid: &Xid) -> Vec<Key> {
+    pub(super) fn resolve(&mut self, xid: &Xid) -> Option<Touched> {
         let at = self.0.iter().position(|prepared| prepared.xid == *xid);
-        at.map(|at| self.0.remove(at).keys).unwrap_or_default()
+        at.map(|at| self.0.remove(at).touched)
     }
 
     /// The place before which no transaction awaits its end; none awaits: `None`.

@@ -1,48 +1,155 @@
-//! Tables under the helpers' names that this run cannot account for, and those of other tools.
+//! Tables under the helpers' names, whose they are, and what other tools left.
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
-use crate::engine::Result;
-use crate::engine::error::Findings;
+use crate::engine::error::{Finding, Findings};
+use crate::engine::{Error, Result};
+use crate::ledger::RunRecord;
+use crate::mysql::answer::Answers as _;
 use crate::mysql::checks::Checked;
 use crate::mysql::connect::connection_error;
+use crate::mysql::flavor::Flavor;
 use crate::mysql::inspect::Table;
 use crate::mysql::ledger::Ledger;
-use crate::mysql::name::{Helpers, Text};
+use crate::mysql::name::{Helpers, TableName, Text};
+use crate::mysql::proof::{Catalog, Tables};
+use crate::mysql::record::Record;
+use crate::mysql::shadow::{drop_table, is_empty};
 use crate::mysql::swap::is_retired;
+
+/// Runs that are looked at: helpers older than these are nobody's.
+const RUNS: u32 = 100;
+
+/// What this server's runs recorded of a table and its helpers, and what has these numbers now.
+pub(in crate::mysql) struct Proof {
+    catalog: Catalog,
+    recorded: Vec<Tables>,
+    /// A run died before it could record the shadow that it had begun to make.
+    unrecorded: bool,
+}
+
+impl Proof {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(in crate::mysql) async fn read(
+        conn: &mut Conn,
+        flavor: Flavor,
+        runs: &[RunRecord],
+        name: &TableName,
+    ) -> Result<Self> {
+        let catalog = Catalog::read(conn, flavor.is_mariadb(), name).await?;
+        // A record that cannot be read proves nothing, and must not keep the others from it.
+        let records = runs.iter().filter_map(|run| Record::of(run).ok());
+        let recorded: Vec<Tables> = records.map(|record| record.tables).collect();
+        let died = |run: &RunRecord| {
+            run.road == "copy" && run.carried.is_none() && run.result.as_deref() != Some("done")
+        };
+        let unrecorded = runs.iter().any(died);
+        Ok(Self { catalog, recorded, unrecorded })
+    }
+
+    /// Whether the table under the shadow's name may be dropped: a run recorded it as its own, or it has
+    /// no row and a run died while it made one of this name.
+    pub(in crate::mysql) async fn is_our_shadow(
+        &self,
+        conn: &mut Conn,
+        shadow: &TableName,
+    ) -> Result<bool> {
+        if self.catalog.made_shadow(self.recorded.iter()) {
+            return Ok(true);
+        }
+        Ok(self.unrecorded && is_empty(conn, shadow).await?)
+    }
+
+    /// Whether the table under the retired name is one that a run of this server began with.
+    pub(in crate::mysql) fn is_our_retired(&self) -> bool {
+        self.catalog.retired_original(self.recorded.iter())
+    }
+}
+
+/// Makes room for a shadow: drops one that a run of this server made.
+///
+/// # Errors
+/// `Refused` where somebody else's table has its name.
+pub(in crate::mysql) async fn clear_shadow(
+    conn: &mut Conn,
+    flavor: Flavor,
+    ledger: &Ledger,
+    name: &TableName,
+) -> Result<()> {
+    let shadow = Helpers::of(name).shadow;
+    if Table::read(conn, &shadow).await?.is_none() {
+        return Ok(());
+    }
+    let runs = ledger.of_table(conn, name, RUNS).await?;
+    let proof = Proof::read(conn, flavor, &runs, name).await?;
+    if proof.is_our_shadow(conn, &shadow).await? {
+        return drop_table(conn, &shadow).await;
+    }
+    Err(Error::Refused(vec![strange(&shadow, None)]))
+}
+
+/// The refusal of a table under a helper's name that no run of this server made. `elsewhere`: the last
+/// run on the table that another server began.
+fn strange(helper: &TableName, elsewhere: Option<&RunRecord>) -> Finding {
+    let hint = elsewhere.map_or(String::new(), |run| {
+        format!(
+            "; run {} of another server ({}) worked on this table: it may have come from there, by \
+             replication or in a dump",
+            run.run,
+            run.elsewhere.as_deref().unwrap_or_default()
+        )
+    });
+    Finding::new(
+        "leftovers",
+        format!("{} exists, and no run of osc on this server made it{hint}", helper.plain()),
+        format!("rename it or, if nobody needs it: DROP TABLE {helper}"),
+    )
+}
 
 /// A retired table that is still there; a shadow that no run of ours made; another tool at work.
 pub async fn tables(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
     let original = &checked.original.name;
     let helpers = Helpers::of(original);
-    let ledger = Ledger::of(&original.schema);
-    let runs = if ledger.exists(conn).await? {
-        ledger.runs(conn, Some(&original.table), 1).await?
-    } else {
-        Vec::new()
+    let (runs, elsewhere) = match checked.ledger {
+        Some(ledger) => {
+            let runs = ledger.of_table(conn, original, RUNS).await?;
+            (runs, ledger.elsewhere(conn, original).await?)
+        }
+        None => (Vec::new(), None),
     };
     let unfinished = runs.first().is_some_and(|run| run.result.as_deref() != Some("done"));
     // In this order: a rename of a dead run that comes through in between shows neither.
     let retired = is_retired(conn, &helpers.retired).await?;
     let shadow = Table::read(conn, &helpers.shadow).await?.is_some();
-    if shadow && runs.is_empty() {
-        findings.refuse(
-            "leftovers",
-            format!("{} exists, and no run of osc made it", helpers.shadow.plain()),
-            "rename or drop it, if nobody needs it",
-        );
+    if retired || shadow {
+        let proof = Proof::read(conn, checked.flavor, &runs, original).await?;
+        if shadow && !proof.is_our_shadow(conn, &helpers.shadow).await? {
+            findings.refusals.push(strange(&helpers.shadow, elsewhere.as_ref()));
+        }
+        // After a swap that a dead run did not finish, the retired table is that run's own.
+        if retired && !proof.is_our_retired() {
+            findings.refusals.push(strange(&helpers.retired, elsewhere.as_ref()));
+        } else if retired && (shadow || !unfinished) {
+            findings.refuse(
+                "leftovers",
+                format!(
+                    "{} still exists: the retired table of an earlier run",
+                    helpers.retired.plain()
+                ),
+                format!("when it is no longer needed: osc cleanup {}", original.plain()),
+            );
+        }
     }
-    // After a swap that a dead run did not finish, the retired table is that run's own.
-    if retired && (shadow || !unfinished) {
-        findings.refuse(
-            "leftovers",
-            format!(
-                "{} still exists: the retired table of an earlier run",
-                helpers.retired.plain()
-            ),
-            format!("when it is no longer needed: osc cleanup {}", original.plain()),
-        );
+    if let Some(run) = elsewhere.filter(RunRecord::is_unfinished) {
+        findings.notes.push(format!(
+            "run {} on this table was begun on another server ({}) and not finished there; osc does \
+             not go on with it here",
+            run.run,
+            run.elsewhere.as_deref().unwrap_or_default()
+        ));
     }
     let name = original.table.as_str();
     let others = [
@@ -53,7 +160,7 @@ pub async fn tables(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
     ];
     let list: Vec<String> = others.iter().map(|name| Text(name).to_string()).collect();
     let found: Vec<String> = conn
-        .query(format!(
+        .all(format!(
             "SELECT TABLE_NAME FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = {} AND TABLE_NAME IN ({})",
             Text(original.schema.as_str()),
@@ -64,7 +171,10 @@ pub async fn tables(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
     if !found.is_empty() {
         findings.refuse(
             "other-tool",
-            format!("another tool is at work on the table, or died: {}", found.join(", ")),
+            format!(
+                "another tool is changing the table, or died while it did: {}",
+                found.join(", ")
+            ),
             "let it end, or drop what it left",
         );
     }

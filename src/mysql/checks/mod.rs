@@ -1,6 +1,7 @@
 //! The checks before the start. Each is a function of its own that adds findings: what is wrong,
 //! where, and what to do. Nothing is changed by any of them.
 
+pub mod blockers;
 pub mod leftovers;
 pub mod rights;
 pub mod server;
@@ -15,6 +16,8 @@ use crate::mysql::dependents::Dependents;
 use crate::mysql::flavor::Flavor;
 use crate::mysql::foreign_keys::unlogged_cascades;
 use crate::mysql::inspect::Table;
+use crate::mysql::ledger::Ledger;
+use crate::mysql::name::Ident;
 
 /// What the checks look at.
 pub struct Checked<'a> {
@@ -26,6 +29,10 @@ pub struct Checked<'a> {
     pub change: &'a Change,
     /// What hangs on the table.
     pub dependents: &'a Dependents,
+    /// The schema of the ledger.
+    pub schema: Ident,
+    /// The ledger, where it is there.
+    pub ledger: Option<&'a Ledger>,
 }
 
 /// Runs all checks that a copy needs.

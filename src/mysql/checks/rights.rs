@@ -4,9 +4,12 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::engine::Result;
-use crate::engine::error::Findings;
+use crate::engine::error::{Finding, Findings};
+use crate::mysql::answer::Answers as _;
 use crate::mysql::checks::Checked;
 use crate::mysql::connect::connection_error;
+use crate::mysql::ledger;
+use crate::mysql::name::{Ident, TableName, account};
 
 /// What a run needs on the table's schema.
 const ON_SCHEMA: [&str; 9] =
@@ -20,13 +23,14 @@ pub async fn granted(
     findings: &mut Findings,
 ) -> Result<()> {
     let failed = |error| connection_error("reading the user's rights", error);
-    let lines: Vec<String> = conn.query("SHOW GRANTS FOR CURRENT_USER()").await.map_err(failed)?;
+    let lines: Vec<String> = conn.all("SHOW GRANTS FOR CURRENT_USER()").await.map_err(failed)?;
     let user: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.map_err(failed)?;
     let user = user.unwrap_or_default();
     let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::parse(line)).collect();
     if lines.iter().any(|line| !line.contains(" ON ")) {
         return Ok(());
     }
+    findings.refusals.extend(lacking(conn, &checked.schema, &ledger::RIGHTS).await?);
     let schema = checked.original.name.schema.as_str();
     let has =
         |right: &str| grants.iter().any(|grant| grant.covers_schema(schema) && grant.gives(right));
@@ -47,7 +51,7 @@ pub async fn granted(
         findings.refuse(
             "rights",
             format!("{user} lacks {list} on schema {schema}"),
-            format!("GRANT {list} ON `{schema}`.* TO …"),
+            format!("GRANT {list} ON {}.* TO {}", checked.original.name.schema, account(&user)),
         );
     }
     let everywhere = |rights: &[&str]| {
@@ -69,11 +73,63 @@ pub async fn granted(
             findings.refuse(
                 "rights",
                 format!("{user} lacks {name}, needed to read the binlog and to watch the cut-over"),
-                format!("GRANT {name} ON *.* TO …"),
+                format!("GRANT {name} ON *.* TO {}", account(&user)),
             );
         }
     }
     Ok(())
+}
+
+/// The refusal where the user lacks some of `rights` on `schema`. A user with roles is believed.
+pub(in crate::mysql) async fn lacking(
+    conn: &mut Conn,
+    schema: &Ident,
+    rights: &[&str],
+) -> Result<Option<Finding>> {
+    let covers = |grant: &Grant| grant.covers_schema(schema.as_str());
+    let (place, scope) =
+        (format!("the ledger's schema {}", schema.as_str()), format!("{schema}.*"));
+    lacking_where(conn, rights, covers, &place, &scope).await
+}
+
+/// The refusal where the user may not run an ALTER of the server's own. A user with roles is believed.
+pub async fn may_alter(conn: &mut Conn, table: &TableName) -> Result<Option<Finding>> {
+    let covers = |grant: &Grant| {
+        grant.covers_schema(table.schema.as_str())
+            || grant.scope == format!("{}.{}", table.schema.as_str(), table.table.as_str())
+    };
+    lacking_where(conn, &["ALTER"], covers, &table.plain(), &table.to_string()).await
+}
+
+async fn lacking_where(
+    conn: &mut Conn,
+    rights: &[&str],
+    covers: impl Fn(&Grant) -> bool,
+    place: &str,
+    scope: &str,
+) -> Result<Option<Finding>> {
+    let failed = |error| connection_error("reading the user's rights", error);
+    let lines: Vec<String> = conn.all("SHOW GRANTS FOR CURRENT_USER()").await.map_err(failed)?;
+    if lines.iter().any(|line| !line.contains(" ON ")) {
+        return Ok(None);
+    }
+    let grants: Vec<Grant> = lines.iter().filter_map(|line| Grant::parse(line)).collect();
+    let covering = || grants.iter().filter(|grant| covers(grant));
+    let missing: Vec<&str> = rights
+        .iter()
+        .copied()
+        .filter(|right| !covering().any(|grant| grant.gives(right)))
+        .collect();
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let user: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.map_err(failed)?;
+    let (user, list) = (user.unwrap_or_default(), missing.join(", "));
+    Ok(Some(Finding::new(
+        "rights",
+        format!("{user} lacks {list} on {place}"),
+        format!("GRANT {list} ON {scope} TO {}", account(&user)),
+    )))
 }
 
 /// One line of SHOW GRANTS.
@@ -112,7 +168,7 @@ impl Grant {
 }
 
 /// Whether `text` matches a grant's pattern with `%`, `_` and `\`.
-fn like(pattern: &str, text: &str) -> bool {
+pub(in crate::mysql) fn like(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.chars();
     let mut rest = text.chars();
     match pattern.next() {

@@ -7,11 +7,15 @@ use mysql_async::{Conn, Row};
 
 use crate::engine::error::{Finding, Findings};
 use crate::engine::{Error, Result};
+use crate::mysql::answer::Answers as _;
 use crate::mysql::checks::Checked;
 use crate::mysql::connect::connection_error;
 use crate::mysql::inspect::Table;
 use crate::mysql::name::Ident;
 use crate::mysql::rows::texts;
+
+/// The short columns of a row (64 KiB) in the longest form in which they are compared are below this.
+const LEAST_PACKET: u64 = 1 << 20;
 
 async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>> {
     let names = [
@@ -27,11 +31,12 @@ async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>> {
         "wsrep_on",
         "group_replication_single_primary_mode",
         "innodb_read_only",
+        "max_allowed_packet",
         "innodb_log_writer_threads",
     ];
     let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     let rows: Vec<(String, String)> = conn
-        .query(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", list.join(", ")))
+        .all(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", list.join(", ")))
         .await
         .map_err(|error| connection_error("reading the server's settings", error))?;
     Ok(rows.into_iter().map(|(name, value)| (name.to_lowercase(), value.to_uppercase())).collect())
@@ -74,6 +79,14 @@ pub async fn binlog(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findi
             "server-id",
             "server_id is 0: the server refuses to send its binlog",
             "SET GLOBAL server_id to a number of its own",
+        );
+    }
+    let packet = variables.get("max_allowed_packet").and_then(|bytes| bytes.parse().ok());
+    if packet.is_some_and(|bytes: u64| bytes < LEAST_PACKET) {
+        findings.refuse(
+            "max-allowed-packet",
+            "max_allowed_packet is below 1 MiB: rows could not be compared, and lists of keys not be sent",
+            "SET GLOBAL max_allowed_packet = 67108864",
         );
     }
     for name in ["super_read_only", "innodb_read_only"] {
@@ -149,22 +162,32 @@ async fn filters(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings
     };
     let Some(status) = status else { return Ok(()) };
     let texts = texts(status)?;
-    let schema = checked.original.name.schema.as_str();
     let names = |at: usize| -> Vec<String> {
-        texts
-            .get(at)
-            .map(|list| list.split(',').map(|name| name.trim().to_owned()).collect())
-            .unwrap_or_default()
+        let list = texts.get(at).map(String::as_str).unwrap_or_default();
+        list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
     };
     let (only, ignored) = (names(2), names(3));
-    let only: Vec<&String> = only.iter().filter(|name| !name.is_empty()).collect();
-    if (!only.is_empty() && !only.iter().any(|name| *name == schema))
-        || ignored.iter().any(|name| name == schema)
-    {
+    let kept_out = |schema: &str| {
+        let named = |list: &[String]| list.iter().any(|name| name == schema);
+        !only.is_empty() && !named(&only) || named(&ignored)
+    };
+    let schema = checked.original.name.schema.as_str();
+    if kept_out(schema) {
         findings.refuse(
             "binlog-filter",
             format!("changes in schema {schema} are kept out of the binlog (binlog_do_db, binlog_ignore_db)"),
             "take the filter away: osc must see every change",
+        );
+    }
+    let ledger = checked.schema.as_str();
+    if kept_out(ledger) && ledger != schema {
+        findings.refuse(
+            "binlog-filter",
+            format!(
+                "the ledger's schema {ledger} is kept out of the binlog (binlog_do_db, binlog_ignore_db): \
+                 osc's markers would never come"
+            ),
+            format!("have {ledger} in the binlog, or name a schema that is: --ledger"),
         );
     }
     Ok(())
@@ -215,7 +238,7 @@ async fn is_replica(conn: &mut Conn, checked: &Checked<'_>) -> Result<bool> {
     } else {
         "SHOW SLAVE STATUS"
     };
-    match conn.query::<Row, _>(sql).await {
+    match conn.all::<Row>(sql).await {
         Ok(rows) => Ok(!rows.is_empty()),
         Err(mysql_async::Error::Server(_)) => Ok(false),
         Err(error) => Err(connection_error("asking whether the server is a replica", error)),

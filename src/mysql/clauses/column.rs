@@ -191,11 +191,11 @@ fn split_place(cursor: Cursor<'_>) -> Result<(Cursor<'_>, Option<Place>), Clause
     let found = depths(rest)
         .skip(1)
         .filter(|(_, _, depth)| *depth == 0)
-        .filter(|(at, token, _)| {
+        // The first: what follows AFTER is a name, and may be called AFTER or FIRST itself.
+        .find(|(at, token, _)| {
             let left = rest.len() - at;
             (token.is("FIRST") && left == 1) || (token.is("AFTER") && left <= 2)
-        })
-        .last();
+        });
     let Some((at, token, _)) = found else { return Ok((cursor, None)) };
     let mut tail = cursor.part(at, rest.len());
     tail.next();

@@ -22,8 +22,8 @@ pub enum Fate {
 }
 
 fn refused(message: String) -> Error {
-    let help = "write the clauses so that each column of the table is named once at most; names \
-                in an ALTER TABLE are those from before it";
+    let help = "name each column of the table at most once, and refer to columns by their current names, \
+                even if the same ALTER renames them";
     Error::Usage { message, help: help.into() }
 }
 

@@ -13,6 +13,7 @@ mod options;
 mod parse;
 mod refuse;
 mod render;
+pub mod same;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
@@ -233,6 +234,18 @@ pub enum ClauseKind {
     Validation,
     /// Something that osc does not know.
     Unknown,
+}
+
+/// The quoted texts and names in `source`, as written.
+///
+/// # Errors
+/// As [`Clauses::parse_for`].
+pub fn quoted(source: &str, flavor: Flavor) -> Result<Vec<&str>, ClauseError> {
+    let quoted = |token: &tokens::Token<'_>| {
+        matches!(token.kind, tokens::TokenKind::Text | tokens::TokenKind::Quoted)
+    };
+    let tokens = tokens::tokens(source, Some(flavor))?;
+    Ok(tokens.into_iter().filter(quoted).map(|token| token.text).collect())
 }
 
 impl Clauses {

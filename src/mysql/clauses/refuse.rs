@@ -20,7 +20,7 @@ impl Clauses {
     pub fn notes(&self) -> Vec<String> {
         let note = |clause: &Clause| match &clause.kind {
             ClauseKind::Algorithm(_) | ClauseKind::Lock(_) => {
-                Some(format!("{} is left out: osc chooses the road (--strategy)", clause.text))
+                Some(format!("{} is left out: osc chooses the method (--strategy)", clause.text))
             }
             _ => None,
         };

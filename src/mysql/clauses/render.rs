@@ -37,11 +37,21 @@ impl Clauses {
     /// The statement for `shadow`, which has no foreign keys: without what
     /// [`foreign_keys`](Clauses::foreign_keys) holds, and with the shadow's names of checks.
     pub fn for_shadow(&self, shadow: &TableName, names: ShadowNames<'_>) -> String {
+        self.for_shadow_with(shadow, names, &[])
+    }
+
+    /// The same with settings such as `ALGORITHM=INSTANT` before the clauses.
+    pub fn for_shadow_with(
+        &self,
+        shadow: &TableName,
+        names: ShadowNames<'_>,
+        settings: &[&str],
+    ) -> String {
         let kept = self.clauses.iter().filter(|clause| {
             !matches!(clause.kind, ClauseKind::AddForeignKey { .. })
                 && dropped_foreign_key(clause, names.foreign_keys).is_none()
         });
-        statement(shadow, &[], kept.map(|clause| (clause, shadow_text(clause, names))))
+        statement(shadow, settings, kept.map(|clause| (clause, shadow_text(clause, names))))
     }
 }
 

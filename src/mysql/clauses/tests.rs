@@ -178,6 +178,12 @@ const COLUMNS: &[(&str, &str, &str)] = &[
     ("|MA|", "ADD größe INT, ADD `列` INT AFTER größe", "add größe:INT; add 列:INT after=größe"),
     ("|MA|", "ADD 1a INT, ADD n$ INT", "add 1a:INT; add n$:INT"),
     ("|MA|", "ADD first INT, ADD after INT FIRST", "add first:INT; add after:INT first"),
+    ("|MA|", "ADD x INT AFTER after", "add x:INT after=after"),
+    (
+        "|MA|",
+        "ADD x INT AFTER first, MODIFY after INT AFTER x",
+        "add x:INT after=first; modify after:INT after=x",
+    ),
     (
         "|MA|",
         "ADD n DOUBLE PRECISION DEFAULT -1.5e3",
@@ -426,7 +432,7 @@ fn what_osc_is_not_for_is_refused_with_the_reason() {
         assert_eq!(found.join(" "), checks, "{source}");
     }
     let clauses = Clauses::parse("ADD n INT, LOCK = NONE").unwrap();
-    assert_eq!(clauses.notes(), ["LOCK = NONE is left out: osc chooses the road (--strategy)"]);
+    assert_eq!(clauses.notes(), ["LOCK = NONE is left out: osc chooses the method (--strategy)"]);
 }
 
 #[test]

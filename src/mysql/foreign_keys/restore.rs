@@ -113,19 +113,25 @@ pub async fn redirect_incoming(
         let (mut away, mut back) = (Vec::new(), Vec::new());
         let keys: Vec<&ForeignKey> = children.iter().filter(|key| key.table == *table).collect();
         for key in &keys {
+            let stand_in = temporary(&key.name);
+            let (now, standing_in) = (named(&present, &key.name), named(&present, &stand_in));
+            // What the key does is what the catalog says of it: a record has its name.
             let wanted = ForeignKey {
+                table: (*table).clone(),
+                name: key.name.clone(),
                 referenced: to.clone(),
                 referenced_columns: renamed(&key.referenced_columns, renames),
-                ..(*key).clone()
+                ..now.or(standing_in).unwrap_or(key).clone()
             };
-            let stand_in = temporary(&key.name);
-            match (named(&present, &key.name), named(&present, &stand_in)) {
-                (Some(now), None) if !ours.contains(&&now.referenced) => warnings.push(format!(
-                    "the foreign key {} references {} now, not {}; left alone",
-                    key.plain(),
-                    now.referenced.plain(),
-                    original.plain()
-                )),
+            match (now, standing_in) {
+                (Some(now), None) | (None, Some(now)) if !ours.contains(&&now.referenced) => {
+                    warnings.push(format!(
+                        "the foreign key {} references {} now, not {}; left alone",
+                        key.plain(),
+                        now.referenced.plain(),
+                        original.plain()
+                    ));
+                }
                 (Some(now), None)
                     if now.referenced == *to
                         && same_names(&now.referenced_columns, &wanted.referenced_columns) => {}

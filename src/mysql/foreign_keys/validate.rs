@@ -170,18 +170,37 @@ async fn probe_added(
         return Ok(Err(Finding::new(
             "foreign-key",
             format!("the server refuses `{clause}`: {message}"),
-            "mend the clause",
+            "correct the clause",
         )));
     }
     let mut keys = outgoing(conn, shadow).await?;
+    let mut missing = None;
     for key in &mut keys {
         drop_key(conn, shadow, key).await?;
+        // With the checks off the server takes a key to a table that there is not.
+        if !is_there(conn, &key.referenced).await? {
+            missing = Some(Finding::new(
+                "foreign-key-parent",
+                format!("`{clause}`: there is no table {}", key.referenced.plain()),
+                "create it first, or correct the name",
+            ));
+        }
         key.table = original.clone();
         if key.referenced == *shadow {
             key.referenced = original.clone();
         }
     }
-    Ok(Ok(keys))
+    Ok(missing.map_or(Ok(keys), Err))
+}
+
+async fn is_there(conn: &mut Conn, table: &TableName) -> Result<bool> {
+    let sql = format!(
+        "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        Text(table.schema.as_str()),
+        Text(table.table.as_str())
+    );
+    let rows: Vec<[String; 1]> = text_rows(conn, "looking for a referenced table", &sql).await?;
+    Ok(!rows.is_empty())
 }
 
 /// The name that the server would have given the key on the original: `users_ibfk_3` where it made

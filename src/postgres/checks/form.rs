@@ -48,7 +48,7 @@ pub(super) async fn tried(
     if !findings.refusals.is_empty() {
         return Ok(());
     }
-    match roads::formed(client, &original.name, change).await? {
+    match roads::formed(client, checked.role, &original.name, change).await? {
         Ok(formed) => look(original, &formed, checked, findings)?,
         Err(Error::Refused(refusals)) => findings.refusals.extend(refusals),
         Err(error) if error.is_connection() => return Err(error),

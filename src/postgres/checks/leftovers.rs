@@ -1,15 +1,16 @@
-//! Tables under the helpers' names that this run cannot account for.
+//! Tables under the helpers' names that are in the way.
 
 use tokio_postgres::Client;
 
 use crate::engine::Result;
 use crate::engine::error::Findings;
 use crate::postgres::checks::Checked;
-use crate::postgres::ledger::Ledger;
 use crate::postgres::name::Helpers;
-use crate::postgres::shadow::oid_of;
+use crate::postgres::own_schema::Function;
+use crate::postgres::record::{Whose, whose};
+use crate::postgres::shadow::not_ours;
 
-/// A retired table that is still there; a shadow that no run of ours made.
+/// A retired table that is still there; tables that no run of osc made.
 ///
 /// # Errors
 /// The server's.
@@ -20,25 +21,21 @@ pub(super) async fn relations(
 ) -> Result<()> {
     let original = &checked.original.name;
     let helpers = Helpers::of(original);
-    let ledger = Ledger::of(&original.schema);
-    let known = ledger.exists(client).await?
-        && !ledger.runs(client, Some(&original.table), 1).await?.is_empty();
-    if oid_of(client, &helpers.shadow).await?.is_some() && !known {
-        findings.refuse(
-            "leftovers",
-            format!("{} exists, and no run of osc made it", helpers.shadow.plain()),
-            "rename or drop it, if nobody needs it",
-        );
+    let shadow = whose(client, checked.ledger, &helpers.shadow, Function::Shadow).await?;
+    if shadow == Some(Whose::Others) {
+        findings.refusals.push(not_ours(&helpers.shadow));
     }
-    if oid_of(client, &helpers.retired).await?.is_some() {
-        findings.refuse(
+    match whose(client, checked.ledger, &helpers.retired, Function::Retired).await? {
+        None => {}
+        Some(Whose::Others) => findings.refusals.push(not_ours(&helpers.retired)),
+        Some(Whose::Ours) => findings.refuse(
             "leftovers",
             format!(
                 "{} still exists: the retired table of an earlier run",
                 helpers.retired.plain()
             ),
             format!("when it is no longer needed: osc cleanup {}", original.plain()),
-        );
+        ),
     }
     Ok(())
 }

@@ -2,10 +2,14 @@
 //! changed by any of them.
 
 mod form;
+mod functions;
 mod leftovers;
+mod parents;
 mod server;
 mod table;
 
+pub use functions::{of_others, resolved};
+pub use parents::parents;
 pub use table::{is_table, key_stays};
 use tokio_postgres::Client;
 
@@ -14,6 +18,8 @@ use crate::engine::error::Findings;
 use crate::postgres::change::Change;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::inspect::Table;
+use crate::postgres::ledger::Ledger;
+use crate::postgres::settings::RoleSettings;
 
 /// What the checks look at.
 pub struct Checked<'a> {
@@ -25,6 +31,10 @@ pub struct Checked<'a> {
     pub change: &'a Change,
     /// What hangs on the table.
     pub dependents: &'a Dependents,
+    /// What a plain session of the role has.
+    pub role: &'a RoleSettings,
+    /// The ledger.
+    pub ledger: &'a Ledger,
 }
 
 /// Runs all checks that a copy needs.

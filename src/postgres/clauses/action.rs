@@ -153,6 +153,8 @@ pub struct Partition {
 pub struct Constraint {
     /// Its name, where it was given or is known beforehand.
     pub name: Option<Ident>,
+    /// It was given none: this is the usual one, until the server is asked.
+    pub usual: bool,
     /// Which.
     pub kind: ConstraintKind,
     /// `NOT VALID`.
@@ -249,6 +251,33 @@ impl Action {
             ActionKind::AddConstraint(added) => added.name.clone(),
             _ => None,
         }
+    }
+
+    /// Whether it adds a constraint that was given no name. The server's names of columns that are NOT
+    /// NULL are the usual ones.
+    pub fn needs_name(&self) -> bool {
+        matches!(&self.kind, ActionKind::AddConstraint(added)
+            if (added.usual || added.name.is_none()) && added.kind != ConstraintKind::NotNull
+                && !added.definition.to_ascii_uppercase().contains(" USING INDEX "))
+    }
+
+    /// The same, with this name for its constraint.
+    #[must_use]
+    pub fn named(mut self, name: Ident) -> Self {
+        if let ActionKind::AddConstraint(added) = &mut self.kind {
+            self.text = format!("ADD CONSTRAINT {name} {}", added.definition);
+            (added.name, added.usual) = (Some(name), false);
+        }
+        self
+    }
+
+    /// The same, without the name that the user did not give.
+    #[must_use]
+    pub fn unnamed(mut self) -> Self {
+        if let (true, ActionKind::AddConstraint(added)) = (self.needs_name(), &self.kind) {
+            self.text = format!("ADD {}", added.definition);
+        }
+        self
     }
 
     /// The lock that the server takes for it, on the table; the same on 14 to 18.

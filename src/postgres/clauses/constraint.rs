@@ -26,6 +26,7 @@ pub(super) fn add(constraint: &ast::Constraint, table: Option<&TableName>) -> Re
     let given = clause.and_then(|clause| clause.constraint_name());
     let given = given.map(|given| ident(given.syntax())).transpose()?;
     let columns = columns(constraint)?;
+    let usual = given.is_none();
     let name = given.or_else(|| usual_name(table?, kind, &columns));
     let words = match &name {
         Some(name) => format!("ADD CONSTRAINT {name} {definition}"),
@@ -48,6 +49,7 @@ pub(super) fn add(constraint: &ast::Constraint, table: Option<&TableName>) -> Re
             not_enforced: has(constraint, |option| {
                 matches!(option, ast::ConstraintOption::NotEnforced(_))
             }),
+            usual: usual && name.is_some(),
             name,
             kind,
             definition,
@@ -64,6 +66,7 @@ pub(super) fn references(
     let constraint = ast::Constraint::ReferencesConstraint(references.clone());
     let given = constraint.constraint_name().map(|name| ident(name.syntax())).transpose()?;
     let columns = [column.clone()];
+    let usual = given.is_none();
     let name = given.or_else(|| usual_name(table?, ConstraintKind::ForeignKey, &columns));
     let definition = format!("FOREIGN KEY ({column}) {}", definition(&constraint));
     let words = match &name {
@@ -76,6 +79,7 @@ pub(super) fn references(
         text: words,
         names: mentioned,
         kind: ActionKind::AddConstraint(Constraint {
+            usual: usual && name.is_some(),
             name,
             kind: ConstraintKind::ForeignKey,
             not_valid: false,

@@ -3,10 +3,12 @@
 
 mod action;
 mod constraint;
+mod destructive;
 mod mistake;
 mod own;
 mod parse;
 mod refuse;
+pub mod same;
 #[cfg(test)]
 mod tests;
 
@@ -137,6 +139,19 @@ impl Clauses {
             _ => None,
         };
         self.actions.iter().filter_map(dropped).collect()
+    }
+
+    /// The checks that are added without a look at the rows: the copy adds them in the swap.
+    pub fn unproved(&self) -> Vec<&Action> {
+        let unproved = |action: &&Action| match &action.kind {
+            ActionKind::AddConstraint(added) => {
+                matches!(added.kind, ConstraintKind::Check | ConstraintKind::NotNull)
+                    && added.not_valid
+                    && !added.not_enforced
+            }
+            _ => false,
+        };
+        self.actions.iter().filter(unproved).collect()
     }
 
     /// The foreign keys that are added: the copy adds them in the swap.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::foreign_keys::ForeignKey;
+use super::foreign_keys::{self, ForeignKey};
 use super::{Dependents, Names};
 use crate::engine::error::Result;
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::guards::{self, LOCK_NOT_AVAILABLE};
-use crate::postgres::name::Text;
+use crate::postgres::name::{Ident, TableName};
+use crate::postgres::shadow::oid_of;
 
 /// How long one attempt waits for its lock, with others queueing behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -21,33 +22,49 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How many orphans are shown.
 const SHOWN: u32 = 10;
 
+/// Checks the foreign keys that the swap put back unchecked, those apart that were so before, and
+/// drops the snapshot guard once it is over. `unchecked`: those to check, each the table that it is on
+/// and its name; what they are is read from the catalog. What could not be done is told in the
+/// warnings; calling this again does what is left. The session's `lock_timeout` and
+/// `statement_timeout` are changed.
+///
+/// # Errors
+/// Those of [`server_error`] where the catalog cannot be read.
+pub async fn after_swap(
+    client: &Client,
+    names: &Names,
+    unchecked: &[(TableName, Ident)],
+) -> Result<Vec<String>> {
+    let timeouts =
+        format!("SET lock_timeout = {}; SET statement_timeout = 0", LOCK_TIMEOUT.as_millis());
+    let action = "setting the session up for what follows the swap";
+    client.batch_execute(&timeouts).await.map_err(|error| server_error(action, &error))?;
+    let mut warnings = Vec::new();
+    let wanted = |key: &&ForeignKey| {
+        let named = |(child, name): &(TableName, Ident)| *child == key.child && *name == key.name;
+        !key.validated && unchecked.iter().any(named)
+    };
+    if let Some(oid) = oid_of(client, &names.original).await? {
+        for key in foreign_keys::read(client, oid).await?.iter().filter(wanted) {
+            warnings.extend(validate(client, key).await?);
+        }
+    }
+    if !drop_guard(client, names).await? {
+        warnings.push(format!(
+            "a transaction from before the swap is still open: the guard on {} stays until `osc \
+             cleanup`",
+            names.original.plain()
+        ));
+    }
+    Ok(warnings)
+}
+
 impl Dependents {
-    /// Checks the foreign keys that the swap put back unchecked, those apart that were so before, and
-    /// drops the snapshot guard once it is over. What could not be done is told in the warnings;
-    /// calling this again does what is left. The session's `lock_timeout` and `statement_timeout`
-    /// are changed.
-    ///
-    /// # Errors
-    /// Those of [`server_error`] where the catalog cannot be read.
-    pub async fn after_swap(&self, client: &Client, names: &Names) -> Result<Vec<String>> {
-        let timeouts =
-            format!("SET lock_timeout = {}; SET statement_timeout = 0", LOCK_TIMEOUT.as_millis());
-        let action = "setting the session up for what follows the swap";
-        client.batch_execute(&timeouts).await.map_err(|error| server_error(action, &error))?;
-        let mut warnings = Vec::new();
-        for key in self.foreign_keys.iter().filter(|key| key.to_validate()) {
-            if unchecked(client, key).await? {
-                warnings.extend(validate(client, key).await?);
-            }
-        }
-        if !drop_guard(client, names).await? {
-            warnings.push(format!(
-                "a transaction from before the swap is still open: the guard on {} stays until `osc \
-                 cleanup`",
-                names.original.plain()
-            ));
-        }
-        Ok(warnings)
+    /// Foreign keys that are checked, and that the swap puts back unchecked: what [`after_swap`] is to
+    /// check.
+    pub fn to_validate(&self) -> Vec<(TableName, Ident)> {
+        let keys = self.foreign_keys.iter().filter(|key| key.to_validate());
+        keys.map(|key| (key.child.clone(), key.name.clone())).collect()
     }
 }
 
@@ -59,19 +76,6 @@ async fn drop_guard(client: &Client, names: &Names) -> Result<bool> {
         tokio::time::sleep(PAUSE).await;
     }
     guards::drop_if_over(client, &names.original).await
-}
-
-/// Whether the key is there (the clauses may have dropped it) and its rows are not known to be right.
-async fn unchecked(client: &Client, key: &ForeignKey) -> Result<bool> {
-    let child = key.child.to_string();
-    let query = format!(
-        "SELECT true FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass({}) \
-         AND conname = {} AND NOT convalidated",
-        Text(&child),
-        Text(key.name.as_str())
-    );
-    let found = client.query_opt(&query, &[]).await;
-    Ok(found.map_err(|error| server_error("looking for unchecked foreign keys", &error))?.is_some())
 }
 
 /// Checks the rows of one key; a warning where that did not succeed.

@@ -11,6 +11,7 @@ mod after;
 mod foreign_keys;
 mod functions;
 mod grants;
+mod internal;
 mod obstacles;
 mod partitioned;
 mod policies;
@@ -22,12 +23,17 @@ mod settings;
 mod sql;
 mod statistics;
 mod triggers;
+mod unproved;
 mod views;
+
+pub use after::after_swap;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
+
+pub use unproved::IS_UNPROVED;
 
 use super::connect::server_error;
 use super::fate::Fate;
@@ -59,12 +65,29 @@ pub struct Dependents {
     triggers: Vec<triggers::Trigger>,
     policies: Vec<policies::Policy>,
     foreign_keys: Vec<foreign_keys::ForeignKey>,
+    #[serde(default)]
+    internal: Vec<internal::Internal>,
+    #[serde(default)]
+    unproved: Vec<unproved::Unproved>,
     publications: Vec<publications::Publication>,
     sequences: Vec<sequences::Sequence>,
     statistics: Vec<statistics::Statistic>,
     obstacles: Vec<obstacles::Obstacle>,
-    event_triggers: Vec<String>,
+    #[serde(skip)]
+    event_triggers: Told,
 }
+
+/// What is told and changes nothing: two are equal whatever they are, and a digest has none.
+#[derive(Debug, Clone, Default)]
+struct Told(Vec<String>);
+
+impl PartialEq for Told {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Told {}
 
 impl Dependents {
     /// Reads what hangs on `original`. Left out as osc's own are publications named `osc_…`, and
@@ -113,11 +136,13 @@ impl Dependents {
             triggers: triggers::read(client, oid).await?,
             policies: policies::read(client, oid).await?,
             foreign_keys: foreign_keys::read(client, oid).await?,
+            internal: internal::read(client, oid).await?,
+            unproved: unproved::read(client, oid).await?,
             publications: publications::read(client, oid, version).await?,
             sequences: sequences::read(client, oid).await?,
             statistics: statistics::read(client, oid).await?,
             obstacles: obstacles::read(client, oid).await?,
-            event_triggers: obstacles::event_triggers(client, oid).await?,
+            event_triggers: Told(obstacles::event_triggers(client, oid).await?),
         })
     }
 
@@ -129,6 +154,8 @@ impl Dependents {
             && self.triggers.is_empty()
             && self.policies.is_empty()
             && self.foreign_keys.is_empty()
+            && self.internal.is_empty()
+            && self.unproved.is_empty()
             && self.publications.is_empty()
             && self.statistics.is_empty()
     }
@@ -184,6 +211,26 @@ impl Dependents {
         unique(keys.map(|key| &key.parent))
     }
 
+    /// The statements that lock what the original alone draws from, right after it.
+    pub fn sequence_locks(&self) -> Vec<String> {
+        self.sequences.iter().filter_map(sequences::lock).collect()
+    }
+
+    /// SQL for the empty shadow right after LIKE has made it: identity sequences.
+    pub fn sequence_statements(&self, shadow: &TableName) -> Vec<String> {
+        sequences::on_shadow(&self.sequences, shadow)
+    }
+
+    /// SQL for the same, where the original is still there: they stand where the original's do.
+    pub fn counter_statements(&self, shadow: &TableName) -> Vec<String> {
+        sequences::counters(&self.sequences, shadow)
+    }
+
+    /// SQL for the empty shadow, before the clauses: checks that are not valid.
+    pub fn unproved_statements(&self, shadow: &TableName) -> Vec<String> {
+        self.unproved.iter().flat_map(|one| unproved::on_shadow(one, shadow)).collect()
+    }
+
     /// SQL for the empty shadow, before the clauses are applied to it: owner, no rights to others,
     /// storage parameters, statistics targets, replica identity. `LIKE` brings none of them.
     pub fn shadow_statements(&self, shadow: &TableName) -> Vec<String> {
@@ -213,7 +260,7 @@ impl Dependents {
         statements.extend(views::before(&self.views, &anew));
         statements.extend(self.statistics.iter().map(statistics::before));
         statements
-            .extend(self.sequences.iter().filter_map(|one| sequences::before(one, names, fate)));
+            .extend(self.sequences.iter().flat_map(|one| sequences::before(one, names, fate)));
         statements
     }
 
@@ -224,7 +271,11 @@ impl Dependents {
         }
         let table = &names.original;
         let anew = views::anew(&self.views, fate);
-        let mut statements = settings::after(&self.settings, names, fate);
+        let unproved = self.unproved.iter().filter(|one| {
+            fate.unproved.contains(&one.name) && !fate.dropped_constraints.contains(&one.name)
+        });
+        let mut statements: Vec<String> = unproved.map(|one| unproved::add(one, table)).collect();
+        statements.extend(settings::after(&self.settings, names, fate));
         for sequence in &self.sequences {
             statements.extend(sequences::after(sequence, names, fate));
         }
@@ -241,6 +292,9 @@ impl Dependents {
         statements.extend(settings::row_security(&self.settings, table));
         let keys = self.foreign_keys.iter().filter(|key| !key.goes(fate));
         statements.extend(keys.flat_map(foreign_keys::ForeignKey::add));
+        if !broken::is(Rule::DisabledStay) {
+            statements.extend(self.internal.iter().map(internal::state));
+        }
         statements
             .extend(self.publications.iter().filter_map(|one| publications::add(one, table, fate)));
         statements

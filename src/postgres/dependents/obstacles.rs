@@ -32,6 +32,11 @@ impl Obstacle {
                 "a subscription would stop writing to the table without an error until its next \
                  REFRESH PUBLICATION; take the table out of it first",
             ),
+            "sequence" => (
+                "identity-sequence",
+                "it would go on with the retired table's sequence: make it draw from a sequence of its \
+                 own first",
+            ),
             _ => ("dependent", "drop it, and create it again afterwards"),
         }
     }
@@ -67,13 +72,18 @@ const QUERY: &str = "\
  SELECT 'row type', 'the table is of type ' || reloftype::regtype FROM pg_catalog.pg_class \
  WHERE oid = $1 AND reloftype <> 0 \
  UNION ALL \
+ SELECT 'row type', 'rights on its row type, ' || oid::regtype FROM pg_catalog.pg_type \
+ WHERE typrelid = $1 AND typacl IS NOT NULL \
+ UNION ALL \
  SELECT 'extension', 'extension ' || e.extname FROM pg_catalog.pg_depend d \
  JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
  WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = $1 \
  AND d.refclassid = 'pg_catalog.pg_extension'::regclass \
  UNION ALL \
  SELECT 'label', 'label of ' || provider FROM pg_catalog.pg_seclabel \
- WHERE classoid = 'pg_catalog.pg_class'::regclass AND objoid = $1 \
+ WHERE classoid = 'pg_catalog.pg_class'::regclass AND (objoid = $1 OR objoid IN (\
+ SELECT objid FROM pg_catalog.pg_depend WHERE classid = 'pg_catalog.pg_class'::regclass \
+ AND refclassid = 'pg_catalog.pg_class'::regclass AND refobjid = $1 AND deptype = 'i')) \
  UNION ALL \
  SELECT 'subscription', 'subscription ' || s.subname FROM pg_catalog.pg_subscription_rel r \
  JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid WHERE r.srrelid = $1 \
@@ -85,6 +95,13 @@ const QUERY: &str = "\
  WHERE d.refclassid = 'pg_catalog.pg_type'::regclass AND $1 IN (t.typrelid, e.typrelid) \
  AND d.deptype <> 'i' AND u.relkind IS DISTINCT FROM 'v' \
  AND d.classid <> 'pg_catalog.pg_rewrite'::regclass \
+ UNION ALL \
+ SELECT DISTINCT 'sequence', pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) \
+ || ', which uses ' || s.objid::regclass \
+ FROM pg_catalog.pg_depend s JOIN pg_catalog.pg_depend d \
+ ON d.refclassid = s.classid AND d.refobjid = s.objid AND d.deptype <> 'i' \
+ WHERE s.classid = 'pg_catalog.pg_class'::regclass AND s.refobjid = $1 AND s.deptype = 'i' \
+ AND s.refclassid = 'pg_catalog.pg_class'::regclass AND s.objsubid = 0 AND s.refobjsubid > 0 \
  UNION ALL \
  SELECT DISTINCT 'other', pg_catalog.pg_describe_object(d.classid, d.objid, 0) \
  FROM pg_catalog.pg_depend d \

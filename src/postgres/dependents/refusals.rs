@@ -178,6 +178,25 @@ impl Dependents {
         for key in self.foreign_keys.iter().filter(|key| !key.outbound && key.stranger.is_some()) {
             refuse(format!("the table {} with the foreign key {}", key.child.plain(), key.name));
         }
+        for trigger in self.internal.iter().filter(|trigger| !trigger.settable) {
+            findings.push(Finding::new(
+                "rights",
+                format!(
+                    "the triggers of the constraint {} of {} are disabled, and only a superuser may \
+                     disable those of the new table",
+                    trigger.constraint,
+                    trigger.of.plain()
+                ),
+                "ALTER TABLE … ENABLE TRIGGER ALL first, or connect as a superuser",
+            ));
+        }
+        let mut refuse = |what: String| {
+            findings.push(Finding::new(
+                "rights",
+                format!("{what} belongs to a role that osc's role is not a member of"),
+                "grant that role to osc's, or connect as the owner",
+            ));
+        };
         for publication in self.publications.iter().filter(|p| !p.wide && !p.owned) {
             refuse(format!("the publication {}", publication.name));
         }
@@ -189,7 +208,7 @@ impl Dependents {
         let anew = views::anew(&self.views, fate);
         for view in self.views.iter().filter(|view| anew.contains(&view.oid)) {
             notes.push(format!(
-                "the view {} will be dropped and made anew, since a column changes its type",
+                "the view {} will be dropped and created again, since a column changes its type",
                 view.name.plain()
             ));
             notes.extend(grants::notes(&view.grants, &view.name));
@@ -205,10 +224,10 @@ impl Dependents {
                 publication.name
             ));
         }
-        if !self.event_triggers.is_empty() {
+        if !self.event_triggers.0.is_empty() {
             notes.push(format!(
                 "event triggers will see the statements of the swap: {}",
-                self.event_triggers.join(", ")
+                self.event_triggers.0.join(", ")
             ));
         }
         notes

@@ -33,6 +33,9 @@ pub(super) struct Settings {
     pub cluster_index: Option<Ident>,
     /// Its comment.
     pub comment: Option<String>,
+    /// The comment of its row type.
+    #[serde(default)]
+    pub type_comment: Option<String>,
     /// Rights on it and on its columns.
     pub grants: Vec<Grant>,
     /// What is set on columns.
@@ -63,6 +66,9 @@ pub(super) struct Index {
     pub name: Ident,
     /// Statistics targets of its expressions: number of the index's column, and target.
     pub targets: Vec<(i32, i32)>,
+    /// Extensions that it was made to depend on.
+    #[serde(default)]
+    pub extensions: Vec<Ident>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -101,6 +107,10 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Settings> {
         "SELECT i.relname AS name, (SELECT coalesce(json_agg(json_build_array(a.attnum, \
          a.attstattarget) ORDER BY a.attnum), '[]'::json) FROM pg_catalog.pg_attribute a \
          WHERE a.attrelid = i.oid AND a.attstattarget >= 0 AND x.indkey[a.attnum - 1] = 0) AS targets, \
+         ARRAY(SELECT e.extname::text FROM pg_catalog.pg_depend d \
+         JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
+         WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.oid AND d.deptype = 'x' \
+         AND d.refclassid = 'pg_catalog.pg_extension'::regclass ORDER BY 1) AS extensions, \
          pg_catalog.obj_description(i.oid, 'pg_class') AS comment \
          FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid \
          WHERE x.indrelid = c.oid ORDER BY i.relname",
@@ -120,6 +130,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Settings> {
          pg_catalog.row_security_active(c.oid) AS hides_rows, \
          c.relreplident::text AS identity, {identity} AS identity_index, \
          {cluster} AS cluster_index, pg_catalog.obj_description(c.oid, 'pg_class') AS comment, \
+         pg_catalog.obj_description(c.reltype, 'pg_type') AS type_comment, \
          {grants} AS grants, {columns} AS columns, {indexes} AS indexes, \
          {constraints} AS constraints FROM pg_catalog.pg_class c WHERE c.oid = $1"
     );
@@ -147,6 +158,8 @@ pub(super) fn options(list: &[String]) -> String {
 pub(super) fn on_shadow(settings: &Settings, shadow: &TableName) -> Vec<String> {
     let owner = &settings.owner;
     let mut statements = vec![
+        // A table's owner must be one who could have made it there.
+        format!("GRANT CREATE ON SCHEMA {} TO {owner}", shadow.schema),
         format!("ALTER TABLE {shadow} OWNER TO {owner}"),
         grants::clear(On::Table, shadow),
         format!("GRANT ALL ON TABLE {shadow} TO {owner}"),
@@ -190,6 +203,7 @@ pub(super) fn after(settings: &Settings, names: &Names, fate: &Fate) -> Vec<Stri
     let mut statements = vec![grants::clear(On::Table, table)];
     statements.extend(grants::give(&settings.grants, On::Table, table, |column| fate.of(column)));
     statements.extend(sql::comment(&format!("TABLE {table}"), settings.comment.as_ref()));
+    statements.extend(sql::comment(&format!("TYPE {table}"), settings.type_comment.as_ref()));
     for column in &settings.columns {
         if let Some(name) = fate.of(&column.name) {
             let object = format!("COLUMN {table}.{name}");
@@ -217,6 +231,11 @@ pub(super) fn after(settings: &Settings, names: &Names, fate: &Fate) -> Vec<Stri
                 format!("ALTER INDEX {relation} ALTER COLUMN {place} SET STATISTICS {target}")
             })
             .collect();
+        made.extend(
+            index.extensions.iter().map(|extension| {
+                format!("ALTER INDEX {relation} DEPENDS ON EXTENSION {extension}")
+            }),
+        );
         made.extend(sql::comment(&format!("INDEX {relation}"), index.comment.as_ref()));
         let there = index_there(table, &relation);
         statements.extend(made.iter().map(|statement| sql::when(&there, statement)));

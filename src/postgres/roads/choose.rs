@@ -17,6 +17,7 @@ use crate::postgres::clauses::{
 };
 use crate::postgres::form::Form;
 use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::settings::RoleSettings;
 
 /// Chooses the road.
 ///
@@ -25,6 +26,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 /// be applied at all.
 pub async fn choose(
     client: &Client,
+    role: &RoleSettings,
     original: &TableName,
     statement: &Statement,
     strategy: Strategy,
@@ -39,7 +41,7 @@ pub async fn choose(
     let facts = Facts::read(client, original).await?;
     let clauses = match statement {
         Statement::CreateIndex(create) => {
-            let (steps, name) = indexes::create(client, create, original, &facts).await?;
+            let (steps, name) = indexes::create(client, role, create, original, &facts).await?;
             let mut chosen = chosen(Road::Steps(steps), "indexes are built concurrently");
             if create.name.is_none() {
                 chosen.notes.push(format!("the index gets the name {name}"));
@@ -63,13 +65,14 @@ pub async fn choose(
         return Ok(chosen(Road::Copy, "--strategy copy"));
     }
     if clauses.is_empty() {
-        return allowed(strategy, chosen(Road::Copy, "no clauses: the table is written anew"));
+        return allowed(strategy, chosen(Road::Copy, "no clauses: the table is rewritten"));
     }
-    Choice { client, original, facts, version, strategy }.of(clauses).await
+    Choice { client, role, original, facts, version, strategy }.of(clauses).await
 }
 
 struct Choice<'a> {
     client: &'a Client,
+    role: &'a RoleSettings,
     original: &'a TableName,
     facts: Facts,
     version: u32,
@@ -179,7 +182,7 @@ impl Choice<'_> {
         let sql: Vec<String> = alter.into_iter().chain(more.iter().cloned()).collect();
         let sql = sql.join("; ");
         if clauses.lock() == Some(Lock::ShareUpdateExclusive) {
-            return Step::long(sql);
+            return Step::long(sql).in_words();
         }
         // A foreign key that goes is taken off the other table too.
         let touches = clauses.actions.iter().any(|action| match &action.kind {
@@ -188,12 +191,13 @@ impl Choice<'_> {
             _ => false,
         });
         let others = if touches { self.facts.neighbours.clone() } else { Vec::new() };
-        Step::short(sql).with(others)
+        Step::short(sql).with(others).in_words()
     }
 
     async fn judge(&self, clauses: &Clauses) -> Result<(Seen, Vec<Judged>)> {
         let absent = self.facts.foreign_keys();
-        let (mut seen, mut each) = probe(self.client, self.original, clauses, &absent).await?;
+        let (mut seen, mut each) =
+            probe(self.client, self.role, self.original, clauses, &absent).await?;
         for (action, work) in clauses.actions.iter().zip(&mut each) {
             match &action.kind {
                 ActionKind::SetLogged(logged) if *logged != self.facts.logged => {
@@ -297,7 +301,10 @@ impl Choice<'_> {
                     None
                 } else if there {
                     let (client, unique) = (self.client, "UNIQUE ");
-                    Some(indexes::build(client, table, unique, &index, definition).await?)
+                    Some(
+                        indexes::build(client, self.role, table, unique, &index, definition)
+                            .await?,
+                    )
                 } else {
                     Some(indexes::build_new(table, "UNIQUE ", &index, definition))
                 };

@@ -69,7 +69,8 @@ pub(super) fn not_valid_first(
         Text(&mark)
     ))
     .unless(Look::Query(constraint_exists(table, name, "")))
-    .or(Undo::constraint(table, name));
+    .or(Undo::constraint(table, name))
+    .in_words();
     if let Some(parent) = &added.parent {
         add = add.with([parent.clone()]);
     }

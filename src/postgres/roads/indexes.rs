@@ -3,13 +3,14 @@
 use tokio_postgres::Client;
 
 use super::facts::Facts;
-use super::probe;
 use super::step::{Look, Step, Undo};
+use super::{naming, partitions, probe};
 use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::postgres::clauses::CreateIndex;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::session::{rows, value};
+use crate::postgres::settings::RoleSettings;
 
 const ACTION: &str = "looking for the index";
 
@@ -23,15 +24,24 @@ fn refused(problem: impl Into<String>, help: &str) -> Error {
 /// `Refused` when the name is another index's, or somebody builds this one just now.
 pub(super) async fn create(
     client: &Client,
+    role: &RoleSettings,
     create: &CreateIndex,
     table: &TableName,
     facts: &Facts,
 ) -> Result<(Vec<Step>, Ident)> {
-    let name = create.name.clone().unwrap_or_else(|| usual_name(create, table));
     let unique = if create.unique { "UNIQUE " } else { "" };
-    let definition = &create.definition;
+    // Under osc's path the build finds what the user's words found under his.
+    let definition =
+        &probe::told_definition(client, role, table, unique, &create.definition).await?;
+    let name = match &create.name {
+        Some(name) => name.clone(),
+        None => naming::index(client, table, unique, definition).await?,
+    };
     if facts.partitioned && !create.only {
-        return Ok((on_partitions(client, table, unique, &name, definition).await?, name));
+        return Ok((
+            partitions::steps(client, role, table, unique, &name, definition).await?,
+            name,
+        ));
     }
     if create.if_not_exists && valid(client, table, &name).await? {
         return Ok((Vec::new(), name));
@@ -40,13 +50,7 @@ pub(super) async fn create(
         let sql = format!("CREATE {unique}INDEX {name} ON ONLY {table} {definition}");
         return Ok((vec![Step::short(sql)], name));
     }
-    Ok((vec![build(client, table, unique, &name, definition).await?], name))
-}
-
-/// The name that the server would give.
-fn usual_name(create: &CreateIndex, table: &TableName) -> Ident {
-    let between: String = create.columns.iter().map(|name| format!("_{}", name.as_str())).collect();
-    Ident::new(format!("{}{between}", table.table.as_str())).with_suffix("_idx")
+    Ok((vec![build(client, role, table, unique, &name, definition).await?], name))
 }
 
 /// Whether the table has an index of this name, done or half-done.
@@ -74,6 +78,7 @@ async fn valid(client: &Client, table: &TableName, name: &Ident) -> Result<bool>
 /// `Refused` as [`create`].
 pub(super) async fn build(
     client: &Client,
+    role: &RoleSettings,
     table: &TableName,
     unique: &str,
     name: &Ident,
@@ -103,7 +108,7 @@ pub(super) async fn build(
                 "wait for it, or end it",
             ));
         }
-        let wanted = probe::index_definition(client, table, unique, definition).await?;
+        let wanted = probe::index_definition(client, role, table, unique, definition).await?;
         let there = row.get(1).unwrap_or_default();
         let same_kind = (row.get(3) == Some("t")) != unique.is_empty();
         if !same_kind || Some(probe::tail(there)) != wanted.as_deref() {
@@ -124,64 +129,30 @@ pub(super) fn build_new(table: &TableName, unique: &str, name: &Ident, definitio
     Step::long(sql.trim()).unless(Look::Index(index)).or(undo)
 }
 
-/// On a partitioned table: the parent's index alone, which is invalid and fails early where it
-/// cannot be; then those of the leaves, concurrently; then they are attached, from below.
-async fn on_partitions(
+/// The table of an index; `None`: there is no such index.
+///
+/// # Errors
+/// The server's.
+pub async fn table_of(
     client: &Client,
-    table: &TableName,
-    unique: &str,
-    name: &Ident,
-    definition: &str,
-) -> Result<Vec<Step>> {
+    role: &RoleSettings,
+    schema: Option<&str>,
+    index: &str,
+) -> Result<Option<TableName>> {
+    let named = match schema {
+        Some(schema) => TableName::new(schema, index).to_string(),
+        None => Ident::new(index).to_string(),
+    };
+    let sql = format!("SELECT pg_catalog.to_regclass({})::pg_catalog.oid", Text(&named));
+    let oid = value(client, ACTION, &role.in_words(&sql)).await?;
     let sql = format!(
-        "SELECT n.nspname, c.relname, p.isleaf, pn.nspname, pc.relname \
-         FROM pg_partition_tree({}::regclass) p JOIN pg_class c ON c.oid = p.relid \
-         JOIN pg_namespace n ON n.oid = c.relnamespace \
-         LEFT JOIN pg_class pc ON pc.oid = p.parentrelid AND p.level > 0 \
-         LEFT JOIN pg_namespace pn ON pn.oid = pc.relnamespace ORDER BY p.level, c.relname",
-        Text(&table.to_string())
+        "SELECT n.nspname, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.indexrelid = {}",
+        oid.as_deref().unwrap_or("NULL")
     );
-    let own = |part: &TableName| {
-        if part == table {
-            return part.sibling(name.clone());
-        }
-        let long = format!("{}_{}", part.table.as_str(), name.as_str());
-        part.sibling(Ident::new(long).with_suffix(""))
-    };
-    let exists = |index: &TableName| {
-        Look::Query(format!("SELECT to_regclass({}) IS NOT NULL", Text(&index.to_string())))
-    };
-    let (mut parents, mut leaves, mut attached) = (Vec::new(), Vec::new(), Vec::new());
-    for row in rows(client, ACTION, &sql).await? {
-        let (Some(schema), Some(part)) = (row.get(0), row.get(1)) else { continue };
-        let part = TableName::new(schema, part);
-        let index = own(&part);
-        if row.get(2) == Some("t") {
-            leaves.push(build(client, &part, unique, &index.table, definition).await?);
-        } else {
-            let sql = format!("CREATE {unique}INDEX {} ON ONLY {part} {definition}", index.table);
-            parents.push(Step::short(sql.trim()).unless(exists(&index)).with([part.to_string()]));
-        }
-        if let (Some(schema), Some(parent)) = (row.get(3), row.get(4)) {
-            let parent = own(&TableName::new(schema, parent));
-            let done = format!(
-                "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass({}) \
-                 AND inhparent = to_regclass({}))",
-                Text(&index.to_string()),
-                Text(&parent.to_string())
-            );
-            let sql = format!("ALTER INDEX {parent} ATTACH PARTITION {index}");
-            let step = Step::short(sql).unless(Look::Query(done)).with([part.to_string()]);
-            attached.push(step);
-        }
-    }
-    let all: Vec<Undo> = leaves.iter().flat_map(|step| step.undo.clone()).collect();
-    let root = Undo { sql: format!("DROP INDEX IF EXISTS {}", own(table)), short: true };
-    for step in &mut leaves {
-        step.undo = all.iter().cloned().chain([root.clone()]).collect();
-    }
-    attached.reverse();
-    Ok(parents.into_iter().chain(leaves).chain(attached).collect())
+    let found = rows(client, ACTION, &sql).await?;
+    let name = found.first().and_then(|row| Some((row.get(0)?, row.get(1)?)));
+    Ok(name.map(|(schema, table)| TableName::new(schema, table)))
 }
 
 /// `DROP INDEX`, concurrently.

@@ -15,7 +15,10 @@ mod choose;
 mod constraints;
 mod facts;
 mod indexes;
+mod naming;
+mod partitions;
 mod probe;
+mod progress;
 mod run;
 mod step;
 
@@ -28,8 +31,10 @@ use crate::postgres::clauses::Lock;
 use crate::postgres::name::{Ident, TableName};
 
 pub use choose::choose;
-pub use probe::{Seen, formed};
-pub use run::{NativeDone, leftovers, run, take_back};
+pub use indexes::table_of;
+pub use naming::named;
+pub use probe::{Seen, expressions, formed};
+pub use run::{Going, NativeDone, leftovers, run, take_back};
 pub use step::{Look, Step, Undo};
 
 /// How long one attempt may wait for its lock: what the application may see as a stall.

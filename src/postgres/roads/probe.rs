@@ -2,18 +2,21 @@
 //!
 //! The copy is a temporary table of the same name, so that no right to create is asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tokio_postgres::Client;
 
 use crate::engine::{Error, Result};
 use crate::postgres::change::Change;
+use crate::postgres::checks;
 use crate::postgres::clauses::{Action, ActionKind, Clauses};
 use crate::postgres::form;
 use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::session::{rows, run, value};
+use crate::postgres::settings::RoleSettings;
+use crate::postgres::shadow::not_taken;
 
 /// What was seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl Seen {
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let work = [
-            (self.rewrites, "write the table anew"),
+            (self.rewrites, "rewrite the table"),
             (self.builds && !self.rewrites, "build indexes"),
             (self.scans && !self.rewrites, "read the whole table"),
         ];
@@ -66,11 +69,62 @@ const ACTION: &str = "trying the clauses on an empty copy";
 /// The server's, where the clauses cannot be applied.
 pub(super) async fn probe(
     client: &Client,
+    role: &RoleSettings,
     original: &TableName,
     clauses: &Clauses,
     absent: &[Ident],
 ) -> Result<(Seen, Vec<Seen>)> {
-    taken_back(client, inside(client, original, clauses, absent)).await
+    taken_back(client, inside(client, role, original, clauses, absent)).await
+}
+
+/// The user's expressions over the table's columns, as the server tells them back: read under the role's
+/// search path and by its settings, and told with the schema of every name. What they call must belong to
+/// roles that osc trusts, unless `trusts_owner`.
+///
+/// # Errors
+/// `Refused`; the server's, where one cannot be read.
+pub async fn expressions(
+    client: &Client,
+    original: &TableName,
+    role: &RoleSettings,
+    given: &BTreeMap<Ident, String>,
+    trusts_owner: bool,
+) -> Result<BTreeMap<Ident, String>> {
+    if given.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let told = async {
+        let place = copy(client, original).await?;
+        let oid = format!("SELECT {}::regclass::oid", Text(&place.to_string()));
+        let oid = value(client, ACTION, &oid).await?.and_then(|oid| oid.parse().ok());
+        let oid = oid.ok_or_else(|| Error::Internal("the copy has no number".into()))?;
+        let mut told = BTreeMap::new();
+        for (column, expression) in given {
+            // A check takes what USING takes, and is kept as it was read.
+            let sql = format!(
+                "ALTER TABLE {place} ADD CONSTRAINT osc_expression CHECK (({expression}) IS NULL)"
+            );
+            run(client, ACTION, &role.in_words(&sql)).await?;
+            if !trusts_owner {
+                checks::resolved(client, oid, original).await?;
+            }
+            let sql = format!(
+                "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint \
+                 WHERE conrelid = {}::regclass AND conname = 'osc_expression'",
+                Text(&place.to_string())
+            );
+            let whole = value(client, ACTION, &sql).await?.unwrap_or_default();
+            let inner = whole.strip_prefix('(').and_then(|text| text.strip_suffix(" IS NULL)"));
+            let inner = inner.ok_or_else(|| {
+                Error::Internal(format!("the server tells USING otherwise: {whole}"))
+            })?;
+            told.insert(column.clone(), inner.to_owned());
+            let sql = format!("ALTER TABLE {place} DROP CONSTRAINT osc_expression");
+            run(client, ACTION, &sql).await?;
+        }
+        Ok(told)
+    };
+    taken_back(client, told).await
 }
 
 /// How the server tells an index that is defined like this, from its access method on; `None`:
@@ -80,6 +134,7 @@ pub(super) async fn probe(
 /// The server's, where there can be no such index.
 pub(super) async fn index_definition(
     client: &Client,
+    role: &RoleSettings,
     original: &TableName,
     unique: &str,
     definition: &str,
@@ -87,11 +142,41 @@ pub(super) async fn index_definition(
     let told = async {
         let place = copy(client, original).await?;
         let sql = format!("CREATE {unique}INDEX osc_probe ON {place} {definition}");
-        run(client, ACTION, &sql).await?;
+        run(client, ACTION, &role.in_words(&sql)).await?;
         let told = "SELECT pg_get_indexdef('pg_temp.osc_probe'::regclass)";
         value(client, ACTION, told).await
     };
     Ok(taken_back(client, told).await?.map(|told| tail(&told).to_owned()))
+}
+
+/// What follows the table in the `CREATE INDEX` of an index that is defined like this, in the server's words:
+/// every name with its schema, and the tablespace.
+///
+/// # Errors
+/// The server's, where there can be no such index.
+pub(super) async fn told_definition(
+    client: &Client,
+    role: &RoleSettings,
+    original: &TableName,
+    unique: &str,
+    definition: &str,
+) -> Result<String> {
+    let told = async {
+        let place = copy(client, original).await?;
+        let sql = format!("CREATE {unique}INDEX osc_probe ON {place} {definition}");
+        run(client, ACTION, &role.in_words(&sql)).await?;
+        let sql = "SELECT pg_get_indexdef(i.indexrelid), ' TABLESPACE ' || quote_ident(s.spcname), \
+                   ' WHERE ' || pg_get_expr(i.indpred, i.indrelid) \
+                   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+                   LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace \
+                   WHERE i.indexrelid = 'pg_temp.osc_probe'::regclass";
+        let found = rows(client, ACTION, sql).await?;
+        let text = |at| found.first().and_then(|row| row.get(at)).unwrap_or_default();
+        let (whole, tablespace, only) = (tail(text(0)).trim_start(), text(1), text(2));
+        let rest = whole.strip_suffix(only).unwrap_or(whole);
+        Ok(format!("{rest}{tablespace}{}", if rest.len() == whole.len() { "" } else { only }))
+    };
+    taken_back(client, told).await
 }
 
 /// The table as it would be with the clauses and in its form, tried on an empty copy; the error is
@@ -101,6 +186,7 @@ pub(super) async fn index_definition(
 /// The server's, where the other clauses cannot be applied.
 pub async fn formed(
     client: &Client,
+    role: &RoleSettings,
     original: &TableName,
     change: &Change,
 ) -> Result<Result<Table>> {
@@ -111,9 +197,9 @@ pub async fn formed(
         let schema = value(client, ACTION, sql).await?.unwrap_or_default();
         let place = TableName { schema: Ident::new(schema), table: place.table };
         if let Some(clauses) = change.for_shadow(&place) {
-            run(client, ACTION, &clauses).await?;
+            run(client, ACTION, &role.in_words(&clauses)).await?;
         }
-        if let Err(error) = form::write(client, &place, &change.form).await {
+        if let Err(error) = form::write(client, &place, &change.form, role).await {
             return Ok(Err(error));
         }
         let formed = Table::read(client, &place).await?;
@@ -128,8 +214,17 @@ pub(super) fn tail(definition: &str) -> &str {
     definition.get(at..).unwrap_or(definition)
 }
 
+/// The same of an index that is there; `None`: there is none.
+pub(super) async fn index_tail(client: &Client, index: &TableName) -> Result<Option<String>> {
+    let sql = format!("SELECT pg_get_indexdef(to_regclass({}))", Text(&index.to_string()));
+    Ok(value(client, ACTION, &sql).await?.map(|there| tail(&there).to_owned()))
+}
+
 /// Makes an attempt in a transaction that is taken back, whatever comes of it.
-async fn taken_back<T>(client: &Client, attempt: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn taken_back<T>(
+    client: &Client,
+    attempt: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let begin = "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL client_min_messages = error";
     run(client, ACTION, begin).await?;
     let outcome = attempt.await;
@@ -178,6 +273,21 @@ async fn complete(client: &Client, original: &TableName, place: &TableName) -> R
             names.push((name, copied));
         }
     }
+    // LIKE makes each identity sequence a bigint one.
+    let sequences = format!(
+        "SELECT h.objid::regclass, format_type(s.seqtypid, NULL) FROM pg_depend t \
+         JOIN pg_sequence s ON s.seqrelid = t.objid \
+         JOIN pg_attribute a ON a.attrelid = t.refobjid AND a.attnum = t.refobjsubid \
+         JOIN pg_attribute b ON b.attrelid = {here}::regclass AND b.attname = a.attname \
+         JOIN pg_depend h ON h.refclassid = t.refclassid AND h.refobjid = b.attrelid \
+         AND h.refobjsubid = b.attnum AND h.classid = t.classid AND h.deptype = 'i' \
+         WHERE t.classid = 'pg_class'::regclass AND t.refclassid = 'pg_class'::regclass \
+         AND t.refobjid = {there}::regclass AND t.deptype = 'i'"
+    );
+    for row in rows(client, ACTION, &sequences).await? {
+        let (Some(sequence), Some(data_type)) = (row.get(0), row.get(1)) else { continue };
+        run(client, ACTION, &format!("ALTER SEQUENCE {sequence} AS {data_type}")).await?;
+    }
     let (mut away, mut back) = (String::new(), String::new());
     for (at, (name, copied)) in names.iter().enumerate() {
         away += &format!("ALTER INDEX pg_temp.{copied} RENAME TO osc_probe_{at};");
@@ -201,6 +311,7 @@ async fn complete(client: &Client, original: &TableName, place: &TableName) -> R
 
 async fn inside(
     client: &Client,
+    role: &RoleSettings,
     original: &TableName,
     clauses: &Clauses,
     absent: &[Ident],
@@ -211,12 +322,12 @@ async fn inside(
     let mut each = Vec::new();
     for action in &clauses.actions {
         let one = Clauses { only: false, actions: vec![action.clone()] };
-        match apply(client, &place, &one, absent).await {
+        match apply(client, role, &place, &one, absent).await {
             Ok(seen) => each.push(seen),
             // One clause may need another one that stands behind it: all together then.
             Err(_) => {
                 run(client, ACTION, "ROLLBACK TO before").await?;
-                let seen = apply(client, &place, clauses, absent).await?;
+                let seen = apply(client, role, &place, clauses, absent).await?;
                 return Ok((seen, vec![seen; clauses.actions.len()]));
             }
         }
@@ -226,6 +337,7 @@ async fn inside(
 
 async fn apply(
     client: &Client,
+    role: &RoleSettings,
     place: &TableName,
     clauses: &Clauses,
     absent: &[Ident],
@@ -234,7 +346,7 @@ async fn apply(
     let clauses = Clauses { only: false, actions: actions.collect() };
     let Some(sql) = clauses.for_shadow(place, absent) else { return Ok(Seen::default()) };
     let before = look(client, place).await?;
-    run(client, ACTION, &sql).await?;
+    run(client, ACTION, &role.in_words(&sql)).await.map_err(not_taken)?;
     let after = look(client, place).await?;
     Ok(Seen {
         rewrites: before.table != after.table,

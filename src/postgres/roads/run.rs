@@ -7,14 +7,19 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::broken::{self, Rule};
+use crate::engine::permission::{Given, Permission};
+use crate::engine::progress::Phase;
 use crate::engine::run::jittered;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::postgres::blockers;
-use crate::postgres::connect::{Options, connect, server_error, sqlstate};
+use crate::postgres::connect::{Options, connect, detail_with_key, server_error, sqlstate};
+use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::roads::progress;
 use crate::postgres::roads::{Look, Road, Step, Undo};
 use crate::postgres::session::{plain, rows, run as execute, value};
+use crate::postgres::settings::RoleSettings;
 
 /// How it went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,33 +38,49 @@ const SHOWN: usize = 5;
 /// Between two looks at whether the cancelled statement has ended.
 const CANCEL_AGAIN: Duration = Duration::from_millis(200);
 
-/// Takes a road that is the server's own. `say` is told of each attempt that did not come through.
+/// How the server's own steps are taken.
+pub struct Going<'a> {
+    /// Attempts at each short lock.
+    pub attempts: u32,
+    /// How long one attempt may wait for its lock.
+    pub budget: Duration,
+    /// Ends the run, resumably.
+    pub stop: &'a CancellationToken,
+    /// Is told of each attempt that did not come through.
+    pub say: &'a (dyn Fn(u32, String) + Sync),
+    /// Is told how far a long step is and what it waits for.
+    pub told: &'a (dyn Fn(String) + Sync),
+    /// Who must agree before each step; `None`: nobody needs to.
+    pub permission: Option<Permission<'a>>,
+}
+
+/// Takes a road that is the server's own.
 ///
 /// # Errors
 /// `Data` where rows do not allow the change, and all of it is taken back; `Stopped` when the lock is
 /// not to be had or the run is to stop, and the same command goes on; the server's.
 pub async fn run(
     options: &Options,
+    role: &RoleSettings,
     original: &TableName,
     road: &Road,
-    attempts: u32,
-    budget: Duration,
-    stop: &CancellationToken,
-    say: &(dyn Fn(u32, String) + Sync),
+    going: &Going<'_>,
 ) -> Result<NativeDone> {
     let client = plain(options, ACTION).await?;
     let session = value(&client, ACTION, "SELECT pg_backend_pid()").await?.unwrap_or_default();
     let steps: &[Step] = match road {
         Road::Direct(step) => std::slice::from_ref(step),
         Road::Steps(steps) => steps,
-        Road::Copy => return Err(Error::Internal("a copy is no road of the server's".into())),
+        Road::Copy => return Err(Error::Internal("a copy is no method of the server's".into())),
     };
-    let walk = Walk { client: &client, original, attempts, budget, stop, say };
+    let stop = going.stop;
+    let walk = Walk { client: &client, role, original, going };
     let walking = walk.all(steps);
     tokio::pin!(walking);
     tokio::select! {
         outcome = &mut walking => return outcome,
         () = stop.cancelled() => {}
+        never = progress::watch(options, &session, going.told) => match never {},
     }
     // The server goes on with a statement whose client has left: it must be told.
     let watcher = connect(options, "cancelling the statement").await?;
@@ -104,7 +125,10 @@ pub async fn take_back(
     budget: Duration,
 ) -> Result<()> {
     let stop = CancellationToken::new();
-    let walk = Walk { client, original, attempts, budget, stop: &stop, say: &|_, _| {} };
+    let going =
+        Going { attempts, budget, stop: &stop, say: &|_, _| {}, told: &|_| {}, permission: None };
+    let role = &RoleSettings::default();
+    let walk = Walk { client, role, original, going: &going };
     for undo in left {
         walk.take_back(undo).await?;
     }
@@ -123,11 +147,9 @@ async fn is_undoing(watcher: &Client, session: &str) -> Result<bool> {
 
 struct Walk<'a> {
     client: &'a Client,
+    role: &'a RoleSettings,
     original: &'a TableName,
-    attempts: u32,
-    budget: Duration,
-    stop: &'a CancellationToken,
-    say: &'a (dyn Fn(u32, String) + Sync),
+    going: &'a Going<'a>,
 }
 
 impl Walk<'_> {
@@ -135,7 +157,7 @@ impl Walk<'_> {
         let mut done = NativeDone::default();
         let mut ran: Vec<&Step> = Vec::new();
         for step in steps {
-            if self.stop.is_cancelled() {
+            if self.going.stop.is_cancelled() {
                 return Err(stopped());
             }
             if self.is_done(step).await? {
@@ -152,15 +174,26 @@ impl Walk<'_> {
     }
 
     async fn one(&self, step: &Step) -> std::result::Result<u32, Failure> {
+        self.permitted().await?;
         fault::at(Point::StepBegun)?;
+        let words = step.in_words.then(|| self.role.in_words(&step.sql));
+        let sql = words.as_deref().unwrap_or(&step.sql);
         let tried = if step.short {
-            self.short(&step.sql, &step.also).await?
+            self.short(sql, &step.also).await?
         } else {
-            self.long(&step.sql).await?;
+            self.long(sql).await?;
             1
         };
         fault::at(Point::StepDone)?;
         Ok(tried)
+    }
+
+    async fn permitted(&self) -> Result<()> {
+        let Some(permission) = &self.going.permission else { return Ok(()) };
+        if permission.wait().await? == Given::Awaited {
+            permission.enter(Phase::CutOver);
+        }
+        Ok(())
     }
 
     async fn is_done(&self, step: &Step) -> Result<bool> {
@@ -191,7 +224,7 @@ impl Walk<'_> {
     /// Takes back what a step left. Rows that do not allow it end the whole change: the steps before
     /// it are taken back too. A stop leaves what the same command can go on from.
     async fn failed(&self, step: &Step, ran: &[&Step], error: Failure) -> Error {
-        let stop = self.stop.is_cancelled();
+        let stop = self.going.stop.is_cancelled();
         let told = match error {
             Failure::Statement(error) if stop && sqlstate(&error) == Some("57014") => stopped(),
             Failure::Statement(error) => self.told(step, &error).await,
@@ -241,20 +274,26 @@ impl Walk<'_> {
     async fn short(&self, sql: &str, also: &[String]) -> std::result::Result<u32, Failure> {
         let mut pause = Duration::from_millis(100);
         let mut reason = String::new();
-        for attempt in 1..=self.attempts {
+        for attempt in 1..=self.going.attempts {
+            if attempt > 1 && !sql.starts_with(UNDOING) {
+                self.permitted().await?;
+            }
             match self.attempt(sql, also).await? {
                 None => return Ok(attempt),
                 Some(why) => reason = why,
             }
-            (self.say)(attempt, reason.clone());
+            (self.going.say)(attempt, reason.clone());
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(Duration::from_secs(10));
-            if self.stop.is_cancelled() && !sql.starts_with(UNDOING) {
+            if self.going.stop.is_cancelled() && !sql.starts_with(UNDOING) {
                 return Err(stopped().into());
             }
         }
         Err(Failure::Other(Error::Stopped {
-            reason: format!("the lock was not to be had in {} attempts: {reason}", self.attempts),
+            reason: format!(
+                "could not get the table lock in {} attempts: {reason}",
+                self.going.attempts
+            ),
             help: "look for long transactions on the table, then run the same command again".into(),
         }))
     }
@@ -278,11 +317,11 @@ impl Walk<'_> {
                 Error::Foreign(format!("there is no table {}", self.original.plain())).into()
             );
         }
-        let found = blockers::look(self.client, &oids, self.budget, None).await?;
+        let found = blockers::look(self.client, &oids, self.going.budget, None).await?;
         if let Some(first) = found.old.first() {
-            return Ok(Some(format!("in the way: {first}")));
+            return Ok(Some(format!("blocked by {first}")));
         }
-        let budget = found.budget(self.budget);
+        let budget = found.budget(self.going.budget);
         let timeout = format!("SET lock_timeout = {}", budget.as_millis());
         execute(self.client, ACTION, &timeout).await?;
         match self.client.batch_execute(sql).await {
@@ -302,7 +341,7 @@ impl Walk<'_> {
         if !code.starts_with("23") {
             return server_error(ACTION, error);
         }
-        let mut shown: Vec<String> = db.detail().map(str::to_owned).into_iter().collect();
+        let mut shown: Vec<String> = detail_with_key(db).map(str::to_owned).into_iter().collect();
         if let (true, Some(check)) = (shown.is_empty(), &step.shows) {
             shown = self.offending(check).await.unwrap_or_default();
         }
@@ -321,9 +360,21 @@ impl Walk<'_> {
         let Some(condition) = value(self.client, ACTION, &sql).await? else {
             return Ok(Vec::new());
         };
-        let own = &table.table;
+        // Keys, and no other values: what is shown may be kept by others.
+        let read = Table::read(self.client, table).await?;
+        let key = read.as_ref().and_then(|read| read.key_columns(read.copy_key().ok()?).ok());
+        let shown = match &key {
+            Some(key) => {
+                let part = |name: &Ident| {
+                    format!("pg_catalog.concat({}, ' = ', {name})", Text(name.as_str()))
+                };
+                key.0.iter().map(|column| part(&column.name)).collect::<Vec<_>>().join(", ")
+            }
+            None => "'row at ' || ctid::text".to_owned(),
+        };
         let sql = format!(
-            "SELECT left({own}::text, 120) FROM {table} WHERE NOT ({condition}) LIMIT {SHOWN}"
+            "SELECT pg_catalog.concat_ws(' and ', {shown}) FROM {table} WHERE NOT ({condition}) \
+             LIMIT {SHOWN}"
         );
         let found = rows(self.client, "looking for the rows", &sql).await?;
         Ok(found.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect())
@@ -350,7 +401,7 @@ impl From<Error> for Failure {
 
 fn stopped() -> Error {
     Error::Stopped {
-        reason: "asked to stop".into(),
+        reason: "on request".into(),
         help: "the same command goes on with the step that was under way".into(),
     }
 }

@@ -17,6 +17,9 @@ pub struct Step {
     pub undo: Vec<Undo>,
     /// The check whose offending rows are shown when it fails.
     pub shows: Option<Ident>,
+    /// It has words of the user's, which are read as the role's own sessions read them; such a step looks at
+    /// no rows and calls nothing of osc's.
+    pub in_words: bool,
 }
 
 /// A question to the catalog.
@@ -77,6 +80,7 @@ impl Step {
             done: None,
             undo: Vec::new(),
             shows: None,
+            in_words: false,
         }
     }
 
@@ -97,6 +101,11 @@ impl Step {
 
     pub(super) fn with(mut self, tables: impl IntoIterator<Item = String>) -> Self {
         self.also.extend(tables);
+        self
+    }
+
+    pub(super) fn in_words(mut self) -> Self {
+        self.in_words = true;
         self
     }
 

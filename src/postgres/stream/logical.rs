@@ -16,9 +16,10 @@ use crate::config::target::{Address, TlsMode};
 use crate::engine::error::{Error, Finding, Result};
 use crate::engine::key::Position;
 use crate::engine::server::Change;
-use crate::postgres::connect::{CONNECT_TIMEOUT, socket};
-use crate::postgres::key::TEXT_SETTINGS;
+use crate::postgres::connect::{CONNECT_TIMEOUT, in_the_clear, socket};
+use crate::postgres::guarded::{RELAY_PORT, Relay};
 use crate::postgres::name::Text;
+use crate::postgres::settings;
 
 use super::StreamConfig;
 use super::changes::Changes;
@@ -50,6 +51,8 @@ const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// The stream.
 pub(super) struct LogicalStream {
+    /// Through which it reads where the server would get the password in the clear.
+    _relay: Option<Relay>,
     client: ReplicationClient,
     config: StreamConfig,
     changes: Changes,
@@ -68,7 +71,14 @@ impl LogicalStream {
     /// Opens the stream after `from`.
     pub(super) async fn open(config: StreamConfig, from: &Position) -> Result<Self> {
         let after = position::parse(from)?;
-        let mut client = within(ReplicationClient::connect_gated(replication(&config, after)?))
+        let relay = match in_the_clear(&config.options.target) {
+            Some((host, port, keepalive)) => {
+                Some(Relay::to(host, port, keepalive).map_err(|error| lost(error.to_string()))?)
+            }
+            None => None,
+        };
+        let settings = replication(&config, after, relay.as_ref())?;
+        let mut client = within(ReplicationClient::connect_gated(settings))
             .await?
             .map_err(|error| ended(after, error))?;
         let clock = occupy(&mut client, &config, after).await?;
@@ -86,7 +96,7 @@ impl LogicalStream {
             after,
         );
         let deadline = Instant::now() + SILENCE;
-        Ok(Self { client, config, changes, clock, deadline, ended: false })
+        Ok(Self { _relay: relay, client, config, changes, clock, deadline, ended: false })
     }
 
     /// The next change.
@@ -237,16 +247,25 @@ async fn within<T>(work: impl Future<Output = T>) -> Result<T> {
 }
 
 /// The client's settings. They hold the password: not for any log.
-fn replication(config: &StreamConfig, after: Lsn) -> Result<ReplicationConfig> {
+fn replication(
+    config: &StreamConfig,
+    after: Lsn,
+    relay: Option<&Relay>,
+) -> Result<ReplicationConfig> {
     let target = &config.options.target;
     let (host, port) = match &target.address {
-        Address::Tcp { host, port } => (host.clone(), *port),
+        Address::Tcp { .. } if let Some(relay) = relay => {
+            (relay.folder().display().to_string(), RELAY_PORT)
+        }
+        Address::Tcp { host, port } => {
+            (target.wire.hostaddr.map_or_else(|| host.clone(), |a| a.to_string()), *port)
+        }
         Address::Socket(path) => {
             let (directory, port) = socket(path);
             (directory.display().to_string(), port)
         }
     };
-    let settings = TEXT_SETTINGS.map(|(name, value)| format!("-c {name}={value} ")).concat();
+    let settings = settings::startup();
     let password = target.password.as_ref().map_or("", ExposeSecret::expose_secret);
     // Where the stream begins has been delivered, not always applied: it must not be confirmed.
     let confirmed = config.seen.confirmed().map_or(Ok(Lsn::ZERO), |p| position::parse(&p))?;
@@ -267,7 +286,7 @@ fn replication(config: &StreamConfig, after: Lsn) -> Result<ReplicationConfig> {
     .with_wakeup_interval(IDLE_INTERVAL)
     .with_buffer_size(BUFFER)
     .with_application_name(&config.names.slot);
-    replication.options = Some(format!("{settings}-c wal_sender_timeout={SENDER_TIMEOUT}s"));
+    replication.options = Some(format!("{settings} -c wal_sender_timeout={SENDER_TIMEOUT}s"));
     Ok(replication)
 }
 
@@ -278,6 +297,7 @@ fn tls(config: &StreamConfig) -> TlsConfig {
         mode: match target.tls.mode {
             TlsMode::Off => return TlsConfig::disabled(),
             TlsMode::NoVerify => SslMode::Require,
+            TlsMode::VerifyCa => SslMode::VerifyCa,
             TlsMode::Verify => SslMode::VerifyFull,
         },
         ca_pem_path: target.tls.ca.clone().or_else(system_roots),

@@ -6,7 +6,7 @@
 //! Only keys. The publication lists the columns of the replica identity alone where the server can
 //! (15 and later), so that wide rows and values stored out of line never travel. A row's change is
 //! delivered as the key before and the key after it, as text in the one form that
-//! [`TEXT_SETTINGS`](crate::postgres::key::TEXT_SETTINGS) give.
+//! the settings of every session ([`settings`](crate::postgres::settings)) give.
 //!
 //! # What the application must not feel
 //!
@@ -70,7 +70,7 @@ use crate::postgres::name::TableName;
 
 pub use capture::{Capture, choose, drop_all};
 pub use marker::emit_marker;
-pub use names::{Names, names};
+pub use names::{Names, left, names};
 pub use publication::prepare;
 pub use seen::Seen;
 pub use slot::{Retained, create_slot, retained};

@@ -116,7 +116,9 @@ impl Snapshot {
         let (xmin, xmax, list) = (parts.next()?, parts.next()?, parts.next()?);
         let in_progress: Option<Vec<u64>> =
             list.split(',').filter(|xid| !xid.is_empty()).map(|xid| xid.parse().ok()).collect();
-        Some(Self { xmin: xmin.parse().ok()?, xmax: xmax.parse().ok()?, in_progress: in_progress? })
+        let (xmin, xmax) = (xmin.parse().ok()?, xmax.parse().ok()?);
+        // One that no server makes, which would show what has not begun.
+        (xmin <= xmax).then_some(Self { xmin, xmax, in_progress: in_progress? })
     }
 
     fn shows(&self, blocks: &Blocks) -> bool {
@@ -158,7 +160,7 @@ mod tests {
         let snapshot = Snapshot::parse("10:20:10,15").unwrap();
         assert_eq!(snapshot, Snapshot { xmin: 10, xmax: 20, in_progress: vec![10, 15] });
         assert_eq!(Snapshot::parse("10:10:").unwrap().in_progress, [0_u64; 0]);
-        for broken in ["", "1", "1:2", "1:x:", "1:2:y"] {
+        for broken in ["", "1", "1:2", "1:x:", "1:2:y", "2200000000:0:"] {
             assert_eq!(Snapshot::parse(broken), None);
         }
     }

@@ -21,8 +21,9 @@ use crate::engine::error::{Error, Result};
 use crate::engine::key::{Key, Position};
 use crate::engine::server::Change;
 use crate::postgres::connect::{connect, server_error, sqlstate};
-use crate::postgres::key::{KeyColumns, TEXT_SETTINGS};
-use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::key::KeyColumns;
+use crate::postgres::name::{Ident, TableName};
+use crate::postgres::own_schema::keep_private;
 
 use super::StreamConfig;
 use super::names::Names;
@@ -48,18 +49,13 @@ const LOCK_TIMEOUTS: [Duration; 4] = [
 /// The snapshot before all others.
 const NOTHING: &str = "1:1:";
 
-/// The log table of a run on `original`. Its function and triggers have the same name.
-pub fn log(original: &TableName, names: &Names) -> TableName {
-    original.sibling(Ident::new(names.slot.clone()))
-}
-
 /// Creates log and triggers, and returns the position before everything that they log. Replaces
 /// those of this name. What was changed before is visible to readers on return: the lock that the
 /// triggers need waits for its writers, so that no start barrier is needed.
 ///
 /// # Errors
 /// `Stopped` when the lock was not to be had within `patience`, naming the holders; `Refused`
-/// without the rights of the table's owner and to create in its schema.
+/// without the rights of the table's owner and to create in the schema of osc's own.
 pub async fn create(
     client: &Client,
     original: &TableName,
@@ -91,7 +87,7 @@ async fn base_types(client: &Client, key: &KeyColumns) -> Result<Vec<String>> {
 
 /// The statements that create log, function and triggers, in one transaction.
 fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &Names) -> String {
-    let log = log(original, names);
+    let log = &names.log;
     let name = &log.table;
     let truncate = name.with_suffix("_t");
     let list = |each: &dyn Fn(usize, &Ident) -> String| {
@@ -104,22 +100,42 @@ fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &
     let columns = columns.join(", ");
     let places = list(&|at, _| format!("k{at}"));
     let (old, new) = (list(&|_, c| format!("OLD.{c}")), list(&|_, c| format!("NEW.{c}")));
-    // As text: the type's own operators may be outside the search path.
-    let as_text = |row: &str| list(&|_, c| format!("{row}.{c}::text COLLATE \"C\""));
+    // As text: the type's own operators may be outside the search path. Never by a cast: the type's
+    // owner may make one at any time, a function of his that would run as osc's role here. `format` calls
+    // the type's output function.
+    let as_text = |row: &str| {
+        list(&|_, c| match broken::is(Rule::PgTriggersCastNothing) {
+            true => format!("{row}.{c}::text COLLATE \"C\""),
+            false => format!("pg_catalog.format('%s', {row}.{c}) COLLATE \"C\""),
+        })
+    };
     let (old_text, new_text) = (as_text("OLD"), as_text("NEW"));
+    // A key of another type would be cast to the log's.
+    let other_types: Vec<String> = key
+        .0
+        .iter()
+        .map(|c| format!("pg_catalog.pg_typeof(NEW.{})::oid <> '{}'::oid", c.name, c.type_oid))
+        .collect();
+    let other_types = other_types.join(" OR ");
+    let private_log = keep_private("TABLE", &log.to_string());
+    let private_function = keep_private("FUNCTION", &format!("{log}()"));
     format!(
         "DROP TABLE IF EXISTS {log};
          DROP FUNCTION IF EXISTS {log}() CASCADE;
          CREATE TABLE {log} (
            xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
            marker numeric, truncated bool, {columns});
-         REVOKE ALL ON {log} FROM PUBLIC;
+         {private_log};
          CREATE INDEX ON {log} (xid);
          CREATE FUNCTION {log}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
          SET search_path = pg_catalog, pg_temp AS $osc$
          BEGIN
            IF TG_OP = 'TRUNCATE' THEN
              INSERT INTO {log} (truncated) VALUES (true);
+             RETURN NULL;
+           END IF;
+           IF {other_types} THEN
+             INSERT INTO {log} (truncated) VALUES (false);
              RETURN NULL;
            END IF;
            IF TG_OP <> 'INSERT' THEN
@@ -134,7 +150,7 @@ fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &
            END IF;
            RETURN NULL;
          END $osc$;
-         REVOKE ALL ON FUNCTION {log}() FROM PUBLIC;
+         {private_function};
          CREATE TRIGGER {name} AFTER INSERT OR UPDATE OR DELETE ON {original}
            FOR EACH ROW EXECUTE FUNCTION {log}();
          CREATE TRIGGER {truncate} AFTER TRUNCATE ON {original}
@@ -144,15 +160,16 @@ fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &
     )
 }
 
-/// Drops log, function and triggers, wherever they are, if they are there. Short locks only.
+/// Drops log, function and triggers, if they are there. Short locks only.
 ///
 /// # Errors
 /// `Stopped` when the lock was not to be had within `patience`, naming the holders.
 pub async fn drop(client: &Client, names: &Names, patience: Duration) -> Result<()> {
     let failed = |error| server_error("dropping the triggers", &error);
-    let rows = client
-        .query(
-            "SELECT n.nspname, t.schema, t.name
+    let log = &names.log;
+    let found = client
+        .query_opt(
+            "SELECT t.schema, t.name
              FROM pg_catalog.pg_proc p
              JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
              LEFT JOIN LATERAL (
@@ -161,22 +178,18 @@ pub async fn drop(client: &Client, names: &Names, patience: Duration) -> Result<
                JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
                JOIN pg_catalog.pg_namespace tn ON tn.oid = c.relnamespace
                WHERE g.tgfoid = p.oid LIMIT 1) t ON true
-             WHERE p.proname = $1::text AND p.pronargs = 0",
-            &[&names.slot],
+             WHERE n.nspname = $1 AND p.proname = $2 AND p.pronargs = 0",
+            &[&log.schema.as_str(), &log.table.as_str()],
         )
         .await
         .map_err(failed)?;
-    for row in rows {
-        let schema: String = row.try_get(0).map_err(failed)?;
-        let log = TableName::new(schema, names.slot.clone());
-        let bearer = match (row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?) {
-            (Some::<String>(schema), Some::<String>(name)) => TableName::new(schema, name),
-            _ => log.clone(),
-        };
-        let sql = format!("DROP FUNCTION IF EXISTS {log}() CASCADE; DROP TABLE IF EXISTS {log}");
-        with_lock(client, &bearer, patience, &sql).await?;
-    }
-    Ok(())
+    let Some(row) = found else { return Ok(()) };
+    let bearer = match (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?) {
+        (Some::<String>(schema), Some::<String>(name)) => TableName::new(schema, name),
+        _ => log.clone(),
+    };
+    let sql = format!("DROP FUNCTION IF EXISTS {log}() CASCADE; DROP TABLE IF EXISTS {log}");
+    with_lock(client, &bearer, patience, &sql).await
 }
 
 /// Runs `sql` in one transaction, under short lock timeouts, until `patience` is over.
@@ -196,10 +209,10 @@ async fn with_lock(
                     let holders = holders(client, table).await?;
                     return Err(Error::Stopped {
                         reason: format!(
-                            "no lock on {} for its triggers; in the way: {holders}",
+                            "no lock on {} for its triggers; blocked by {holders}",
                             table.plain()
                         ),
-                        help: "end what is in the way, then run the same command again".into(),
+                        help: "end what blocks it, then run the same command again".into(),
                     });
                 }
                 // Writers that queued behind us go on meanwhile.
@@ -268,14 +281,10 @@ impl TriggerStream {
     /// Opens the stream after `from`.
     pub(super) async fn open(config: StreamConfig, from: &Position) -> Result<Self> {
         let client = connect(&config.options, ACTION).await?;
-        let settings: Vec<String> = TEXT_SETTINGS
-            .iter()
-            .map(|(name, value)| format!("SET {name} = {}", Text(value)))
-            .collect();
         // What is deleted twice is deleted.
-        let sql = format!("{}; SET synchronous_commit = off", settings.join("; "));
-        client.batch_execute(&sql).await.map_err(|error| server_error(ACTION, &error))?;
-        let log = log(&config.original, &config.names);
+        let sql = "SET synchronous_commit = off";
+        client.batch_execute(sql).await.map_err(|error| server_error(ACTION, &error))?;
+        let log = config.names.log.clone();
         let there: bool = client
             .query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&log.to_string()])
             .await
@@ -364,9 +373,9 @@ impl TriggerStream {
         let texts: std::result::Result<Vec<Option<&str>>, _> =
             (0..self.config.key.0.len()).map(|at| row.try_get(at + 3)).collect();
         let texts = texts.map_err(failed)?;
-        let change = if truncated.is_some() {
-            let what = format!("{}: it was truncated", self.config.original.plain());
-            Some(Change::Foreign(what))
+        let change = if let Some(truncated) = truncated {
+            let what = if truncated { "it was truncated" } else { "its key's type was changed" };
+            Some(Change::Foreign(format!("{}: {what}", self.config.original.plain())))
         } else if let Some(marker) = marker {
             marker.parse().ok().map(Change::Marker)
         } else if texts.iter().all(Option::is_none) {

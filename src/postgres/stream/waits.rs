@@ -94,11 +94,11 @@ pub(super) fn stopped(what: String, inway: &[Writer]) -> Error {
     let list: Vec<String> = inway.iter().map(Writer::to_string).collect();
     Error::Stopped {
         reason: if list.is_empty() {
-            format!("{what}: transactions were in the way that have ended since")
+            format!("{what}: it was blocked by transactions that have ended since")
         } else {
-            format!("{what}; in the way: {}", list.join("; "))
+            format!("{what}; blocked by {}", list.join("; "))
         },
-        help: "end what is in the way, or wait for it; then run the same command again".into(),
+        help: "end what blocks it, or wait for it; then run the same command again".into(),
     }
 }
 

@@ -1,0 +1,109 @@
+//! Permission to change the original: the operator's and the throttle's together, whatever the method.
+
+use std::convert::Infallible;
+
+use tokio::sync::watch;
+
+use crate::broken::{self, Rule};
+use crate::control::Directives;
+use crate::engine::error::AGAIN;
+use crate::engine::progress::{Event, Phase, Progress, Sink};
+use crate::engine::{Error, Result};
+use crate::throttle::Throttle;
+
+/// Who must agree before the original is changed, and where it is reported that somebody does not.
+#[derive(Clone, Copy)]
+pub struct Permission<'a> {
+    /// The operator's wishes.
+    pub directives: &'a watch::Receiver<Directives>,
+    /// Back-pressure: the window, lag, load and the rest.
+    pub throttle: &'a Throttle,
+    /// Counters for whoever shows them.
+    pub progress: &'a Progress,
+    /// Where events go.
+    pub sink: &'a dyn Sink,
+    /// An earlier attempt of the run was promised `--hold`.
+    pub held: bool,
+}
+
+/// How the operator's permission was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// At once.
+    AtOnce,
+    /// After a while, in the phase [`Phase::Hold`].
+    Awaited,
+}
+
+impl Permission<'_> {
+    /// Waits until the operator and the throttle agree at the same time: not while the run is paused or
+    /// on hold, outside the window, or while the server or a replica is in trouble. Permission that
+    /// was there only during a pause, as while a control file is written anew, is none.
+    ///
+    /// # Errors
+    /// `Stopped` when the operator aborts, or the throttle ends the run.
+    pub async fn wait(&self) -> Result<Given> {
+        let mut given = Given::AtOnce;
+        if broken::is(Rule::PermissionFirst) {
+            return Ok(given);
+        }
+        loop {
+            if self.wait_for_operator().await? == Given::Awaited {
+                given = Given::Awaited;
+            }
+            drop(self.throttle.admit(0).await?);
+            if self.directives.borrow().permit(self.held) {
+                return Ok(given);
+            }
+        }
+    }
+
+    /// Enters a phase and reports it.
+    pub fn enter(&self, phase: Phase) {
+        self.progress.set_phase(phase);
+        self.sink.event(Event::Phase { phase });
+    }
+
+    async fn wait_for_operator(&self) -> Result<Given> {
+        let mut directives = self.directives.clone();
+        let mut given = Given::AtOnce;
+        loop {
+            {
+                let wishes = directives.borrow_and_update();
+                if wishes.abort {
+                    return Err(Error::Stopped {
+                        reason: "aborted by the operator".into(),
+                        help: AGAIN.into(),
+                    });
+                }
+                if wishes.permit(self.held) {
+                    return Ok(given);
+                }
+            }
+            if given == Given::AtOnce {
+                self.enter(Phase::Hold);
+                given = Given::Awaited;
+            }
+            if directives.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Reports every change of the throttle, for ever.
+    pub async fn report_throttle(&self) -> Infallible {
+        let mut changed = self.throttle.changed();
+        let mut reported = None;
+        loop {
+            let reason = changed.borrow_and_update().clone();
+            self.progress.set_throttled(reason.clone());
+            if reason.is_some() != reported.is_some() {
+                self.sink.event(Event::Throttled { reason: reason.clone() });
+                reported = reason;
+            }
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Settings that can never be right, found before anything is made.
+//!
+//! The throttle fails closed: what it cannot see pauses the copy. That is right for what comes and
+//! goes, and would be a pause for ever where a name is misspelt.
+
+use super::gauge::{Gauge, brief};
+use super::query;
+use crate::config::settings::AlterSettings;
+use crate::engine::error::{Error, Finding, Result};
+
+/// What is wrong with the load limits and the query, as one look at the server shows. What may only be
+/// so now passes: a query without a row, one that takes too long.
+///
+/// # Errors
+/// The connection's.
+pub async fn gauges<G: Gauge>(settings: &AlterSettings, gauge: &mut G) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (flag, limits) in
+        [("--max-load", &settings.max_load), ("--critical-load", &settings.critical_load)]
+    {
+        for limit in limits {
+            if let Err(error) = gauge.status(&[limit.name()]).await
+                && let Some((why, help)) = lasting(gauge, error)?
+            {
+                let help = help.unwrap_or_else(|| G::NAMES.to_owned());
+                findings.push(Finding::new("load", format!("{flag} {limit}: {why}"), help));
+            }
+        }
+    }
+    if let Some(sql) = &settings.throttle_query {
+        let seen = match query::reads(sql) {
+            Ok(()) => gauge.first_number(sql).await.map(drop),
+            Err(problem) => Err(Error::Usage { message: problem.into(), help: String::new() }),
+        };
+        if let Err(error) = seen
+            && let Some((why, help)) = lasting(gauge, error)?
+        {
+            let help = help.unwrap_or_else(|| {
+                "give one SELECT whose first value is a number: above 0 pauses the copy".into()
+            });
+            findings.push(Finding::new("throttle-query", format!("--throttle-query: {why}"), help));
+        }
+    }
+    Ok(findings)
+}
+
+/// Why this error would come every time, with what helps where the error knows; `None`: it may pass.
+fn lasting<G: Gauge>(gauge: &G, error: Error) -> Result<Option<(String, Option<String>)>> {
+    match error {
+        Error::Connection { .. } | Error::Internal(_) => Err(error),
+        error if gauge.passes(&error) => Ok(None),
+        Error::Refused(findings) => {
+            let help = findings.first().map(|finding| finding.help.clone());
+            Ok(Some((brief(&Error::Refused(findings)), help.filter(|help| !help.is_empty()))))
+        }
+        Error::Server { message, .. } => Ok(Some((message, None))),
+        error => Ok(Some((brief(&error), None))),
+    }
+}
+
+/// A replica that cannot be watched.
+pub fn replica(name: &str, why: &str) -> Finding {
+    Finding::new(
+        "replica",
+        format!("--replica {name}: {why}"),
+        "name a replica of the server that is changed, which osc can reach, or leave --replica out",
+    )
+}
+
+/// # Errors
+/// `Refused`, where there are any.
+pub fn none(findings: Vec<Finding>) -> Result<()> {
+    if findings.is_empty() { Ok(()) } else { Err(Error::Refused(findings)) }
+}

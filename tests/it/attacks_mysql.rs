@@ -1,0 +1,565 @@
+//! What an account of the application can do to osc on MySQL and MariaDB: nothing. It has all rights on its own
+//! schema and none on osc's. Where a test forges something in the ledger itself, an administrator does it, as if
+//! the rights had failed to hold.
+
+use crate::runs::Run;
+use crate::support;
+use crate::support::server::{Kind, Server, opts, rows};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+use osc::mysql::flavor::Flavor;
+use osc::mysql::gauges::Gauges;
+use osc::mysql::name::TableName;
+use osc::mysql::native::{self, Statement};
+use osc::throttle::gauge::Gauge;
+use tokio_util::sync::CancellationToken;
+
+const ADD: &str = "ADD COLUMN added INT NOT NULL DEFAULT 5";
+
+/// Every command that looks into the ledger.
+const COMMANDS: [&[&str]; 4] = [
+    &["status", "t"],
+    &["plan", "t", ADD],
+    &["alter", "t", ADD, "--yes"],
+    &["cleanup", "t", "--yes"],
+];
+
+/// An application with a table, and osc's schema beside it.
+struct Place<'a> {
+    server: &'a Server,
+    /// The application's schema.
+    app: String,
+    /// osc's, of this test alone.
+    ledger: String,
+    /// The application's account.
+    account: String,
+}
+
+impl<'a> Place<'a> {
+    async fn new(server: &'a Server) -> Self {
+        let app = support::database(server).await;
+        let (ledger, account) = (format!("{app}_osc"), format!("{app}_user"));
+        for sql in [
+            format!("CREATE TABLE {app}.t (id INT PRIMARY KEY, v INT, mail VARCHAR(40))"),
+            format!("INSERT INTO {app}.t VALUES (1, 1, 'alice@example'), (2, 2, 'alice@example')"),
+            format!("CREATE TABLE {app}.seen (what VARCHAR(40))"),
+            format!("CREATE USER {account} IDENTIFIED BY 'secret'"),
+            format!("GRANT ALL PRIVILEGES ON `{app}`.* TO {account}"),
+        ] {
+            server.exec(&sql).await;
+        }
+        Self { server, app, ledger, account }
+    }
+
+    /// A session of the application's.
+    async fn application(&self) -> Conn {
+        let (account, port) = (&self.account, self.server.port());
+        let url = format!("mysql://{account}:secret@127.0.0.1:{port}/{}", self.app);
+        Conn::new(Opts::from(opts(&url))).await.unwrap()
+    }
+
+    /// osc at `url`: exit code and all that it printed.
+    fn osc_at(&self, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = support::osc()
+            .args(arguments)
+            .args(["--url", url, "--ledger", &self.ledger])
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    }
+
+    fn osc(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        self.osc_at(&self.server.url(&self.app), arguments)
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        let (code, said) = self.osc(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        said
+    }
+
+    /// A run by copy that made and finished the ledger's first row, and left no retired table.
+    fn first_run(&self) {
+        self.done(&["alter", "t", "ADD COLUMN first INT", "--strategy", "copy", "--yes"]);
+        self.done(&["cleanup", "t", "--yes"]);
+    }
+
+    /// Every command ends with 4 and says all of `words`, the table is as it was, and nobody's statement ran.
+    async fn all_refuse(&self, words: &[&str]) {
+        let shape = format!("SHOW CREATE TABLE {}.t", self.app);
+        let before = self.server.rows(&shape).await;
+        for command in COMMANDS {
+            let (code, said) = self.osc(command);
+            assert_eq!(code, Some(4), "{command:?}: {said}");
+            for word in words.iter().chain(&["help:"]) {
+                assert!(said.contains(word), "{command:?} lacks {word:?}: {said}");
+            }
+        }
+        assert_eq!(self.server.rows(&shape).await, before);
+        self.nothing_ran().await;
+    }
+
+    async fn nothing_ran(&self) {
+        let seen = self.server.value(&format!("SELECT COUNT(*) FROM {}.seen", self.app)).await;
+        assert_eq!(seen, "0", "a statement of somebody else's ran as osc");
+    }
+
+    async fn has_column(&self, column: &str) -> bool {
+        let create = self.server.rows(&format!("SHOW CREATE TABLE {}.t", self.app)).await;
+        create[0][1].contains(column)
+    }
+
+    /// A row in the ledger that no run wrote: `values` are SQL.
+    async fn forge(&self, clauses: &str, result: &str, state: &str, carried: &str) {
+        let (app, ledger) = (&self.app, &self.ledger);
+        let sql = format!(
+            "INSERT INTO {ledger}.osc_ledger (server, schema_name, table_name, clauses, road, phase, result, \
+             state, verification, owner, carried, started, updated) SELECT server, '{app}', 't', '{clauses}', \
+             'copy', 'done', {result}, {state}, 'off', '', {carried}, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3) \
+             FROM {ledger}.osc_ledger LIMIT 1"
+        );
+        self.server.exec(&sql).await;
+    }
+}
+
+async fn the_application_cannot_touch_the_ledger(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let (mut session, ledger) = (place.application().await, &place.ledger);
+    // What this would refuse is not what is shown here.
+    place.server.exec("SET GLOBAL log_bin_trust_function_creators = 1").await;
+    for sql in [
+        format!("UPDATE {ledger}.osc_ledger SET result = NULL"),
+        format!("INSERT INTO {ledger}.osc_marker VALUES (1, 1, '')"),
+        format!("DELETE FROM {ledger}.osc_ledger"),
+        format!("SELECT clauses FROM {ledger}.osc_ledger"),
+        format!("CREATE TABLE {ledger}.x (id INT)"),
+        format!(
+            "CREATE TRIGGER {ledger}.x BEFORE UPDATE ON {ledger}.osc_ledger FOR EACH ROW SET @x = 1"
+        ),
+        format!("CREATE VIEW {ledger}.x AS SELECT 1"),
+        format!("DROP TABLE {ledger}.osc_ledger"),
+    ] {
+        let denied = session.query_drop(&sql).await.unwrap_err().to_string();
+        assert!(denied.contains("denied"), "{sql}: {denied}");
+    }
+}
+
+async fn whoever_may_write_the_ledger_is_named(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let (app, ledger, account) = (&place.app, &place.ledger, &place.account);
+    let role = format!("{app}_role");
+    place.server.exec(&format!("CREATE ROLE {role}")).await;
+    place.server.exec(&format!("GRANT {role} TO {account}")).await;
+    let pattern = ledger.replace("_osc", "%osc");
+    for (rights, on, to) in [
+        ("UPDATE", format!("`{ledger}`.*"), account),
+        ("INSERT", format!("`{pattern}`.*"), account),
+        ("TRIGGER", format!("`{ledger}`.`osc_ledger`"), account),
+        ("UPDATE (clauses)", format!("`{ledger}`.`osc_ledger`"), account),
+        ("CREATE, DELETE", format!("`{ledger}`.*"), &role),
+    ] {
+        place.server.exec(&format!("GRANT {rights} ON {on} TO {to}")).await;
+        let right = rights.split([' ', ',']).next().unwrap();
+        place.all_refuse(&["may write the ledger", right, to, "REVOKE", &on]).await;
+        place.server.exec(&format!("REVOKE {rights} ON {on} FROM {to}")).await;
+        place.done(&["status", "t"]);
+    }
+    // To read it, and to write everything, is something else.
+    place.server.exec(&format!("GRANT SELECT ON `{ledger}`.* TO {account}")).await;
+    let admin = format!("{app}_admin");
+    place.server.exec(&format!("CREATE USER {admin}")).await;
+    place.server.exec(&format!("GRANT ALL PRIVILEGES ON *.* TO {admin}")).await;
+    place.server.exec(&format!("GRANT INSERT ON `{ledger}`.* TO {admin}")).await;
+    // A role that only administrators have.
+    place.server.exec(&format!("REVOKE {role} FROM {account}")).await;
+    place.server.exec(&format!("GRANT INSERT ON `{ledger}`.* TO {role}")).await;
+    place.server.exec(&format!("GRANT {role} TO {admin}")).await;
+    place.done(&["plan", "t", ADD]);
+    for sql in [format!("DROP USER {admin}"), format!("DROP ROLE {role}")] {
+        place.server.exec(&sql).await;
+    }
+}
+
+async fn a_view_under_the_ledgers_name_is_not_opened(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    let (app, ledger, server) = (&place.app, &place.ledger, place.server);
+    server.exec("SET GLOBAL log_bin_trust_function_creators = 1").await;
+    for sql in [
+        format!("CREATE DATABASE {ledger}"),
+        format!(
+            "CREATE FUNCTION {app}.f() RETURNS INT MODIFIES SQL DATA SQL SECURITY INVOKER \
+             BEGIN INSERT INTO {app}.seen VALUES (CURRENT_USER()); RETURN 1; END"
+        ),
+        format!(
+            "CREATE SQL SECURITY INVOKER VIEW {ledger}.osc_ledger AS \
+             SELECT {app}.f() AS run, 't' AS table_name, 'x' AS clauses"
+        ),
+    ] {
+        server.exec(&sql).await;
+    }
+    let drop = format!("DROP VIEW `{ledger}`.`osc_ledger`");
+    place.all_refuse(&[&format!("{ledger}.osc_ledger is a view"), &drop]).await;
+    server.exec(&drop).await;
+    place.first_run();
+    place.nothing_ran().await;
+}
+
+async fn a_trigger_on_the_ledger_does_not_fire(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let (app, ledger) = (&place.app, &place.ledger);
+    for (table, event) in
+        [("osc_ledger", "INSERT"), ("osc_ledger", "UPDATE"), ("osc_marker", "INSERT")]
+    {
+        let body = format!("INSERT INTO {app}.seen VALUES (CURRENT_USER())");
+        let on = format!("BEFORE {event} ON {ledger}.{table} FOR EACH ROW {body}");
+        place.server.exec(&format!("CREATE TRIGGER {ledger}.bad {on}")).await;
+        let drop = format!("DROP TRIGGER `{ledger}`.`bad`");
+        place.all_refuse(&["has the trigger `bad`", &drop]).await;
+        place.server.exec(&drop).await;
+    }
+    place.first_run_again().await;
+}
+
+impl Place<'_> {
+    /// Whatever was refused before, the change is possible now.
+    async fn first_run_again(&self) {
+        self.done(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
+        assert!(self.has_column("added").await);
+        self.nothing_ran().await;
+    }
+}
+
+async fn another_table_under_the_ledgers_name_is_not_read(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let (server, table) = (place.server, format!("`{}`.`osc_ledger`", place.ledger));
+    let drop = format!("DROP TABLE {table}");
+    for change in [
+        "ADD COLUMN deferred MEDIUMTEXT NULL",
+        "MODIFY clauses MEDIUMTEXT NOT NULL COLLATE utf8mb4_general_ci",
+        "MODIFY beat BIGINT UNSIGNED GENERATED ALWAYS AS (rows_copied + 1) VIRTUAL",
+        "DROP COLUMN owner",
+        "ADD CONSTRAINT c CHECK (beat < 1000)",
+        "ENGINE=MyISAM",
+    ] {
+        if change.contains("GENERATED") {
+            server.exec(&format!("ALTER TABLE {table} DROP COLUMN beat")).await;
+            let add = change.replace("MODIFY", "ADD COLUMN");
+            server.exec(&format!("ALTER TABLE {table} {add} AFTER owner")).await;
+        } else {
+            server.exec(&format!("ALTER TABLE {table} {change}")).await;
+        }
+        place.all_refuse(&["osc_ledger"]).await;
+        server.exec(&drop).await;
+        place.first_run_of(change);
+    }
+}
+
+impl Place<'_> {
+    fn first_run_of(&self, what: &str) {
+        self.done(&["alter", "t", &format!("COMMENT '{}'", what.len()), "--yes"]);
+        assert_eq!(self.osc(&["status", "t"]).0, Some(0));
+    }
+}
+
+async fn a_ledger_in_the_applications_schema_is_named_and_not_read(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let mut session = place.application().await;
+    let app = &place.app;
+    let injected = "[\"KEY `x` (`v`), DROP COLUMN `mail`\"]";
+    for (make, drop) in [
+        (
+            "CREATE TABLE osc_ledger (run BIGINT PRIMARY KEY, table_name VARCHAR(64), clauses TEXT, deferred TEXT)",
+            format!("DROP TABLE `{app}`.`osc_ledger`"),
+        ),
+        ("CREATE VIEW osc_ledger AS SELECT 1 AS run", format!("DROP VIEW `{app}`.`osc_ledger`")),
+        ("CREATE TABLE osc_marker (id INT)", format!("DROP TABLE `{app}`.`osc_marker`")),
+    ] {
+        session.query_drop(make).await.unwrap();
+        if make.contains("deferred") {
+            let row = format!("INSERT INTO osc_ledger VALUES (9, 't', '{ADD}', '{injected}')");
+            session.query_drop(row).await.unwrap();
+        }
+        place.all_refuse(&["the ledger of an earlier build", &drop]).await;
+        session.query_drop(&drop).await.unwrap();
+    }
+    place.first_run_again().await;
+    assert!(place.has_column("mail").await);
+}
+
+/// As if a run had swapped the tables and died: there is no shadow, and a table under the retired name.
+async fn a_forged_row_reports_no_change_as_made(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let app = &place.app;
+    place.application().await.query_drop("CREATE TABLE t_osc_old LIKE t").await.unwrap();
+    place.application().await.query_drop("INSERT INTO t_osc_old SELECT * FROM t").await.unwrap();
+    for carried in [
+        "NULL",
+        "'{\"tables\":{\"original\":[1],\"shadow\":[2]},\"deferred\":[],\"carried\":{\"keys\":\
+                     {\"outgoing\":[],\"incoming\":[],\"renames\":[]},\"unproved\":[],\"triggers\":[]},\
+                     \"role\":{\"modes\":[],\"zone\":\"\",\"values\":[]}}'",
+    ] {
+        place.forge(ADD, "NULL", "'{}'", carried).await;
+        let (code, said) = place.osc(&["alter", "t", ADD, "--yes"]);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(
+            said.contains("t_osc_old exists, and no run of osc on this server made it"),
+            "{said}"
+        );
+        assert!(!place.has_column("added").await);
+    }
+    place.server.exec(&format!("DROP TABLE {app}.t_osc_old")).await;
+    // A checkpoint at the end of the copy, and a table under the shadow's name that has no row.
+    place.application().await.query_drop("CREATE TABLE t_osc_new LIKE t").await.unwrap();
+    place
+        .application()
+        .await
+        .query_drop("INSERT INTO t_osc_new SELECT * FROM t LIMIT 1")
+        .await
+        .unwrap();
+    let (code, said) = place.osc(&["alter", "t", ADD, "--yes", "--no-verify"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("t_osc_new exists, and no run of osc on this server made it"), "{said}");
+    let kept = place.server.value(&format!("SELECT COUNT(*) FROM {app}.t_osc_new")).await;
+    assert_eq!(kept, "1");
+    place.server.exec(&format!("DROP TABLE {app}.t_osc_new")).await;
+    place.done(&["alter", "t", ADD, "--yes"]);
+    assert!(place.has_column("added").await);
+    let rows = place.server.value(&format!("SELECT COUNT(*) FROM {app}.t")).await;
+    assert_eq!(rows, "2");
+}
+
+async fn cleanup_drops_no_table_that_osc_did_not_make(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let app = &place.app;
+    for table in ["t_osc_old", "t_osc_new"] {
+        place.server.exec(&format!("CREATE TABLE {app}.{table} AS SELECT * FROM {app}.t")).await;
+    }
+    place.forge(ADD, "'done'", "NULL", "NULL").await;
+    let said = place.done(&["cleanup", "t", "--yes"]);
+    for table in ["t_osc_old", "t_osc_new"] {
+        assert!(said.contains(&format!("DROP TABLE `{app}`.`{table}`")), "{said}");
+        let rows = format!("SELECT COUNT(*) FROM {app}.{table}");
+        assert_eq!(place.server.value(&rows).await, "2", "{table}");
+        place.server.exec(&format!("DROP TABLE {app}.{table}")).await;
+    }
+    place.done(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
+    // One that somebody puts in the place of osc's own.
+    for sql in [
+        format!("RENAME TABLE {app}.t_osc_old TO {app}.elsewhere"),
+        format!("CREATE TABLE {app}.t_osc_old AS SELECT * FROM {app}.t"),
+    ] {
+        place.server.exec(&sql).await;
+    }
+    assert!(place.done(&["cleanup", "t", "--yes"]).contains("left alone"));
+    for sql in [
+        format!("DROP TABLE {app}.t_osc_old"),
+        format!("RENAME TABLE {app}.elsewhere TO {app}.t_osc_old"),
+    ] {
+        place.server.exec(&sql).await;
+    }
+    assert!(place.done(&["cleanup", "t", "--yes"]).contains("1 table dropped"));
+}
+
+/// As after the promotion of a replica, or in a dump.
+async fn a_run_of_another_server_is_not_gone_on_with(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    let (app, ledger) = (&place.app, &place.ledger);
+    let flags = ["t", ADD, "--ledger", ledger];
+    let killed = Run::faulty(place.server, app, &flags, "chunk.copied=kill").end().await;
+    assert_ne!(killed.code, Some(0), "{killed:#?}");
+    place.server.exec(&format!("UPDATE {ledger}.osc_ledger SET server = 'another'")).await;
+    let (code, said) = loop {
+        let (code, said) = place.osc(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
+        if !said.contains("another osc is already changing") {
+            break (code, said);
+        }
+    };
+    assert_eq!(code, Some(4), "{said}");
+    for word in
+        ["t_osc_new exists, and no run of osc on this server made it", "another server (another)"]
+    {
+        assert!(said.contains(word), "{said}");
+    }
+    assert!(place.done(&["status", "t"]).contains("begun on another server (another)"));
+    place.server.exec(&format!("DROP TABLE {app}.t_osc_new")).await;
+    place.done(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
+    let runs = format!(
+        "SELECT GROUP_CONCAT(server = 'another', ' ', IFNULL(result, '-') ORDER BY run) FROM {ledger}.osc_ledger"
+    );
+    assert_eq!(place.server.value(&runs).await, "1 -,0 done");
+}
+
+async fn a_right_that_is_missing_comes_with_the_statements_that_give_it(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    let (app, ledger) = (&place.app, &place.ledger);
+    let osc = format!("{app}_osc_user");
+    let status = if kind == Kind::Mysql { "REPLICATION CLIENT" } else { "BINLOG MONITOR" };
+    for sql in [
+        format!("CREATE USER {osc} IDENTIFIED BY 'secret'"),
+        format!("GRANT ALL PRIVILEGES ON `{app}`.* TO {osc}"),
+        format!("GRANT REPLICATION SLAVE, {status}, PROCESS ON *.* TO {osc}"),
+    ] {
+        place.server.exec(&sql).await;
+    }
+    let url = format!("mysql://{osc}:secret@127.0.0.1:{}/{app}", place.server.port());
+    let copy = ["alter", "t", ADD, "--strategy", "copy", "--yes"];
+    let instant = ["alter", "t", ADD, "--strategy", "instant", "--yes"];
+    for arguments in [&["plan", "t", ADD, "--strategy", "copy"][..], &copy, &instant] {
+        let (code, said) = place.osc_at(&url, arguments);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains("GRANT ") && said.contains(ledger), "{said}");
+    }
+    let (_, said) = place.osc_at(&url, &instant);
+    let cure = said.lines().find_map(|line| line.trim().strip_prefix("help: ")).unwrap();
+    assert!(cure.starts_with("GRANT ") && cure.contains(&osc), "{said}");
+    place.server.exec(cure).await;
+    // The tables of rights are closed to this account, which is said.
+    let (code, said) = place.osc_at(&url, &["plan", "t", ADD]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("not checked: who else may write the ledger"), "{said}");
+    let (code, said) = place.osc_at(&url, &copy);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(place.has_column("added").await);
+}
+
+/// FNV-1a, as the name of the lock has it.
+fn fnv1a(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+async fn whoever_holds_the_lock_of_runs_is_named(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    place.first_run();
+    let plain = format!("{}.t", place.app);
+    let mut session = place.application().await;
+    let lock = format!("SELECT GET_LOCK('osc:{:08x}:{plain}', 0)", fnv1a(&plain));
+    assert_eq!(rows(&mut session, &lock).await, [["1"]]);
+    let who = format!("session {} of {}@", session.id(), place.account);
+    let kill = format!("KILL {}", session.id());
+    for command in [
+        &["alter", "t", ADD, "--strategy", "copy", "--yes"][..],
+        &["alter", "t", ADD, "--strategy", "instant", "--yes"],
+        &["cleanup", "t", "--yes"],
+    ] {
+        let (code, said) = place.osc(command);
+        assert_eq!(code, Some(4), "{said}");
+        assert!(said.contains(&who) && said.contains(&kill), "{said}");
+    }
+    session.disconnect().await.unwrap();
+    while place.osc(&["cleanup", "t", "--yes"]).0 != Some(0) {}
+    place.first_run_again().await;
+}
+
+async fn no_row_of_the_table_stands_in_the_ledger(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    let clauses = "ADD UNIQUE KEY mail (mail)";
+    for strategy in ["copy", "inplace"] {
+        let (code, said) = place.osc(&["alter", "t", clauses, "--strategy", strategy, "--yes"]);
+        assert_ne!(code, Some(0), "{said}");
+    }
+    let (code, said) = place.osc(&["alter", "t", "MODIFY mail INT", "--strategy", "copy", "--yes"]);
+    assert_eq!(code, Some(1), "{said}");
+    let all = place.server.rows(&format!("SELECT * FROM {}.osc_ledger", place.ledger)).await;
+    assert!(!all.is_empty());
+    assert!(!format!("{all:?}").contains("alice"), "{all:?}");
+    assert!(format!("{all:?}").contains("the run printed the row"), "{all:?}");
+}
+
+/// osc's own check of the clauses is one guard; this is the other, behind it: what comes of the command line
+/// is sent where the server takes one statement.
+async fn clauses_that_hold_a_second_statement_are_one_statement_to_the_server(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    let clauses = "ADD COLUMN x INT; INSERT INTO seen VALUES ('ran')";
+    let shape = format!("SHOW CREATE TABLE {}.t", place.app);
+    let before = place.server.rows(&shape).await;
+    for strategy in ["auto", "instant", "inplace", "copy"] {
+        let (code, said) = place.osc(&["alter", "t", clauses, "--strategy", strategy, "--yes"]);
+        assert!(matches!(code, Some(2 | 4)), "{strategy}: {said}");
+        assert_eq!(place.server.rows(&shape).await, before, "{strategy}");
+    }
+    place.nothing_ran().await;
+
+    let options = Opts::from(opts(&place.server.url(&place.app)));
+    let text = format!("ALTER TABLE t {clauses}");
+    let statement = Statement { text: &text, setup: &[] };
+    let table = TableName::new(&place.app, "t");
+    let flavor = Flavor::parse(&place.server.value("SELECT VERSION()").await).unwrap();
+    let stop = CancellationToken::new();
+    let _ =
+        native::run(&options, statement, (&table, flavor), 1, &stop, async || Ok(()), |_, _| ())
+            .await;
+    assert_eq!(place.server.rows(&shape).await, before);
+    let mut gauges = Gauges::new(options);
+    assert_eq!(gauges.number("SELECT 1.5").await.unwrap(), Some(1.5));
+    assert_eq!(gauges.number("SELECT 1").await.unwrap(), Some(1.0));
+    let two = "SELECT 1; INSERT INTO seen VALUES ('ran')";
+    let error = gauges.number(two).await.unwrap_err().to_string();
+    assert!(error.contains("syntax"), "{error}");
+    place.nothing_ran().await;
+}
+
+/// Prepared statements have places for values, which nothing of the user's is taken for.
+async fn colons_and_question_marks_in_clauses_stay_what_they_are(kind: Kind) {
+    let place = Place::new(support::shared(kind)).await;
+    for (at, strategy) in ["copy", "auto"].into_iter().enumerate() {
+        let clauses = format!(
+            r"ADD COLUMN `a:b{at}` VARCHAR(20) NOT NULL DEFAULT 'it\'s :x?' COMMENT '? :y'"
+        );
+        place.done(&["alter", "t", &clauses, "--strategy", strategy, "--yes"]);
+        let column = format!(
+            "SELECT CONCAT(MAX(`a:b{at}`), ' ', (SELECT COLUMN_COMMENT FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = '{0}' AND TABLE_NAME = 't' AND COLUMN_NAME = 'a:b{at}')) FROM {0}.t",
+            place.app
+        );
+        assert_eq!(place.server.value(&column).await, "it's :x? ? :y", "{strategy}");
+        place.done(&["cleanup", "t", "--yes"]);
+    }
+    for clauses in ["ADD COLUMN x INT AS (v-':y')", "ADD COLUMN x INT DEFAULT :y"] {
+        let (code, said) = place.osc(&["alter", "t", clauses, "--yes"]);
+        assert_eq!(code, Some(2), "{said}");
+    }
+}
+
+async fn a_ledger_that_the_binlog_leaves_out_is_refused(kind: Kind) {
+    // The kit numbers its databases from 1.
+    let names: Vec<String> = (1..40).map(|n| format!("--binlog-do-db=test_{n}")).collect();
+    let options: Vec<&str> = names.iter().map(String::as_str).collect();
+    let server = Server::start_with(kind, &options);
+    let place = Place::new(&server).await;
+    for command in [
+        &["plan", "t", ADD, "--strategy", "copy"][..],
+        &["alter", "t", ADD, "--strategy", "copy", "--yes"],
+    ] {
+        let (code, said) = place.osc(command);
+        assert_eq!(code, Some(4), "{said}");
+        let words =
+            ["[binlog-filter]", &format!("the ledger's schema {}", place.ledger), "--ledger"];
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+}
+
+on_both_servers! {
+    the_application_cannot_touch_the_ledger
+    whoever_may_write_the_ledger_is_named
+    a_view_under_the_ledgers_name_is_not_opened
+    a_trigger_on_the_ledger_does_not_fire
+    another_table_under_the_ledgers_name_is_not_read
+    a_ledger_in_the_applications_schema_is_named_and_not_read
+    a_forged_row_reports_no_change_as_made
+    cleanup_drops_no_table_that_osc_did_not_make
+    a_run_of_another_server_is_not_gone_on_with
+    a_right_that_is_missing_comes_with_the_statements_that_give_it
+    whoever_holds_the_lock_of_runs_is_named
+    no_row_of_the_table_stands_in_the_ledger
+    clauses_that_hold_a_second_statement_are_one_statement_to_the_server
+    colons_and_question_marks_in_clauses_stay_what_they_are
+    a_ledger_that_the_binlog_leaves_out_is_refused
+}

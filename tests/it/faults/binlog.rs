@@ -1,0 +1,123 @@
+//! MySQL and MariaDB.
+
+use std::time::Duration;
+
+use osc::fault::{self, Point};
+
+use super::case::{self, Action, Fault, Scene, caught, succeeds};
+use crate::support;
+use crate::support::server::{Kind, Server};
+use crate::support::twin::{KeyKind, Twin};
+use crate::support::writers::Writers;
+
+const CLAUSES: &str = "MODIFY n BIGINT, ADD COLUMN added INT NOT NULL DEFAULT 7, ADD INDEX n (n)";
+
+const ROWS: u64 = 1500;
+
+/// A row that the writers leave alone, in a group of its own.
+const CHILDS: u64 = 10_000_000;
+
+pub struct Place {
+    server: &'static Server,
+}
+
+impl Place {
+    pub fn new(kind: Kind) -> Self {
+        Self { server: support::shared(kind) }
+    }
+
+    /// Ends osc's sessions. MariaDB does not survive the end of one that has its locks and renames a
+    /// table with triggers (docs/limits.md): that one is spared.
+    async fn cut(&self, database: &str) {
+        let spared = "COALESCE(INFO, '') LIKE 'RENAME TABLE%' AND STATE NOT LIKE 'Waiting%'";
+        self.server.cut(&format!("DB = '{database}' AND NOT ({spared})")).await;
+    }
+
+    async fn prepare(&self, database: &str) -> Twin {
+        let twin = Twin::create(self.server, database, KeyKind::Int, ROWS).await;
+        for sql in [
+            &format!("INSERT INTO t (id, k) VALUES ({CHILDS}, -1)"),
+            &format!("INSERT INTO t_twin (id, k) VALUES ({CHILDS}, -1)"),
+            "CREATE TABLE child (id INT PRIMARY KEY, t BIGINT NOT NULL, \
+             CONSTRAINT child_t FOREIGN KEY (t) REFERENCES t (id))",
+            &format!("INSERT INTO child VALUES (1, {CHILDS})"),
+            "CREATE TRIGGER seen BEFORE UPDATE ON t FOR EACH ROW SET @seen = NEW.id",
+        ] {
+            self.server.exec_in(database, sql).await;
+        }
+        twin
+    }
+
+    /// What there is of osc's, and of what hangs on the table.
+    async fn state(&self, database: &str) -> Vec<String> {
+        let sql = format!(
+            "SELECT CONCAT('table ', TABLE_NAME) FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = '{database}' \
+             UNION ALL SELECT CONCAT('trigger ', TRIGGER_NAME, ' on ', EVENT_OBJECT_TABLE) \
+             FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = '{database}' \
+             UNION ALL SELECT CONCAT('key ', CONSTRAINT_NAME, ' of ', TABLE_NAME, ' to ', \
+             REFERENCED_TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE CONSTRAINT_SCHEMA = '{database}' \
+             UNION ALL SELECT CONCAT('marker ', marker) FROM osc.osc_marker WHERE run IN \
+             (SELECT run FROM osc.osc_ledger WHERE schema_name = '{database}') \
+             UNION ALL SELECT CONCAT('run ', result) FROM osc.osc_ledger WHERE run = \
+             (SELECT MAX(run) FROM osc.osc_ledger WHERE schema_name = '{database}') ORDER BY 1"
+        );
+        self.server.rows(&sql).await.concat()
+    }
+}
+
+/// After a run that has ended, with or without the retired table.
+fn expected(retired: bool) -> Vec<String> {
+    let all = "key child_t of child to t; run done; table child; table t; table t_osc_old; table t_twin; trigger seen on t";
+    let is_wanted = |line: &&str| retired || *line != "table t_osc_old";
+    all.split("; ").filter(is_wanted).map(str::to_owned).collect()
+}
+
+fn compare(state: Vec<String>, retired: bool) -> Result<(), String> {
+    let wanted = expected(retired);
+    if state == wanted { Ok(()) } else { Err(format!("left: {state:?}, not {wanted:?}")) }
+}
+
+impl Scene for Place {
+    fn name(&self) -> &'static str {
+        self.server.kind().name()
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let own = match self.server.kind() {
+            Kind::Mysql => fault::Place::Mysql,
+            Kind::Mariadb => fault::Place::Mariadb,
+        };
+        let here = [fault::Place::Copy, fault::Place::Binlog, own];
+        let mut all = case::faults(|point| here.contains(&point.place()));
+        let again = |time| Fault { point: Point::KeyAway, time };
+        // Each redirection has two steps; MariaDB's are two, before the rename and after it.
+        all.push(again(2));
+        all
+    }
+
+    async fn case(&self, fault: Fault, action: Action) -> Result<String, String> {
+        let database = support::database(self.server).await;
+        let twin = self.prepare(&database).await;
+        let writers = Writers::paced(&twin, 2, 1, Duration::from_millis(15));
+        writers.wait_for_more(10).await;
+        let url = self.server.as_osc(&database).await;
+        let alter = case::alter(CLAUSES, &url);
+        let touched = async || {
+            let create = self.server.rows(&format!("SHOW CREATE TABLE {database}.t")).await;
+            create[0][1].contains("added")
+        };
+        let outcome =
+            case::to_its_end(&alter, fault, action, || self.cut(&database), touched).await;
+        let report = writers.stop().await;
+        let ended = outcome?;
+        caught(async { report.assert_undisturbed() }).await?;
+        caught(twin.assert_equal(CLAUSES)).await?;
+        compare(self.state(&database).await, true)?;
+        succeeds(&["cleanup", "t", "--url", &url, "--yes"]).await?;
+        compare(self.state(&database).await, false)?;
+        self.server.exec(&format!("DROP DATABASE {database}")).await;
+        Ok(ended)
+    }
+}

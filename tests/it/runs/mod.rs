@@ -1,0 +1,161 @@
+//! The built program at work on a table, followed by its events.
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::support::postgres::Postgres;
+use crate::support::process::signal;
+use crate::support::{self, server::Server};
+
+/// `osc alter --strategy copy` under way.
+pub struct Run {
+    child: Child,
+    events: UnboundedReceiver<Value>,
+    seen: Vec<Value>,
+    complaints: JoinHandle<String>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub events: Vec<Value>,
+    pub complaints: String,
+}
+
+impl Run {
+    pub fn start(server: &Server, database: &str, arguments: &[&str]) -> Self {
+        Self::at(&server.url(database), arguments)
+    }
+
+    pub fn at(url: &str, arguments: &[&str]) -> Self {
+        Self::plainly(url, &[arguments, &["--strategy", "copy", "--yes"]].concat())
+    }
+
+    /// `osc alter` by whatever method.
+    pub fn plainly(url: &str, arguments: &[&str]) -> Self {
+        Self::spawn(support::osc(), url, arguments)
+    }
+
+    /// With a failure point (`OSC_FAULT`) set off.
+    pub fn faulty(server: &Server, database: &str, arguments: &[&str], fault: &str) -> Self {
+        Self::faulty_at(&server.url(database), arguments, fault)
+    }
+
+    pub fn faulty_at(url: &str, arguments: &[&str], fault: &str) -> Self {
+        let mut command = support::osc();
+        command.env("OSC_FAULT", fault);
+        Self::spawn(command, url, &[arguments, &["--strategy", "copy", "--yes"]].concat())
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn spawn(mut command: Command, url: &str, arguments: &[&str]) -> Self {
+        let mut child = command
+            .arg("alter")
+            .args(arguments)
+            .args(["--url", url, "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, events) = unbounded_channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(support::schema::read("alter", &line));
+            }
+        });
+        let mut stderr = child.stderr.take().unwrap();
+        let complaints = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        Self { child, events, seen: Vec::new(), complaints }
+    }
+
+    /// Waits for an event.
+    pub async fn event(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        while let Some(event) = self.events.recv().await {
+            self.seen.push(event.clone());
+            if wanted(&event) {
+                return event;
+            }
+        }
+        panic!("it ended before: {:#?}", self.seen);
+    }
+
+    /// Waits for the beginning of a phase.
+    pub async fn phase(&mut self, phase: &str) {
+        self.event(|event| event["event"] == "phase" && event["phase"] == phase).await;
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        signal(&self.child, Signal::TERM);
+    }
+
+    /// Kills it and reaps it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn end(mut self) -> Ended {
+        while let Some(event) = self.events.recv().await {
+            self.seen.push(event);
+        }
+        let code = self.child.wait().unwrap().code();
+        Ended { code, events: self.seen, complaints: self.complaints.join().unwrap() }
+    }
+
+    /// Waits for its end, which must be success; returns the summary. Nobody else has written the shadow.
+    pub async fn done(self) -> Value {
+        let summary = self.done_disturbed().await;
+        let warnings = summary["warnings"].to_string();
+        assert!(!warnings.contains("other sessions wrote the shadow"), "{summary:#}");
+        summary
+    }
+
+    /// The same where others may have written the shadow.
+    pub async fn done_disturbed(self) -> Value {
+        let ended = self.end().await;
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        ended.events.last().unwrap().clone()
+    }
+}
+
+impl Ended {
+    /// The message that it ended with.
+    pub fn error(&self) -> &str {
+        let last = self.events.last().and_then(|event| event["message"].as_str());
+        last.unwrap_or(&self.complaints)
+    }
+
+    /// Whether an event of this name contains the text.
+    pub fn tells(&self, event: &str, text: &str) -> bool {
+        self.events.iter().any(|told| told["event"] == event && told.to_string().contains(text))
+    }
+}
+
+/// Runs any command of the program on PostgreSQL to its end.
+pub fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
+    support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
+}
+
+/// How such a command ended, and all that it said.
+pub fn said(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))
+}

@@ -1,0 +1,132 @@
+//! The test kit: real private servers, the twin-table torture, the built program.
+//!
+//! A server that is not installed fails the test that needs it; no test is skipped for it.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of the kit")]
+
+pub mod datadir;
+pub mod kept;
+pub mod postgres;
+pub mod postgres_twin;
+pub mod process;
+pub mod proxy;
+pub mod schema;
+pub mod server;
+pub mod twin;
+pub mod writers;
+
+use std::ops::Range;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use postgres::Postgres;
+use server::{Kind, Server};
+
+/// The same tests on MySQL and on MariaDB.
+#[macro_export]
+macro_rules! on_both_servers {
+    ($($name:ident)+) => {
+        mod mariadb {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::server::Kind::Mariadb).await;
+            })+
+        }
+        mod mysql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::server::Kind::Mysql).await;
+            })+
+        }
+    };
+}
+
+/// The server of this kind that the tests of this process share. Tests that restart, break or
+/// configure a server start their own.
+pub fn shared(kind: Kind) -> &'static Server {
+    static MARIADB: OnceLock<Server> = OnceLock::new();
+    static MYSQL: OnceLock<Server> = OnceLock::new();
+    let server = match kind {
+        Kind::Mariadb => &MARIADB,
+        Kind::Mysql => &MYSQL,
+    };
+    server.get_or_init(|| Server::empty(kind))
+}
+
+/// The PostgreSQL of the system's version that the tests of this process share.
+pub fn shared_postgres() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(Postgres::empty)
+}
+
+/// Creates an empty database in PostgreSQL and returns its name, which no other test has.
+pub async fn postgres_database(server: &Postgres) -> String {
+    let name = unused_name();
+    server.exec("postgres", &format!("CREATE DATABASE {name}")).await;
+    name
+}
+
+/// Creates an empty database and returns its name, which no other test has.
+pub async fn database(server: &Server) -> String {
+    let name = unused_name();
+    server.exec(&format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).await;
+    name
+}
+
+fn unused_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The seeds that a torture test runs with: one, or as many as `OSC_TORTURE_SEEDS` says.
+pub fn torture_seeds() -> Range<u64> {
+    1..1 + from_environment("OSC_TORTURE_SEEDS").unwrap_or(1)
+}
+
+/// The rows that a torture test begins with: `usual`, or what `OSC_TORTURE_ROWS` says.
+pub fn torture_rows(usual: u64) -> u64 {
+    from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
+}
+
+/// What a torture test runs osc with besides: nothing, or `--no-verify` when `OSC_TORTURE_UNVERIFIED`
+/// says so.
+pub fn torture_flags() -> &'static [&'static str] {
+    let unverified = std::env::var_os("OSC_TORTURE_UNVERIFIED").is_some_and(|set| !set.is_empty());
+    if unverified { &["--no-verify"] } else { &[] }
+}
+
+/// Whether the same command may be given once more: the attempt was stopped and the next resumes it,
+/// or was cut while it logged in, before it began anything.
+pub fn may_try_again(status: std::process::ExitStatus, said: &str) -> bool {
+    match status.code() {
+        Some(3) => true,
+        Some(2) => said.contains("cannot connect"),
+        _ => false,
+    }
+}
+
+/// A number of the environment.
+pub fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}
+
+/// The built program, with nothing of the caller's environment that would change what it does, but
+/// for the rule that `tests/it/broken_rules.rs` has it break.
+pub fn osc() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_osc"));
+    let ours = |name: &str| {
+        let prefixed = ["OSC_", "MYSQL_", "PG"].iter().any(|prefix| name.starts_with(prefix));
+        prefixed && name != "OSC_BROKEN_RULE" || name == "DATABASE_URL"
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(ours) {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("HOME", env!("CARGO_TARGET_TMPDIR"))
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdin(std::process::Stdio::null());
+    command
+}
