@@ -124,6 +124,10 @@ rules! {
     PgCastsTrusted = "pg-casts-trusted";
     /// 11: the triggers' function calls no cast.
     PgTriggersCastNothing = "pg-triggers-cast-nothing";
+    /// 11: until the swap the shadow on PostgreSQL belongs to osc's role.
+    PgShadowOwned = "pg-shadow-owned";
+    /// 11: every transaction on PostgreSQL that reads or writes the tables proves that they are the run's.
+    ObjectsProved = "objects-proved";
     /// 11: what the ledger says of tables is proved by the catalog, on MySQL and MariaDB by InnoDB's numbers.
     FactsProved = "facts-proved";
     /// 11: the ledger's tables are looked at before they are read, on MySQL and MariaDB.

@@ -26,7 +26,7 @@ use crate::postgres::inspect::{Table, resolve, version};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::recognise::{self, Facts, distributed};
-use crate::postgres::record::{Proof, Record, prove};
+use crate::postgres::record::{Proof, Record, owned, prove};
 use crate::postgres::roads::{self, Chosen, Road};
 use crate::postgres::session::value;
 use crate::postgres::settings::RoleSettings;
@@ -283,6 +283,9 @@ async fn unfinished(
     let Some(run) = any_unfinished(client, ledger, &original.name).await? else { return Ok(None) };
     let Some(record) = Record::of(&run)? else { return Ok(None) };
     let proof = prove(client, ledger, original, &record).await?;
+    if proof == Proof::Whole {
+        owned(client, &record, &Helpers::of(&original.name).shadow).await?;
+    }
     Ok((proof != Proof::Nothing).then_some((run, proof)))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::Result;
 use crate::postgres::clauses::{Clauses, Statement};
+use crate::postgres::dependents::validation;
 use crate::postgres::fate::Fate;
 use crate::postgres::form::Form;
 use crate::postgres::inspect::Table;
@@ -110,9 +111,7 @@ impl Change {
         let wanted = clauses.foreign_keys().into_iter().filter(|action| !action.is_not_valid());
         wanted
             .filter_map(|action| action.constraint_name())
-            .map(|name: Ident| {
-                (name.0.clone(), format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
-            })
+            .map(|name: Ident| (name.0.clone(), validation(table, &name)))
             .collect()
     }
 }

@@ -22,6 +22,7 @@ use crate::postgres::record::{Proof, Record, Whose, prove, whose};
 use crate::postgres::roads::{self, Road, Undo};
 use crate::postgres::session::{run, value};
 use crate::postgres::settings::RoleSettings;
+use crate::postgres::shadow::drop_of;
 use crate::postgres::stream;
 
 /// How long one attempt to drop a table may wait for its lock.
@@ -46,6 +47,8 @@ pub struct Cleanup {
     pub halves: Vec<Undo>,
     /// Runs whose records this osc cannot read: they are forgotten.
     pub forgotten: Vec<i64>,
+    /// Of `tables`.
+    oids: Vec<u32>,
     unfinished: Vec<RunId>,
     names: Vec<stream::Names>,
 }
@@ -77,6 +80,7 @@ impl Cleanup {
             streams: Vec::new(),
             halves: Vec::new(),
             forgotten: Vec::new(),
+            oids: Vec::new(),
             unfinished: Vec::new(),
             names: Vec::new(),
         };
@@ -121,11 +125,11 @@ impl Cleanup {
                     tracing::warn!("{name} stays: no run of osc made it what it is");
                     continue;
                 }
-                Some(Whose::Ours) => {}
+                Some(Whose::Ours(oid)) => self.oids.push(oid),
             }
-            if let Some(found) = Table::read(&self.client, &table).await? {
-                self.tables.push(Leftover { table, what, bytes: found.bytes });
-            }
+            let found = Table::read(&self.client, &table).await?;
+            let bytes = found.map_or(0, |found| found.bytes);
+            self.tables.push(Leftover { table, what, bytes });
         }
         Ok(())
     }
@@ -175,9 +179,8 @@ impl Cleanup {
         for names in &self.names {
             stream::drop_all(&self.client, names).await?;
         }
-        for leftover in &self.tables {
-            let sql = format!("DROP TABLE IF EXISTS {}", leftover.table);
-            self.drop_table(&leftover.table, &sql).await?;
+        for (leftover, oid) in self.tables.iter().zip(&self.oids) {
+            self.drop_table(&leftover.table, &drop_of(&leftover.table, *oid)).await?;
         }
         guards::drop_if_over(&self.client, &self.name).await?;
         for id in self.unfinished {
@@ -191,8 +194,11 @@ impl Cleanup {
     async fn drop_table(&self, table: &TableName, sql: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let Err(error) = self.client.batch_execute(sql).await else { return Ok(()) };
-            if sqlstate(&error) != Some("55P03") {
-                return Err(server_error(ACTION, &error));
+            match sqlstate(&error) {
+                Some("55P03") => {}
+                // Somebody else dropped it.
+                Some("42P01") => return Ok(()),
+                _ => return Err(server_error(ACTION, &error)),
             }
             tokio::time::sleep(LOCK_BUDGET).await;
         }

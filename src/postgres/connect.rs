@@ -312,6 +312,9 @@ pub fn at_first(target: &Target) -> impl FnOnce(Error) -> Error + '_ {
 /// SQLSTATE of a statement by a sitting whose run another one has taken over.
 pub(super) const TAKEN_OVER: &str = "OS001";
 
+/// SQLSTATE of a statement before which the tables were not those of the run.
+pub(super) const NOT_AS_MADE: &str = "OS002";
+
 /// What a driver's error means to the engine. `action` completes "connection lost while …" and
 /// "… failed", such as `reading the catalog`.
 ///
@@ -348,6 +351,7 @@ pub fn server_error(action: &str, error: &tokio_postgres::Error) -> Error {
     };
     match code.code() {
         TAKEN_OVER => taken_over(),
+        NOT_AS_MADE => Error::Foreign(message),
         "28000" | "28P01" => refused("login", "check user, password and pg_hba.conf"),
         "3D000" => refused("database", "check the database's name in the URL"),
         "42501" => refused("rights", "grant the right to the user that osc connects as"),

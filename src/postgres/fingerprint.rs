@@ -9,16 +9,13 @@ use crate::postgres::session::value;
 
 const ACTION: &str = "watching the tables";
 
-/// How both tables look: columns and partitions, the original's indexes and checks, and what would run
-/// when rows are written to the shadow. Not what a rewrite, a
+/// The query of how both tables look: names, owners, columns and partitions, row security, the original's
+/// indexes and checks, and what would run when rows are written to the shadow. Not what a rewrite, a
 /// statistics run or the build of the shadow's indexes changes.
-///
-/// # Errors
-/// The server's.
-pub async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
-    let sql = format!(
-        "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, c.relnamespace, c.relkind, \
-         c.relpersistence, \
+pub fn query(original: u32, shadow: u32) -> String {
+    format!(
+        "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, n.nspname, c.relkind, \
+         c.relpersistence, c.relowner, c.relrowsecurity, c.relforcerowsecurity, \
          (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attcollation, \
           a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, md5(d.adbin::text)), ';' \
           ORDER BY a.attnum) FROM pg_attribute a \
@@ -33,10 +30,24 @@ pub async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
           WHERE h.inhparent = c.oid), \
          (SELECT string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g \
           WHERE g.tgrelid = c.oid AND c.oid = {shadow} AND NOT g.tgisinternal), \
-         CASE WHEN c.oid = {shadow} THEN c.relhasrules::text || c.relrowsecurity END), '|' ORDER BY c.oid)) \
-         FROM pg_class c WHERE c.oid IN ({original}, {shadow})"
-    );
-    Ok(value(client, ACTION, &sql).await?.unwrap_or_default())
+         CASE WHEN c.oid = {shadow} THEN c.relhasrules END), '|' ORDER BY c.oid)) \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid IN ({original}, {shadow})"
+    )
+}
+
+/// How both tables look ([`query()`]).
+///
+/// # Errors
+/// The server's.
+pub async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
+    Ok(value(client, ACTION, &query(original, shadow)).await?.unwrap_or_default())
+}
+
+/// What is said when they look otherwise.
+pub fn changed(original: &TableName) -> String {
+    let original = original.plain();
+    format!("another session changed {original} or its shadow while it was being copied")
 }
 
 /// Fails when they do not look as they did when the shadow was made.
@@ -47,8 +58,5 @@ pub async fn look(client: &Client, record: &Record, original: &TableName) -> Res
     if of(client, record.original, record.shadow).await? == record.fingerprint {
         return Ok(());
     }
-    Err(Error::Foreign(format!(
-        "another session changed {} or its shadow while it was being copied",
-        original.plain()
-    )))
+    Err(Error::Foreign(changed(original)))
 }

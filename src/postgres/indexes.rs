@@ -7,6 +7,7 @@ use crate::engine::server::Server;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::postgres::connect::{detail, server_error, sqlstate};
+use crate::postgres::held::For;
 use crate::postgres::inspect::Index;
 use crate::postgres::session::run;
 use crate::postgres::shadow::{NEW, index_like};
@@ -52,7 +53,8 @@ pub async fn constrain(table: &PostgresTable) -> Result<()> {
         if let (_, Some(sql)) = index_like(index, &new, name)
             && bare
         {
-            run(&client, ACTION, &sql).await?;
+            let held = table.held(For::Altering)?;
+            run(&client, ACTION, &format!("{held}; {sql}")).await?;
         }
     }
     Ok(())
@@ -68,6 +70,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
     )
     .await?;
     let (sql, _) = index_like(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
+    let sql = format!("{}; {sql}", table.held(For::Building)?);
     for _ in 0..ATTEMPTS {
         let Err(error) = client.batch_execute(&sql).await else {
             return fault::at(Point::IndexOne);

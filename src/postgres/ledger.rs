@@ -314,15 +314,14 @@ impl Ledger {
         run(client, "taking the dead run over", &sql).await
     }
 
-    /// A statement that fails with `TAKEN_OVER` when the run is no longer `owner`'s.
+    /// A statement of PL/pgSQL that fails with `TAKEN_OVER` when the run is no longer `owner`'s.
     pub fn fence(&self, id: RunId, owner: &str) -> String {
         let (runs, owner) = (&self.runs, Text(owner));
-        let body = format!(
-            "BEGIN IF NOT EXISTS (SELECT FROM {runs} WHERE {} AND owner = {owner}) THEN \
-             RAISE EXCEPTION USING ERRCODE = '{TAKEN_OVER}', MESSAGE = 'taken over'; END IF; END",
+        format!(
+            "IF NOT EXISTS (SELECT FROM {runs} WHERE {} AND owner = {owner}) THEN \
+             RAISE EXCEPTION USING ERRCODE = '{TAKEN_OVER}', MESSAGE = 'taken over'; END IF;",
             self.row(id)
-        );
-        format!("DO {}", Text(&body))
+        )
     }
 
     /// The latest runs of a table of this database, newest first.

@@ -17,6 +17,7 @@ pub mod form;
 pub mod gauges;
 mod guarded;
 pub mod guards;
+mod held;
 pub mod indexes;
 pub mod inspect;
 pub mod key;

@@ -14,13 +14,14 @@ use crate::postgres::inspect::Table;
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::own_schema::{Function, bearer};
-use crate::postgres::session::value;
+use crate::postgres::session::{rows, value};
 use crate::postgres::settings::RoleSettings;
 use crate::postgres::shadow::oid_of;
 use crate::postgres::stream::Capture;
+use crate::postgres::trust::trusted;
 
 /// The form of the record: another number is another version's.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// What a later attempt must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +150,31 @@ pub async fn prove(
     Ok(if whole { Proof::Whole } else { Proof::Nothing })
 }
 
+/// Fails where the shadow of an unfinished run belongs to a role that osc does not trust, or may not act for: who
+/// owns it may hang on it what then runs with the rights of osc's role.
+///
+/// # Errors
+/// `Refused`; the server's.
+pub async fn owned(client: &Client, record: &Record, shadow: &TableName) -> Result<()> {
+    let sql = format!(
+        "SELECT pg_get_userbyid(c.relowner), current_user FROM pg_class c WHERE c.oid = {} \
+         AND NOT ({} AND pg_has_role(c.relowner, 'USAGE'))",
+        record.shadow,
+        trusted("c.relowner")
+    );
+    let found = rows(client, "looking for the shadow's owner", &sql).await?;
+    let Some(row) = found.first() else { return Ok(()) };
+    let (owner, role) = (row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default());
+    Err(Error::Refused(vec![Finding::new(
+        "rights",
+        format!(
+            "the shadow {} of an unfinished run belongs to {owner}, not to {role}",
+            shadow.plain()
+        ),
+        format!("connect as {owner}, and give the same command, or `osc cleanup TABLE`"),
+    )]))
+}
+
 /// Whose the table of this name is: only osc's own may be dropped. `None`: there is none.
 ///
 /// # Errors
@@ -162,14 +188,14 @@ pub async fn whose(
     let Some(oid) = oid_of(client, table).await? else { return Ok(None) };
     let marked = bearer(client, &ledger.schema, table, function).await? == Some(oid);
     let ours = marked || broken::is(Rule::PgDropProved);
-    Ok(Some(if ours { Whose::Ours } else { Whose::Others }))
+    Ok(Some(if ours { Whose::Ours(oid) } else { Whose::Others }))
 }
 
 /// Whose a table is that is called as osc calls its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// osc's.
-    Ours,
+    /// osc's, with its OID.
+    Ours(u32),
     /// Somebody else's: it is left alone.
     Others,
 }

@@ -69,6 +69,7 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
     if let Some(reason) = swap::lock(table, &client, swap::LOCK_BUDGET).await? {
         return Ok(Some(reason));
     }
+    swap::look(table, &client).await?;
     if let Err(error) = client.batch_execute(&swap::statements(table)?.join(";\n")).await {
         return match sqlstate(&error) {
             Some("55P03" | "40P01") => Ok(Some("a lock was not granted".into())),

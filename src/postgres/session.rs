@@ -75,7 +75,7 @@ impl Sessions {
 
     /// The rows of a query that converts values: `settings` are those of the role, by which it does. What the
     /// query gives is rendered by osc's own settings, so that keys have their one form: the result is
-    /// held, and read when the transaction is over.
+    /// held, and read when the transaction is over. `first` is run before it.
     ///
     /// # Errors
     /// Those of [`connect`] and [`rows`].
@@ -83,10 +83,11 @@ impl Sessions {
         &self,
         action: &str,
         settings: &RoleSettings,
+        first: &str,
         sql: &str,
     ) -> Result<Vec<SimpleQueryRow>> {
         let held = format!(
-            "BEGIN; {}DECLARE osc_held NO SCROLL CURSOR WITH HOLD FOR {sql}; COMMIT; \
+            "BEGIN; {first}; {}DECLARE osc_held NO SCROLL CURSOR WITH HOLD FOR {sql}; COMMIT; \
              FETCH ALL FROM osc_held; CLOSE osc_held",
             settings.for_values()
         );

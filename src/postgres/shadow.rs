@@ -13,7 +13,7 @@ use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::postgres::checks;
-use crate::postgres::connect::server_error;
+use crate::postgres::connect::{NOT_AS_MADE, server_error};
 use crate::postgres::dependents::{Dependents, IS_UNPROVED};
 use crate::postgres::fingerprint;
 use crate::postgres::form::{self, Form};
@@ -33,7 +33,7 @@ pub const NEW: &str = "_osc_new";
 pub const OLD: &str = "_osc_old";
 
 /// What was made: what the swap must know. A later attempt derives it ([`derive()`]).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
     /// The shadow's OID: whatever its name is.
     pub shadow: u32,
@@ -47,6 +47,8 @@ pub struct Made {
     pub restarted: Vec<Ident>,
     /// Checks that are not valid, the original's and the clauses': it gets them in the swap.
     pub unproved: Vec<Ident>,
+    /// Its owner after the swap. Until then it is osc's role's, so that nobody else hangs anything on it.
+    pub owner: Ident,
     /// The shadow's own setting of `autovacuum_enabled`, which is off until the swap.
     pub autovacuum: Option<String>,
     /// Indexes that are built after the copy, by their names after the swap.
@@ -192,7 +194,12 @@ async fn draft(
     run_all(client, from.dependents.counter_statements(place)).await?;
     // Nobody changes the original from here to the commit.
     let now = Table::read(client, &original.name).await?;
-    if now.is_none_or(|now| now.columns != original.columns || now.indexes != original.indexes) {
+    let same = |now: Table| {
+        now.oid == original.oid
+            && now.columns == original.columns
+            && now.indexes == original.indexes
+    };
+    if !now.is_some_and(same) {
         return Err(Error::Foreign(format!(
             "another session changed {} while the run was being prepared",
             original.name.plain()
@@ -229,9 +236,14 @@ async fn draft(
     let mut made = Made {
         shadow: shadow.oid,
         original: original.oid,
+        owner: owner(client, shadow.oid).await?,
         partitions: from.form.partitions().cloned().collect(),
         restarted: after.into_iter().filter_map(moved).collect(),
-        ..Made::default()
+        indexes: Vec::new(),
+        sequences: Vec::new(),
+        unproved: Vec::new(),
+        autovacuum: None,
+        deferred: Vec::new(),
     };
     if !broken::is(Rule::UnprovedLater) {
         made.unproved = take_unproved(client, place).await?;
@@ -291,6 +303,12 @@ async fn settle(
     for holder in &holders {
         let sql = format!("ALTER TABLE {holder} SET (autovacuum_enabled = off)");
         run(client, ACTION, &sql).await?;
+    }
+    if !broken::is(Rule::PgShadowOwned) {
+        for table in holders.iter().filter(|holder| *holder != place).chain([place]) {
+            let sql = format!("ALTER TABLE {table} OWNER TO CURRENT_USER");
+            run(client, ACTION, &sql).await?;
+        }
     }
     for partition in holders.iter().filter(|holder| *holder != place) {
         run(client, ACTION, &format!("ALTER TABLE {partition} SET SCHEMA {schema}")).await?;
@@ -430,6 +448,12 @@ async fn sequences(client: &Client, table: u32) -> Result<Vec<Ident>> {
     names(client, &sql).await
 }
 
+async fn owner(client: &Client, table: u32) -> Result<Ident> {
+    let sql = format!("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = {table}");
+    let owner = value(client, ACTION, &sql).await?;
+    owner.map(Ident::new).ok_or_else(|| Error::Internal("the draft has no owner".into()))
+}
+
 async fn statistics(client: &Client, table: u32) -> Result<Vec<Ident>> {
     let sql = format!("SELECT stxname FROM pg_statistic_ext WHERE stxrelid = {table} ORDER BY 1");
     names(client, &sql).await
@@ -465,11 +489,21 @@ pub async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Result<()
 pub async fn drop_shadow(client: &Client, ledger: &Ledger, shadow: &TableName) -> Result<()> {
     match whose(client, ledger, shadow, Function::Shadow).await? {
         None => Ok(()),
-        Some(Whose::Ours) => {
-            run(client, "dropping the shadow", &format!("DROP TABLE {shadow}")).await
-        }
+        Some(Whose::Ours(oid)) => run(client, "dropping the shadow", &drop_of(shadow, oid)).await,
         Some(Whose::Others) => Err(Error::Refused(vec![not_ours(shadow)])),
     }
+}
+
+/// The statement that drops the table `oid`, which was called `table` when it was looked at: never another
+/// one that bears the name by now.
+pub fn drop_of(table: &TableName, oid: u32) -> String {
+    let body = format!(
+        "BEGIN LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE; IF {}::regclass <> {oid} THEN \
+         RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = {}; END IF; DROP TABLE {table}; END",
+        Text(&table.to_string()),
+        Text(&format!("another session put a table of its own in the place of {}", table.plain()))
+    );
+    format!("DO {}", Text(&body))
 }
 
 /// The refusal of a name that somebody else's table has.

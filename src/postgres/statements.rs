@@ -163,7 +163,7 @@ impl Statements {
     pub fn last(&self) -> String {
         let keys = self.key_list(Side::Original);
         let order = self.names(Side::Original).join(" DESC, ");
-        format!("SELECT {keys} FROM {} ORDER BY {order} DESC LIMIT 1", self.original)
+        format!("SELECT {keys} FROM ONLY {} ORDER BY {order} DESC LIMIT 1", self.original)
     }
 
     /// Selects the key that ends a chunk of `rows` rows after `after`.
@@ -171,7 +171,7 @@ impl Statements {
         let range = KeyRange { after: after.cloned(), upto: None };
         let keys = self.key_list(Side::Original);
         Ok(format!(
-            "SELECT {keys} FROM {} WHERE {} ORDER BY {keys} OFFSET {} LIMIT 1",
+            "SELECT {keys} FROM ONLY {} WHERE {} ORDER BY {keys} OFFSET {} LIMIT 1",
             self.original,
             self.predicate(Side::Original, Scope::Range(&range))?,
             rows.0.saturating_sub(1)

@@ -1,6 +1,7 @@
 //! The swap: one transaction that locks, drains, refreshes, renames, and gives the new table
 //! everything that hung on the old one. Until its commit nothing has happened.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -12,15 +13,16 @@ use crate::engine::{Error, key::Key};
 use crate::fault::{self, Point};
 use crate::postgres::blockers;
 use crate::postgres::connect::{server_error, sqlstate};
-use crate::postgres::dependents::{self, Dependents};
+use crate::postgres::dependents::{self, Dependents, either};
 use crate::postgres::fingerprint;
 use crate::postgres::guards;
+use crate::postgres::held::For;
 use crate::postgres::indexes;
-use crate::postgres::name::{Ident, TableName};
+use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::own_schema;
 use crate::postgres::rows::{self, Write};
 use crate::postgres::session::{self, run};
-use crate::postgres::shadow::{NEW, OLD, oid_of};
+use crate::postgres::shadow::{self, Made, NEW, OLD, oid_of};
 use crate::postgres::statements::Scope;
 use crate::postgres::stream;
 use crate::postgres::table::PostgresTable;
@@ -144,7 +146,7 @@ async fn inside<D: Drain>(
     }
     fault::at(Point::SwapLocked)?;
     // One that takes the run over waits for the lock on the shadow from here on.
-    run(holder, ACTION, &table.fence()?).await?;
+    run(holder, ACTION, &table.held(For::Altering)?).await?;
     let (looked, drained) = tokio::join!(look(table, holder), async {
         table.mark_in(&second, marker).await?;
         fault::at(Point::SwapMarked)?;
@@ -236,9 +238,9 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
     fate.restarted.extend(made.restarted.iter().cloned());
     fate.unproved.extend(made.unproved.iter().cloned());
     let words = [change.unproved(original, &fate.unproved), change.foreign_keys(original)].concat();
-    Ok(before
-        .before_renames(&names, &fate)
+    Ok(given_back(made, &names.shadow)
         .into_iter()
+        .chain(before.before_renames(&names, &fate))
         .chain([own_schema::unmark_shadow(&names.shadow)])
         .chain(renames(table)?)
         .chain(before.after_renames(&names, &fate))
@@ -248,8 +250,37 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
         .collect())
 }
 
+/// The shadow goes to the owner that the new table has, who may lack the right to create in its schema: then
+/// it is given to him in one where he has it.
+fn given_back(made: &Made, shadow: &TableName) -> Vec<String> {
+    let owner = &made.owner;
+    let tables: BTreeSet<TableName> =
+        made.holders(shadow).into_iter().chain([shadow.clone()]).collect();
+    let give = |table: &TableName| format!("ALTER TABLE {table} OWNER TO {owner}");
+    let may = format!(
+        "(SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
+         OR pg_catalog.has_schema_privilege({}, {}, 'CREATE')",
+        Text(owner.as_str()),
+        Text(shadow.schema.as_str())
+    );
+    let there = shadow::place(shadow).schema;
+    let mut detour = vec![
+        format!("CREATE SCHEMA {there}"),
+        format!("GRANT CREATE ON SCHEMA {there} TO {owner}"),
+    ];
+    for table in &tables {
+        let moved = TableName { schema: there.clone(), table: table.table.clone() };
+        detour.push(format!("ALTER TABLE {table} SET SCHEMA {there}"));
+        detour.push(give(&moved));
+        detour.push(format!("ALTER TABLE {moved} SET SCHEMA {}", table.schema));
+    }
+    detour.push(format!("DROP SCHEMA {there}"));
+    let straight: Vec<String> = tables.iter().map(give).collect();
+    vec![either(&may, &straight, &detour)]
+}
+
 /// Under the lock nobody changes the tables any more: they must be what they were at the start.
-async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
+pub(super) async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
     if broken::is(Rule::LookedAtUnderLock) {
         return Ok(());
     }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use tokio::sync::Mutex;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::broken::{self, Rule};
 use crate::engine::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::engine::progress::{Progress, Summary};
 use crate::engine::server::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
@@ -18,6 +17,7 @@ use crate::postgres::change::Change;
 use crate::postgres::claim::lock_number;
 use crate::postgres::connect::Options;
 use crate::postgres::dependents::Dependents;
+use crate::postgres::held::For;
 use crate::postgres::inspect::{Index, Table, number};
 use crate::postgres::ledger::Ledger;
 use crate::postgres::name::{Helpers, Ident, TableName};
@@ -313,33 +313,27 @@ impl PostgresTable {
     async fn difference(&self, scope: Scope<'_>, limit: usize) -> Result<Vec<Key>> {
         let statements = &self.ready()?.statements;
         let sql = statements.differing(scope, limit)?;
-        let found = self.sessions.converting("comparing the tables", self.role(), &sql).await?;
+        let found = self.converting("comparing the tables", &sql).await?;
         rows::either(&statements.key, &found)
     }
 
-    /// The keys that a query gives.
+    /// The keys that a query over the tables gives.
     pub(super) async fn keys(&self, action: &str, sql: &str) -> Result<Vec<Key>> {
-        let found = self.sessions.query(action, sql).await?;
+        let sql = format!("BEGIN; {}; {sql}; COMMIT", self.held(For::Reading)?);
+        let found = self.sessions.query(action, &sql).await?;
         rows::keys(&self.ready()?.statements.key, &found)
     }
 
-    /// A statement that fails when another sitting has taken the run over.
-    pub(super) fn fence(&self) -> Result<String> {
-        Ok(self.ledger.fence(self.run()?, &self.owner))
+    /// The rows of a query over the tables that converts values ([`Sessions::converting`]).
+    pub(super) async fn converting(&self, action: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+        self.sessions.converting(action, self.role(), &self.held(For::Reading)?, sql).await
     }
 
     /// Writes rows of a scope to the shadow, in one transaction and one message.
-    ///
-    /// A sitting that takes the run over says so in the ledger and then waits for those who hold the
-    /// shadow. So the shadow is held first: either that one waits, or the ledger is seen to be its.
     async fn write(&self, action: &str, sql: &str, scope: Scope<'_>) -> Result<CopyOutcome> {
         let client = self.sessions.take(action).await?;
-        let shadow = &self.helpers.shadow;
-        let fence = if broken::is(Rule::Fenced) { "SELECT 1".into() } else { self.fence()? };
-        let sql = format!(
-            "BEGIN; LOCK TABLE {shadow} IN ROW EXCLUSIVE MODE; {fence}; {}{sql}; COMMIT",
-            self.role().for_values()
-        );
+        let held = self.held(For::Writing)?;
+        let sql = format!("BEGIN; {held}; {}{sql}; COMMIT", self.role().for_values());
         let write = rows::write(&client, &self.shadow_tables()?, &sql, action).await?;
         self.sessions.give_back(client);
         self.outcome(write, scope, action).await
@@ -524,7 +518,7 @@ impl Server for PostgresTable {
 
     async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
         let sql = self.ready()?.statements.compare(range)?;
-        let found = self.sessions.converting("comparing the tables", self.role(), &sql).await?;
+        let found = self.converting("comparing the tables", &sql).await?;
         let row = found.first().ok_or_else(|| Error::Internal("no comparison".into()))?;
         Ok(Comparison { rows: Rows(number(row.get(0))?), equal: row.get(1) == Some("t") })
     }

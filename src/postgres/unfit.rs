@@ -4,6 +4,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::engine::server::{Clash, CopyOutcome};
 use crate::engine::{Error, Result};
+use crate::postgres::held::For;
 use crate::postgres::inspect::{Index, Table};
 use crate::postgres::name::{Ident, Text};
 use crate::postgres::projection::Side;
@@ -67,7 +68,7 @@ impl PostgresTable {
                     return Ok(CopyOutcome::Contention);
                 }
                 let sql = statements.clashing(found, scope, LARGEST_CLASH)?;
-                let rows = self.sessions.converting(action, self.role(), &sql).await?;
+                let rows = self.converting(action, &sql).await?;
                 let mut clash = Clash { index: index.as_str().to_owned(), ..Clash::default() };
                 for row in &rows {
                     clash.own.push(rows::key(&statements.key, row, 0)?);
@@ -100,7 +101,7 @@ impl PostgresTable {
         scope: Scope<'_>,
     ) -> Result<Vec<String>> {
         let sql = self.ready()?.statements.duplicates(index, scope)?;
-        let found = self.sessions.converting("looking for duplicates", self.role(), &sql).await?;
+        let found = self.converting("looking for duplicates", &sql).await?;
         let told = |row: &SimpleQueryRow| {
             format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
         };
@@ -117,12 +118,12 @@ impl PostgresTable {
             statements.original,
             statements.predicate(Side::Original, scope)?
         );
-        let found = self.sessions.query(action, &list).await?;
-        let mut suspects = rows::keys(&statements.key, &found)?;
+        let mut suspects = self.keys(action, &list).await?;
         while suspects.len() > 1 {
             let half = suspects.split_off(suspects.len() / 2);
             let insert = statements.insert(Scope::Keys(&suspects), &[])?;
-            let sql = format!("BEGIN; {}{insert}", self.role().for_values());
+            let held = self.held(For::Writing)?;
+            let sql = format!("BEGIN; {held}; {}{insert}", self.role().for_values());
             let tried = client.batch_execute(&sql).await;
             run(&client, action, "ROLLBACK").await?;
             let fits = match tried {

@@ -28,14 +28,14 @@ const COLUMNS: &str = "system bigint NOT NULL, database oid NOT NULL, \
     PRIMARY KEY (system, database, run)";
 
 /// A database, and the attacker.
-struct Scene {
-    server: &'static Postgres,
-    database: String,
+pub(crate) struct Scene {
+    pub(crate) server: &'static Postgres,
+    pub(crate) database: String,
     mallory: String,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = support::shared_postgres();
         let database = support::postgres_database(server).await;
         let mallory = format!("mallory_{database}");
@@ -55,11 +55,11 @@ impl Scene {
     }
 
     /// As a superuser.
-    async fn exec(&self, sql: &str) {
+    pub(crate) async fn exec(&self, sql: &str) {
         self.server.exec(&self.database, &self.fill(sql)).await;
     }
 
-    async fn value(&self, sql: &str) -> String {
+    pub(crate) async fn value(&self, sql: &str) -> String {
         self.server.value(&self.database, &self.fill(sql)).await
     }
 
@@ -69,14 +69,14 @@ impl Scene {
     }
 
     /// As the attacker.
-    async fn attack(&self, sql: &str) {
+    pub(crate) async fn attack(&self, sql: &str) {
         let sql = self.fill(sql);
         let done = self.attacker().await.batch_execute(&sql).await;
         done.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
     }
 
     /// What the attacker may not do.
-    async fn forbidden(&self, sql: &str) {
+    pub(crate) async fn forbidden(&self, sql: &str) {
         let sql = self.fill(sql);
         let done = self.attacker().await.batch_execute(&sql).await;
         let error = done.expect_err(&format!("the attacker may: {sql}"));
@@ -84,7 +84,7 @@ impl Scene {
         assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error:?}");
     }
 
-    fn osc(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn osc(&self, arguments: &[&str]) -> Output {
         self.osc_at(&self.server.url(&self.database), arguments)
     }
 
@@ -98,7 +98,7 @@ impl Scene {
     }
 
     /// A function of the attacker's that takes all rights when it can.
-    async fn payload(&self, place: &str, returns: &str) {
+    pub(crate) async fn payload(&self, place: &str, returns: &str) {
         self.attack(&format!(
             "CREATE FUNCTION {place} RETURNS {returns} LANGUAGE plpgsql AS $f$ BEGIN \
              IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN \
@@ -108,7 +108,7 @@ impl Scene {
         .await;
     }
 
-    async fn assert_harmless(&self, what: &str) {
+    pub(crate) async fn assert_harmless(&self, what: &str) {
         let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = '{m}'";
         assert_eq!(self.value(sql).await, "f", "the attacker is a superuser now: {what}");
     }
@@ -141,7 +141,7 @@ impl Scene {
 /// A record of a run, as an expression: that `shadow` took the place of `original`.
 fn record(original: &str, shadow: &str) -> String {
     format!(
-        "json_build_object('form', 1, 'original', '{original}'::regclass::oid::bigint, 'shadow', \
+        "json_build_object('form', 2, 'original', '{original}'::regclass::oid::bigint, 'shadow', \
          '{shadow}'::regclass::oid::bigint, 'capture', 'logical', 'deferred', true, 'fingerprint', '', \
          'dependents', '', 'unchecked', '[]'::json)::text"
     )
@@ -417,8 +417,8 @@ async fn a_record_of_another_version_is_refused_in_words_and_nothing_of_it_runs(
     for carried in [
         "'{\"made\":{\"shadow\":1,\"original\":1,\"indexes\":[],\"sequences\":[],\"autovacuum\":\
           \"off); ALTER ROLE {m} SUPERUSER; --\",\"deferred\":[]}}'",
-        "'{\"form\":2}'",
-        "'{\"form\":1,\"shadow\":1}'",
+        "'{\"form\":3}'",
+        "'{\"form\":2,\"shadow\":1}'",
         "'rubbish'",
     ] {
         scene.forge(COPIED, carried).await;

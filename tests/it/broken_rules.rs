@@ -124,6 +124,16 @@ cases! { USUAL
         "casts_count_where_the_type_is_used", "not refused");
     pg_triggers_cast_nothing: (PgTriggersCastNothing, attacks_postgres,
         "a_cast_that_is_made_in_mid_run_is_not_run_by_the_triggers", "is a superuser now");
+    pg_shadow_owned: (PgShadowOwned, attacks_midrun,
+        "nobody_hangs_anything_on_the_shadow", "the attacker may");
+    objects_proved_writes: (ObjectsProved, attacks_midrun,
+        "another_table_in_the_shadows_place_is_not_written", "is a superuser now");
+    objects_proved_reads: (ObjectsProved, attacks_midrun,
+        "a_view_in_the_originals_place_is_not_read", "is a superuser now");
+    objects_proved_counters: (ObjectsProved, attacks_midrun,
+        "a_view_in_the_place_of_a_sequence_is_not_read", "already exists");
+    objects_proved_keys: (ObjectsProved, attacks_midrun,
+        "a_check_in_the_place_of_a_foreign_key_is_not_validated", "is a superuser now");
     facts_proved_mariadb: (FactsProved, attacks_mysql,
         "mariadb::a_forged_row_reports_no_change_as_made", "an earlier attempt swapped");
     ledger_vetted_mysql: (LedgerVetted, attacks_mysql,

@@ -379,4 +379,27 @@ async fn a_role_with_the_rights_of_the_manual_changes_a_table_of_another_owner()
     let owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 't'::regclass";
     assert_eq!(server.value(&database, owner).await, "shop_owner");
     assert_eq!(server.value(&database, "SELECT pg_typeof(n) FROM t LIMIT 1").await, "bigint");
+    // An owner who may not create in the schema gets his table back all the same.
+    server
+        .exec(
+            &database,
+            "REVOKE CREATE ON SCHEMA public FROM shop_owner; CREATE TABLE u (id int PRIMARY KEY, \
+             n int GENERATED ALWAYS AS IDENTITY, s serial); ALTER TABLE u OWNER TO shop_owner; \
+             INSERT INTO u SELECT generate_series(1, 50)",
+        )
+        .await;
+    let clauses = "ALTER n TYPE bigint, PARTITION BY RANGE (id) (PARTITION u_a FOR VALUES FROM (MINVALUE) TO (9), \
+                   PARTITION u_b DEFAULT)";
+    for clauses in ["ALTER n TYPE bigint", clauses] {
+        let command = ["alter", "u", clauses, "--url", &url, "--strategy", "copy", "--yes"];
+        let output = support::osc().args(command).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{clauses}: {}", said(&output));
+        server.exec(&database, "DROP TABLE u_osc_old").await;
+    }
+    let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ' ') || ' ' || count(*) FROM pg_class \
+                  WHERE relname LIKE 'u\\_%' OR relname = 'u'";
+    let owners = server.value(&database, owners).await;
+    assert!(owners.starts_with("shop_owner "), "{owners}");
+    let schemas = "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname !~ '^pg_'";
+    assert_eq!(server.value(&database, schemas).await, "information_schema osc public");
 }

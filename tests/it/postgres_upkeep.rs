@@ -2,6 +2,7 @@
 //! what it tells of those who hold it up.
 
 use crate::support;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,18 @@ async fn table(server: &Postgres) -> String {
     let database = support::postgres_database(server).await;
     server.exec(&database, TABLE).await;
     database
+}
+
+/// A run that stands in its copy until the file lets it go on: how long the log takes to write does not matter.
+async fn standing(server: &Postgres, database: &str, max_wal: &str) -> (Run, PathBuf) {
+    let control =
+        std::env::temp_dir().join(format!("osc-upkeep-{}-{database}", std::process::id()));
+    std::fs::write(&control, "pause = true").unwrap();
+    let file = control.to_str().unwrap();
+    let arguments = ["t", "ALTER n TYPE bigint", "--max-wal", max_wal, "--control-file", file];
+    let mut run = Run::at(&server.url(database), &[&arguments[..], &SLOW].concat());
+    run.phase("copy").await;
+    (run, control)
 }
 
 /// Writes so many megabytes of log, none of it about the table.
@@ -48,15 +61,15 @@ fn slots() -> &'static str {
 async fn the_copy_pauses_while_the_slot_keeps_too_much_log() {
     let server = Postgres::start(Major::SYSTEM);
     let database = table(&server).await;
-    let arguments = [&["t", "ALTER n TYPE bigint", "--max-wal", "24MiB"], &SLOW[..]].concat();
-    let mut run = Run::at(&server.url(&database), &arguments);
-    run.phase("copy").await;
+    let (mut run, control) = standing(&server, &database, "24MiB").await;
     let old = old_transaction(&server, &database).await;
     write_log(&server, &database, 30).await;
-    let throttled =
-        run.event(|event| event["event"] == "throttled" && event["reason"].is_string()).await;
-    let reason = throttled["reason"].as_str().unwrap();
-    assert!(reason.contains("of WAL (limit 24.0 MiB)"), "{reason}");
+    std::fs::write(&control, "pause = false").unwrap();
+    run.event(|event| {
+        let reason = event["throttled"].as_str().unwrap_or_default();
+        event["event"] == "progress" && reason.contains("of WAL (limit 24.0 MiB)")
+    })
+    .await;
     let status = status(&server, &database);
     assert!(status["kept_wal"].as_u64().unwrap() > 24 << 20, "{status}");
     old.batch_execute("COMMIT").await.unwrap();
@@ -72,6 +85,7 @@ async fn the_copy_pauses_while_the_slot_keeps_too_much_log() {
         () = goes_on => {}
     }
     run.done().await;
+    std::fs::remove_file(control).unwrap();
     assert_eq!(server.value(&database, slots()).await, "0");
 }
 
@@ -86,9 +100,7 @@ fn status(server: &Postgres, database: &str) -> Value {
 async fn a_slot_that_keeps_twice_the_limit_is_dropped_before_the_disk_is_full() {
     let server = Postgres::start(Major::SYSTEM);
     let database = table(&server).await;
-    let arguments = [&["t", "ALTER n TYPE bigint", "--max-wal", "10MiB"], &SLOW[..]].concat();
-    let mut run = Run::at(&server.url(&database), &arguments);
-    run.phase("copy").await;
+    let (run, control) = standing(&server, &database, "10MiB").await;
     let old = old_transaction(&server, &database).await;
     write_log(&server, &database, 40).await;
     let ended = run.end().await;
@@ -97,6 +109,7 @@ async fn a_slot_that_keeps_twice_the_limit_is_dropped_before_the_disk_is_full() 
     assert_eq!(server.value(&database, slots()).await, "0");
     let left = "SELECT to_regclass('t_osc_new') IS NULL AND count(*) = 3000 FROM t";
     assert_eq!(server.value(&database, left).await, "t");
+    std::fs::remove_file(control).unwrap();
     drop(old);
 }
 

@@ -18,6 +18,9 @@ use rand::{Rng, SeedableRng};
 const CLAUSES: &str = "MODIFY n BIGINT, ADD COLUMN added INT NOT NULL DEFAULT 7, \
                        RENAME COLUMN d TO amount, ADD INDEX amount (amount)";
 
+/// How long the application writes as fast as it can.
+const PEAK: Duration = Duration::from_secs(100);
+
 struct Torture {
     kills: u32,
     cuts: u32,
@@ -50,6 +53,9 @@ async fn run(kind: Kind, key: KeyKind, seed: u64, torture: &Torture) {
     let began = Instant::now();
     let mut child = osc(&url);
     let (status, said) = loop {
+        if began.elapsed() > PEAK {
+            writers.ease();
+        }
         if began.elapsed() > Duration::from_secs(400) {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();

@@ -32,6 +32,9 @@ enum Commits {
     Stalled,
 }
 
+/// How long the application writes as fast as it can.
+const PEAK: Duration = Duration::from_secs(100);
+
 fn osc(server: &Postgres, database: &str) -> Child {
     support::osc()
         .args(["alter", "t", CLAUSES, "--url", &server.url_as("osc:secret", database)])
@@ -63,6 +66,9 @@ async fn run(major: Major, key: KeyKind, commits: Commits, seed: u64) {
     let began = Instant::now();
     let mut child = osc(&server, &database);
     let (status, said) = loop {
+        if began.elapsed() > PEAK {
+            writers.ease();
+        }
         if began.elapsed() > Duration::from_secs(400) {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();

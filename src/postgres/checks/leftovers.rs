@@ -28,7 +28,7 @@ pub(super) async fn relations(
     match whose(client, checked.ledger, &helpers.retired, Function::Retired).await? {
         None => {}
         Some(Whose::Others) => findings.refusals.push(not_ours(&helpers.retired)),
-        Some(Whose::Ours) => findings.refuse(
+        Some(Whose::Ours(_)) => findings.refuse(
             "leftovers",
             format!(
                 "{} still exists: the retired table of an earlier run",

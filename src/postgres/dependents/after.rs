@@ -10,6 +10,7 @@ use crate::engine::error::Result;
 use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::guards::{self, LOCK_NOT_AVAILABLE};
 use crate::postgres::name::{Ident, TableName};
+use crate::postgres::session::rows;
 use crate::postgres::shadow::oid_of;
 
 /// How long one attempt waits for its lock, with others queueing behind it.
@@ -81,7 +82,7 @@ async fn drop_guard(client: &Client, names: &Names) -> Result<bool> {
 /// Checks the rows of one key; a warning where that did not succeed.
 async fn validate(client: &Client, key: &ForeignKey) -> Result<Option<String>> {
     let name = format!("the foreign key {} of {}", key.name, key.child.plain());
-    let statement = format!("ALTER TABLE {} VALIDATE CONSTRAINT {}", key.child, key.name);
+    let statement = foreign_keys::validation(&key.child, &key.name);
     for attempt in 1..=ATTEMPTS {
         let Err(error) = client.batch_execute(&statement).await else { return Ok(None) };
         match sqlstate(&error) {
@@ -104,7 +105,6 @@ async fn validate(client: &Client, key: &ForeignKey) -> Result<Option<String>> {
 }
 
 async fn orphans(client: &Client, key: &ForeignKey) -> Result<Vec<String>> {
-    let failed = |error| server_error("looking for rows without parent", &error);
-    let rows = client.query(&key.orphans(SHOWN), &[]).await.map_err(failed)?;
-    rows.iter().map(|row| row.try_get(0).map_err(failed)).collect()
+    let found = rows(client, "looking for rows without parent", &key.orphans(SHOWN)).await?;
+    Ok(found.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect())
 }

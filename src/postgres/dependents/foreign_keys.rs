@@ -4,9 +4,12 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::sql;
+use crate::broken::{self, Rule};
 use crate::engine::error::Result;
+use crate::postgres::connect::NOT_AS_MADE;
 use crate::postgres::fate::Fate;
-use crate::postgres::name::{Ident, TableName};
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::trust::trusted;
 
 /// A foreign key with the original at one end or at both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,8 +76,22 @@ impl ForeignKey {
         statements
     }
 
-    /// A query for keys of child rows that have no parent: at most `limit`, one text a row.
+    /// The statements, in one message, that give keys of child rows that have no parent: at most `limit`, one
+    /// text a row.
     pub(super) fn orphans(&self, limit: u32) -> String {
+        let parent = Text(&self.parent.to_string()).to_string();
+        let body = format!(
+            "BEGIN LOCK TABLE ONLY {} IN ACCESS SHARE MODE; IF NOT EXISTS (SELECT FROM \
+             pg_catalog.pg_class WHERE oid = {parent}::regclass AND relkind IN ('r', 'p')) THEN \
+             RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = 'its parent is no table any more'; \
+             END IF; END",
+            self.parent
+        );
+        let proved = proved(&self.child, &self.name, "ACCESS SHARE");
+        format!("{proved}; DO {}; {}", Text(&body), self.rows_without_parent(limit))
+    }
+
+    fn rows_without_parent(&self, limit: u32) -> String {
         let list = |alias: &str, columns: &[Ident]| {
             columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
         };
@@ -88,6 +105,47 @@ impl ForeignKey {
             self.parent
         )
     }
+}
+
+/// A statement that locks `child` in `mode`, and fails where its constraint `name` is no foreign key any more, or
+/// where checking its rows would run a cast of somebody whom osc does not trust: `VALIDATE` goes by the name,
+/// and evaluates a check that its owner may have put there with the rights of osc's role.
+fn proved(child: &TableName, name: &Ident, mode: &str) -> String {
+    let table = child.to_string();
+    let of_others = |key: &str, relation: &str, operand: &str| {
+        format!(
+            "EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest(k.{key}), \
+             pg_catalog.unnest(k.conpfeqop)) u(n, o) \
+             JOIN pg_catalog.pg_operator q ON q.oid = u.o \
+             JOIN pg_catalog.pg_type w ON w.oid = q.{operand} AND w.typtype <> 'p' \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.{relation} AND a.attnum = u.n \
+             JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+             JOIN pg_catalog.pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid) \
+             WHERE b.oid <> w.oid AND NOT {})",
+            trusted("b.typowner")
+        )
+    };
+    let body = format!(
+        "BEGIN LOCK TABLE ONLY {child} IN {mode} MODE; \
+         IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = {}::regclass \
+         AND k.conname = {} AND k.contype = 'f' AND NOT {} AND NOT {}) THEN \
+         RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = 'it is no foreign key any more, or a \
+         type of its columns belongs to a role that osc does not trust'; END IF; END",
+        Text(&table),
+        Text(name.as_str()),
+        of_others("conkey", "conrelid", "oprright"),
+        of_others("confkey", "confrelid", "oprleft"),
+    );
+    format!("DO {}", Text(&body))
+}
+
+/// The statements, in one message, that check the rows of the foreign key `name` of `child`.
+pub fn validation(child: &TableName, name: &Ident) -> String {
+    let proved = match broken::is(Rule::ObjectsProved) {
+        true => String::new(),
+        false => proved(child, name, "SHARE UPDATE EXCLUSIVE") + "; ",
+    };
+    format!("{proved}ALTER TABLE {child} VALIDATE CONSTRAINT {name}")
 }
 
 /// Reads them. Keys that a partition has from its parent are the parent's.
@@ -157,7 +215,7 @@ mod tests {
     #[test]
     fn orphans_are_rows_whose_whole_key_is_there_and_whose_parent_is_not() {
         assert_eq!(
-            key("").orphans(3),
+            key("").rows_without_parent(3),
             "SELECT ROW(c.\"a\", c.\"b\")::text FROM \"s\".\"o\" c \
              WHERE c.\"a\" IS NOT NULL AND c.\"b\" IS NOT NULL AND NOT EXISTS \
              (SELECT FROM \"s\".\"t\" p WHERE (p.\"x\", p.\"y\") = (c.\"a\", c.\"b\")) LIMIT 3"

@@ -27,6 +27,8 @@ mod unproved;
 mod views;
 
 pub use after::after_swap;
+pub use foreign_keys::validation;
+pub use sql::either;
 
 use std::collections::BTreeSet;
 

@@ -48,6 +48,15 @@ pub(super) fn when(condition: &str, statement: &str) -> String {
     format!("DO {}", Text(&body))
 }
 
+/// Runs the statements of one list or the other, by whether `condition` holds by then.
+pub fn either(condition: &str, then: &[String], otherwise: &[String]) -> String {
+    let run = |all: &[String]| {
+        all.iter().map(|sql| format!("EXECUTE {}; ", Text(sql))).collect::<String>()
+    };
+    let body = format!("BEGIN IF {condition} THEN {}ELSE {}END IF; END", run(then), run(otherwise));
+    format!("DO {}", Text(&body))
+}
+
 /// `COMMENT ON object IS …`, where there is a comment.
 pub(super) fn comment(object: &str, comment: Option<&String>) -> Option<String> {
     comment.map(|comment| format!("COMMENT ON {object} IS {}", Text(comment)))

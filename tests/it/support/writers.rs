@@ -100,7 +100,7 @@ pub struct Crew {
     /// The next key number that no row has had.
     fresh: AtomicU64,
     committed: watch::Sender<u64>,
-    pause: Duration,
+    pause: watch::Sender<Duration>,
 }
 
 impl Crew {
@@ -114,8 +114,9 @@ impl Crew {
 
     /// What a writer does between transactions.
     async fn rest(&self) {
-        if !self.pause.is_zero() {
-            tokio::time::sleep(self.pause).await;
+        let pause = *self.pause.borrow();
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -160,7 +161,7 @@ impl Writers {
             // Far from the loaded rows, so that other writers of a test can have keys between.
             fresh: AtomicU64::new(twin.rows() * 2 + 1),
             committed: watch::Sender::new(0),
-            pause,
+            pause: watch::Sender::new(pause),
         });
         let (twin, theirs) = (twin.clone(), Arc::clone(&crew));
         let thread = thread::spawn(move || {
@@ -177,6 +178,12 @@ impl Writers {
             })
         });
         Self { crew, thread }
+    }
+
+    /// The application's peak is over: its writers rest between transactions. Where the machine is so busy that
+    /// there are open ones at every moment, no cut-over would come to its lock.
+    pub fn ease(&self) {
+        self.crew.pause.send_replace(Duration::from_millis(200));
     }
 
     /// Transactions committed so far.

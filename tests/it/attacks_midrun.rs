@@ -1,0 +1,192 @@
+//! Attacks in the middle of a run on PostgreSQL, by the table's owner, who owns its schema too; osc is a
+//! superuser. He can do what he likes with what is his, and osc must not run it: the shadow belongs to
+//! osc's role until the swap, and every transaction proves that the names are the run's tables.
+
+use crate::attacks_postgres::Scene;
+use crate::runs::{Ended, Run};
+
+const COPIED: &str = "ALTER n TYPE bigint";
+
+/// A copy of some seconds.
+const SLOW: [&str; 6] = ["t", COPIED, "--max-rows-per-second", "60", "--chunk-size", "20"];
+
+/// The table is the attacker's, and so is the schema.
+async fn scene() -> Scene {
+    let scene = Scene::new().await;
+    scene.exec("ALTER SCHEMA public OWNER TO {m}; ALTER TABLE t OWNER TO {m}").await;
+    scene
+}
+
+/// A run in the middle of its copy.
+async fn copying(scene: &Scene) -> Run {
+    let mut run = Run::at(&scene.server.url(&scene.database), &SLOW);
+    run.phase("copy").await;
+    run
+}
+
+/// The run ends untouched by the attack, which it tells of.
+async fn ends(scene: &Scene, run: Run, what: &str) -> Ended {
+    let ended = run.end().await;
+    scene.assert_harmless(what).await;
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    assert!(ended.complaints.contains("another session changed"), "{}", ended.complaints);
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hangs_anything_on_the_shadow() {
+    let scene = scene().await;
+    scene
+        .exec(
+            "CREATE TABLE parts (id int PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, s serial, \
+             CHECK (n <> 0)); ALTER TABLE parts OWNER TO {m}; ALTER SEQUENCE parts_s_seq OWNER TO {m}; \
+             INSERT INTO parts SELECT g FROM generate_series(1, 300) g; ANALYZE parts",
+        )
+        .await;
+    scene.payload("public.take()", "trigger").await;
+    let clauses = "ALTER n TYPE bigint, PARTITION BY RANGE (id) (PARTITION parts_a FOR VALUES FROM \
+                   (MINVALUE) TO (100), PARTITION parts_b FOR VALUES FROM (100) TO (MAXVALUE))";
+    let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ' ') FROM pg_class \
+                  WHERE relnamespace = 'public'::regnamespace";
+    let slow = ["--max-rows-per-second", "60", "--chunk-size", "20"];
+    for (table, clauses, on) in
+        [("t", COPIED, &["t_osc_new"][..]), ("parts", clauses, &["parts_osc_new", "parts_a"])]
+    {
+        let url = scene.server.url(&scene.database);
+        let mut run = Run::at(&url, &[&[table, clauses][..], &slow].concat());
+        run.phase("copy").await;
+        for on in on {
+            scene
+                .forbidden(&format!(
+                    "CREATE TRIGGER take BEFORE INSERT ON {on} FOR EACH ROW EXECUTE FUNCTION take()"
+                ))
+                .await;
+            for action in [
+                "RENAME TO mine",
+                "ENABLE ROW LEVEL SECURITY",
+                "ADD CHECK (take() IS NULL)",
+                "ALTER n SET DEFAULT 1",
+                "SET SCHEMA pg_temp",
+            ] {
+                scene.forbidden(&format!("ALTER TABLE {on} {action}")).await;
+            }
+            scene.forbidden(&format!("SELECT FROM {on}")).await;
+        }
+        let ended = run.end().await;
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        scene.assert_harmless("what hangs on the shadow").await;
+        // Table, partitions, indexes and sequences are the owner's again.
+        assert_eq!(scene.value(owners).await, scene.value("SELECT '{m}'").await);
+    }
+}
+
+/// Who owns a schema may drop whatever is in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_table_in_the_shadows_place_is_not_written() {
+    let scene = scene().await;
+    scene.payload("public.take()", "trigger").await;
+    let run = copying(&scene).await;
+    scene
+        .attack(
+            "DROP TABLE t_osc_new; CREATE TABLE t_osc_new (LIKE t INCLUDING ALL); \
+             CREATE TRIGGER take BEFORE INSERT ON t_osc_new FOR EACH ROW EXECUTE FUNCTION take()",
+        )
+        .await;
+    ends(&scene, run, "a table in the shadow's place").await;
+    assert_eq!(scene.value("SELECT count(*) FROM t_osc_new").await, "0", "it was written");
+    assert_eq!(scene.value("SELECT count(*) FROM t").await, "300");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_in_the_originals_place_is_not_read() {
+    let scene = scene().await;
+    scene.payload("public.look(int)", "boolean").await;
+    let run = copying(&scene).await;
+    scene
+        .attack(
+            "BEGIN; ALTER TABLE t RENAME TO aside; \
+             CREATE VIEW t AS SELECT * FROM aside WHERE look(id) IS NULL; COMMIT",
+        )
+        .await;
+    ends(&scene, run, "a view in the original's place").await;
+    assert_eq!(scene.value("SELECT count(*) FROM aside").await, "300");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_that_come_in_mid_run_are_not_applied() {
+    let scene = scene().await;
+    scene.payload("public.look(int)", "boolean").await;
+    let run = copying(&scene).await;
+    scene
+        .attack(
+            "ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY; \
+             CREATE POLICY look ON t USING (look(id) IS NULL)",
+        )
+        .await;
+    ends(&scene, run, "a policy").await;
+}
+
+/// The counter of an identity column is read while the shadow is made, before anything is locked. An event
+/// trigger puts a view in the sequence's place here, at that very moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_in_the_place_of_a_sequence_is_not_read() {
+    let scene = scene().await;
+    scene.payload("public.look(bigint)", "boolean").await;
+    scene
+        .exec(
+            "CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n int); \
+             ALTER TABLE counted OWNER TO {m}; INSERT INTO counted (n) SELECT 1",
+        )
+        .await;
+    scene
+        .attack(
+            "CREATE FUNCTION public.now_then() RETURNS void LANGUAGE plpgsql SECURITY DEFINER \
+             SET search_path = public AS $f$ \
+             BEGIN ALTER SEQUENCE counted_id_seq RENAME TO aside; CREATE VIEW counted_id_seq AS \
+             SELECT 5::bigint AS last_value, look(1) IS NULL AS is_called; END $f$",
+        )
+        .await;
+    scene
+        .exec(
+            "CREATE FUNCTION at_schema() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN \
+             IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() \
+             WHERE object_identity LIKE 'osc_build%') THEN PERFORM public.now_then(); END IF; END $f$; \
+             CREATE EVENT TRIGGER at_schema ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') \
+             EXECUTE FUNCTION at_schema()",
+        )
+        .await;
+    let output = scene.osc(&["alter", "counted", COPIED]);
+    scene.exec("DROP EVENT TRIGGER at_schema").await;
+    scene.assert_harmless("a view in the place of a sequence").await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("restricted"), "{output:?}");
+}
+
+/// Foreign keys are validated by name, and a check's owner may have given it the name of one by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_in_the_place_of_a_foreign_key_is_not_validated() {
+    use osc::postgres::dependents::validation;
+    use osc::postgres::name::{Ident, TableName};
+    let scene = scene().await;
+    scene.payload("public.look(int)", "boolean").await;
+    scene
+        .attack(
+            "CREATE TABLE child (id int REFERENCES t, n int CONSTRAINT keyed REFERENCES t); \
+             INSERT INTO child VALUES (1, 1); ALTER TABLE child DROP CONSTRAINT keyed; \
+             ALTER TABLE child ADD CONSTRAINT keyed CHECK (look(n) IS NULL) NOT VALID; \
+             ALTER TABLE child DROP CONSTRAINT child_id_fkey; ALTER TABLE child ADD CONSTRAINT \
+             child_id_fkey FOREIGN KEY (id) REFERENCES t NOT VALID",
+        )
+        .await;
+    let client =
+        crate::support::postgres::connect(&scene.server.url(&scene.database)).await.unwrap();
+    let validate = |name| validation(&TableName::new("public", "child"), &Ident::new(name));
+    let refused = client.batch_execute(&validate("keyed")).await;
+    scene.assert_harmless("a check in the place of a foreign key").await;
+    let code = refused.expect_err("it was validated").code().map(|code| code.code().to_owned());
+    assert_eq!(code.as_deref(), Some("OS002"));
+    client.batch_execute(&validate("child_id_fkey")).await.unwrap();
+    let valid = "SELECT string_agg(conname || convalidated, ' ' ORDER BY conname) FROM pg_constraint \
+                 WHERE conrelid = 'child'::regclass";
+    assert_eq!(scene.value(valid).await, "child_id_fkeytrue keyedfalse");
+}
