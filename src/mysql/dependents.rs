@@ -3,6 +3,7 @@
 use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
 use crate::ledger::untrusted;
 use crate::mysql::catalog::Patience;
@@ -125,6 +126,33 @@ fn unproved(
     wanted.iter().filter(|key| !present.iter().any(|old| proves(old, key))).cloned().collect()
 }
 
+/// The columns that the clauses rename and drop.
+fn column_changes(original: &Table, change: &Change) -> ColumnChanges {
+    let stays = |column: &Ident| change.kept.iter().any(|(old, _)| old.same(column));
+    ColumnChanges {
+        renamed: change.kept.iter().filter(|(old, new)| old != new).cloned().collect(),
+        dropped: original.column_names().into_iter().filter(|column| !stays(column)).collect(),
+    }
+}
+
+impl Dependents {
+    /// What stands against carrying it over, as far as it can be told before there is a shadow.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn foreseen(
+        &self,
+        conn: &mut Conn,
+        original: &Table,
+        change: &Change,
+    ) -> Result<Vec<Finding>> {
+        let columns = column_changes(original, change);
+        let mut findings = foreign_keys::foreseen(conn, &original.name, &columns).await?;
+        findings.extend(triggers::foreseen(conn, &original.name, &self.triggers).await?);
+        Ok(findings)
+    }
+}
+
 impl Carried {
     /// Tries everything on the empty shadow, which has all its indexes. Refuses what cannot be
     /// carried over, with the reason.
@@ -136,14 +164,7 @@ impl Carried {
         dependents: &Dependents,
     ) -> Result<Self> {
         let name = &original.name;
-        let columns = ColumnChanges {
-            renamed: change.kept.iter().filter(|(old, new)| old != new).cloned().collect(),
-            dropped: original
-                .column_names()
-                .into_iter()
-                .filter(|column| !change.kept.iter().any(|(old, _)| old.same(column)))
-                .collect(),
-        };
+        let columns = column_changes(original, change);
         let added: Vec<String> =
             change.foreign_keys.added.iter().map(|key| key.text.clone()).collect();
         let (keys, mut findings) = foreign_keys::settle(

@@ -10,7 +10,7 @@ mod validate;
 
 pub use orphans::{OrphanSearch, orphans};
 pub use restore::{drop_outgoing, install_outgoing, redirect_incoming, restore_outgoing};
-pub use validate::{ColumnChanges, Settled, settle, unlogged_cascades};
+pub use validate::{ColumnChanges, Settled, foreseen, settle, unlogged_cascades};
 
 use std::fmt;
 

@@ -144,12 +144,19 @@ pub async fn validate(
     if triggers.is_empty() {
         return Ok(findings);
     }
-    let collation = schema_collation(conn, shadow).await?;
     remove_temporary(conn, shadow, triggers).await?;
     for trigger in triggers {
         let stand_in = temporary(&trigger.name);
         match create(conn, trigger, &stand_in, shadow).await {
             Ok(()) => drop_trigger(conn, shadow, &stand_in).await?,
+            // Held by somebody all the while.
+            Err(Error::Server { code: Some(1205 | 1213), message, action }) => {
+                return Err(Error::Stopped {
+                    reason: format!("{action}: {message}"),
+                    help: "look for long transactions on the table, then run the command again"
+                        .into(),
+                });
+            }
             Err(Error::Server { message, .. }) => findings.push(Finding::new(
                 "trigger",
                 format!("the trigger {} cannot be made on the new table: {message}", trigger.name),
@@ -158,6 +165,26 @@ pub async fn validate(
             Err(Error::Refused(refused)) => findings.extend(refused),
             Err(other) => return Err(other),
         }
+    }
+    findings.extend(foreseen(conn, shadow, triggers).await?);
+    Ok(findings)
+}
+
+/// What stands against triggers of `table` that can be told without trying them.
+///
+/// # Errors
+/// Those of [`connection_error`].
+pub async fn foreseen(
+    conn: &mut Conn,
+    table: &TableName,
+    triggers: &[Trigger],
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    if triggers.is_empty() {
+        return Ok(findings);
+    }
+    let collation = schema_collation(conn, table).await?;
+    for trigger in triggers {
         let declares = trigger.parsed()?.body().to_ascii_uppercase().contains("DECLARE");
         if declares && trigger.database_collation != collation {
             findings.push(Finding::new(

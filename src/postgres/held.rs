@@ -45,7 +45,8 @@ impl For {
 
 impl PostgresTable {
     /// A statement, to be run in a transaction before others: it locks the tables, fails where they are no
-    /// longer this run's, and where another attempt has taken the run over.
+    /// longer this run's, and where another attempt has taken the run over. It is long, so it is sent in a
+    /// message of its own: `pg_stat_activity` then shows what the run is about.
     ///
     /// Who takes a run over says so in the ledger and then waits for those who hold the shadow. So the shadow
     /// is held first: either that one waits, or the ledger is seen to be its.

@@ -70,11 +70,13 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
     )
     .await?;
     let (sql, _) = index_like(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
-    let sql = format!("{}; {sql}", table.held(For::Building)?);
+    let held = format!("BEGIN; {}", table.held(For::Building)?);
     for _ in 0..ATTEMPTS {
-        let Err(error) = client.batch_execute(&sql).await else {
+        run(&client, ACTION, &held).await?;
+        let Err(error) = client.batch_execute(&format!("{sql}; COMMIT")).await else {
             return fault::at(Point::IndexOne);
         };
+        let _ = client.batch_execute("ROLLBACK").await;
         if sqlstate(&error) != Some("23505") {
             return Err(server_error(ACTION, &error));
         }

@@ -28,23 +28,32 @@ pub enum Write {
     Unfit(String),
 }
 
-/// Runs one statement, or several that begin with BEGIN and end with COMMIT. `shadow`: the names of
-/// the shadow and of its partitions.
+/// Runs messages, the first of which begins with BEGIN and the last of which ends with COMMIT; or statements
+/// of their own. `shadow`: the names of the shadow and of its partitions.
 ///
 /// # Errors
 /// Those of [`server_error`] that are none of the outcomes.
-pub async fn write(client: &Client, shadow: &[&Ident], sql: &str, action: &str) -> Result<Write> {
-    match client.simple_query(sql).await {
-        Ok(messages) => Ok(Write::Done(Rows(inserted(&messages)))),
-        Err(error) => {
-            let outcome = outcome(action, shadow, &error);
-            // A statement alone has no transaction to roll back; that is a warning only.
-            if !client.is_closed() {
-                let _ = client.batch_execute("ROLLBACK").await;
+pub async fn write(
+    client: &Client,
+    shadow: &[&Ident],
+    messages: &[String],
+    action: &str,
+) -> Result<Write> {
+    let mut written = 0;
+    for sql in messages {
+        match client.simple_query(sql).await {
+            Ok(answers) => written = inserted(&answers),
+            Err(error) => {
+                let outcome = outcome(action, shadow, &error);
+                // A statement alone has no transaction to roll back; that is a warning only.
+                if !client.is_closed() {
+                    let _ = client.batch_execute("ROLLBACK").await;
+                }
+                return outcome;
             }
-            outcome
         }
     }
+    Ok(Write::Done(Rows(written)))
 }
 
 /// The rows of the last command that tells of any: the INSERT, before COMMIT's zero.

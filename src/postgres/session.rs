@@ -73,9 +73,26 @@ impl Sessions {
         Ok(found)
     }
 
+    /// The rows of a query in a transaction that begins with `first`.
+    ///
+    /// # Errors
+    /// Those of [`connect`] and [`rows`].
+    pub async fn query_after(
+        &self,
+        action: &str,
+        first: &str,
+        sql: &str,
+    ) -> Result<Vec<SimpleQueryRow>> {
+        let client = self.take(action).await?;
+        run(&client, action, &format!("BEGIN; {first}")).await?;
+        let found = rows(&client, action, sql).await?;
+        self.give_back(client);
+        Ok(found)
+    }
+
     /// The rows of a query that converts values: `settings` are those of the role, by which it does. What the
     /// query gives is rendered by osc's own settings, so that keys have their one form: the result is
-    /// held, and read when the transaction is over. `first` is run before it.
+    /// held, and read when the transaction is over, which begins with `first`.
     ///
     /// # Errors
     /// Those of [`connect`] and [`rows`].
@@ -86,12 +103,12 @@ impl Sessions {
         first: &str,
         sql: &str,
     ) -> Result<Vec<SimpleQueryRow>> {
+        let first = format!("{first}; {}SELECT 1", settings.for_values());
         let held = format!(
-            "BEGIN; {first}; {}DECLARE osc_held NO SCROLL CURSOR WITH HOLD FOR {sql}; COMMIT; \
-             FETCH ALL FROM osc_held; CLOSE osc_held",
-            settings.for_values()
+            "DECLARE osc_held NO SCROLL CURSOR WITH HOLD FOR {sql}; COMMIT; \
+             FETCH ALL FROM osc_held; CLOSE osc_held"
         );
-        self.query(action, &held).await
+        self.query_after(action, &first, &held).await
     }
 
     /// A session that is never kept.

@@ -319,8 +319,8 @@ impl PostgresTable {
 
     /// The keys that a query over the tables gives.
     pub(super) async fn keys(&self, action: &str, sql: &str) -> Result<Vec<Key>> {
-        let sql = format!("BEGIN; {}; {sql}; COMMIT", self.held(For::Reading)?);
-        let found = self.sessions.query(action, &sql).await?;
+        let held = self.held(For::Reading)?;
+        let found = self.sessions.query_after(action, &held, &format!("{sql}; COMMIT")).await?;
         rows::keys(&self.ready()?.statements.key, &found)
     }
 
@@ -329,12 +329,13 @@ impl PostgresTable {
         self.sessions.converting(action, self.role(), &self.held(For::Reading)?, sql).await
     }
 
-    /// Writes rows of a scope to the shadow, in one transaction and one message.
+    /// Writes rows of a scope to the shadow, in one transaction.
     async fn write(&self, action: &str, sql: &str, scope: Scope<'_>) -> Result<CopyOutcome> {
         let client = self.sessions.take(action).await?;
         let held = self.held(For::Writing)?;
-        let sql = format!("BEGIN; {held}; {}{sql}; COMMIT", self.role().for_values());
-        let write = rows::write(&client, &self.shadow_tables()?, &sql, action).await?;
+        let first = format!("BEGIN; {held}; {}SELECT 1", self.role().for_values());
+        let statements = [first, format!("{sql}; COMMIT")];
+        let write = rows::write(&client, &self.shadow_tables()?, &statements, action).await?;
         self.sessions.give_back(client);
         self.outcome(write, scope, action).await
     }

@@ -98,6 +98,33 @@ const CASES: &[Case] = &[
         "ADD c INT",
         COPY,
     ),
+    (
+        "referenced-column",
+        On::Both,
+        "CREATE TABLE p (id INT PRIMARY KEY, u INT UNIQUE); CREATE TABLE c (x INT, FOREIGN KEY (x) \
+        REFERENCES p (u))",
+        "p",
+        "DROP COLUMN u",
+        COPY,
+    ),
+    (
+        "foreign-key-name",
+        On::Both,
+        "CREATE TABLE p (id INT PRIMARY KEY); CREATE TABLE c (x INT, y INT, CONSTRAINT k FOREIGN KEY (x) \
+        REFERENCES p (id), CONSTRAINT k_osc FOREIGN KEY (y) REFERENCES p (id))",
+        "p",
+        "ADD c INT",
+        COPY,
+    ),
+    (
+        "trigger-collation",
+        On::Both,
+        "CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW BEGIN DECLARE v VARCHAR(9);SET v = 'x';END; \
+        ALTER DATABASE COLLATE utf8mb4_bin",
+        "t",
+        "ADD c INT",
+        COPY,
+    ),
     // PostgreSQL.
     ("table", On::Postgres, "", "gone", "ADD c int", AUTO),
     ("kind", On::Postgres, "CREATE VIEW v AS SELECT 1 AS a", "v", "ADD c int", AUTO),
@@ -330,6 +357,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/it/refusals_server.rs",
         "an_account_without_any_right_is_told_so_and_its_password_does_not_show",
     ),
+    (
+        "hidden-children",
+        "tests/it/every_refusal.rs",
+        "children_that_the_account_may_not_see_are_refused_alike",
+    ),
     ("dead-run", "tests/it/kept_runs.rs", "the_same_change_resumes_however_it_is_written"),
     ("related-run", "tests/it/related_runs.rs", "a_run_is_refused_beside_a_related_one"),
     ("galera", "tests/it/recognition.rs", "galera"),
@@ -373,12 +405,8 @@ const LATER: &[(&str, &str)] = &[
         "MySQL: a key is tried on the empty shadow, which locks its parent for a moment",
     ),
     ("foreign-key-index", "as foreign-key"),
-    ("foreign-key-name", "as foreign-key"),
     ("foreign-key-parent", "as foreign-key"),
-    ("hidden-children", "as foreign-key"),
-    ("referenced-column", "as foreign-key"),
     ("trigger", "a trigger is tried on the empty shadow, in the schema of the table"),
-    ("trigger-collation", "as trigger"),
     ("swap", "PostgreSQL: the swap is rehearsed under its locks"),
 ];
 
@@ -508,8 +536,30 @@ async fn plan_and_alter_refuse_alike(kind: Kind) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+async fn children_that_the_account_may_not_see_are_refused_alike(kind: Kind) {
+    let mut place = Place::new(support::shared(kind)).await;
+    let (database, hidden) = (place.database.clone(), support::database(place.server).await);
+    let user = format!("'{database}'@'%'");
+    for sql in [
+        format!(
+            "CREATE TABLE {hidden}.child (x INT, FOREIGN KEY (x) REFERENCES {database}.t (id))"
+        ),
+        format!("CREATE USER {user} IDENTIFIED BY 'secret'"),
+        format!("GRANT ALL ON {database}.* TO {user}"),
+        format!("GRANT ALL ON osc.* TO {user}"),
+        format!("GRANT PROCESS, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO {user}"),
+    ] {
+        place.run(&sql).await;
+    }
+    place.url = format!("mysql://{database}:secret@127.0.0.1:{}/{database}", place.server.port());
+    let case = ("hidden-children", On::Both, "", "t", "ADD c INT", COPY);
+    let wrong = compared(&place.url, &case);
+    assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+}
+
 on_both_servers! {
     plan_and_alter_refuse_alike
+    children_that_the_account_may_not_see_are_refused_alike
 }
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, a int, b text); \

@@ -127,7 +127,7 @@ async fn a_chunk_whose_session_is_cut_before_it_is_there_is_copied_once() {
     let lock = locker.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE t_osc_new IN EXCLUSIVE MODE").await.unwrap();
     let waiting = "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity \
-                   WHERE query LIKE '%INSERT INTO%t_osc_new%' AND wait_event_type = 'Lock'";
+                   WHERE query LIKE '%t_osc_new% IN ROW EXCLUSIVE%' AND wait_event_type = 'Lock'";
     scene.wait_for(waiting, "t").await;
     lock.rollback().await.unwrap();
     scene.wait_for(INDEX, "1").await;

@@ -46,5 +46,7 @@ pub async fn all(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
     leftovers::tables(conn, checked, &mut findings).await?;
     let cascades = unlogged_cascades(conn, &checked.dependents.outgoing).await?;
     findings.refusals.extend(cascades);
+    let foreseen = checked.dependents.foreseen(conn, checked.original, checked.change).await?;
+    findings.refusals.extend(foreseen);
     Ok(findings)
 }

@@ -22,6 +22,14 @@ pub struct ColumnChanges {
     pub dropped: Vec<Ident>,
 }
 
+impl ColumnChanges {
+    /// The column that goes and that the key references.
+    fn gone<'k>(&self, key: &'k ForeignKey) -> Option<&'k Ident> {
+        let goes = |column: &&Ident| self.dropped.iter().any(|dropped| dropped.same(column));
+        key.referenced_columns.iter().find(goes)
+    }
+}
+
 /// The foreign keys of one migration; worth keeping in the ledger, since after the swap the catalog
 /// tells no longer what is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -80,11 +88,50 @@ pub async fn settle(
             Err(finding) => findings.push(finding),
         }
     }
+    findings.extend(foreseen(conn, original, columns).await?);
     let children = incoming(conn, original).await?;
     findings.extend(probe_children(conn, original, shadow, columns, &children).await?);
-    findings.extend(hidden_children(conn, original, &children).await?);
     let renames = columns.renamed.clone();
     Ok((Settled { outgoing: wanted, incoming: children, renames }, findings))
+}
+
+/// What stands against the keys of other tables that can be told without trying them.
+///
+/// # Errors
+/// Those of [`connection_error`](crate::mysql::connect::connection_error).
+pub async fn foreseen(
+    conn: &mut Conn,
+    original: &TableName,
+    columns: &ColumnChanges,
+) -> Result<Vec<Finding>> {
+    let children = incoming(conn, original).await?;
+    let mut findings = Vec::new();
+    for key in &children {
+        if let Some(column) = columns.gone(key) {
+            findings.push(Finding::new(
+                "referenced-column",
+                format!(
+                    "the column {column} goes, but the foreign key {} references it",
+                    key.plain()
+                ),
+                format!(
+                    "first drop that key: ALTER TABLE {} DROP FOREIGN KEY {}",
+                    key.table, key.name
+                ),
+            ));
+            continue;
+        }
+        let stand_in = temporary(&key.name);
+        if outgoing(conn, &key.table).await?.iter().any(|other| other.name.same(&stand_in)) {
+            findings.push(Finding::new(
+                "foreign-key-name",
+                format!("{} has a foreign key {stand_in}, whose name osc needs", key.table.plain()),
+                "give it another name first",
+            ));
+        }
+    }
+    findings.extend(hidden_children(conn, original, &children).await?);
+    Ok(findings)
 }
 
 /// To try a key the parent is locked for a moment, and who waits for it holds others up.
@@ -237,33 +284,8 @@ async fn probe_children(
     let mut findings = Vec::new();
     let probe = probe_of(original);
     let drop_probe = format!("DROP TABLE IF EXISTS {probe}");
-    for key in children {
-        let gone = key
-            .referenced_columns
-            .iter()
-            .find(|column| columns.dropped.iter().any(|dropped| dropped.same(column)));
-        if let Some(column) = gone {
-            findings.push(Finding::new(
-                "referenced-column",
-                format!(
-                    "the column {column} goes, but the foreign key {} references it",
-                    key.plain()
-                ),
-                format!(
-                    "first drop that key: ALTER TABLE {} DROP FOREIGN KEY {}",
-                    key.table, key.name
-                ),
-            ));
-            continue;
-        }
+    for key in children.iter().filter(|key| columns.gone(key).is_none()) {
         let stand_in = temporary(&key.name);
-        if outgoing(conn, &key.table).await?.iter().any(|other| other.name.same(&stand_in)) {
-            findings.push(Finding::new(
-                "foreign-key-name",
-                format!("{} has a foreign key {stand_in}, whose name osc needs", key.table.plain()),
-                "give it another name first",
-            ));
-        }
         let action = "trying a child's foreign key on the shadow";
         run(conn, action, &drop_probe).await?;
         run(conn, action, format!("CREATE TABLE {probe} LIKE {}", key.table)).await?;
