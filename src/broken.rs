@@ -122,6 +122,8 @@ rules! {
     PgResolvedTrusted = "pg-resolved-trusted";
     /// 11: nor are casts, of a type and from the server's own, that an untrusted owner of the type makes.
     PgCastsTrusted = "pg-casts-trusted";
+    /// 11: nor are checks and defaults that an untrusted owner of a domain may give it.
+    PgDomainsTrusted = "pg-domains-trusted";
     /// 11: the triggers' function calls no cast.
     PgTriggersCastNothing = "pg-triggers-cast-nothing";
     /// 11: until the swap the shadow on PostgreSQL belongs to osc's role.

@@ -120,6 +120,7 @@ fn pem(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// Those of [`connection_error`].
 pub async fn connect(opts: &Opts, action: &str) -> Result<Conn> {
+    let _opening = ours::Opening::begin();
     match tokio::time::timeout(CONNECT_TIMEOUT, Conn::new(opts.clone())).await {
         Ok(connected) => {
             connected.inspect(ours::note).map_err(|error| connection_error(action, error))

@@ -2,6 +2,7 @@
 //! program a session belongs to.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mysql_async::{Conn, Opts};
@@ -17,6 +18,31 @@ fn known() -> MutexGuard<'static, Option<Known>> {
 
 fn entry(opts: &Opts, session: u64) -> (String, u16, u64) {
     (opts.ip_or_hostname().to_owned(), opts.tcp_port(), session)
+}
+
+/// Sessions that are being opened: the server has them before osc knows their numbers.
+static OPENING: AtomicUsize = AtomicUsize::new(0);
+
+/// A session that is being opened, until it is noted or has failed.
+#[derive(Debug)]
+pub(super) struct Opening(());
+
+impl Opening {
+    pub(super) fn begin() -> Self {
+        OPENING.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+
+    /// How many there are.
+    pub(super) fn count() -> usize {
+        OPENING.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        OPENING.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Notes a session of ours.

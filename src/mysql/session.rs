@@ -44,6 +44,7 @@ impl Sessions {
 
     /// A session for data: READ COMMITTED, strict, UTC.
     pub async fn get(&self, action: &str) -> Result<Conn> {
+        let _opening = ours::Opening::begin();
         match tokio::time::timeout(CONNECT_TIMEOUT, self.pool.get_conn()).await {
             Ok(conn) => conn.inspect(ours::note).map_err(|error| connection_error(action, error)),
             Err(_) => Err(Error::Connection {

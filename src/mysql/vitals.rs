@@ -1,12 +1,13 @@
 //! What feedback sees of MySQL and MariaDB.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use mysql_async::{Opts, Row};
 
 use crate::engine::error::Result;
 use crate::mysql::gauges::{Session, text};
-use crate::mysql::ours::is_ours;
+use crate::mysql::ours::{Opening, is_ours};
 use crate::throttle::pulse::{LONGEST_STATEMENT, Pulse, RECENTLY};
 
 const ACTION: &str = "looking at the server for the feedback";
@@ -46,16 +47,18 @@ impl crate::throttle::pulse::Vitals for Vitals {
         // SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's statement has a
         // character that utf8mb3 lacks.
         let sessions = self.session.rows(ACTION, "SHOW PROCESSLIST").await?;
+        // The newest may be osc's own, which it does not know yet.
+        let opening = Opening::count();
         if self.looks.is_multiple_of(LOG_EVERY) {
             self.log = log(&self.session.rows(ACTION, LOG_SQL).await?);
         }
         self.looks = self.looks.wrapping_add(1);
         let mut pulse = Pulse { others: false, working: Some(0), log: self.log.clone() };
-        for row in sessions {
-            let Some(other) = Other::read(&row).filter(|other| !is_ours(&self.opts, other.id))
-            else {
-                continue;
-            };
+        let others = sessions.iter().filter_map(Other::read);
+        let mut others: Vec<Other> =
+            others.filter(|other| !is_ours(&self.opts, other.id)).collect();
+        others.sort_unstable_by_key(|other| Reverse(other.id));
+        for other in others.iter().skip(opening) {
             pulse.others |= other.is_at_work();
             if other.is_working() {
                 pulse.working = pulse.working.map(|working| working + 1);

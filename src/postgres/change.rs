@@ -106,12 +106,12 @@ impl Change {
     }
 
     /// The statements that validate them afterwards, with the name of each.
-    pub fn validations(&self, table: &TableName) -> Vec<(String, String)> {
+    pub fn validations(&self, table: &TableName, trusts_owner: bool) -> Vec<(String, String)> {
         let Some(clauses) = self.clauses() else { return Vec::new() };
         let wanted = clauses.foreign_keys().into_iter().filter(|action| !action.is_not_valid());
         wanted
             .filter_map(|action| action.constraint_name())
-            .map(|name: Ident| (name.0.clone(), validation(table, &name)))
+            .map(|name: Ident| (name.0.clone(), validation(table, &name, trusts_owner)))
             .collect()
     }
 }

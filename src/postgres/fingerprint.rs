@@ -10,14 +10,19 @@ use crate::postgres::session::value;
 const ACTION: &str = "watching the tables";
 
 /// The query of how both tables look: names, owners, columns and partitions, row security, the original's
-/// indexes and checks, and what would run when rows are written to the shadow. Not what a rewrite, a
-/// statistics run or the build of the shadow's indexes changes.
+/// indexes, statistics and checks, and what would run when rows are written to the shadow. Not what VACUUM,
+/// ANALYZE, CLUSTER or the build of the shadow's indexes changes.
+///
+/// An ALTER of a column that leaves its type as it is may have given every row another value, which no
+/// stream tells; it writes the column's row of the catalog anew, which its `xmin` shows. The same shows
+/// whether osc's triggers were off for a while.
 pub fn query(original: u32, shadow: u32) -> String {
     format!(
         "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, n.nspname, c.relkind, \
          c.relpersistence, c.relowner, c.relrowsecurity, c.relforcerowsecurity, \
          (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attcollation, \
-          a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, md5(d.adbin::text)), ';' \
+          a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, md5(d.adbin::text), \
+          CASE WHEN c.oid = {original} THEN a.xmin::text END), ';' \
           ORDER BY a.attnum) FROM pg_attribute a \
           LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
@@ -28,6 +33,11 @@ pub fn query(original: u32, shadow: u32) -> String {
           WHERE k.conrelid = c.oid AND k.contype = 'c'), \
          (SELECT string_agg(h.inhrelid::text, ',' ORDER BY h.inhrelid) FROM pg_inherits h \
           WHERE h.inhparent = c.oid), \
+         (SELECT string_agg(x.oid::text, ',' ORDER BY x.oid) FROM pg_statistic_ext x \
+          WHERE x.stxrelid = c.oid AND c.oid = {original}), \
+         (SELECT string_agg(concat_ws(' ', g.oid, g.tgenabled, g.xmin), ',' ORDER BY g.oid) \
+          FROM pg_trigger g WHERE g.tgrelid = c.oid AND c.oid = {original} \
+          AND g.tgname ~ '^osc_[0-9]' AND NOT g.tgisinternal), \
          (SELECT string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g \
           WHERE g.tgrelid = c.oid AND c.oid = {shadow} AND NOT g.tgisinternal), \
          CASE WHEN c.oid = {shadow} THEN c.relhasrules END), '|' ORDER BY c.oid)) \

@@ -248,11 +248,12 @@ async fn draft(
     if !broken::is(Rule::UnprovedLater) {
         made.unproved = take_unproved(client, place).await?;
     }
+    let resolved = resolved_again(client, shadow.oid).await?;
     for index in &shadow.indexes {
         let later = match index.name == *from.copy_key {
             // Chunks of a partitioned shadow always clear their range.
             true => shadow.kind != 'p',
-            false => deferrable(index),
+            false => deferrable(index) && !resolved.contains(&index.name),
         };
         if from.defer && later {
             made.deferred.push(index.clone());
@@ -369,6 +370,22 @@ pub fn index_with_constraint(index: &Index, name: &Ident, table: &TableName) -> 
 fn deferrable(index: &Index) -> bool {
     // An exclusion constraint cannot take an index that is there already.
     !index.primary && index.constraint.as_ref().is_none_or(|constraint| constraint.kind == 'u')
+}
+
+/// Indexes that call what is not the server's own. Their words are read once, in the transaction that makes
+/// the shadow and looks at what the server made of them: read again after the copy they may mean more.
+async fn resolved_again(client: &Client, table: u32) -> Result<Vec<Ident>> {
+    let sql = format!(
+        "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+         WHERE i.indrelid = {table} AND EXISTS (SELECT FROM pg_depend d \
+         LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid \
+         LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid \
+         LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid \
+         WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid \
+         AND coalesce(p.pronamespace, o.oprnamespace, t.typnamespace) \
+         <> 'pg_catalog'::regnamespace)"
+    );
+    names(client, &sql).await
 }
 
 async fn run_all(client: &Client, statements: Vec<String>) -> Result<()> {

@@ -223,16 +223,16 @@ impl Statements {
         format!("SELECT pg_advisory_xact_lock({})", 0x6f73_6363_i64 << 32 | i64::from(number))
     }
 
-    /// Writes rows again, to be done in one transaction. Two of them never overlap: the lock is taken before
-    /// the snapshots, so the later one reads what the earlier one has read, or newer.
-    pub fn refresh(&self, keys: &[Key]) -> Result<String> {
+    /// Before a refresh, in its transaction. Two of them never overlap: the lock is taken before the snapshots,
+    /// so the later one reads what the earlier one has read, or newer.
+    pub fn in_order(&self) -> String {
         let alone = if broken::is(Rule::RefreshesInOrder) { "_shared" } else { "" };
-        Ok(format!(
-            "SELECT pg_advisory_xact_lock{alone}({}); {}; {}",
-            self.lock,
-            self.delete(Scope::Keys(keys))?,
-            self.insert(Scope::Keys(keys), &[])?
-        ))
+        format!("SELECT pg_advisory_xact_lock{alone}({})", self.lock)
+    }
+
+    /// Writes rows again, to be done in one transaction.
+    pub fn refresh(&self, keys: &[Key]) -> Result<String> {
+        Ok(format!("{}; {}", self.delete(Scope::Keys(keys))?, self.insert(Scope::Keys(keys), &[])?))
     }
 
     fn hashed(&self, side: Side) -> String {

@@ -392,8 +392,9 @@ pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     stream::drop_all(&client, &table.names()?).await?;
     fault::at(Point::StreamDropped)?;
     let unchecked = &table.record()?.unchecked;
-    let mut warnings = dependents::after_swap(&client, &names(table), unchecked).await?;
-    for (name, sql) in table.setting.change.validations(&table.setting.original.name) {
+    let trusts = table.setting.trusts_owner;
+    let mut warnings = dependents::after_swap(&client, &names(table), unchecked, trusts).await?;
+    for (name, sql) in table.setting.change.validations(&table.setting.original.name, trusts) {
         if let Err(error) = run(&client, "validating a foreign key", &sql).await {
             warnings.push(format!("{name} is not validated: {error}"));
         }

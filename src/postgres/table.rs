@@ -329,11 +329,19 @@ impl PostgresTable {
         self.sessions.converting(action, self.role(), &self.held(For::Reading)?, sql).await
     }
 
-    /// Writes rows of a scope to the shadow, in one transaction.
-    async fn write(&self, action: &str, sql: &str, scope: Scope<'_>) -> Result<CopyOutcome> {
+    /// Writes rows of a scope to the shadow, in one transaction. `turn`: what it waits for before it holds
+    /// the tables, since any login can make it wait.
+    async fn write(
+        &self,
+        action: &str,
+        turn: Option<String>,
+        sql: &str,
+        scope: Scope<'_>,
+    ) -> Result<CopyOutcome> {
         let client = self.sessions.take(action).await?;
         let held = self.held(For::Writing)?;
-        let first = format!("BEGIN; {held}; {}SELECT 1", self.role().for_values());
+        let turn = turn.map_or(String::new(), |turn| turn + "; ");
+        let first = format!("BEGIN; {turn}{held}; {}SELECT 1", self.role().for_values());
         let statements = [first, format!("{sql}; COMMIT")];
         let write = rows::write(&client, &self.shadow_tables()?, &statements, action).await?;
         self.sessions.give_back(client);
@@ -464,11 +472,9 @@ impl Server for PostgresTable {
         let ready = self.ready()?;
         // No index of a partitioned shadow would tell a row that is there already.
         let partitioned = ready.shadow.kind == 'p';
-        let mut sql = ready.statements.copy(range, clear || partitioned, except)?;
-        if partitioned {
-            sql = format!("{}; {sql}", ready.statements.turn(range));
-        }
-        self.write("copying a chunk", &sql, Scope::Range(range)).await
+        let sql = ready.statements.copy(range, clear || partitioned, except)?;
+        let turn = partitioned.then(|| ready.statements.turn(range));
+        self.write("copying a chunk", turn, &sql, Scope::Range(range)).await
     }
 
     async fn checkpoint(&self, state: Option<String>) -> Result<()> {
@@ -486,8 +492,9 @@ impl Server for PostgresTable {
     }
 
     async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
-        let sql = self.ready()?.statements.refresh(keys)?;
-        self.write("refreshing rows", &sql, Scope::Keys(keys)).await
+        let statements = &self.ready()?.statements;
+        let sql = statements.refresh(keys)?;
+        self.write("refreshing rows", Some(statements.in_order()), &sql, Scope::Keys(keys)).await
     }
 
     async fn duplicates(

@@ -180,13 +180,124 @@ async fn a_check_in_the_place_of_a_foreign_key_is_not_validated() {
         .await;
     let client =
         crate::support::postgres::connect(&scene.server.url(&scene.database)).await.unwrap();
-    let validate = |name| validation(&TableName::new("public", "child"), &Ident::new(name));
+    let validate = |name| validation(&TableName::new("public", "child"), &Ident::new(name), false);
     let refused = client.batch_execute(&validate("keyed")).await;
     scene.assert_harmless("a check in the place of a foreign key").await;
     let code = refused.expect_err("it was validated").code().map(|code| code.code().to_owned());
     assert_eq!(code.as_deref(), Some("OS002"));
+    // Planning its query would run this, too.
+    scene.payload("public.evil(int)", "int").await;
+    scene.attack("ALTER FUNCTION evil(int) IMMUTABLE; CREATE INDEX i ON child ((evil(1)))").await;
+    client.batch_execute(&validate("child_id_fkey")).await.expect_err("it was validated");
+    scene.assert_harmless("an index of the child").await;
+    scene.attack("DROP INDEX i").await;
     client.batch_execute(&validate("child_id_fkey")).await.unwrap();
     let valid = "SELECT string_agg(conname || convalidated, ' ' ORDER BY conname) FROM pg_constraint \
                  WHERE conrelid = 'child'::regclass";
     assert_eq!(scene.value(valid).await, "child_id_fkeytrue keyedfalse");
+}
+
+/// A domain's owner may give it a check at any time. It counts on the table, in the clauses, and in what the
+/// swap reads again, where the server runs the checks of a constant.
+#[tokio::test(flavor = "multi_thread")]
+async fn domains_of_others_are_refused_wherever_they_are_read() {
+    let scene = Scene::new().await;
+    scene.payload("public.evil(int)", "int").await;
+    scene.attack("CREATE DOMAIN wd AS int").await;
+    let check = "ALTER DOMAIN wd ADD CONSTRAINT c CHECK (evil(1) IS NULL)";
+    let refused = |clauses: &str| {
+        let output = scene.osc(&["alter", "t", clauses, "--strategy", "copy"]);
+        let text = format!("{output:?}");
+        assert_eq!(output.status.code(), Some(4), "not refused: {text}");
+        assert!(text.contains("wd of") && text.contains("--trust-owner"), "{text}");
+    };
+    refused("ADD c wd");
+    for (made, dropped) in [
+        ("CREATE VIEW v AS SELECT id, '{1}'::wd[] AS c FROM t", "DROP VIEW v"),
+        (
+            "CREATE VIEW v AS SELECT id FROM t; CREATE VIEW w AS SELECT '{1}'::wd[] AS c FROM v",
+            "DROP VIEW v CASCADE",
+        ),
+        ("CREATE POLICY p ON t USING ('{1}'::wd[] IS NOT NULL)", "DROP POLICY p ON t"),
+        ("CREATE INDEX i ON t (id) WHERE '{1}'::wd[] IS NOT NULL", "DROP INDEX i"),
+        (
+            "CREATE FUNCTION g() RETURNS bigint LANGUAGE sql BEGIN ATOMIC \
+             SELECT count('{1}'::wd[]) FROM t; END",
+            "DROP FUNCTION g()",
+        ),
+    ] {
+        scene.exec(made).await;
+        scene.attack(check).await;
+        refused("ALTER n TYPE bigint");
+        scene.assert_harmless(made).await;
+        scene.attack("ALTER DOMAIN wd DROP CONSTRAINT c").await;
+        refused("ALTER n TYPE bigint");
+        scene.exec(dropped).await;
+    }
+    let output = scene.osc(&["alter", "t", "ALTER n TYPE bigint", "--strategy", "copy"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+/// Statistics and indexes of the original are planned with, and the server folds their constants.
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_that_come_in_mid_run_end_it() {
+    let scene = scene().await;
+    let run = copying(&scene).await;
+    scene.attack("CREATE STATISTICS st ON (n + 1) FROM t").await;
+    ends(&scene, run, "statistics").await;
+}
+
+/// What hangs on a function's owner stays his: one that is dropped while the swap waits is not made osc's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_the_swap_makes_anew_is_its_owners() {
+    use osc::postgres::dependents::Dependents;
+    use osc::postgres::name::TableName;
+    let scene = scene().await;
+    scene
+        .attack(
+            "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql SECURITY DEFINER \
+             BEGIN ATOMIC SELECT count(*) FROM t; END",
+        )
+        .await;
+    let url = scene.server.url(&scene.database);
+    let client = crate::support::postgres::connect(&url).await.unwrap();
+    let dependents = Dependents::read(&client, &TableName::new("public", "t")).await.unwrap();
+    scene.attack("DROP FUNCTION f()").await;
+    client.batch_execute(&dependents.functions_anew().join(";")).await.unwrap();
+    let owner = "SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = 'f'";
+    assert_eq!(scene.value(owner).await, scene.value("SELECT '{m}'").await);
+}
+
+/// No malice is needed: an ALTER that leaves the type as it is gives each row another value, and no stream
+/// tells it.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_rewritten_after_the_verification_are_not_lost() {
+    let scene = scene().await;
+    let control = std::env::temp_dir().join(format!("osc-midrun-{}", scene.database));
+    std::fs::write(&control, "cut_over = 'hold'").unwrap();
+    let file = control.to_str().unwrap();
+    let url = scene.server.url(&scene.database);
+    let mut run = Run::at(&url, &["t", COPIED, "--control-file", file]);
+    run.phase("hold").await;
+    scene.attack("ALTER TABLE t ALTER n TYPE int USING n + 1000").await;
+    std::fs::write(&control, "cut_over = 'now'").unwrap();
+    ends(&scene, run, "a rewrite").await;
+    std::fs::remove_file(&control).unwrap();
+    assert_eq!(scene.value("SELECT sum(n) FROM t").await, "345150");
+}
+
+/// Triggers that are off for a while capture nothing, whoever puts them on again.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_while_the_triggers_are_off_are_not_lost() {
+    let scene = scene().await;
+    scene.exec("ALTER TABLE t SET UNLOGGED").await;
+    let run = copying(&scene).await;
+    let off = "DO $$ DECLARE r record; BEGIN FOR r IN SELECT tgname FROM pg_trigger WHERE \
+               tgrelid = 't'::regclass AND tgname ~ '^osc_' AND NOT tgisinternal LOOP \
+               EXECUTE format('ALTER TABLE t %s TRIGGER %I', 'WHAT', r.tgname); END LOOP; END $$";
+    let (disable, enable) = (off.replace("WHAT", "DISABLE"), off.replace("WHAT", "ENABLE ALWAYS"));
+    scene
+        .attack(&format!("BEGIN; {disable}; UPDATE t SET n = -1 WHERE id = 1; {enable}; COMMIT"))
+        .await;
+    ends(&scene, run, "triggers that were off").await;
 }

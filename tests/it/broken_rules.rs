@@ -122,6 +122,8 @@ cases! { USUAL
         "what_is_made_after_the_words_were_looked_at_is_not_run", "not refused");
     pg_casts_trusted: (PgCastsTrusted, attacks_postgres,
         "casts_count_where_the_type_is_used", "not refused");
+    pg_domains_trusted: (PgDomainsTrusted, attacks_midrun,
+        "domains_of_others_are_refused_wherever_they_are_read", "not refused");
     pg_triggers_cast_nothing: (PgTriggersCastNothing, attacks_postgres,
         "a_cast_that_is_made_in_mid_run_is_not_run_by_the_triggers", "is a superuser now");
     pg_shadow_owned: (PgShadowOwned, attacks_midrun,

@@ -152,7 +152,7 @@ impl Swap {
     async fn whole(&self, client: &Client) -> Vec<String> {
         self.lock(client).await;
         self.commit(client).await;
-        after_swap(client, &self.names, &self.dependents.to_validate()).await.unwrap()
+        after_swap(client, &self.names, &self.dependents.to_validate(), false).await.unwrap()
     }
 
     async fn drop_retired(&self, client: &Client) {
@@ -432,7 +432,7 @@ async fn orphans_are_shown_and_leave_their_foreign_key_unchecked() {
     assert!(warnings.len() == 1 && warnings[0].contains("(999)"), "{warnings:?}");
     admin.batch_execute("DELETE FROM orders WHERE id = 7").await.unwrap();
     let unchecked = swap.dependents.to_validate();
-    let again = after_swap(&client, &swap.names, &unchecked).await.unwrap();
+    let again = after_swap(&client, &swap.names, &unchecked, false).await.unwrap();
     assert_eq!(again, Vec::<String>::new());
     let unchecked = "SELECT conname::text FROM pg_constraint WHERE NOT convalidated";
     assert_eq!(strings(&client, unchecked).await, Vec::<String>::new());

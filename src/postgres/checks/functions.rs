@@ -80,6 +80,7 @@ pub async fn of_others(
     }
     findings.extend(calls(client, original.oid, &original.name.plain(), &words).await?);
     findings.extend(conversions(client, original, &words).await?);
+    findings.extend(domains(client, original.oid, &original.name, &words).await?);
     Ok(findings)
 }
 
@@ -92,7 +93,9 @@ pub async fn resolved(client: &Client, draft: u32, original: &TableName) -> Resu
     if broken::is(Rule::PgResolvedTrusted) || broken::is(Rule::PgFunctionsTrusted) {
         return Ok(());
     }
-    match calls(client, draft, &original.plain(), &Words::default()).await? {
+    let words = Words::default();
+    let called = calls(client, draft, &original.plain(), &words).await?;
+    match called.or(domains(client, draft, original, &words).await?) {
         None => Ok(()),
         Some(finding) => Err(Error::Refused(vec![finding])),
     }
@@ -230,6 +233,76 @@ async fn conversions(client: &Client, original: &Table, words: &Words) -> Result
                 "the change of {} converts values of types whose owners have fewer rights than \
                  {role}, and may make a cast at any time, which could use all of its: {shown}",
                 original.name.plain(),
+            ),
+            "connect as the type's owner; or trust him, and give --trust-owner",
+        )
+    }))
+}
+
+/// Domains of others, who may give them a check or a default at any time: of the table `oid`, of what words may
+/// mean, and of what hangs on the table and is read again at the swap, where the server runs the checks of
+/// a constant such as `'{1}'::d[]`. A composite type counts with them: a domain may be put in its place.
+async fn domains(
+    client: &Client,
+    oid: u32,
+    table: &TableName,
+    words: &Words,
+) -> Result<Option<Finding>> {
+    if broken::is(Rule::PgDomainsTrusted) {
+        return Ok(None);
+    }
+    let sql = format!(
+        "WITH RECURSIVE relation(oid) AS (
+           SELECT {oid}::pg_catalog.oid
+           UNION SELECT r.ev_class FROM relation JOIN pg_catalog.pg_depend d
+             ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = relation.oid
+               AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+             JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid),
+         defined(class, object) AS (
+           SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid
+             FROM pg_catalog.pg_constraint k WHERE k.conrelid = {oid}
+           UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid
+             FROM pg_catalog.pg_attrdef d WHERE d.adrelid = {oid}
+           UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid
+             FROM pg_catalog.pg_index i WHERE i.indrelid = {oid}
+           UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, x.oid
+             FROM pg_catalog.pg_statistic_ext x WHERE x.stxrelid = {oid}
+           UNION ALL SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid
+             FROM pg_catalog.pg_rewrite r JOIN relation ON relation.oid = r.ev_class
+           UNION ALL SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+             JOIN relation ON d.refobjid = relation.oid
+             WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+               AND d.classid IN ('pg_catalog.pg_policy'::pg_catalog.regclass,
+                 'pg_catalog.pg_trigger'::pg_catalog.regclass,
+                 'pg_catalog.pg_proc'::pg_catalog.regclass,
+                 'pg_catalog.pg_rewrite'::pg_catalog.regclass)),
+         kind(oid) AS (
+           SELECT oid FROM (
+             SELECT a.atttypid FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped
+             UNION ALL SELECT d.refobjid FROM defined e JOIN pg_catalog.pg_depend d
+               ON d.classid = e.class AND d.objid = e.object
+               AND d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass
+             UNION ALL SELECT t.oid FROM pg_catalog.pg_type t
+               WHERE t.typname = ANY (ARRAY[{names}]::pg_catalog.text[]) AND {reached}) first(oid)
+           {PARTS})
+         SELECT DISTINCT pg_catalog.format_type(t.oid, NULL), pg_catalog.pg_get_userbyid(t.typowner),
+           current_user
+         FROM kind JOIN pg_catalog.pg_type t ON t.oid = kind.oid
+           LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+         WHERE (t.typtype = 'd' OR c.relkind = 'c') AND NOT {trusted} ORDER BY 1",
+        names = list(&words.names),
+        reached = reached("t.typnamespace", words),
+        trusted = trusted("t.typowner"),
+    );
+    let found = rows(client, "looking for domains of others", &sql).await?;
+    Ok(shown(&found).map(|(role, shown)| {
+        Finding::new(
+            "functions",
+            format!(
+                "the change of {} reads values of types whose owners have fewer rights than {role}, and may \
+                 give them a check or a default at any time, which could use all of its: {shown}",
+                table.plain(),
             ),
             "connect as the type's owner; or trust him, and give --trust-owner",
         )

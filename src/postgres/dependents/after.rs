@@ -25,7 +25,7 @@ const SHOWN: u32 = 10;
 
 /// Checks the foreign keys that the swap put back unchecked, those apart that were so before, and
 /// drops the snapshot guard once it is over. `unchecked`: those to check, each the table that it is on
-/// and its name; what they are is read from the catalog. What could not be done is told in the
+/// and its name; what they are is read from the catalog. `trusts_owner`: whoever owns what it runs. What could not be done is told in the
 /// warnings; calling this again does what is left. The session's `lock_timeout` and
 /// `statement_timeout` are changed.
 ///
@@ -35,6 +35,7 @@ pub async fn after_swap(
     client: &Client,
     names: &Names,
     unchecked: &[(TableName, Ident)],
+    trusts_owner: bool,
 ) -> Result<Vec<String>> {
     let timeouts =
         format!("SET lock_timeout = {}; SET statement_timeout = 0", LOCK_TIMEOUT.as_millis());
@@ -47,7 +48,7 @@ pub async fn after_swap(
     };
     if let Some(oid) = oid_of(client, &names.original).await? {
         for key in foreign_keys::read(client, oid).await?.iter().filter(wanted) {
-            warnings.extend(validate(client, key).await?);
+            warnings.extend(validate(client, key, trusts_owner).await?);
         }
     }
     if !drop_guard(client, names).await? {
@@ -80,9 +81,9 @@ async fn drop_guard(client: &Client, names: &Names) -> Result<bool> {
 }
 
 /// Checks the rows of one key; a warning where that did not succeed.
-async fn validate(client: &Client, key: &ForeignKey) -> Result<Option<String>> {
+async fn validate(client: &Client, key: &ForeignKey, trusts_owner: bool) -> Result<Option<String>> {
     let name = format!("the foreign key {} of {}", key.name, key.child.plain());
-    let statement = foreign_keys::validation(&key.child, &key.name);
+    let statement = foreign_keys::validation(&key.child, &key.name, trusts_owner);
     for attempt in 1..=ATTEMPTS {
         let Err(error) = client.batch_execute(&statement).await else { return Ok(None) };
         match sqlstate(&error) {

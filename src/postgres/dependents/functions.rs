@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::sql;
 use crate::engine::error::Result;
-use crate::postgres::name::Ident;
+use crate::postgres::name::{Ident, Text};
 
 /// Such a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub(super) struct Function {
     pub definition: String,
     /// Columns of the original that it names.
     pub columns: Vec<Ident>,
+    /// Its owner.
+    pub owner: Ident,
     /// Whether osc's role may replace it.
     pub owned: bool,
 }
@@ -29,6 +31,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Function>> {
     let query = format!(
         "SELECT p.oid::bigint AS oid, p.oid::regprocedure::text AS name, \
          pg_catalog.pg_get_functiondef(p.oid) AS definition, {columns} AS columns, \
+         pg_catalog.pg_get_userbyid(p.proowner) AS owner, \
          pg_catalog.pg_has_role(p.proowner, 'USAGE') AS owned \
          FROM pg_catalog.pg_proc p WHERE p.prosqlbody IS NOT NULL AND EXISTS (\
          SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::regclass \
@@ -39,6 +42,17 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Function>> {
 }
 
 /// Binds the function to the new table; owner, rights and comment stay.
-pub(super) fn replace(function: &Function) -> String {
-    function.definition.trim_end().trim_end_matches(';').to_owned()
+pub(super) fn replace(function: &Function) -> Vec<String> {
+    let (name, owner) = (&function.name, &function.owner);
+    // No lock keeps a function: one that was dropped by now is made, and would be osc's role's.
+    let ours = format!(
+        "(SELECT pg_catalog.pg_get_userbyid(proowner) FROM pg_catalog.pg_proc \
+         WHERE oid = {}::pg_catalog.regprocedure) <> {}",
+        Text(name),
+        Text(owner.as_str())
+    );
+    vec![
+        function.definition.trim_end().trim_end_matches(';').to_owned(),
+        sql::when(&ours, &format!("ALTER ROUTINE {name} OWNER TO {owner}")),
+    ]
 }

@@ -261,8 +261,8 @@ impl Dependents {
         }
         statements.extend(views::before(&self.views, &anew));
         statements.extend(self.statistics.iter().map(statistics::before));
-        statements
-            .extend(self.sequences.iter().flat_map(|one| sequences::before(one, names, fate)));
+        let counters = self.sequences.iter().flat_map(|one| sequences::before(one, names, fate));
+        statements.extend(sequences::from_no_view(counters.collect()));
         statements
     }
 
@@ -283,7 +283,7 @@ impl Dependents {
         }
         statements.extend(self.statistics.iter().map(|one| statistics::after(one, names, fate)));
         statements.extend(views::after(&self.views, &self.rules, &anew, self.oid));
-        statements.extend(self.functions.iter().map(functions::replace));
+        statements.extend(self.functions_anew());
         statements.extend(self.own_rules().flat_map(rules::create));
         let others = self.rules.iter().filter(|rule| {
             rule.names_original && rule.relation != self.oid && !anew.contains(&rule.relation)
@@ -300,6 +300,11 @@ impl Dependents {
         statements
             .extend(self.publications.iter().filter_map(|one| publications::add(one, table, fate)));
         statements
+    }
+
+    /// SQL that binds functions to the table that has the name by now.
+    pub fn functions_anew(&self) -> Vec<String> {
+        self.functions.iter().flat_map(functions::replace).collect()
     }
 
     fn own_rules(&self) -> impl Iterator<Item = &rules::Rule> {

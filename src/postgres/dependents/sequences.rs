@@ -114,14 +114,17 @@ pub(super) fn on_shadow(sequences: &[Sequence], place: &TableName) -> Vec<String
 /// type that the counter does not fit is refused then as the server would.
 pub(super) fn counters(sequences: &[Sequence], place: &TableName) -> Vec<String> {
     let identity = sequences.iter().filter(|one| one.identity);
-    let mut all: Vec<String> =
-        identity.map(|one| set(&one.name, &of_identity(place, &one.column), "")).collect();
-    if !(all.is_empty() || broken::is(Rule::ObjectsProved)) {
-        // They are not locked yet, and a view may stand in the place of one by now.
-        all.insert(0, views_refused("view, foreign-table"));
-        all.push(views_refused(""));
+    from_no_view(identity.map(|one| set(&one.name, &of_identity(place, &one.column), "")).collect())
+}
+
+/// The statements, which read sequences by their names: a view may stand in the place of one by now, for
+/// not all of them can be locked.
+pub(super) fn from_no_view(mut statements: Vec<String>) -> Vec<String> {
+    if !(statements.is_empty() || broken::is(Rule::ObjectsProved)) {
+        statements.insert(0, views_refused("view, foreign-table"));
+        statements.push(views_refused(""));
     }
-    all
+    statements
 }
 
 /// Makes the server refuse to read views and foreign tables in this transaction, where it can; as it is
