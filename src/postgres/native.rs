@@ -85,6 +85,7 @@ pub(super) async fn run(
         stop: &job.stop,
         say: &say,
         told: &told,
+        trusts_owner: job.settings.trust_owner,
         permission: Some(permission),
     };
     let outcome = tokio::select! {

@@ -2,8 +2,14 @@
 //! superuser. He can do what he likes with what is his, and osc must not run it: the shadow belongs to
 //! osc's role until the swap, and every transaction proves that the names are the run's tables.
 
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use crate::attacks_postgres::Scene;
 use crate::runs::{Ended, Run};
+use crate::support;
 
 const COPIED: &str = "ALTER n TYPE bigint";
 
@@ -178,8 +184,7 @@ async fn a_check_in_the_place_of_a_foreign_key_is_not_validated() {
              child_id_fkey FOREIGN KEY (id) REFERENCES t NOT VALID",
         )
         .await;
-    let client =
-        crate::support::postgres::connect(&scene.server.url(&scene.database)).await.unwrap();
+    let client = support::postgres::connect(&scene.server.url(&scene.database)).await.unwrap();
     let validate = |name| validation(&TableName::new("public", "child"), &Ident::new(name), false);
     let refused = client.batch_execute(&validate("keyed")).await;
     scene.assert_harmless("a check in the place of a foreign key").await;
@@ -260,7 +265,7 @@ async fn a_function_that_the_swap_makes_anew_is_its_owners() {
         )
         .await;
     let url = scene.server.url(&scene.database);
-    let client = crate::support::postgres::connect(&url).await.unwrap();
+    let client = support::postgres::connect(&url).await.unwrap();
     let dependents = Dependents::read(&client, &TableName::new("public", "t")).await.unwrap();
     scene.attack("DROP FUNCTION f()").await;
     client.batch_execute(&dependents.functions_anew().join(";")).await.unwrap();
@@ -300,4 +305,40 @@ async fn changes_while_the_triggers_are_off_are_not_lost() {
         .attack(&format!("BEGIN; {disable}; UPDATE t SET n = -1 WHERE id = 1; {enable}; COMMIT"))
         .await;
     ends(&scene, run, "triggers that were off").await;
+}
+
+/// A constraint of the server's own methods is made and then validated, by its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_in_the_place_of_one_that_is_being_added_is_not_validated() {
+    let scene = scene().await;
+    scene.payload("public.look(int)", "boolean").await;
+    let url = scene.server.url(&scene.database);
+    for (clauses, name) in [
+        ("ADD CONSTRAINT pos CHECK (n > 0)", "pos"),
+        ("ALTER name SET NOT NULL, ALTER n SET NOT NULL", "name_osc_not_null"),
+    ] {
+        scene.exec("ALTER TABLE t ALTER name DROP NOT NULL").await;
+        let child = support::osc()
+            .args(["alter", "t", clauses, "--url", &url])
+            .env("OSC_FAULT", "step.done=stop")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let state = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&state).unwrap().contains(") T ") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        scene
+            .attack(&format!(
+                "ALTER TABLE t DROP CONSTRAINT {name}; \
+                 ALTER TABLE t ADD CONSTRAINT {name} CHECK (look(id) IS NULL) NOT VALID"
+            ))
+            .await;
+        support::process::signal(&child, Signal::CONT);
+        let output = child.wait_with_output().unwrap();
+        scene.assert_harmless(clauses).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("that osc does not trust"), "{said}");
+    }
 }

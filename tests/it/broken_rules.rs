@@ -136,6 +136,8 @@ cases! { USUAL
         "a_view_in_the_place_of_a_sequence_is_not_read", "already exists");
     objects_proved_keys: (ObjectsProved, attacks_midrun,
         "a_check_in_the_place_of_a_foreign_key_is_not_validated", "is a superuser now");
+    objects_proved_steps: (ObjectsProved, attacks_midrun,
+        "a_check_in_the_place_of_one_that_is_being_added_is_not_validated", "is a superuser now");
     facts_proved_mariadb: (FactsProved, attacks_mysql,
         "mariadb::a_forged_row_reports_no_change_as_made", "an earlier attempt swapped");
     ledger_vetted_mysql: (LedgerVetted, attacks_mysql,

@@ -93,7 +93,15 @@ impl<'a> Place<'a> {
         let table = table();
         let budget = roads::LOCK_BUDGET;
         let told = |_| {};
-        let going = Going { attempts, budget, stop, say, told: &told, permission: None };
+        let going = Going {
+            attempts,
+            budget,
+            stop,
+            say,
+            told: &told,
+            trusts_owner: false,
+            permission: None,
+        };
         let role = RoleSettings::read(&options).await.unwrap();
         let run = roads::run(&options, &role, &table, &road, &going);
         tokio::time::timeout(PATIENCE, run).await.expect("the road ends")

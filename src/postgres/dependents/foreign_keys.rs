@@ -107,9 +107,9 @@ impl ForeignKey {
     }
 }
 
-/// A statement that locks `child` in `mode`, and fails where its constraint `name` is no foreign key any more, or
-/// where checking its rows would run a cast of somebody whom osc does not trust: `VALIDATE` goes by the name,
-/// and evaluates a check that its owner may have put there with the rights of osc's role.
+/// A statement that locks `child` in `mode`, and fails where checking the rows of its constraint `name`, a check or a
+/// foreign key, would run what belongs to somebody whom osc does not trust: `VALIDATE` goes by the name,
+/// and evaluates with the rights of osc's role whatever the table's owner may have put there.
 fn proved(child: &TableName, name: &Ident, mode: &str) -> String {
     let table = child.to_string();
     let of_others = |key: &str, relation: &str, operand: &str| {
@@ -125,42 +125,56 @@ fn proved(child: &TableName, name: &Ident, mode: &str) -> String {
             trusted("b.typowner")
         )
     };
+    let calls = |of: &str| {
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_depend d \
+             LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::regclass \
+             AND o.oid = d.refobjid JOIN pg_catalog.pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid) \
+             WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass) \
+             AND ({of}) AND NOT {})",
+            trusted("p.proowner")
+        )
+    };
     // Who plans a query folds the constants in the expressions of a table's indexes and statistics.
-    let planned = format!(
-        "EXISTS (SELECT FROM pg_catalog.pg_depend d \
-         LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::regclass \
-         AND o.oid = d.refobjid JOIN pg_catalog.pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid) \
-         WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass) \
-         AND (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid IN (SELECT i.indexrelid \
+    let planned = calls(
+        "d.classid = 'pg_catalog.pg_class'::regclass AND d.objid IN (SELECT i.indexrelid \
          FROM pg_catalog.pg_index i WHERE i.indrelid IN (k.conrelid, k.confrelid)) \
          OR d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND d.objid IN (SELECT x.oid \
-         FROM pg_catalog.pg_statistic_ext x WHERE x.stxrelid IN (k.conrelid, k.confrelid))) \
-         AND NOT {})",
-        trusted("p.proowner")
+         FROM pg_catalog.pg_statistic_ext x WHERE x.stxrelid IN (k.conrelid, k.confrelid))",
     );
+    let own = calls("d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = k.oid");
     let body = format!(
         "BEGIN LOCK TABLE ONLY {child} IN {mode} MODE; \
          IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = {}::regclass \
-         AND k.conname = {} AND k.contype = 'f' AND NOT {} AND NOT {} AND NOT {planned}) THEN \
-         RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = 'it is no foreign key any more, or a \
-         type, index or statistics of its tables runs what belongs to a role that osc does not trust'; \
-         END IF; END",
+         AND k.conname = {} AND (k.contype IN ('c', 'n') AND NOT {own} \
+         OR k.contype = 'f' AND NOT {} AND NOT {} AND NOT {planned})) THEN \
+         RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = {}; END IF; END",
         Text(&table),
         Text(name.as_str()),
         of_others("conkey", "conrelid", "oprright"),
         of_others("confkey", "confrelid", "oprleft"),
+        Text(&format!(
+            "the constraint {name} of {} is gone, or would run what belongs to a role that osc does not trust",
+            child.plain()
+        )),
     );
     format!("DO {}", Text(&body))
+}
+
+/// The statement to be run before the rows of the constraint `name` of `table` are checked, in the same
+/// transaction. Empty where the functions may run whoever they belong to.
+pub fn before_validation(table: &TableName, name: &Ident, trusts_owner: bool) -> String {
+    match trusts_owner || broken::is(Rule::ObjectsProved) {
+        true => String::new(),
+        false => proved(table, name, "SHARE UPDATE EXCLUSIVE") + "; ",
+    }
 }
 
 /// The statements, in one message, that check the rows of the foreign key `name` of `child`.
 ///
 /// `trusts_owner`: whoever the functions belong to.
 pub fn validation(child: &TableName, name: &Ident, trusts_owner: bool) -> String {
-    let proved = match trusts_owner || broken::is(Rule::ObjectsProved) {
-        true => String::new(),
-        false => proved(child, name, "SHARE UPDATE EXCLUSIVE") + "; ",
-    };
+    let proved = before_validation(child, name, trusts_owner);
     format!("{proved}ALTER TABLE {child} VALIDATE CONSTRAINT {name}")
 }
 

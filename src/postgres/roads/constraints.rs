@@ -80,6 +80,7 @@ pub(super) fn not_valid_first(
         let validate = Step::long(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
             .unless(Look::Query(valid))
             .or(Undo::constraint(table, name))
+            .validating(name)
             .showing(name);
         steps.push(validate);
     }
@@ -157,7 +158,7 @@ pub(super) fn set_not_null(table: &TableName, column: &Ident, facts: &Facts) -> 
     if let Some(constraint) = facts.unproved.get(column) {
         let validate = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}");
         let done = constraint_exists(table, constraint, " AND convalidated");
-        return vec![Step::long(validate).unless(Look::Query(done))];
+        return vec![Step::long(validate).unless(Look::Query(done)).validating(constraint)];
     }
     let check = column.with_suffix(HELPER_CHECK);
     let not_null = format!(
@@ -175,6 +176,7 @@ pub(super) fn set_not_null(table: &TableName, column: &Ident, facts: &Facts) -> 
         Step::long(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {check}"))
             .unless(or_so(constraint_exists(table, &check, " AND convalidated")))
             .or(Undo::constraint(table, &check))
+            .validating(&check)
             .showing(&check),
         Step::short(format!(
             "ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL, \

@@ -14,6 +14,7 @@ use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::postgres::blockers;
 use crate::postgres::connect::{Options, connect, detail_with_key, server_error, sqlstate};
+use crate::postgres::dependents::before_validation;
 use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::roads::progress;
@@ -50,6 +51,8 @@ pub struct Going<'a> {
     pub say: &'a (dyn Fn(u32, String) + Sync),
     /// Is told how far a long step is and what it waits for.
     pub told: &'a (dyn Fn(String) + Sync),
+    /// Run functions of roles that osc's is stronger than.
+    pub trusts_owner: bool,
     /// Who must agree before each step; `None`: nobody needs to.
     pub permission: Option<Permission<'a>>,
 }
@@ -125,8 +128,15 @@ pub async fn take_back(
     budget: Duration,
 ) -> Result<()> {
     let stop = CancellationToken::new();
-    let going =
-        Going { attempts, budget, stop: &stop, say: &|_, _| {}, told: &|_| {}, permission: None };
+    let going = Going {
+        attempts,
+        budget,
+        stop: &stop,
+        say: &|_, _| {},
+        told: &|_| {},
+        trusts_owner: false,
+        permission: None,
+    };
     let role = &RoleSettings::default();
     let walk = Walk { client, role, original, going: &going };
     for undo in left {
@@ -181,11 +191,19 @@ impl Walk<'_> {
         let tried = if step.short {
             self.short(sql, &step.also).await?
         } else {
-            self.long(sql).await?;
+            self.long(&self.looked(step, sql)).await?;
             1
         };
         fault::at(Point::StepDone)?;
         Ok(tried)
+    }
+
+    /// With what goes before it, in one transaction.
+    fn looked(&self, step: &Step, sql: &str) -> String {
+        let validates = step.validates.as_ref();
+        let before =
+            validates.map(|name| before_validation(self.original, name, self.going.trusts_owner));
+        before.unwrap_or_default() + sql
     }
 
     async fn permitted(&self) -> Result<()> {
@@ -372,8 +390,9 @@ impl Walk<'_> {
             }
             None => "'row at ' || ctid::text".to_owned(),
         };
+        let looked = before_validation(table, check, self.going.trusts_owner);
         let sql = format!(
-            "SELECT pg_catalog.concat_ws(' and ', {shown}) FROM {table} WHERE NOT ({condition}) \
+            "{looked}SELECT pg_catalog.concat_ws(' and ', {shown}) FROM {table} WHERE NOT ({condition}) \
              LIMIT {SHOWN}"
         );
         let found = rows(self.client, "looking for the rows", &sql).await?;

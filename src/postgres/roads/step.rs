@@ -20,6 +20,8 @@ pub struct Step {
     /// It has words of the user's, which are read as the role's own sessions read them; such a step looks at
     /// no rows and calls nothing of osc's.
     pub in_words: bool,
+    /// The constraint whose rows it checks: what that runs is looked at in the same transaction.
+    pub(super) validates: Option<Ident>,
 }
 
 /// A question to the catalog.
@@ -81,6 +83,7 @@ impl Step {
             undo: Vec::new(),
             shows: None,
             in_words: false,
+            validates: None,
         }
     }
 
@@ -106,6 +109,11 @@ impl Step {
 
     pub(super) fn in_words(mut self) -> Self {
         self.in_words = true;
+        self
+    }
+
+    pub(super) fn validating(mut self, constraint: &Ident) -> Self {
+        self.validates = Some(constraint.clone());
         self
     }
 
