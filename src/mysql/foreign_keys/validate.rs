@@ -130,9 +130,29 @@ pub async fn foreseen(
             ));
         }
     }
-    findings.extend(hidden_children(conn, original, &children).await?);
+    findings.extend(hidden_for_good(conn, original, children).await?);
     Ok(findings)
 }
+
+/// Children that stay hidden: the lists are read one after the other, and another run may try a key between.
+async fn hidden_for_good(
+    conn: &mut Conn,
+    original: &TableName,
+    mut seen: Vec<ForeignKey>,
+) -> Result<Vec<Finding>> {
+    for _ in 1..LOOKS {
+        if hidden_children(conn, original, &seen).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        seen = incoming(conn, original).await?;
+    }
+    hidden_children(conn, original, &seen).await
+}
+
+/// Looks at what may be hidden, and the time between two.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// To try a key the parent is locked for a moment, and who waits for it holds others up.
 const PATIENCE: Patience = Patience { lock_wait: Duration::from_secs(1), attempts: 10 };
