@@ -96,7 +96,7 @@ async fn clean(
             for half in &cleanup.halves {
                 screen.line(&format!("half-done by a dead run: {}", one_line(&half.sql)));
             }
-            let dropped = listed(&cleanup.tables, postgres::name::TableName::plain);
+            let dropped = listed(&cleanup.tables, postgres::cleanup::Found::plain);
             agree(&dropped, args.yes, screen)?;
             let forgotten = cleanup.forgotten.clone();
             cleanup.drop_all().await?;

@@ -84,6 +84,20 @@ pub(super) async fn run(conn: &mut Conn, action: &str, sql: impl AsRef<str>) -> 
     conn.query_drop(sql.as_ref()).await.map_err(|error| connection_error(action, error))
 }
 
+/// What the server has against something that was tried; `Err` when it could not be asked, since `tables` were
+/// held by somebody all the while, or for another reason.
+pub fn objection(tables: &str, tried: Result<()>) -> Result<Option<String>> {
+    match tried {
+        Ok(()) => Ok(None),
+        Err(Error::Server { code: Some(1205 | 1213), message, action }) => Err(Error::Stopped {
+            reason: format!("{action}: {message}"),
+            help: format!("look for long transactions on {tables}, then run the command again"),
+        }),
+        Err(Error::Server { message, .. }) => Ok(Some(message)),
+        Err(other) => Err(other),
+    }
+}
+
 /// Runs a DDL statement, again while others hold the locks that it needs.
 ///
 /// # Errors

@@ -10,7 +10,9 @@ use mysql_async::prelude::Queryable;
 
 use crate::engine::error::{Error, Finding, Result};
 use crate::fault::{self, Point};
-use crate::mysql::catalog::{Patience, raw_rows, run, run_patiently, temporary, text_rows};
+use crate::mysql::catalog::{
+    Patience, objection, raw_rows, run, run_patiently, temporary, text_rows,
+};
 use crate::mysql::connect::connection_error;
 use crate::mysql::name::{Ident, TableName, Text};
 use statement::Statement;
@@ -148,22 +150,18 @@ pub async fn validate(
     for trigger in triggers {
         let stand_in = temporary(&trigger.name);
         match create(conn, trigger, &stand_in, shadow).await {
-            Ok(()) => drop_trigger(conn, shadow, &stand_in).await?,
-            // Held by somebody all the while.
-            Err(Error::Server { code: Some(1205 | 1213), message, action }) => {
-                return Err(Error::Stopped {
-                    reason: format!("{action}: {message}"),
-                    help: "look for long transactions on the table, then run the command again"
-                        .into(),
-                });
-            }
-            Err(Error::Server { message, .. }) => findings.push(Finding::new(
-                "trigger",
-                format!("the trigger {} cannot be made on the new table: {message}", trigger.name),
-                "change or drop the trigger first, or leave the column that it uses",
-            )),
             Err(Error::Refused(refused)) => findings.extend(refused),
-            Err(other) => return Err(other),
+            tried => match objection("the table", tried)? {
+                None => drop_trigger(conn, shadow, &stand_in).await?,
+                Some(message) => findings.push(Finding::new(
+                    "trigger",
+                    format!(
+                        "the trigger {} cannot be made on the new table: {message}",
+                        trigger.name
+                    ),
+                    "change or drop the trigger first, or leave the column that it uses",
+                )),
+            },
         }
     }
     findings.extend(foreseen(conn, shadow, triggers).await?);

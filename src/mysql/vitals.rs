@@ -1,7 +1,7 @@
 //! What feedback sees of MySQL and MariaDB.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mysql_async::{Opts, Row};
 
@@ -32,13 +32,21 @@ pub struct Vitals {
     session: Session,
     looks: u32,
     log: Option<(f64, String)>,
+    /// The others' sessions at the last look.
+    before: HashSet<u64>,
 }
 
 impl Vitals {
     /// Those of this server. Connects when it is first asked. The session is read-only. Sees others'
     /// sessions by the right PROCESS.
     pub fn new(opts: Opts) -> Self {
-        Self { session: Session::new(opts.clone()), opts, looks: 0, log: None }
+        Self {
+            session: Session::new(opts.clone()),
+            opts,
+            looks: 0,
+            log: None,
+            before: HashSet::new(),
+        }
     }
 }
 
@@ -47,7 +55,7 @@ impl crate::throttle::pulse::Vitals for Vitals {
         // SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's statement has a
         // character that utf8mb3 lacks.
         let sessions = self.session.rows(ACTION, "SHOW PROCESSLIST").await?;
-        // The newest may be osc's own, which it does not know yet.
+        // The newest, which were not there at the last look, may be osc's own that it does not know yet.
         let opening = Opening::count();
         if self.looks.is_multiple_of(LOG_EVERY) {
             self.log = log(&self.session.rows(ACTION, LOG_SQL).await?);
@@ -58,7 +66,10 @@ impl crate::throttle::pulse::Vitals for Vitals {
         let mut others: Vec<Other> =
             others.filter(|other| !is_ours(&self.opts, other.id)).collect();
         others.sort_unstable_by_key(|other| Reverse(other.id));
-        for other in others.iter().skip(opening) {
+        let before = std::mem::replace(&mut self.before, others.iter().map(|o| o.id).collect());
+        let (old, new): (Vec<_>, Vec<_>) =
+            others.iter().partition(|other| before.contains(&other.id));
+        for other in old.into_iter().chain(new.into_iter().skip(opening)) {
             pulse.others |= other.is_at_work();
             if other.is_working() {
                 pulse.working = pulse.working.map(|working| working + 1);

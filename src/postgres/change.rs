@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::engine::Result;
 use crate::postgres::clauses::{Clauses, Statement};
-use crate::postgres::dependents::validation;
 use crate::postgres::fate::Fate;
 use crate::postgres::form::Form;
 use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::projection::Columns;
+use crate::postgres::validation::validate;
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ impl Change {
         let wanted = clauses.foreign_keys().into_iter().filter(|action| !action.is_not_valid());
         wanted
             .filter_map(|action| action.constraint_name())
-            .map(|name: Ident| (name.0.clone(), validation(table, &name, trusts_owner)))
+            .map(|name: Ident| (name.0.clone(), validate(table, &name, trusts_owner)))
             .collect()
     }
 }

@@ -40,17 +40,29 @@ pub struct Cleanup {
     ledger: Ledger,
     name: TableName,
     /// The tables to drop, with the reason and size of each.
-    pub tables: Vec<Leftover<TableName>>,
+    pub tables: Vec<Leftover<Found>>,
     /// Slots and publications that dead runs left, for a human.
     pub streams: Vec<String>,
     /// What takes back half-done steps of dead runs on the server's own roads.
     pub halves: Vec<Undo>,
     /// Runs whose records this osc cannot read: they are forgotten.
     pub forgotten: Vec<i64>,
-    /// Of `tables`.
-    oids: Vec<u32>,
     unfinished: Vec<RunId>,
     names: Vec<stream::Names>,
+}
+
+/// A table that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    name: TableName,
+    oid: u32,
+}
+
+impl Found {
+    /// Its name without quotes.
+    pub fn plain(&self) -> String {
+        self.name.plain()
+    }
 }
 
 impl Cleanup {
@@ -80,7 +92,6 @@ impl Cleanup {
             streams: Vec::new(),
             halves: Vec::new(),
             forgotten: Vec::new(),
-            oids: Vec::new(),
             unfinished: Vec::new(),
             names: Vec::new(),
         };
@@ -118,18 +129,19 @@ impl Cleanup {
             (helpers.shadow, Function::Shadow, "the shadow of a dead run"),
             (helpers.retired, Function::Retired, "the retired table"),
         ] {
-            match whose(&self.client, &self.ledger, &table, function).await? {
+            let oid = match whose(&self.client, &self.ledger, &table, function).await? {
                 None => continue,
                 Some(Whose::Others) => {
                     let name = table.plain();
                     tracing::warn!("{name} stays: no run of osc made it what it is");
                     continue;
                 }
-                Some(Whose::Ours(oid)) => self.oids.push(oid),
+                Some(Whose::Ours(oid)) => oid,
+            };
+            if let Some(found) = Table::read(&self.client, &table).await? {
+                let table = Found { name: table, oid };
+                self.tables.push(Leftover { table, what, bytes: found.bytes });
             }
-            let found = Table::read(&self.client, &table).await?;
-            let bytes = found.map_or(0, |found| found.bytes);
-            self.tables.push(Leftover { table, what, bytes });
         }
         Ok(())
     }
@@ -179,8 +191,8 @@ impl Cleanup {
         for names in &self.names {
             stream::drop_all(&self.client, names).await?;
         }
-        for (leftover, oid) in self.tables.iter().zip(&self.oids) {
-            self.drop_table(&leftover.table, &drop_of(&leftover.table, *oid)).await?;
+        for Leftover { table: Found { name, oid }, .. } in &self.tables {
+            self.drop_table(name, &drop_of(name, *oid)).await?;
         }
         guards::drop_if_over(&self.client, &self.name).await?;
         for id in self.unfinished {

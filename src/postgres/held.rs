@@ -44,6 +44,15 @@ impl For {
 }
 
 impl PostgresTable {
+    /// A statement that fails where another attempt has taken the run over, for who has locked and looked itself.
+    pub(super) fn fence(&self) -> Result<String> {
+        Ok(format!("DO {}", Text(&format!("BEGIN {} END", self.fencing()?))))
+    }
+
+    fn fencing(&self) -> Result<String> {
+        Ok(self.ledger.fence(self.run()?, &self.owner))
+    }
+
     /// A statement, to be run in a transaction before others: it locks the tables, fails where they are no
     /// longer this run's, and where another attempt has taken the run over. It is long, so it is sent in a
     /// message of its own: `pg_stat_activity` then shows what the run is about.
@@ -75,7 +84,7 @@ impl PostgresTable {
         };
         let fence = match broken::is(Rule::Fenced) {
             true => String::new(),
-            false => self.ledger.fence(self.run()?, &self.owner),
+            false => self.fencing()?,
         };
         let body = format!(
             "BEGIN BEGIN {locks} EXCEPTION WHEN undefined_table OR invalid_schema_name OR wrong_object_type \

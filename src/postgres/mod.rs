@@ -45,4 +45,5 @@ pub mod table;
 pub mod throttle;
 pub mod trust;
 pub mod unfit;
+pub mod validation;
 pub mod vitals;

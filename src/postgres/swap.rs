@@ -16,7 +16,6 @@ use crate::postgres::connect::{server_error, sqlstate};
 use crate::postgres::dependents::{self, Dependents, either};
 use crate::postgres::fingerprint;
 use crate::postgres::guards;
-use crate::postgres::held::For;
 use crate::postgres::indexes;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::own_schema;
@@ -146,7 +145,7 @@ async fn inside<D: Drain>(
     }
     fault::at(Point::SwapLocked)?;
     // One that takes the run over waits for the lock on the shadow from here on.
-    run(holder, ACTION, &table.held(For::Altering)?).await?;
+    run(holder, ACTION, &table.fence()?).await?;
     let (looked, drained) = tokio::join!(look(table, holder), async {
         table.mark_in(&second, marker).await?;
         fault::at(Point::SwapMarked)?;

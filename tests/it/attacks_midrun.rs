@@ -152,15 +152,7 @@ async fn a_view_in_the_place_of_a_sequence_is_not_read() {
              SELECT 5::bigint AS last_value, look(1) IS NULL AS is_called; END $f$",
         )
         .await;
-    scene
-        .exec(
-            "CREATE FUNCTION at_schema() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN \
-             IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() \
-             WHERE object_identity LIKE 'osc_build%') THEN PERFORM public.now_then(); END IF; END $f$; \
-             CREATE EVENT TRIGGER at_schema ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') \
-             EXECUTE FUNCTION at_schema()",
-        )
-        .await;
+    scene.attack_at_the_draft().await;
     let output = scene.osc(&["alter", "counted", COPIED]);
     scene.exec("DROP EVENT TRIGGER at_schema").await;
     scene.assert_harmless("a view in the place of a sequence").await;
@@ -171,8 +163,8 @@ async fn a_view_in_the_place_of_a_sequence_is_not_read() {
 /// Foreign keys are validated by name, and a check's owner may have given it the name of one by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_in_the_place_of_a_foreign_key_is_not_validated() {
-    use osc::postgres::dependents::validation;
     use osc::postgres::name::{Ident, TableName};
+    use osc::postgres::validation;
     let scene = scene().await;
     scene.payload("public.look(int)", "boolean").await;
     scene
@@ -185,7 +177,8 @@ async fn a_check_in_the_place_of_a_foreign_key_is_not_validated() {
         )
         .await;
     let client = support::postgres::connect(&scene.server.url(&scene.database)).await.unwrap();
-    let validate = |name| validation(&TableName::new("public", "child"), &Ident::new(name), false);
+    let validate =
+        |name| validation::validate(&TableName::new("public", "child"), &Ident::new(name), false);
     let refused = client.batch_execute(&validate("keyed")).await;
     scene.assert_harmless("a check in the place of a foreign key").await;
     let code = refused.expect_err("it was validated").code().map(|code| code.code().to_owned());

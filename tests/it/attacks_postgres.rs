@@ -108,6 +108,19 @@ impl Scene {
         .await;
     }
 
+    /// Has the attacker's `now_then()` run as the schema of the shadow's draft is made, until the event trigger
+    /// `at_schema` is dropped.
+    pub(crate) async fn attack_at_the_draft(&self) {
+        self.exec(
+            "CREATE FUNCTION at_schema() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN \
+             IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() \
+             WHERE object_identity LIKE 'osc_build%') THEN PERFORM public.now_then(); END IF; END $f$; \
+             CREATE EVENT TRIGGER at_schema ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') \
+             EXECUTE FUNCTION at_schema()",
+        )
+        .await;
+    }
+
     pub(crate) async fn assert_harmless(&self, what: &str) {
         let sql = "SELECT rolsuper FROM pg_roles WHERE rolname = '{m}'";
         assert_eq!(self.value(sql).await, "f", "the attacker is a superuser now: {what}");
@@ -613,15 +626,7 @@ async fn what_is_made_after_the_words_were_looked_at_is_not_run() {
              RIGHTARG = varchar); END $f$",
         )
         .await;
-    scene
-        .exec(
-            "CREATE FUNCTION at_schema() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN \
-             IF EXISTS (SELECT FROM pg_event_trigger_ddl_commands() \
-             WHERE object_identity LIKE 'osc_build%') THEN PERFORM public.now_then(); END IF; END $f$; \
-             CREATE EVENT TRIGGER at_schema ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') \
-             EXECUTE FUNCTION at_schema()",
-        )
-        .await;
+    scene.attack_at_the_draft().await;
     let words = ["of_equal", &scene.mallory, "--trust-owner"];
     for command in ["plan", "alter"] {
         let clauses = "ADD CHECK (vc IN ('x', 'y') OR n > 0)";

@@ -10,7 +10,7 @@ use super::indexes::kept_indexes;
 use super::restore::{allow_old_forms, on_shadow, renamed};
 use super::{ForeignKey, incoming, outgoing};
 use crate::engine::error::{Error, Finding, Result};
-use crate::mysql::catalog::{Patience, run, run_patiently, temporary, text_rows};
+use crate::mysql::catalog::{Patience, objection, run, run_patiently, temporary, text_rows};
 use crate::mysql::name::{Helpers, Ident, TableName, Text};
 
 /// Columns that the clauses rename or drop.
@@ -157,25 +157,12 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// To try a key the parent is locked for a moment, and who waits for it holds others up.
 const PATIENCE: Patience = Patience { lock_wait: Duration::from_secs(1), attempts: 10 };
 
+/// Whose locks the trying waits for.
+const TABLES: &str = "the tables that the keys reference";
+
 /// Tries a foreign key.
 async fn attempt(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
     run_patiently(conn, action, sql, PATIENCE).await
-}
-
-/// What the server has against something; `Err` when it could not be asked.
-fn objection(result: Result<()>) -> Result<Option<String>> {
-    match result {
-        Ok(()) => Ok(None),
-        // Held by somebody all the while.
-        Err(Error::Server { code: Some(1205 | 1213), message, action }) => Err(Error::Stopped {
-            reason: format!("{action}: {message}"),
-            help: "look for long transactions on the tables that the keys reference, then run the \
-                   command again"
-                .into(),
-        }),
-        Err(Error::Server { message, .. }) => Ok(Some(message)),
-        Err(other) => Err(other),
-    }
 }
 
 async fn indexes(conn: &mut Conn, table: &TableName) -> Result<Vec<[String; 1]>> {
@@ -207,7 +194,7 @@ async fn probe_kept(
     clauses.push(on_shadow(key, shadow).add_as(&name));
     let sql = format!("ALTER TABLE {shadow} {}", clauses.join(", "));
     let add = attempt(conn, "trying a foreign key on the shadow", &sql).await;
-    if let Some(message) = objection(add)? {
+    if let Some(message) = objection(TABLES, add)? {
         return Ok(Some(Finding::new(
             "foreign-key",
             format!("the foreign key {} cannot be kept: {message}", key.plain()),
@@ -233,7 +220,8 @@ async fn probe_added(
     clause: &str,
 ) -> Result<std::result::Result<Vec<ForeignKey>, Finding>> {
     let sql = format!("ALTER TABLE {shadow} {clause}");
-    if let Some(message) = objection(attempt(conn, "trying a new foreign key", &sql).await)? {
+    if let Some(message) = objection(TABLES, attempt(conn, "trying a new foreign key", &sql).await)?
+    {
         return Ok(Err(Finding::new(
             "foreign-key",
             format!("the server refuses `{clause}`: {message}"),
@@ -316,7 +304,7 @@ async fn probe_children(
             ..key.clone()
         };
         let sql = format!("ALTER TABLE {probe} {}", tried.add_as(&stand_in));
-        let tried = objection(attempt(conn, action, &sql).await);
+        let tried = objection(TABLES, attempt(conn, action, &sql).await);
         run(conn, "dropping an empty table", &drop_probe).await?;
         if let Some(message) = tried? {
             findings.push(Finding::new(

@@ -101,6 +101,20 @@ pub async fn resolved(client: &Client, draft: u32, original: &TableName) -> Resu
     }
 }
 
+/// A query: the catalog's rows that have an expression of the table `oid`, by catalog and OID.
+fn expressions(oid: u32) -> String {
+    format!(
+        "SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid
+             FROM pg_catalog.pg_constraint k WHERE k.conrelid = {oid}
+           UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid
+             FROM pg_catalog.pg_attrdef d WHERE d.adrelid = {oid}
+           UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid
+             FROM pg_catalog.pg_index i WHERE i.indrelid = {oid}
+           UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, x.oid
+             FROM pg_catalog.pg_statistic_ext x WHERE x.stxrelid = {oid}"
+    )
+}
+
 /// An expression: whether a name in this schema can be meant. `$user` in the path is osc's role.
 fn reached(schema: &str, words: &Words) -> String {
     format!(
@@ -127,14 +141,7 @@ const OF_OTHER_TYPES: &str = "(EXISTS (SELECT FROM pg_catalog.pg_operator k
 async fn calls(client: &Client, oid: u32, name: &str, words: &Words) -> Result<Option<Finding>> {
     let sql = format!(
         "WITH RECURSIVE expression(class, object) AS (
-           SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid
-             FROM pg_catalog.pg_constraint k WHERE k.conrelid = {oid}
-           UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid
-             FROM pg_catalog.pg_attrdef d WHERE d.adrelid = {oid}
-           UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid
-             FROM pg_catalog.pg_index i WHERE i.indrelid = {oid}
-           UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, x.oid
-             FROM pg_catalog.pg_statistic_ext x WHERE x.stxrelid = {oid}
+           {expressions}
            UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, {oid}::pg_catalog.oid),
          kind(oid) AS (
            SELECT oid FROM (
@@ -180,6 +187,7 @@ async fn calls(client: &Client, oid: u32, name: &str, words: &Words) -> Result<O
          FROM called JOIN pg_catalog.pg_proc p ON p.oid = called.oid
          WHERE p.prokind <> 'p' AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
            AND NOT {trusted} ORDER BY 1",
+        expressions = expressions(oid),
         names = list(&words.names),
         of_path_p = reached("p.pronamespace", words),
         of_path_t = reached("t.typnamespace", words),
@@ -259,14 +267,7 @@ async fn domains(
                AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
              JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid),
          defined(class, object) AS (
-           SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid
-             FROM pg_catalog.pg_constraint k WHERE k.conrelid = {oid}
-           UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid
-             FROM pg_catalog.pg_attrdef d WHERE d.adrelid = {oid}
-           UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, i.indexrelid
-             FROM pg_catalog.pg_index i WHERE i.indrelid = {oid}
-           UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, x.oid
-             FROM pg_catalog.pg_statistic_ext x WHERE x.stxrelid = {oid}
+           {expressions}
            UNION ALL SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid
              FROM pg_catalog.pg_rewrite r JOIN relation ON relation.oid = r.ev_class
            UNION ALL SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
@@ -291,6 +292,7 @@ async fn domains(
          FROM kind JOIN pg_catalog.pg_type t ON t.oid = kind.oid
            LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
          WHERE (t.typtype = 'd' OR c.relkind = 'c') AND NOT {trusted} ORDER BY 1",
+        expressions = expressions(oid),
         names = list(&words.names),
         reached = reached("t.typnamespace", words),
         trusted = trusted("t.typowner"),

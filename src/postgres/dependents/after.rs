@@ -12,6 +12,7 @@ use crate::postgres::guards::{self, LOCK_NOT_AVAILABLE};
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::session::rows;
 use crate::postgres::shadow::oid_of;
+use crate::postgres::validation;
 
 /// How long one attempt waits for its lock, with others queueing behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -83,13 +84,13 @@ async fn drop_guard(client: &Client, names: &Names) -> Result<bool> {
 /// Checks the rows of one key; a warning where that did not succeed.
 async fn validate(client: &Client, key: &ForeignKey, trusts_owner: bool) -> Result<Option<String>> {
     let name = format!("the foreign key {} of {}", key.name, key.child.plain());
-    let statement = foreign_keys::validation(&key.child, &key.name, trusts_owner);
+    let statement = validation::validate(&key.child, &key.name, trusts_owner);
     for attempt in 1..=ATTEMPTS {
         let Err(error) = client.batch_execute(&statement).await else { return Ok(None) };
         match sqlstate(&error) {
             Some(LOCK_NOT_AVAILABLE) if attempt < ATTEMPTS => tokio::time::sleep(PAUSE).await,
             Some("23503") => {
-                let rows = orphans(client, key).await?;
+                let rows = orphans(client, key, trusts_owner).await?;
                 return Ok(Some(format!(
                     "{name} stays NOT VALID, since rows have no parent: {}",
                     rows.join(", ")
@@ -105,7 +106,8 @@ async fn validate(client: &Client, key: &ForeignKey, trusts_owner: bool) -> Resu
     Ok(None)
 }
 
-async fn orphans(client: &Client, key: &ForeignKey) -> Result<Vec<String>> {
-    let found = rows(client, "looking for rows without parent", &key.orphans(SHOWN)).await?;
+async fn orphans(client: &Client, key: &ForeignKey, trusts_owner: bool) -> Result<Vec<String>> {
+    let sql = key.orphans(SHOWN, trusts_owner);
+    let found = rows(client, "looking for rows without parent", &sql).await?;
     Ok(found.iter().filter_map(|row| row.get(0)).map(str::to_owned).collect())
 }

@@ -4,12 +4,11 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::sql;
-use crate::broken::{self, Rule};
 use crate::engine::error::Result;
 use crate::postgres::connect::NOT_AS_MADE;
 use crate::postgres::fate::Fate;
 use crate::postgres::name::{Ident, TableName, Text};
-use crate::postgres::trust::trusted;
+use crate::postgres::validation;
 
 /// A foreign key with the original at one end or at both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +77,9 @@ impl ForeignKey {
 
     /// The statements, in one message, that give keys of child rows that have no parent: at most `limit`, one
     /// text a row.
-    pub(super) fn orphans(&self, limit: u32) -> String {
+    ///
+    /// `trusts_owner`: whoever owns what it runs.
+    pub(super) fn orphans(&self, limit: u32, trusts_owner: bool) -> String {
         let parent = Text(&self.parent.to_string()).to_string();
         let body = format!(
             "BEGIN LOCK TABLE ONLY {} IN ACCESS SHARE MODE; IF NOT EXISTS (SELECT FROM \
@@ -87,8 +88,8 @@ impl ForeignKey {
              END IF; END",
             self.parent
         );
-        let proved = proved(&self.child, &self.name, "ACCESS SHARE");
-        format!("{proved}; DO {}; {}", Text(&body), self.rows_without_parent(limit))
+        let looked = validation::before_reading(&self.child, &self.name, trusts_owner);
+        format!("{looked}DO {}; {}", Text(&body), self.rows_without_parent(limit))
     }
 
     fn rows_without_parent(&self, limit: u32) -> String {
@@ -105,77 +106,6 @@ impl ForeignKey {
             self.parent
         )
     }
-}
-
-/// A statement that locks `child` in `mode`, and fails where checking the rows of its constraint `name`, a check or a
-/// foreign key, would run what belongs to somebody whom osc does not trust: `VALIDATE` goes by the name,
-/// and evaluates with the rights of osc's role whatever the table's owner may have put there.
-fn proved(child: &TableName, name: &Ident, mode: &str) -> String {
-    let table = child.to_string();
-    let of_others = |key: &str, relation: &str, operand: &str| {
-        format!(
-            "EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest(k.{key}), \
-             pg_catalog.unnest(k.conpfeqop)) u(n, o) \
-             JOIN pg_catalog.pg_operator q ON q.oid = u.o \
-             JOIN pg_catalog.pg_type w ON w.oid = q.{operand} AND w.typtype <> 'p' \
-             JOIN pg_catalog.pg_attribute a ON a.attrelid = k.{relation} AND a.attnum = u.n \
-             JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
-             JOIN pg_catalog.pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid) \
-             WHERE b.oid <> w.oid AND NOT {})",
-            trusted("b.typowner")
-        )
-    };
-    let calls = |of: &str| {
-        format!(
-            "EXISTS (SELECT FROM pg_catalog.pg_depend d \
-             LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::regclass \
-             AND o.oid = d.refobjid JOIN pg_catalog.pg_proc p ON p.oid = coalesce(o.oprcode::oid, d.refobjid) \
-             WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass) \
-             AND ({of}) AND NOT {})",
-            trusted("p.proowner")
-        )
-    };
-    // Who plans a query folds the constants in the expressions of a table's indexes and statistics.
-    let planned = calls(
-        "d.classid = 'pg_catalog.pg_class'::regclass AND d.objid IN (SELECT i.indexrelid \
-         FROM pg_catalog.pg_index i WHERE i.indrelid IN (k.conrelid, k.confrelid)) \
-         OR d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND d.objid IN (SELECT x.oid \
-         FROM pg_catalog.pg_statistic_ext x WHERE x.stxrelid IN (k.conrelid, k.confrelid))",
-    );
-    let own = calls("d.classid = 'pg_catalog.pg_constraint'::regclass AND d.objid = k.oid");
-    let body = format!(
-        "BEGIN LOCK TABLE ONLY {child} IN {mode} MODE; \
-         IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = {}::regclass \
-         AND k.conname = {} AND (k.contype IN ('c', 'n') AND NOT {own} \
-         OR k.contype = 'f' AND NOT {} AND NOT {} AND NOT {planned})) THEN \
-         RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = {}; END IF; END",
-        Text(&table),
-        Text(name.as_str()),
-        of_others("conkey", "conrelid", "oprright"),
-        of_others("confkey", "confrelid", "oprleft"),
-        Text(&format!(
-            "the constraint {name} of {} is gone, or would run what belongs to a role that osc does not trust",
-            child.plain()
-        )),
-    );
-    format!("DO {}", Text(&body))
-}
-
-/// The statement to be run before the rows of the constraint `name` of `table` are checked, in the same
-/// transaction. Empty where the functions may run whoever they belong to.
-pub fn before_validation(table: &TableName, name: &Ident, trusts_owner: bool) -> String {
-    match trusts_owner || broken::is(Rule::ObjectsProved) {
-        true => String::new(),
-        false => proved(table, name, "SHARE UPDATE EXCLUSIVE") + "; ",
-    }
-}
-
-/// The statements, in one message, that check the rows of the foreign key `name` of `child`.
-///
-/// `trusts_owner`: whoever the functions belong to.
-pub fn validation(child: &TableName, name: &Ident, trusts_owner: bool) -> String {
-    let proved = before_validation(child, name, trusts_owner);
-    format!("{proved}ALTER TABLE {child} VALIDATE CONSTRAINT {name}")
 }
 
 /// Reads them. Keys that a partition has from its parent are the parent's.

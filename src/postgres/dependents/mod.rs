@@ -27,7 +27,6 @@ mod unproved;
 mod views;
 
 pub use after::after_swap;
-pub use foreign_keys::{before_validation, validation};
 pub use sql::either;
 
 use std::collections::BTreeSet;

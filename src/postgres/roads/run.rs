@@ -14,13 +14,13 @@ use crate::engine::{Error, Result};
 use crate::fault::{self, Point};
 use crate::postgres::blockers;
 use crate::postgres::connect::{Options, connect, detail_with_key, server_error, sqlstate};
-use crate::postgres::dependents::before_validation;
 use crate::postgres::inspect::Table;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::roads::progress;
 use crate::postgres::roads::{Look, Road, Step, Undo};
 use crate::postgres::session::{plain, rows, run as execute, value};
 use crate::postgres::settings::RoleSettings;
+use crate::postgres::validation::{before_reading, before_validating};
 
 /// How it went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -202,7 +202,7 @@ impl Walk<'_> {
     fn looked(&self, step: &Step, sql: &str) -> String {
         let validates = step.validates.as_ref();
         let before =
-            validates.map(|name| before_validation(self.original, name, self.going.trusts_owner));
+            validates.map(|name| before_validating(self.original, name, self.going.trusts_owner));
         before.unwrap_or_default() + sql
     }
 
@@ -390,7 +390,7 @@ impl Walk<'_> {
             }
             None => "'row at ' || ctid::text".to_owned(),
         };
-        let looked = before_validation(table, check, self.going.trusts_owner);
+        let looked = before_reading(table, check, self.going.trusts_owner);
         let sql = format!(
             "{looked}SELECT pg_catalog.concat_ws(' and ', {shown}) FROM {table} WHERE NOT ({condition}) \
              LIMIT {SHOWN}"
