@@ -378,6 +378,12 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
             other => other?,
         }
     }
+    // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
+    if !findings.refusals.is_empty() {
+        let name = &prepared.original.name;
+        let related = claim::related(&prepared.dependents, &prepared.change.text, name);
+        claim::look(conn, name, &related).await?;
+    }
     Ok(findings)
 }
 

@@ -306,6 +306,12 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
             other => other?,
         }
     }
+    // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
+    if !findings.refusals.is_empty() {
+        let name = &prepared.original.name;
+        let related = claim::related(client, &prepared.change, name).await?;
+        claim::look(client, name, &related).await?;
+    }
     Ok(findings)
 }
 
