@@ -163,7 +163,7 @@ fn mysql_statements() -> mysql::Statements {
         index: mysql::Ident::new("PRIMARY"),
         shadow_key: vec![mysql::Ident::new("id")],
         shadow_index: mysql::Ident::new("PRIMARY"),
-        projection: osc::mysql::projection::Projection::default(),
+        projection: osc::mysql::copy::projection::Projection::default(),
     }
 }
 
@@ -180,7 +180,7 @@ fn postgres_statements() -> postgres::Statements {
         key: postgres::KeyColumns(vec![column]),
         shadow_key: vec![postgres::Ident::new("id")],
         operators: Vec::new(),
-        projection: osc::postgres::projection::Projection::default(),
+        projection: osc::postgres::copy::projection::Projection::default(),
         lock: 1,
     }
 }
@@ -214,15 +214,15 @@ fn statements(criterion: &mut Criterion) {
 
 /// The names of one server's module, apart from the other's.
 mod mysql {
-    pub(super) use osc::mysql::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-    pub(super) use osc::mysql::name::{Ident, TableName};
-    pub(super) use osc::mysql::statements::Statements;
+    pub(super) use osc::mysql::catalog::name::{Ident, TableName};
+    pub(super) use osc::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+    pub(super) use osc::mysql::copy::statements::Statements;
 }
 
 mod postgres {
-    pub(super) use osc::postgres::key::{KeyColumn, KeyColumns, KeyKind};
-    pub(super) use osc::postgres::name::{Ident, TableName};
-    pub(super) use osc::postgres::statements::Statements;
+    pub(super) use osc::postgres::catalog::name::{Ident, TableName};
+    pub(super) use osc::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
+    pub(super) use osc::postgres::copy::statements::Statements;
 }
 
 criterion_group!(benches, planning, decoding, statements, dirty_keys);

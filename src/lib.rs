@@ -4,30 +4,30 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`broken`] | rules switched off, for tests only |
 //! | [`cli`] | one file a command: arguments, a call, rendering |
 //! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
-//! | [`plan`] | what an ALTER means, which road it takes, and why |
+//! | [`plan`] | what an ALTER means, by which method it is made, and why |
 //! | [`engine`] | the migration itself, knowing no SQL and no server |
-//! | [`fault`] | failure points, for tests only |
 //! | [`throttle`] | the sources of back-pressure, and the one place that combines them |
 //! | [`control`] | what an operator asks for while a run is under way |
 //! | [`mysql`] | everything about MySQL and MariaDB |
 //! | [`postgres`] | everything about PostgreSQL |
 //! | [`ledger`] | the record of runs |
-//! | [`short`] | short numbers from long names |
-//! | [`report`] | progress bar, plain lines, JSON events, summary |
+//! | [`output`] | progress bar, plain lines, JSON events, summary |
+//! | [`error`] | what can end a run |
+//! | [`testing`] | failpoints and mutations, for tests only |
+//! | [`fnv`] | short numbers from long names |
 
-pub mod broken;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod engine;
-pub mod fault;
+pub mod error;
+pub mod fnv;
 pub mod ledger;
 pub mod mysql;
+pub mod output;
 pub mod plan;
 pub mod postgres;
-pub mod report;
-pub mod short;
+pub mod testing;
 pub mod throttle;

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
-use osc::cli::{Cli, failure};
+use osc::cli::{Cli, diagnostics};
 use osc::engine::Error;
 use osc::engine::progress::Subject;
-use osc::report::screen::Screen;
+use osc::output::screen::Screen;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     announce_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::of_command_line(&error),
+        Err(error) => return diagnostics::of_command_line(&error),
     };
     let screen = Screen::default();
     log_to(&screen, cli.verbose);
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match run(cli, &screen, &subject) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            failure::show(&error, json, subject.about(), &screen);
+            diagnostics::show(&error, json, subject.about(), &screen);
             ExitCode::from(error.exit_code())
         }
     }

@@ -3,11 +3,12 @@
 use osc::cli::change::{Change, TableArg};
 use osc::config::target::Scheme;
 use osc::engine::key::{Key, KeyOrder};
+use osc::mysql::catalog::name as mysql;
 use osc::mysql::clauses::tokens::tokens;
-use osc::mysql::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use osc::mysql::name as mysql;
-use osc::postgres::name as postgres;
-use osc::postgres::{asked, key as postgres_key};
+use osc::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+use osc::postgres::catalog::name as postgres;
+use osc::postgres::commands::arguments;
+use osc::postgres::copy::key as postgres_key;
 
 /// A table as the command line names it, and any name between quotes.
 pub(crate) fn name(bytes: &[u8]) {
@@ -19,10 +20,10 @@ pub(crate) fn name(bytes: &[u8]) {
         let again: TableArg = quoted.parse().unwrap_or_else(|error| panic!("{error}: {quoted}"));
         assert_eq!((again.schema, again.table), (Some(schema), table));
     }
-    if let Ok((Some(schema), table)) = asked::table(text) {
+    if let Ok((Some(schema), table)) = arguments::table(text) {
         let name = postgres::TableName::new(&*schema, &*table);
         for typed in [name.to_string(), name.plain()] {
-            assert_eq!(asked::table(&typed).ok(), Some((Some(schema.clone()), table.clone())));
+            assert_eq!(arguments::table(&typed).ok(), Some((Some(schema.clone()), table.clone())));
         }
     }
     let ident = mysql::Ident::new(text);

@@ -1,7 +1,7 @@
 //! What servers send: events of the binary log, messages of `pgoutput`, and the positions that the
 //! ledger keeps of them.
 
-use osc::engine::server::Change;
+use osc::engine::backend::Change;
 use osc::mysql::binlog::fuzzing as binlog;
 use osc::postgres::stream::fuzzing as pgoutput;
 

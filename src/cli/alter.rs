@@ -5,13 +5,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::ChangeArgs;
-use super::confirm::confirm;
+use super::prompt::confirm;
 use crate::config::target::Scheme;
-use crate::control::steer;
+use crate::control::sources;
 use crate::engine::progress::{Event, Progress, Subject};
 use crate::engine::{Error, Result};
+use crate::output;
+use crate::output::Mode;
+use crate::output::screen::Screen;
 use crate::plan::{Ask, Job, UNDOABLE};
-use crate::report::{self, Mode, screen::Screen};
 use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
@@ -58,9 +60,9 @@ pub async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> Result<
     let mode = Mode::choose(settings.json, settings.quiet);
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
     let (directives, _steering) =
-        steer::steer(settings.control_file.clone(), settings.directives())
+        sources::steer(settings.control_file.clone(), settings.directives())
             .map_err(|error| failed("cannot listen to signals", error))?;
-    let reporter = report::reporter(mode, Arc::clone(&progress), screen)
+    let reporter = output::reporter(mode, Arc::clone(&progress), screen)
         .map_err(|error| failed("cannot start a thread", error))?;
     let sink = reporter.sink();
     let stop = CancellationToken::new();
@@ -79,8 +81,8 @@ pub async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> Result<
     };
     let work = async {
         match job.target.scheme {
-            Scheme::Mysql => mysql::alter::alter(job).await,
-            Scheme::Postgres => Box::pin(postgres::alter::alter(job)).await,
+            Scheme::Mysql => mysql::commands::alter::alter(job).await,
+            Scheme::Postgres => Box::pin(postgres::commands::alter::alter(job)).await,
         }
     };
     let aborted = async move {

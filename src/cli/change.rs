@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use crate::config::target::Scheme;
 use crate::engine::{Error, Result};
+use crate::mysql::catalog::name::Ident;
 use crate::mysql::clauses::same::same as no_change;
-use crate::mysql::name::Ident;
-use crate::postgres::asked;
+use crate::postgres::commands::arguments;
 
 /// A table as named on a command line: `users`, `db.users`, `` `my db`.`my table` ``.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl TableArg {
         match scheme {
             Scheme::Mysql => text.parse().map_err(usage),
             Scheme::Postgres => {
-                let (schema, table) = asked::table(text)?;
+                let (schema, table) = arguments::table(text)?;
                 Ok(Self { schema, table })
             }
         }
@@ -73,7 +73,7 @@ impl Change {
         match scheme {
             Scheme::Mysql => Self::read(first, second),
             Scheme::Postgres => {
-                let asked = asked::change(first, second)?;
+                let asked = arguments::change(first, second)?;
                 let table = TableArg { schema: asked.schema, table: asked.table };
                 Ok(Self { table, clauses: asked.clauses })
             }
@@ -218,7 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mysql::name::TableName;
+    use crate::mysql::catalog::name::TableName;
 
     fn table(schema: Option<&str>, table: &str) -> TableArg {
         TableArg { schema: schema.map(Into::into), table: table.into() }

@@ -4,14 +4,14 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::change::TableArg;
-use super::confirm::confirm;
 use super::deadline::within;
+use super::prompt::confirm;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Subject;
 use crate::engine::{Error, Result};
 use crate::ledger::Leftover;
-use crate::report::screen::{Screen, one_line};
+use crate::output::screen::{Screen, one_line};
 use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
@@ -66,7 +66,7 @@ struct Answer {
     forgotten: Vec<i64>,
 }
 
-/// Lists what there is to drop, asks with [`super::confirm::confirm`], and drops it.
+/// Lists what there is to drop, asks with [`super::prompt::confirm`], and drops it.
 async fn clean(
     target: &Target,
     table: &TableArg,
@@ -77,11 +77,12 @@ async fn clean(
     let (dropped, forgotten) = match target.scheme {
         Scheme::Mysql => {
             let cleanup =
-                within(target, mysql::cleanup::Cleanup::find(target, schema, name)).await?;
+                within(target, mysql::commands::cleanup::Cleanup::find(target, schema, name))
+                    .await?;
             for spared in &cleanup.spared {
                 screen.line(spared);
             }
-            let dropped = listed(&cleanup.tables, mysql::name::TableName::plain);
+            let dropped = listed(&cleanup.tables, mysql::catalog::name::TableName::plain);
             agree(&dropped, args.yes, screen)?;
             let forgotten = cleanup.forgotten.clone();
             cleanup.drop_all().await?;
@@ -89,14 +90,15 @@ async fn clean(
         }
         Scheme::Postgres => {
             let cleanup =
-                within(target, postgres::cleanup::Cleanup::find(target, schema, name)).await?;
+                within(target, postgres::commands::cleanup::Cleanup::find(target, schema, name))
+                    .await?;
             for stream in &cleanup.streams {
                 screen.line(&format!("{}: the replication slot of a dead run", one_line(stream)));
             }
             for half in &cleanup.halves {
                 screen.line(&format!("half-done by a dead run: {}", one_line(&half.sql)));
             }
-            let dropped = listed(&cleanup.tables, postgres::cleanup::Found::plain);
+            let dropped = listed(&cleanup.tables, postgres::commands::cleanup::Found::plain);
             agree(&dropped, args.yes, screen)?;
             let forgotten = cleanup.forgotten.clone();
             cleanup.drop_all().await?;

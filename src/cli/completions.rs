@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::engine::Result;
-use crate::report::screen::Screen;
+use crate::output::screen::Screen;
 
 const EXAMPLES: &str = "\
 Examples:

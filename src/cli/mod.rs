@@ -5,17 +5,18 @@ pub mod arguments;
 pub mod change;
 pub mod cleanup;
 pub mod completions;
-pub mod confirm;
-mod deadline;
-pub mod failure;
+pub mod diagnostics;
 pub mod plan;
+pub mod prompt;
 pub mod status;
+
+mod deadline;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::engine::Result;
 use crate::engine::progress::Subject;
-use crate::report::screen::Screen;
+use crate::output::screen::Screen;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -15,8 +15,8 @@ use crate::config::settings::AlterSettings;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::{Event, Progress, Sink, Subject};
 use crate::engine::{Error, Result};
+use crate::output::screen::{Screen, one_line};
 use crate::plan::{Job, Plan};
-use crate::report::screen::{Screen, one_line};
 use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
@@ -74,8 +74,10 @@ pub(super) async fn show(
         ask: Arc::new(|_| Ok(false)),
     };
     let plan = match job.target.scheme {
-        Scheme::Mysql => Box::pin(within(&job.target, mysql::alter::plan(&job))).await?,
-        Scheme::Postgres => Box::pin(within(&job.target, postgres::alter::plan(&job))).await?,
+        Scheme::Mysql => Box::pin(within(&job.target, mysql::commands::alter::plan(&job))).await?,
+        Scheme::Postgres => {
+            Box::pin(within(&job.target, postgres::commands::alter::plan(&job))).await?
+        }
     };
     if json {
         let text =

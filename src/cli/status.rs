@@ -10,12 +10,12 @@ use super::change::TableArg;
 use super::deadline::within;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::{Scheme, Target};
-use crate::engine::error::AGAIN;
 use crate::engine::progress::Subject;
 use crate::engine::{Error, Result};
+use crate::error::AGAIN;
 use crate::ledger::{RunRecord, RunState};
-use crate::report::screen::{Screen, one_line};
-use crate::report::text;
+use crate::output::screen::{Screen, one_line};
+use crate::output::text;
 use crate::{mysql, postgres};
 
 /// The arguments of `osc status`.
@@ -55,8 +55,12 @@ async fn show(
     let schema = table.and_then(|table| table.schema.as_deref());
     let name = table.map(|table| table.table.as_str());
     let runs = match target.scheme {
-        Scheme::Mysql => within(target, mysql::status::runs(target, schema, name)).await?,
-        Scheme::Postgres => within(target, postgres::status::runs(target, schema, name)).await?,
+        Scheme::Mysql => {
+            within(target, mysql::commands::status::runs(target, schema, name)).await?
+        }
+        Scheme::Postgres => {
+            within(target, postgres::commands::status::runs(target, schema, name)).await?
+        }
     };
     if json {
         for run in &runs {

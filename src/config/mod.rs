@@ -2,7 +2,6 @@
 
 pub mod draft;
 pub mod file;
-pub(crate) mod found;
 pub mod libpq;
 pub mod my_cnf;
 pub mod parameters;
@@ -11,6 +10,8 @@ pub mod resolve;
 pub mod settings;
 pub mod target;
 pub mod url;
+
+pub(crate) mod found;
 
 use crate::engine::Error;
 

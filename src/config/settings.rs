@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use super::period::Period;
 use super::target::{Scheme, Target};
 use crate::control::{CutOver, Directives};
-use crate::plan::road::Strategy;
+use crate::mysql::methods::choose::Strategy;
 use crate::throttle::http::HttpUrl;
 use crate::throttle::load::Limit;
 use crate::throttle::window::Window;

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{CutOver, Directives};
-use crate::broken::{self, Rule};
 use crate::config::period::Period;
 use crate::config::settings::Threads;
 use crate::config::{found, line_of};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// How often the file is read.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -165,7 +166,7 @@ fn directives(
     base: &Directives,
     before: &Directives,
 ) -> Directives {
-    let is_old = *first == Before::of(reading) && !broken::is(Rule::PermissionIsNewer);
+    let is_old = *first == Before::of(reading) && !mutation::is(Rule::PermissionIsNewer);
     let file = path.display();
     let content = match reading {
         Ok(None) => return base.clone(),

@@ -1,7 +1,7 @@
 //! What an operator asks for while a run is under way.
 
 pub mod file;
-pub mod steer;
+pub mod sources;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;

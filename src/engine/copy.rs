@@ -8,16 +8,18 @@ use crossbeam::utils::CachePadded;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use crate::broken::{self, Rule};
+use super::backend::{CopyOutcome, Server};
+use super::coverage::{ChunkNumber, Edge};
+use super::dirty::SLOW_COPY_KEYS;
+use super::key::{Key, KeyOrder, KeyRange, Rows};
+use super::refresh::{fail_on_duplicates, refresh_keys};
+use super::run::{FULL_FOR, Run, jittered, note};
+use super::{Error, Result, key_index};
 use crate::config::settings::MOST_THREADS;
-use crate::engine::coverage::{ChunkNumber, Edge};
-use crate::engine::dirty::SLOW_COPY_KEYS;
-use crate::engine::key::{Key, KeyOrder, KeyRange, Rows};
-use crate::engine::refresh::{fail_on_duplicates, refresh_keys};
-use crate::engine::run::{FULL_FOR, Run, jittered, note};
-use crate::engine::server::{CopyOutcome, Server};
-use crate::engine::{Error, Result, key_index};
-use crate::fault::{self, Point};
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 const FEWEST_ROWS: u64 = 50;
 const MOST_ROWS: u64 = 50_000;
@@ -115,7 +117,7 @@ async fn worker<S: Server>(
         if *run.coverage().handed_out() == Edge::End {
             return Ok(());
         }
-        while run.dirty.len() > SLOW_COPY_KEYS && !broken::is(Rule::CopyWaits) {
+        while run.dirty.len() > SLOW_COPY_KEYS && !mutation::is(Rule::CopyWaits) {
             run.cycles.next_whole().await;
         }
         let rows = sizer.rows(run.threads());
@@ -128,9 +130,9 @@ async fn worker<S: Server>(
         };
         sizer.hand_out(rows);
         let started = Instant::now();
-        fault::at(Point::ChunkPlanned)?;
+        failpoint::at(Point::ChunkPlanned)?;
         let written = copy_chunk(run, &range, resumed).await?;
-        fault::at(Point::ChunkCopied)?;
+        failpoint::at(Point::ChunkCopied)?;
         let took = started.elapsed();
         note(&run.chunk_times, took);
         if range.upto.is_some() {
@@ -192,7 +194,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
         // Under `KeyOrder::Server`, refreshes may have put rows ahead of the copy.
         let met = run.server.key_order() == KeyOrder::Server && run.is_keyed();
         let outcome = match run.server.copy(range, clear || met, &except).await {
-            Err(error) if error.is_connection() && broken::is(Rule::LostChunkAgain) => {
+            Err(error) if error.is_connection() && mutation::is(Rule::LostChunkAgain) => {
                 CopyOutcome::Written(Rows(0))
             }
             Err(error) if error.is_connection() => {
@@ -244,7 +246,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
     }
     Err(Error::Stopped {
         reason: "a chunk met deadlocks, lost connections or moving unique values too often".into(),
-        help: crate::engine::error::AGAIN.into(),
+        help: crate::error::AGAIN.into(),
     })
 }
 
@@ -255,7 +257,7 @@ async fn refresh_alone<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
-    let _alone = broken::unless(Rule::RepairAlone, run.refreshing.lock()).await;
+    let _alone = mutation::unless(Rule::RepairAlone, run.refreshing.lock()).await;
     key_index::build(run).await?;
     refresh_keys(run, keys).await
 }

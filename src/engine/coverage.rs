@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::broken::{self, Rule};
-use crate::engine::key::{Key, KeyRange};
+use super::key::{Key, KeyRange};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// An edge in the key space: everything up to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
@@ -46,7 +47,7 @@ impl Edge {
     }
 }
 
-/// Where a key lies; meaningful under [`KeyOrder::Bytes`](crate::engine::key::KeyOrder::Bytes).
+/// Where a key lies; meaningful under [`KeyOrder::Bytes`](super::key::KeyOrder::Bytes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// No chunk with it has been handed out: a later one will read it.
@@ -137,7 +138,7 @@ impl Coverage {
             Limit::At(limit) => key > limit,
             Limit::Empty => true,
         };
-        if beyond && !broken::is(Rule::BeyondRefreshed) {
+        if beyond && !mutation::is(Rule::BeyondRefreshed) {
             return Place::Copied;
         }
         let ahead = match &self.handed_out {
@@ -149,7 +150,7 @@ impl Coverage {
             Place::Ahead
         } else if self.in_flight.values().any(|range| range.contains(key)) {
             Place::InFlight
-        } else if broken::is(Rule::CopiedRefreshed) {
+        } else if mutation::is(Rule::CopiedRefreshed) {
             Place::Ahead
         } else {
             Place::Copied

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use crate::broken::{self, Rule};
-use crate::engine::dirty::Batch;
-use crate::engine::error::AGAIN;
-use crate::engine::key::Key;
-use crate::engine::permission::Given;
-use crate::engine::progress::{Event, Phase};
-use crate::engine::run::{Run, jittered};
-use crate::engine::server::{Drain, Drained, Server, SwapOutcome};
-use crate::engine::{Error, Result};
-use crate::fault::{self, Point};
+use super::backend::{Drain, Drained, Server, SwapOutcome};
+use super::dirty::Batch;
+use super::key::Key;
+use super::permission::Given;
+use super::progress::{Event, Phase};
+use super::run::{Run, jittered};
+use super::{Error, Result};
+use crate::error::AGAIN;
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// More dirty keys than this are refreshed before the lock is asked for: those left are refreshed
 /// under it, one session alone, at about 20,000 a second.
@@ -35,14 +37,14 @@ pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapp
     run.permission().wait().await?;
     run.enter(Phase::CutOver);
     run.steadily(|| run.server.before_swap()).await?;
-    fault::at(Point::SwapPrepared)?;
+    failpoint::at(Point::SwapPrepared)?;
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=run.settings.cut_over_attempts {
         if run.permission().wait().await? == Given::Awaited {
             run.enter(Phase::CutOver);
         }
         come_close(run).await?;
-        let alone = broken::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
+        let alone = mutation::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
         let outcome = run.server.swap(run.dirty.lock_marker(), &mut drainer).await;
         let taken = drainer.taken;
@@ -99,7 +101,7 @@ struct Drainer<'a, S> {
 impl<S: Server> Drain for Drainer<'_, S> {
     async fn drain(&mut self, marker: u64) -> Result<Drained> {
         let run = self.run;
-        let marker = if broken::is(Rule::MarkerAwaited) { 0 } else { marker };
+        let marker = if mutation::is(Rule::MarkerAwaited) { 0 } else { marker };
         tokio::time::timeout(run.settings.cut_over_timeout, run.dirty.marker(marker))
             .await
             .map_err(|_| Error::Stopped {
@@ -108,7 +110,7 @@ impl<S: Server> Drain for Drainer<'_, S> {
             })?;
         let batch = self.taken.insert(run.dirty.take());
         run.dirty.set_swapping(true);
-        fault::at(Point::SwapDrained)?;
+        failpoint::at(Point::SwapDrained)?;
         Ok(Drained {
             dirty: batch.keys.iter().cloned().collect(),
             suspects: self.suspects.to_vec(),

@@ -13,11 +13,12 @@ use rand::Rng;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::broken::{self, Rule};
-use crate::engine::key::{Key, Position};
-use crate::engine::progress::Progress;
-use crate::engine::server::{Change, ChangeStream, Server};
-use crate::engine::{Error, Result};
+use super::backend::{Change, ChangeStream, Server};
+use super::key::{Key, Position};
+use super::progress::Progress;
+use super::{Error, Result};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Above this many keys the stream is not read further until a refresh has taken them: its own
 /// retention on the server is the spill.
@@ -67,7 +68,7 @@ impl Markers {
     /// one of ours may come again: then those after it come again too.
     fn came(&self, marker: u64) {
         let ours = self.first..self.next.load(Ordering::SeqCst);
-        if ours.contains(&marker) || broken::is(Rule::OwnMarkersOnly) {
+        if ours.contains(&marker) || mutation::is(Rule::OwnMarkersOnly) {
             self.seen.send_replace(marker);
         }
     }
@@ -279,7 +280,7 @@ impl Dirty {
     async fn wait_for_room(&self) {
         loop {
             let taken = self.taken.notified();
-            if self.len() < MOST_KEYS || broken::is(Rule::SetBounded) {
+            if self.len() < MOST_KEYS || mutation::is(Rule::SetBounded) {
                 return;
             }
             taken.await;

@@ -7,12 +7,14 @@
 
 use std::time::Duration;
 
-use crate::broken::{self, Rule};
-use crate::engine::Result;
-use crate::engine::dirty::Parked;
-use crate::engine::run::Run;
-use crate::engine::server::Server;
-use crate::fault::{self, Point};
+use super::Result;
+use super::backend::Server;
+use super::dirty::Parked;
+use super::run::Run;
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// More keys than this are not put aside: refreshing them takes seconds.
 const MOST_PARKED: usize = 50_000;
@@ -42,11 +44,11 @@ pub async fn build<S: Server>(run: &Run<S>) -> Result<()> {
     }
     // Chunks in flight would wait for it in the server, and longer than they may.
     let _no_chunk = run.apart.write().await;
-    fault::at(Point::KeyBegun)?;
+    failpoint::at(Point::KeyBegun)?;
     run.steadily(|| run.server.build_key()).await?;
-    fault::at(Point::KeyBuilt)?;
+    failpoint::at(Point::KeyBuilt)?;
     run.set_keyed();
-    if !broken::is(Rule::AsideRefreshed) {
+    if !mutation::is(Rule::AsideRefreshed) {
         run.dirty.unpark();
     }
     Ok(())

@@ -12,18 +12,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::broken::{self, Rule};
+use super::backend::Server;
+use super::coverage::{Edge, Limit};
+use super::cutover::{Swapped, cut_over};
+use super::key::{KeyOrder, Position};
+use super::progress::{Event, Phase, Progress, Sink, Summary};
+use super::run::{Run, Settings, State, quantiles};
+use super::verify::{Verified, verify};
+use super::{Error, Result, backpressure, copy, key_index, refresh};
 use crate::control::Directives;
-use crate::engine::coverage::{Edge, Limit};
-use crate::engine::cutover::{Swapped, cut_over};
-use crate::engine::error::AGAIN;
-use crate::engine::key::{KeyOrder, Position};
-use crate::engine::progress::{Event, Phase, Progress, Sink, Summary};
-use crate::engine::run::{Run, Settings, State, quantiles};
-use crate::engine::server::Server;
-use crate::engine::verify::{Verified, verify};
-use crate::engine::{Error, Result, copy, giving, key_index, refresh};
-use crate::fault::{self, Point};
+use crate::error::AGAIN;
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 use crate::throttle::Throttle;
 
 /// How long a run that is to stop may take to store where it is.
@@ -88,7 +90,7 @@ async fn road<S: Server>(
     if let Some(run) = server.number() {
         around.progress.subject().set_run(run);
     }
-    fault::at(Point::Claimed)?;
+    failpoint::at(Point::Claimed)?;
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
         let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
         around.sink.event(Event::Note { text });
@@ -102,9 +104,9 @@ async fn road<S: Server>(
     if resumed {
         around.sink.event(Event::Resumed { rows: state.rows });
     }
-    begun(server, around, swapping, state, resumed)
-        .await
-        .map_err(|error| if broken::is(Rule::CopyKept) { error } else { error.keeping_the_copy() })
+    begun(server, around, swapping, state, resumed).await.map_err(|error| {
+        if mutation::is(Rule::CopyKept) { error } else { error.keeping_the_copy() }
+    })
 }
 
 /// From the first checkpoint on, there is a copy to keep.
@@ -119,7 +121,7 @@ async fn begun<S: Server>(
     around.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
     let start = state.position.clone();
     let stream = server.stream(&start).await?;
-    fault::at(Point::StreamOpened)?;
+    failpoint::at(Point::StreamOpened)?;
     let run = Run::new(
         server,
         around.settings,
@@ -138,7 +140,7 @@ async fn begun<S: Server>(
         error = run.dirty.feed(&*run.server, stream, start) => Err(error),
         error = refresh::forever(&run) => Err(error),
         never = reporting.report_throttle() => match never {},
-        error = giving::tell(&run) => Err(error),
+        error = backpressure::tell(&run) => Err(error),
     };
     if matches!(outcome, Err(Error::Stopped { .. }))
         // So that the next sitting need not copy again what this one did since the last one.
@@ -153,11 +155,11 @@ async fn begun<S: Server>(
 /// Rule 1: position, then the shadow and the barrier, then the first chunk.
 async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let position: Position = server.position().await?;
-    fault::at(Point::Positioned)?;
+    failpoint::at(Point::Positioned)?;
     server.create_shadow(settings.defer_indexes).await?;
-    fault::at(Point::ShadowMade)?;
+    failpoint::at(Point::ShadowMade)?;
     server.start_barrier().await?;
-    fault::at(Point::Barrier)?;
+    failpoint::at(Point::Barrier)?;
     let limit = match server.key_order() {
         KeyOrder::Server => Limit::Open,
         KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
@@ -167,8 +169,8 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let state =
         State { position, copied: Edge::Start, limit, rows: 0, indexed, hold, paused: None };
     server.checkpoint(Some(state.text()?)).await?;
-    fault::at(Point::FirstCheckpoint)?;
-    if broken::is(Rule::StreamBeforeCopy) {
+    failpoint::at(Point::FirstCheckpoint)?;
+    if mutation::is(Rule::StreamBeforeCopy) {
         return Ok(State { position: server.position().await?, ..state });
     }
     Ok(state)
@@ -195,7 +197,7 @@ fn resume(state: State, settings: &Settings) -> Result<State> {
 }
 
 async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
-    giving::see_quiet(run).await?;
+    backpressure::see_quiet(run).await?;
     run.enter(Phase::Copy);
     copy::copy(run, resumed).await?;
 
@@ -212,9 +214,9 @@ async fn index<S: Server>(run: &Run<S>) -> Result<()> {
         return Ok(());
     }
     run.enter(Phase::Index);
-    fault::at(Point::IndexBegun)?;
+    failpoint::at(Point::IndexBegun)?;
     run.steadily(|| run.server.build_indexes()).await?;
-    fault::at(Point::IndexBuilt)?;
+    failpoint::at(Point::IndexBuilt)?;
     run.indexed.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -226,7 +228,7 @@ async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
     }
     run.enter(Phase::Verify);
     let verified = verify(run).await?;
-    fault::at(Point::Verified)?;
+    failpoint::at(Point::Verified)?;
     Ok(Some(verified))
 }
 
@@ -252,14 +254,14 @@ async fn finish<S: Server>(
 ) -> Result<Summary> {
     progress.set_phase(Phase::Finish);
     sink.event(Event::Phase { phase: Phase::Finish });
-    fault::at(Point::Swapped).map_err(unfinished)?;
+    failpoint::at(Point::Swapped).map_err(unfinished)?;
     summary.warnings = server.after_swap().await.map_err(unfinished)?;
     summary.warnings.extend(progress.strangers());
-    fault::at(Point::AfterDone).map_err(unfinished)?;
+    failpoint::at(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await.map_err(unfinished)?;
-    fault::at(Point::Finished).map_err(unfinished)?;
+    failpoint::at(Point::Finished).map_err(unfinished)?;
     progress.set_phase(Phase::Done);
     Ok(summary)
 }

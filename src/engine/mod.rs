@@ -1,11 +1,11 @@
-//! The migration itself. Knows no SQL and no server: [`server::Server`] is all it sees of one.
+//! The migration itself. Knows no SQL and no server: [`crate::engine::backend::Server`] is all it sees of one.
 
+pub mod backend;
+pub mod backpressure;
 pub mod copy;
 pub mod coverage;
 pub mod cutover;
 pub mod dirty;
-pub mod error;
-pub mod giving;
 pub mod key;
 pub mod key_index;
 pub mod migration;
@@ -13,7 +13,6 @@ pub mod permission;
 pub mod progress;
 pub mod refresh;
 pub mod run;
-pub mod server;
 pub mod verify;
 
-pub use error::{Error, Result};
+pub use crate::error::{Error, Result};

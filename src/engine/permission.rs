@@ -4,11 +4,12 @@ use std::convert::Infallible;
 
 use tokio::sync::watch;
 
-use crate::broken::{self, Rule};
+use super::progress::{Event, Phase, Progress, Sink};
+use super::{Error, Result};
 use crate::control::Directives;
-use crate::engine::error::AGAIN;
-use crate::engine::progress::{Event, Phase, Progress, Sink};
-use crate::engine::{Error, Result};
+use crate::error::AGAIN;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 use crate::throttle::Throttle;
 
 /// Who must agree before the original is changed, and where it is reported that somebody does not.
@@ -44,7 +45,7 @@ impl Permission<'_> {
     /// `Stopped` when the operator aborts, or the throttle ends the run.
     pub async fn wait(&self) -> Result<Given> {
         let mut given = Given::AtOnce;
-        if broken::is(Rule::PermissionFirst) {
+        if mutation::is(Rule::PermissionFirst) {
             return Ok(given);
         }
         loop {

@@ -14,14 +14,16 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use crate::broken::{self, Rule};
-use crate::engine::coverage::Place;
-use crate::engine::dirty::Batch;
-use crate::engine::key::{Key, KeyOrder};
-use crate::engine::run::{Run, jittered, note};
-use crate::engine::server::{Clash, CopyOutcome, Server};
-use crate::engine::{Error, Result, key_index};
-use crate::fault::{self, Point};
+use super::backend::{Clash, CopyOutcome, Server};
+use super::coverage::Place;
+use super::dirty::Batch;
+use super::key::{Key, KeyOrder};
+use super::run::{Run, jittered, note};
+use super::{Error, Result, key_index};
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Keys that one transaction refreshes.
 const BATCH: usize = 500;
@@ -61,20 +63,20 @@ pub async fn forever<S: Server>(run: &Run<S>) -> Error {
 
 async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     let number = run.cycles.begin();
-    if broken::is(Rule::OnlyCopyThrottled) {
+    if mutation::is(Rule::OnlyCopyThrottled) {
         drop(run.throttle.admit(0).await?);
     }
     run.steadily(|| run.server.hold_claim()).await?;
     run.warn_of_strangers();
     let batch = run.dirty.take();
-    fault::at(Point::RefreshTaken)?;
-    if broken::is(Rule::AppliedAfterRefresh) {
+    failpoint::at(Point::RefreshTaken)?;
+    if mutation::is(Rule::AppliedAfterRefresh) {
         batch.position.iter().for_each(|position| run.set_applied(position.clone()));
     }
-    if !broken::is(Rule::VisibleFirst) {
+    if !mutation::is(Rule::VisibleFirst) {
         run.checkpoint().await?;
     }
-    fault::at(Point::RefreshCheckpointed)?;
+    failpoint::at(Point::RefreshCheckpointed)?;
     if !run.is_keyed() {
         put_aside(run, batch).await?;
         run.cycles.end(number);
@@ -93,16 +95,16 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
             }
         }
         KeyOrder::Server => {
-            let _alone = broken::unless(Rule::TurnsTaken, run.apart.write()).await;
+            let _alone = mutation::unless(Rule::TurnsTaken, run.apart.write()).await;
             refresh_all(run, batch.keys.into_iter().collect(), 1).await?;
         }
     }
-    if broken::is(Rule::VisibleFirst) {
+    if mutation::is(Rule::VisibleFirst) {
         run.checkpoint().await?;
     }
     if let Some(position) = batch.position {
         run.set_applied(position);
-        fault::at(Point::RefreshApplied)?;
+        failpoint::at(Point::RefreshApplied)?;
     }
     count(taken);
     run.cycles.end(number);
@@ -122,7 +124,7 @@ async fn put_aside<S: Server>(run: &Run<S>, batch: Batch) -> Result<()> {
         return key_index::build(run).await;
     }
     if let Some(position) =
-        batch.position.filter(|_| parked.keys == 0 || broken::is(Rule::AsideHeld))
+        batch.position.filter(|_| parked.keys == 0 || mutation::is(Rule::AsideHeld))
     {
         run.set_applied(position);
     }
@@ -144,7 +146,7 @@ async fn refresh_around_chunks<S: Server>(
             let coverage = run.coverage();
             keys.retain(|key| match coverage.place(key) {
                 Place::Ahead => false,
-                Place::InFlight if !broken::is(Rule::InFlightWaits) => true,
+                Place::InFlight if !mutation::is(Rule::InFlightWaits) => true,
                 Place::InFlight | Place::Copied => {
                     copied.push(key.clone());
                     false
@@ -183,7 +185,7 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
         let started = Instant::now();
         match run.with_room(|| run.server.refresh(&keys)).await? {
             CopyOutcome::Written(_) => {
-                fault::at(Point::RefreshWritten)?;
+                failpoint::at(Point::RefreshWritten)?;
                 note(&run.refresh_times, started.elapsed());
                 continue;
             }
@@ -226,7 +228,7 @@ pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()>
         if attempts > ATTEMPTS {
             return Err(Error::Stopped {
                 reason: "refreshing rows met deadlocks or moving unique values too often".into(),
-                help: crate::engine::error::AGAIN.into(),
+                help: crate::error::AGAIN.into(),
             });
         }
         let pause = Duration::from_millis(2 * u64::from(attempts)).min(PAUSE);
@@ -252,7 +254,7 @@ fn grown(together: Vec<Key>, keys: &[Key], clash: &Clash) -> Vec<Key> {
 pub async fn fail_on_duplicates<S: Server>(
     run: &Run<S>,
     clash: &Clash,
-    range: Option<&crate::engine::key::KeyRange>,
+    range: Option<&super::key::KeyRange>,
 ) -> Result<()> {
     let keys: Vec<Key> = clash.own.iter().chain(&clash.holders).cloned().collect();
     if keys.is_empty() && range.is_none() {

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 
+use super::backend::Server;
+use super::coverage::{Coverage, Edge, Limit};
+use super::dirty::Dirty;
+use super::key::{Position, Rows};
+use super::permission::Permission;
+use super::progress::{Event, Phase, Progress, Quantiles, Sink};
+use super::{Error, Result};
 use crate::control::Directives;
-use crate::engine::coverage::{Coverage, Edge, Limit};
-use crate::engine::dirty::Dirty;
-use crate::engine::key::{Position, Rows};
-use crate::engine::permission::Permission;
-use crate::engine::progress::{Event, Phase, Progress, Quantiles, Sink};
-use crate::engine::server::Server;
-use crate::engine::{Error, Result};
 use crate::throttle::Throttle;
 
 /// How long a step is tried again while its connection keeps breaking.

@@ -13,14 +13,16 @@ use std::sync::atomic::Ordering;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use crate::broken::{self, Rule};
-use crate::engine::copy::Sizer;
-use crate::engine::coverage::Edge;
-use crate::engine::key::{Key, KeyRange, Rows};
-use crate::engine::run::Run;
-use crate::engine::server::Server;
-use crate::engine::{Error, Result};
-use crate::fault::{self, Point};
+use super::backend::Server;
+use super::copy::Sizer;
+use super::coverage::Edge;
+use super::key::{Key, KeyRange, Rows};
+use super::run::Run;
+use super::{Error, Result};
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Comparing reads only, so that a chunk may hold more rows than one of the copy.
 const FIRST_ROWS: Rows = Rows(20_000);
@@ -95,8 +97,8 @@ async fn worker<S: Server>(
         sizer.hand_out(rows);
         let started = Instant::now();
         let comparison = run.steadily(|| run.server.compare(&range)).await?;
-        fault::at(Point::Compared)?;
-        if !comparison.equal && !broken::is(Rule::DifferencesCount) {
+        failpoint::at(Point::Compared)?;
+        if !comparison.equal && !mutation::is(Rule::DifferencesCount) {
             sizer.shrink(PART);
             look_closer(run, &range, comparison.rows, suspects).await?;
         } else if range.upto.is_some() {
@@ -168,7 +170,7 @@ async fn acquit<S: Server>(run: &Run<S>, mut suspects: Vec<Key>) -> Result<Vec<K
         run.catch_up().await?;
         let untouched: Vec<&Key> =
             suspects.iter().filter(|key| run.dirty.is_untouched(key)).collect();
-        if !untouched.is_empty() && run.server.key_order() == crate::engine::key::KeyOrder::Bytes {
+        if !untouched.is_empty() && run.server.key_order() == super::key::KeyOrder::Bytes {
             let count = untouched.len();
             return Err(failure(run, untouched.into_iter().take(SHOWN), count));
         }

@@ -8,8 +8,8 @@ mod detail;
 use serde::Serialize;
 
 use crate::engine::Error;
-use crate::engine::error::Finding;
 use crate::engine::progress::{Progress, Summary};
+use crate::error::Finding;
 
 /// One run, as the ledger has it.
 #[derive(Debug, Clone, Serialize)]

@@ -1,14 +1,12 @@
 //! What an ALTER means on this server, by which method it is made, and why.
 
-pub mod destructive;
-mod inplace;
-mod job;
 pub mod recognition;
-pub mod road;
+
+mod job;
 
 use serde::Serialize;
 
-use crate::engine::error::Finding;
+use crate::error::Finding;
 
 pub use job::{Ask, Job, UNDOABLE};
 

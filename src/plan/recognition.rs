@@ -1,8 +1,8 @@
 //! What a server turned out to be, and what follows from it: read from facts at connect, before anything
 //! is planned. What cannot be run beside the tests is recognised from documented answers
-//! (`mysql/recognise.rs`, `postgres/recognise.rs`: their tests say which).
+//! (`mysql/connection/recognise.rs`, `postgres/connection/recognise.rs`: their tests say which).
 
-use crate::engine::error::{Error, Finding, Result};
+use crate::error::{Error, Finding, Result};
 
 /// What a server is beside its family and version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::activity::{Feelings, Vitals};
+use super::concurrency::Width;
 use super::gate::Gate;
-use super::gauge::brief;
-use super::pressure::Signals;
-use super::pulse::{Feelings, Vitals};
-use super::width::Width;
+use super::probe::brief;
+use super::signals::Signals;
 use crate::control::Directives;
 
 /// How often to look.

@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 use super::{Source, Verdict};
 use crate::control::Directives;
-use crate::engine::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A status line longer than this is none.
 const LONGEST_LINE: u64 = 1024;

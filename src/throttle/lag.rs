@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::gauge::{Replicas, brief};
-use super::pulse::Feelings;
+use super::activity::Feelings;
+use super::probe::{Replicas, brief};
 use super::{Source, Verdict};
 use crate::control::Directives;
 
@@ -71,7 +71,7 @@ impl<R: Replicas> Source for Lag<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::error::{Error, Result};
+    use crate::error::{Error, Result};
 
     struct Fixed;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gauge::{Gauge, brief};
+use super::probe::{Gauge, brief};
 use super::{Source, Verdict};
 use crate::control::Directives;
-use crate::engine::error::Error;
+use crate::error::Error;
 
 /// A critical load must last so long to end the run.
 const PROOF: Duration = Duration::from_secs(1);

@@ -5,22 +5,24 @@
 //! closed: what has not been seen, or cannot be, pauses the copy. [`feedback`] is no source: it
 //! narrows the copy by what the server has to spare, and never stops it.
 
+pub mod activity;
 pub mod feedback;
-pub mod gauge;
+pub mod from_settings;
 pub mod http;
 pub mod lag;
 pub mod load;
-pub mod pulse;
+pub mod probe;
 pub mod query;
 pub mod sound;
-pub mod usual;
 pub mod window;
 
-mod board;
+mod concurrency;
 mod gate;
-mod pressure;
-mod rate;
-mod width;
+mod rate_limit;
+mod signals;
+#[cfg(test)]
+mod tests;
+mod verdicts;
 
 use std::future::Future;
 use std::num::NonZeroU32;
@@ -35,14 +37,15 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::control::Directives;
-use crate::engine::error::AGAIN;
-use crate::engine::error::{Error, Result};
-use crate::fault::{self, Point};
-use board::{Board, Slot};
+use crate::error::AGAIN;
+use crate::error::{Error, Result};
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::throttle::activity::{Feelings, Vitals};
+use crate::throttle::rate_limit::Meter;
+use crate::throttle::verdicts::{Board, Slot};
 use feedback::Giving;
 use gate::{Gate, Passage};
-use pulse::{Feelings, Vitals};
-use rate::Meter;
 
 pub use gate::Turn;
 
@@ -226,7 +229,9 @@ impl Throttle {
 
     /// As many rows as a chunk should have at the rate of now.
     pub fn most_rows(&self) -> u32 {
-        rate::most_rows(self.directives.borrow().max_rows_per_second.or(self.rate))
+        crate::throttle::rate_limit::most_rows(
+            self.directives.borrow().max_rows_per_second.or(self.rate),
+        )
     }
 
     /// Rows of an admitted chunk were not there to be copied: the next chunks may have them.
@@ -295,7 +300,7 @@ async fn watch_source<S: Source>(
         let started = Instant::now();
         let wishes = directives.borrow_and_update().clone();
         let patience = source.patience();
-        if let Err(error) = fault::at(Point::SourceLooks) {
+        if let Err(error) = failpoint::at(Point::SourceLooks) {
             slot.set(Verdict::Pause(error.to_string()));
         }
         let verdict = timeout(patience, source.check(&wishes)).await.unwrap_or_else(|_| {
@@ -308,6 +313,3 @@ async fn watch_source<S: Source>(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

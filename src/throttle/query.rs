@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gauge::{Gauge, brief};
+use super::probe::{Gauge, brief};
 use super::{Source, Verdict};
 use crate::control::Directives;
 

@@ -3,10 +3,10 @@
 //! The throttle fails closed: what it cannot see pauses the copy. That is right for what comes and
 //! goes, and would be a pause for ever where a name is misspelt.
 
-use super::gauge::{Gauge, brief};
+use super::probe::{Gauge, brief};
 use super::query;
 use crate::config::settings::AlterSettings;
-use crate::engine::error::{Error, Finding, Result};
+use crate::error::{Error, Finding, Result};
 
 /// What is wrong with the load limits and the query, as one look at the server shows. What may only be
 /// so now passes: a query without a row, one that takes too long.

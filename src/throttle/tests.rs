@@ -69,8 +69,8 @@ impl Source for Deaf {
 struct Patient(watch::Receiver<u32>);
 
 impl Vitals for Patient {
-    async fn pulse(&mut self) -> Result<pulse::Pulse> {
-        Ok(pulse::Pulse { others: true, working: Some(*self.0.borrow()), log: None })
+    async fn pulse(&mut self) -> Result<activity::Pulse> {
+        Ok(activity::Pulse { others: true, working: Some(*self.0.borrow()), log: None })
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::{Timestamp, ToSpan};
 
 use super::{Source, Verdict};
 use crate::control::Directives;
-use crate::engine::error::Error;
+use crate::error::Error;
 
 /// Times at which the copy may run: `22:00-05:00`, `Mon-Fri 22:00-05:00 Europe/Rome`, or several,
 /// separated by commas.

@@ -7,11 +7,12 @@ use crate::support;
 use crate::support::server::{Kind, Server, opts, rows};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
-use osc::mysql::flavor::Flavor;
-use osc::mysql::gauges::Gauges;
-use osc::mysql::name::TableName;
-use osc::mysql::native::{self, Statement};
-use osc::throttle::gauge::Gauge;
+use osc::mysql::catalog::name::TableName;
+use osc::mysql::connection::version::Flavor;
+use osc::mysql::methods::run;
+use osc::mysql::methods::run::Statement;
+use osc::mysql::throttle::status::Gauges;
+use osc::throttle::probe::Gauge;
 use tokio_util::sync::CancellationToken;
 
 const ADD: &str = "ADD COLUMN added INT NOT NULL DEFAULT 5";
@@ -494,8 +495,7 @@ async fn clauses_that_hold_a_second_statement_are_one_statement_to_the_server(ki
     let flavor = Flavor::parse(&place.server.value("SELECT VERSION()").await).unwrap();
     let stop = CancellationToken::new();
     let _ =
-        native::run(&options, statement, (&table, flavor), 1, &stop, async || Ok(()), |_, _| ())
-            .await;
+        run::run(&options, statement, (&table, flavor), 1, &stop, async || Ok(()), |_, _| ()).await;
     assert_eq!(place.server.rows(&shape).await, before);
     let mut gauges = Gauges::new(options);
     assert_eq!(gauges.number("SELECT 1.5").await.unwrap(), Some(1.5));

@@ -8,7 +8,7 @@ use crate::support::server::{Kind, Server};
 use mysql_async::prelude::Queryable;
 use osc::engine::key::Key;
 use osc::mysql::binlog;
-use osc::mysql::key::{KeyColumns, KeyKind};
+use osc::mysql::copy::key::{KeyColumns, KeyKind};
 
 /// A type of key columns, its kind, and values to try.
 struct Case {

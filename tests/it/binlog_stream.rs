@@ -10,7 +10,7 @@ use crate::support::server::{Kind, Server};
 use mysql_async::prelude::Queryable;
 use mysql_async::{OptsBuilder, SslOpts};
 use osc::engine::Error;
-use osc::engine::server::{Change, ChangeStream};
+use osc::engine::backend::{Change, ChangeStream};
 use osc::mysql::binlog;
 
 async fn keys_markers_and_commits_come_in_order(kind: Kind) {

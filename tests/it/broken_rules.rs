@@ -1,4 +1,4 @@
-//! The tests of the tests: with a rule switched off (`src/broken.rs`) a test that is there for it fails,
+//! The tests of the tests: with a rule switched off (`src/testing/mutation.rs`) a test that is there for it fails,
 //! and for its reason.
 //!
 //! A few go with every run of the tests. `scripts/broken-rules` does all, and writes
@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use osc::broken::Rule;
+use osc::testing::mutation::Rule;
 
 /// A rule, a test that fails without it, and words that it fails with.
 struct Case {
@@ -103,7 +103,7 @@ cases! { USUAL
     pg_path_fixed: (PgPathFixed, postgres_sessions,
         "nothing_that_others_put_into_the_search_path_is_called", "were called");
     pg_operators_named: (PgOperatorsNamed, lib,
-        "postgres::statements::tests::a_key_is_compared_by_the_operators_of_its_type", "OPERATOR");
+        "postgres::copy::statements::tests::a_key_is_compared_by_the_operators_of_its_type", "OPERATOR");
     pg_settings_fixed: (PgSettingsFixed, postgres_sessions,
         "a_whole_alter_goes_by_its_own_settings_and_converts_by_the_roles", "left: Some(");
     pg_role_values: (PgRoleValues, postgres_sessions,

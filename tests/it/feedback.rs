@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
-use osc::postgres::connect::Options;
-use osc::throttle::pulse::Vitals;
+use osc::postgres::connection::connect::Options;
+use osc::throttle::activity::Vitals;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -418,7 +418,9 @@ async fn others_are_told_from_osc_on(kind: Kind) {
     let any = Any::mysql(kind).await;
     let Any::Mysql(server) = &any else { unreachable!() };
     let target = target(Scheme::Mysql, server.port(), "root");
-    let mut vitals = osc::mysql::vitals::Vitals::new(osc::mysql::connect::opts(&target).unwrap());
+    let mut vitals = osc::mysql::throttle::activity::Vitals::new(
+        osc::mysql::connection::connect::opts(&target).unwrap(),
+    );
     others_are_told_from_osc(&any, &mut vitals).await;
 }
 
@@ -438,7 +440,7 @@ async fn others_are_told_from_osc_on_postgres_even_where_osc_may_not_look_into_t
     any.server().exec("postgres", "CREATE ROLE weak LOGIN").await;
     let of = |role| {
         let target = target(Scheme::Postgres, any.server().port(), role);
-        osc::postgres::vitals::Vitals::new(Options::of(&target).unwrap())
+        osc::postgres::throttle::activity::Vitals::new(Options::of(&target).unwrap())
     };
     others_are_told_from_osc(&any, &mut of("postgres")).await;
     let mut weak = of("weak");

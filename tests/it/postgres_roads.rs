@@ -7,12 +7,13 @@ use crate::support::postgres::{Major, Postgres, exec, rows};
 use crate::support::{postgres_database, shared_postgres};
 use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
 use osc::engine::Error;
-use osc::plan::road::Strategy;
+use osc::mysql::methods::choose::Strategy;
+use osc::postgres::catalog::name::TableName;
 use osc::postgres::clauses::Statement;
-use osc::postgres::connect::{Options, connect};
-use osc::postgres::name::TableName;
-use osc::postgres::roads::{self, Chosen, Going, NativeDone, Road};
-use osc::postgres::settings::RoleSettings;
+use osc::postgres::connection::connect::{Options, connect};
+use osc::postgres::connection::settings::RoleSettings;
+use osc::postgres::methods;
+use osc::postgres::methods::{Chosen, Going, NativeDone, Road};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +66,7 @@ impl<'a> Place<'a> {
         // A session of its own, as the program has it.
         let client = connect(&self.options(), "testing").await.unwrap();
         let role = RoleSettings::read(&self.options()).await.unwrap();
-        roads::choose(&client, &role, &table(), &statement, strategy, version).await
+        methods::choose(&client, &role, &table(), &statement, strategy, version).await
     }
 
     async fn go(&self, clauses: &str) -> Result<NativeDone, Error> {
@@ -91,7 +92,7 @@ impl<'a> Place<'a> {
         let road = self.choose(clauses).await?.road;
         let options = self.options();
         let table = table();
-        let budget = roads::LOCK_BUDGET;
+        let budget = methods::LOCK_BUDGET;
         let told = |_| {};
         let going = Going {
             attempts,
@@ -103,7 +104,7 @@ impl<'a> Place<'a> {
             permission: None,
         };
         let role = RoleSettings::read(&options).await.unwrap();
-        let run = roads::run(&options, &role, &table, &road, &going);
+        let run = methods::run(&options, &role, &table, &road, &going);
         tokio::time::timeout(PATIENCE, run).await.expect("the road ends")
     }
 
@@ -430,7 +431,7 @@ async fn nobody_queues_behind_a_change_that_waits() {
     let place = Place::new(shared_postgres(), SETUP).await;
     let old = place.server.client(&place.database).await;
     exec(&old, "BEGIN; SELECT * FROM t LIMIT 1").await;
-    tokio::time::sleep(roads::LOCK_BUDGET + Duration::from_millis(100)).await;
+    tokio::time::sleep(methods::LOCK_BUDGET + Duration::from_millis(100)).await;
     let outcome = place.go_until("ADD COLUMN x int", &CancellationToken::new(), 3).await;
     let told = outcome.expect_err("an old transaction is in the way").to_string();
     assert!(told.contains("blocked by pid"), "{told}");

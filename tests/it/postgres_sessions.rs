@@ -10,7 +10,7 @@ use crate::runs::{Run, osc, said};
 use crate::support::postgres::{Major, Postgres, connect, exec, rows};
 use crate::support::proxy::Proxy;
 use crate::support::{postgres_database, shared_postgres};
-use osc::postgres::settings::{Class, class};
+use osc::postgres::connection::settings::{Class, class};
 
 /// Names of settings that a session, a role or a database can have on a server.
 async fn settings(server: &Postgres) -> Vec<Vec<String>> {
@@ -454,8 +454,8 @@ async fn a_session_has_what_the_list_says_and_no_role_can_change_it() {
     let database = postgres_database(server).await;
     server.exec("postgres", &format!("ALTER DATABASE {database} SET search_path = public")).await;
     let target = osc::config::url::parse(&server.url(&database)).unwrap().complete(None).unwrap();
-    let options = osc::postgres::connect::Options::of(&target).unwrap();
-    let client = osc::postgres::connect::connect(&options, "testing").await.unwrap();
+    let options = osc::postgres::connection::connect::Options::of(&target).unwrap();
+    let client = osc::postgres::connection::connect::connect(&options, "testing").await.unwrap();
     let found = rows(&client, "SELECT name, setting, unit FROM pg_settings").await;
     for row in found {
         if let Some(Class::Fixed(value)) = class(&row[0])

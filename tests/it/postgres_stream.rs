@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::pg_streaming::fixture::{Fixture, RUN, WAIT, commit, end, foreign, next};
 use crate::support::postgres::{Major, Postgres};
 use osc::engine::Error;
-use osc::engine::server::Change;
+use osc::engine::backend::Change;
 use osc::postgres::stream;
 
 const SIMPLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, v text);

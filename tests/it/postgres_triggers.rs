@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::pg_streaming::fixture::{Fixture, WAIT, commit, end, foreign, next, options};
 use crate::support::postgres::{Major, Postgres, connect};
 use osc::engine::Error;
-use osc::engine::server::Change;
+use osc::engine::backend::Change;
 use osc::postgres::stream::{self, Capture};
 
 const SIMPLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, v text);
@@ -210,9 +210,12 @@ async fn the_way_is_chosen_by_what_server_table_and_user_allow() {
             )
             .await
             .unwrap();
-        let client =
-            osc::postgres::connect::connect(&options(server, user, "postgres"), "testing").await;
-        let table = osc::postgres::name::TableName::new("public", table);
+        let client = osc::postgres::connection::connect::connect(
+            &options(server, user, "postgres"),
+            "testing",
+        )
+        .await;
+        let table = osc::postgres::catalog::name::TableName::new("public", table);
         let (capture, reason) = stream::choose(&client.unwrap(), &table).await.unwrap();
         assert_eq!(capture == Capture::Triggers, expected.is_some(), "{user} {reason:?}");
         assert!(reason.unwrap_or_default().contains(expected.unwrap_or_default()));

@@ -1,6 +1,6 @@
 //! What answers is recognised before anything is written: real Galera, Group Replication, PgBouncer and
 //! pgpool-II. The engines that cannot be run here are recognised by scripted answers, in the unit tests of
-//! `mysql/recognise.rs` and `postgres/recognise.rs`.
+//! `mysql/connection/recognise.rs` and `postgres/connection/recognise.rs`.
 
 use crate::support;
 use std::process::{Command, Output};

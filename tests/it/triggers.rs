@@ -9,11 +9,11 @@ use crate::swapping::{Swap, exec, script};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use osc::engine::Error;
-use osc::mysql::catalog::Patience;
-use osc::mysql::flavor::Flavor;
-use osc::mysql::histograms::analyze;
-use osc::mysql::name::Ident;
-use osc::mysql::triggers::{
+use osc::mysql::catalog::name::Ident;
+use osc::mysql::catalog::query::Patience;
+use osc::mysql::connection::version::Flavor;
+use osc::mysql::dependents::histograms::analyze;
+use osc::mysql::dependents::triggers::{
     install_temporary, read, remove_temporary, restore_names_locked, validate,
 };
 use tokio::sync::watch;

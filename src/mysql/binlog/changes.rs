@@ -16,12 +16,13 @@ use super::rows::{Images, Layout, RowsEvent};
 use super::shadow::{self, Shadow, is_signature};
 use super::table::TableMap;
 use super::xa::{PrepareEvent, PreparedList, Touched, Xid};
-use crate::broken::{self, Rule};
+use crate::engine::backend::Change;
 use crate::engine::key::Key;
-use crate::engine::server::Change;
 use crate::engine::{Error, Result};
-use crate::mysql::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use crate::mysql::name::{Ident, TableName};
+use crate::mysql::catalog::name::{Ident, TableName};
+use crate::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Keys in one [`Change::Keys`] at most.
 const KEYS_AT_ONCE: usize = 4096;
@@ -358,7 +359,7 @@ impl Changes {
         let known = match self.tables.get(&event.table) {
             Some(Role::Other) => return Ok(()),
             Some(Role::Original)
-                if broken::is(Rule::CompressedRead) && (packed || self.payload.is_some()) =>
+                if mutation::is(Rule::CompressedRead) && (packed || self.payload.is_some()) =>
             {
                 return Ok(());
             }
@@ -420,12 +421,12 @@ impl Changes {
         let keys = &mut transaction.touched.original;
         layout.read(&event, rows, |before, after| {
             if let Some(before) = before
-                && (after.is_none() || !broken::is(Rule::BothKeys))
+                && (after.is_none() || !mutation::is(Rule::BothKeys))
             {
                 keys.push(layout.key().encode(before)?);
             }
             if let Some(after) = after
-                && (before != Some(after) || broken::is(Rule::BothKeys))
+                && (before != Some(after) || mutation::is(Rule::BothKeys))
             {
                 keys.push(layout.key().encode(after)?);
             }
@@ -450,7 +451,7 @@ impl Changes {
                 self.transaction.open = true;
                 self.transaction.xa = true;
             }
-            Statement::Mark if broken::is(Rule::GroupsWhole) => self.finish(head, None)?,
+            Statement::Mark if mutation::is(Rule::GroupsWhole) => self.finish(head, None)?,
             Statement::Mark => {}
             Statement::End | Statement::XaOnePhase => self.finish(head, None)?,
             Statement::XaResolved(xid) => {
@@ -460,7 +461,9 @@ impl Changes {
                 }
                 self.finish(head, None)?;
             }
-            Statement::Foreign(_) if broken::is(Rule::ForeignTold) => self.statement_alone(head)?,
+            Statement::Foreign(_) if mutation::is(Rule::ForeignTold) => {
+                self.statement_alone(head)?
+            }
             Statement::Foreign(what) => {
                 self.ready.push_back(Change::Foreign(what));
                 self.statement_alone(head)?;
@@ -487,7 +490,7 @@ impl Changes {
             std::mem::take(&mut self.transaction);
         self.tables.clear();
         if let Some(xid) = prepared
-            && !broken::is(Rule::XaAtCommit)
+            && !mutation::is(Rule::XaAtCommit)
         {
             self.prepared.prepare(xid, std::mem::take(&mut touched), self.place.clone());
         }

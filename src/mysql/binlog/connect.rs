@@ -13,11 +13,11 @@ use super::position::{Gtids, Place};
 use super::query::Watch;
 use crate::engine::key::Position;
 use crate::engine::{Error, Result};
-use crate::mysql::answer::Answers as _;
-use crate::mysql::connect::{connect, connection_error};
-use crate::mysql::flavor::Flavor;
-use crate::mysql::key::KeyValue;
-use crate::mysql::name::{Ident, TableName, Text};
+use crate::mysql::catalog::name::{Ident, TableName, Text};
+use crate::mysql::connection::answer::Answers as _;
+use crate::mysql::connection::connect::{connect, connection_error};
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::copy::key::KeyValue;
 
 /// How often the server says that it has nothing to say.
 const HEARTBEAT: Duration = Duration::from_secs(1);

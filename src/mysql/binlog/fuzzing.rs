@@ -11,11 +11,11 @@ use super::event;
 use super::position::{Gtids, Place};
 use super::query::{QueryEvent, Statement, Watch};
 use super::tokens::Dialect;
+use crate::engine::backend::Change;
 use crate::engine::key::{Key, Position};
-use crate::engine::server::Change;
-use crate::mysql::flavor::{Family, Flavor};
-use crate::mysql::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use crate::mysql::name::{Ident, TableName};
+use crate::mysql::catalog::name::{Ident, TableName};
+use crate::mysql::connection::version::{Family, Flavor};
+use crate::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
 
 /// Bytes before each event's body.
 const HEAD: usize = 19;

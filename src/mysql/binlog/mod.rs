@@ -43,12 +43,13 @@
 
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 mod bytes;
 mod changes;
 mod connect;
 mod event;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
 mod gtid;
 mod mariadb;
 mod position;
@@ -67,12 +68,12 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::catalog::name::TableName;
+use super::connection::version::Flavor;
+use super::copy::key::KeyColumns;
+use crate::engine::backend::{Change, ChangeStream};
 use crate::engine::key::Position;
-use crate::engine::server::{Change, ChangeStream};
 use crate::engine::{Error, Result};
-use crate::mysql::flavor::Flavor;
-use crate::mysql::key::KeyColumns;
-use crate::mysql::name::TableName;
 
 use changes::Changes;
 pub use connect::current_position;

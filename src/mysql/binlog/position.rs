@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::gtid::GtidSet;
 use super::mariadb::GtidList;
-use crate::broken::{self, Rule};
 use crate::engine::key::Position;
 use crate::engine::{Error, Result};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// A place between two transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +57,7 @@ impl Place {
     /// its own making.
     pub(super) fn advance(offset: &mut u64, low: u32) {
         const WRAP: u64 = 1 << 32;
-        if broken::is(Rule::LongOffsets) {
+        if mutation::is(Rule::LongOffsets) {
             *offset = u64::from(low);
             return;
         }

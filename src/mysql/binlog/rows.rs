@@ -6,8 +6,9 @@
 use super::bytes::{Bytes, Malformed, Read};
 use super::table::{Column, Width, kind};
 use super::value;
-use crate::broken::{self, Rule};
-use crate::mysql::key::{KeyColumns, KeyValue};
+use crate::mysql::copy::key::{KeyColumns, KeyValue};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// What a row event says of each of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl Layout {
         let mut after = before.clone();
         while !bytes.is_empty() {
             self.row(&first, &mut bytes, &mut before)?;
-            if !broken::is(Rule::ImagesTogether) {
+            if !mutation::is(Rule::ImagesTogether) {
                 after.clone_from(&before);
             }
             if event.images == Images::BothPartial && bytes.variable()? & 1 != 0 {
@@ -238,8 +239,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mysql::key::{KeyColumn, KeyKind};
-    use crate::mysql::name::Ident;
+    use crate::mysql::catalog::name::Ident;
+    use crate::mysql::copy::key::{KeyColumn, KeyKind};
 
     fn layout(defaults: [Option<u64>; 2]) -> Layout {
         let int = |ordinal| KeyColumn {

@@ -15,12 +15,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::query::{QueryEvent, Statement, Watch};
 use super::rows::{Layout, RowsEvent};
-use crate::broken::{self, Rule};
 use crate::engine::key::Key;
 use crate::engine::{Error, Result};
-use crate::mysql::key::KeyColumns;
-use crate::mysql::name::TableName;
-use crate::mysql::ours::is_ours;
+use crate::mysql::catalog::name::TableName;
+use crate::mysql::connection::own_sessions::is_ours;
+use crate::mysql::copy::key::KeyColumns;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Marks a number in the table of markers as a signature: the engine's markers are smaller.
 const SIGNATURE: u64 = 1 << 63;
@@ -79,7 +80,7 @@ pub struct Shadow {
 impl Shadow {
     /// Whether the watch has begun.
     pub(super) fn is_watched(&self) -> bool {
-        self.watch.passed.load(Ordering::SeqCst) && !broken::is(Rule::ShadowWatched)
+        self.watch.passed.load(Ordering::SeqCst) && !mutation::is(Rule::ShadowWatched)
     }
 
     /// What another session's statement does to the shadow, if it does anything.

@@ -2,8 +2,9 @@
 
 use super::bytes::{Malformed, Read, big, little};
 use super::table::{Column, digits_width, kind};
-use crate::broken::{self, Rule};
-use crate::mysql::key::{KeyKind, KeyValue};
+use crate::mysql::copy::key::{KeyKind, KeyValue};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Whether the log's column can hold values of this kind.
 pub(super) fn fits(column: &Column, key: &KeyKind) -> bool {
@@ -67,7 +68,7 @@ pub(super) fn decode(column: &Column, key: &KeyKind, raw: &[u8]) -> Read<KeyValu
         (KeyKind::Binary { pad }, _) => {
             let mut bytes = raw.to_vec();
             // The log leaves out zero bytes at the end of values of fixed length.
-            if !broken::is(Rule::KeysPadded) {
+            if !mutation::is(Rule::KeysPadded) {
                 bytes.resize(bytes.len().max(pad.unwrap_or(0)), 0);
             }
             KeyValue::Bytes(bytes)

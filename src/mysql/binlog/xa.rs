@@ -2,9 +2,10 @@
 
 use super::bytes::{Bytes, Read};
 use super::position::Place;
-use crate::broken::{self, Rule};
 use crate::engine::key::Key;
-use crate::mysql::name::Hex;
+use crate::mysql::catalog::name::Hex;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// An XA transaction's name, in the servers' text: `X'6162',X'',1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl PreparedList {
     pub(super) fn hold(&self) -> Option<&Place> {
         self.0
             .first()
-            .filter(|_| !broken::is(Rule::XaHoldsPosition))
+            .filter(|_| !mutation::is(Rule::XaHoldsPosition))
             .map(|prepared| &prepared.before)
     }
 }

@@ -2,19 +2,19 @@
 
 use mysql_async::Conn;
 
-use crate::engine::error::{Finding, Findings};
+use super::Checked;
 use crate::engine::{Error, Result};
+use crate::error::{Finding, Findings};
 use crate::ledger::RunRecord;
-use crate::mysql::answer::Answers as _;
-use crate::mysql::checks::Checked;
-use crate::mysql::connect::connection_error;
-use crate::mysql::flavor::Flavor;
-use crate::mysql::inspect::Table;
-use crate::mysql::ledger::Ledger;
-use crate::mysql::name::{Helpers, TableName, Text};
-use crate::mysql::proof::{Catalog, Tables};
-use crate::mysql::record::Record;
-use crate::mysql::shadow::{drop_table, is_empty};
+use crate::mysql::catalog::name::{Helpers, TableName, Text};
+use crate::mysql::catalog::table::Table;
+use crate::mysql::connection::answer::Answers as _;
+use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::copy::shadow::{drop_table, is_empty};
+use crate::mysql::runs::ledger::Ledger;
+use crate::mysql::runs::proof::{Catalog, Tables};
+use crate::mysql::runs::record::Record;
 use crate::mysql::swap::is_retired;
 
 /// Runs that are looked at: helpers older than these are nobody's.

@@ -9,15 +9,15 @@ pub mod table;
 
 use mysql_async::Conn;
 
+use super::catalog::name::Ident;
+use super::catalog::table::Table;
+use super::clauses::change::Change;
+use super::connection::version::Flavor;
+use super::dependents::Dependents;
+use super::dependents::foreign_keys::unlogged_cascades;
+use super::runs::ledger::Ledger;
 use crate::engine::Result;
-use crate::engine::error::Findings;
-use crate::mysql::change::Change;
-use crate::mysql::dependents::Dependents;
-use crate::mysql::flavor::Flavor;
-use crate::mysql::foreign_keys::unlogged_cascades;
-use crate::mysql::inspect::Table;
-use crate::mysql::ledger::Ledger;
-use crate::mysql::name::Ident;
+use crate::error::Findings;
 
 /// What the checks look at.
 pub struct Checked<'a> {

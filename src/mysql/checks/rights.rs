@@ -3,13 +3,13 @@
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::Checked;
 use crate::engine::Result;
-use crate::engine::error::{Finding, Findings};
-use crate::mysql::answer::Answers as _;
-use crate::mysql::checks::Checked;
-use crate::mysql::connect::connection_error;
-use crate::mysql::ledger;
-use crate::mysql::name::{Ident, TableName, account};
+use crate::error::{Finding, Findings};
+use crate::mysql::catalog::name::{Ident, TableName, account};
+use crate::mysql::connection::answer::Answers as _;
+use crate::mysql::connection::connect::connection_error;
+use crate::mysql::runs::ledger;
 
 /// What a run needs on the table's schema.
 const ON_SCHEMA: [&str; 9] =

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
-use crate::engine::error::{Finding, Findings};
+use super::Checked;
 use crate::engine::{Error, Result};
-use crate::mysql::answer::Answers as _;
-use crate::mysql::checks::Checked;
-use crate::mysql::connect::connection_error;
-use crate::mysql::inspect::Table;
-use crate::mysql::name::Ident;
-use crate::mysql::rows::texts;
+use crate::error::{Finding, Findings};
+use crate::mysql::catalog::name::Ident;
+use crate::mysql::catalog::table::Table;
+use crate::mysql::connection::answer::Answers as _;
+use crate::mysql::connection::connect::connection_error;
+use crate::mysql::copy::rows::texts;
 
 /// The short columns of a row (64 KiB) in the longest form in which they are compared are below this.
 const LEAST_PACKET: u64 = 1 << 20;

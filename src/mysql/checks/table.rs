@@ -1,11 +1,11 @@
 //! Whether the table is one that can be copied.
 
-use crate::engine::error::Findings;
-use crate::mysql::checks::Checked;
+use super::Checked;
+use crate::error::Findings;
+use crate::mysql::catalog::name::Ident;
 use crate::mysql::clauses::ClauseKind;
 use crate::mysql::clauses::tokens::tokens;
-use crate::mysql::name::Ident;
-use crate::mysql::shadow::checks;
+use crate::mysql::copy::shadow::checks;
 
 /// Engine, versioning, copy key.
 pub fn definition(checked: &Checked<'_>, findings: &mut Findings) {

@@ -3,8 +3,8 @@
 
 use super::{Clause, ClauseKind, Clauses, ColumnDef};
 use crate::engine::{Error, Result};
-use crate::mysql::flavor::Flavor;
-use crate::mysql::name::Ident;
+use crate::mysql::catalog::name::Ident;
+use crate::mysql::connection::version::Flavor;
 
 /// The foreign keys that change; settled at the cut-over, since the shadow is made without any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -102,7 +102,7 @@ fn inline(column: &ColumnDef) -> Option<ForeignKeyAddition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mysql::flavor::Family;
+    use crate::mysql::connection::version::Family;
 
     const MYSQL_9: Flavor = Flavor { family: Family::Mysql, version: (9, 7, 4) };
     const MYSQL_8: Flavor = Flavor { family: Family::Mysql, version: (8, 0, 36) };

@@ -3,29 +3,32 @@
 //! The server stays the judge: osc gives it the clauses as they were written, for the shadow, and
 //! then compares the shadow's columns with what it understood ([`Clauses::prove`]).
 
+pub mod change;
+pub mod destructive;
+pub mod same;
+pub mod tokens;
+
 mod column;
+mod columns;
 mod cursor;
 mod error;
-mod fates;
 mod foreign;
 mod keys;
 mod options;
 mod parse;
 mod refuse;
 mod render;
-pub mod same;
 #[cfg(test)]
 mod tests;
-pub mod tokens;
 
+pub use crate::mysql::clauses::columns::Fate;
 pub use column::{ColumnDef, InlineReference, Place};
 pub use error::ClauseError;
-pub use fates::Fate;
 pub use foreign::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};
 pub use render::ShadowNames;
 
-use crate::mysql::flavor::Flavor;
-use crate::mysql::name::Ident;
+use super::catalog::name::Ident;
+use super::connection::version::Flavor;
 
 /// A parsed ALTER TABLE.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What osc is not for, and what it leaves out.
 
 use super::{Clause, ClauseKind, Clauses};
-use crate::engine::error::Finding;
+use crate::error::Finding;
 
 impl Clauses {
     /// The clauses that osc does not run, each with the reason; empty: it runs all of them.

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::ClauseError;
-use crate::mysql::flavor::Flavor;
-use crate::mysql::name::Ident;
+use crate::mysql::catalog::name::Ident;
+use crate::mysql::connection::version::Flavor;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,7 +309,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mysql::flavor::Family;
+    use crate::mysql::connection::version::Family;
 
     fn texts(source: &str) -> Vec<&str> {
         tokens(source, None).unwrap().into_iter().map(|token| token.text).collect()

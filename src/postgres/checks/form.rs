@@ -3,13 +3,13 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::error::Findings;
+use super::{Checked, key_stays};
 use crate::engine::{Error, Result};
-use crate::postgres::checks::{Checked, key_stays};
-use crate::postgres::form::taken;
-use crate::postgres::inspect::Table;
-use crate::postgres::name::{Helpers, Ident};
-use crate::postgres::roads;
+use crate::error::Findings;
+use crate::postgres::catalog::name::{Helpers, Ident};
+use crate::postgres::catalog::table::Table;
+use crate::postgres::copy::layout::taken;
+use crate::postgres::methods;
 
 /// Tries the form, and looks at what the swap would have to carry over to it.
 ///
@@ -48,7 +48,7 @@ pub(super) async fn tried(
     if !findings.refusals.is_empty() {
         return Ok(());
     }
-    match roads::formed(client, checked.role, &original.name, change).await? {
+    match methods::formed(client, checked.role, &original.name, change).await? {
         Ok(formed) => look(original, &formed, checked, findings)?,
         Err(Error::Refused(refusals)) => findings.refusals.extend(refusals),
         Err(error) if error.is_connection() => return Err(error),

@@ -19,14 +19,15 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::broken::{self, Rule};
-use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
-use crate::postgres::inspect::Table;
-use crate::postgres::name::{TableName, Text};
-use crate::postgres::session::rows;
-use crate::postgres::settings::RoleSettings;
-use crate::postgres::trust::trusted;
+use crate::error::Finding;
+use crate::postgres::catalog::name::{TableName, Text};
+use crate::postgres::catalog::table::Table;
+use crate::postgres::connection::session::rows;
+use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::runs::trust::trusted;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Functions that are shown.
 const SHOWN: usize = 8;
@@ -65,7 +66,7 @@ pub async fn of_others(
     role: &RoleSettings,
     clauses: &str,
 ) -> Result<Vec<Finding>> {
-    if broken::is(Rule::PgFunctionsTrusted) {
+    if mutation::is(Rule::PgFunctionsTrusted) {
         return Ok(Vec::new());
     }
     let words = Words { path: role.path(), ..Words::of(clauses) };
@@ -90,7 +91,7 @@ pub async fn of_others(
 /// # Errors
 /// `Refused`; the server's.
 pub async fn resolved(client: &Client, draft: u32, original: &TableName) -> Result<()> {
-    if broken::is(Rule::PgResolvedTrusted) || broken::is(Rule::PgFunctionsTrusted) {
+    if mutation::is(Rule::PgResolvedTrusted) || mutation::is(Rule::PgFunctionsTrusted) {
         return Ok(());
     }
     let words = Words::default();
@@ -196,7 +197,7 @@ async fn calls(client: &Client, oid: u32, name: &str, words: &Words) -> Result<O
         operators = list(&words.operators),
         trusted = trusted("p.proowner"),
         of_trusted = trusted("t.typowner"),
-        casts_count = !broken::is(Rule::PgCastsTrusted),
+        casts_count = !mutation::is(Rule::PgCastsTrusted),
     );
     let found = rows(client, "looking for functions that would be run", &sql).await?;
     Ok(shown(&found).map(|(role, shown)| {
@@ -214,7 +215,7 @@ async fn calls(client: &Client, oid: u32, name: &str, words: &Words) -> Result<O
 /// Those that there may be at any time: the casts of a type of another's, where a column's type changes.
 /// Rows are converted again and again, and each time the server looks for the cast.
 async fn conversions(client: &Client, original: &Table, words: &Words) -> Result<Option<Finding>> {
-    if !words.names.contains("type") || broken::is(Rule::PgCastsTrusted) {
+    if !words.names.contains("type") || mutation::is(Rule::PgCastsTrusted) {
         return Ok(None);
     }
     let sql = format!(
@@ -256,7 +257,7 @@ async fn domains(
     table: &TableName,
     words: &Words,
 ) -> Result<Option<Finding>> {
-    if broken::is(Rule::PgDomainsTrusted) {
+    if mutation::is(Rule::PgDomainsTrusted) {
         return Ok(None);
     }
     let sql = format!(

@@ -2,13 +2,13 @@
 
 use tokio_postgres::Client;
 
+use super::Checked;
 use crate::engine::Result;
-use crate::engine::error::Findings;
-use crate::postgres::checks::Checked;
-use crate::postgres::name::Helpers;
-use crate::postgres::own_schema::Function;
-use crate::postgres::record::{Whose, whose};
-use crate::postgres::shadow::not_ours;
+use crate::error::Findings;
+use crate::postgres::catalog::name::Helpers;
+use crate::postgres::copy::shadow::not_ours;
+use crate::postgres::runs::own_schema::Function;
+use crate::postgres::runs::record::{Whose, whose};
 
 /// A retired table that is still there; tables that no run of osc made.
 ///

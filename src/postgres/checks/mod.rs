@@ -13,13 +13,13 @@ pub use parents::parents;
 pub use table::{is_table, key_stays};
 use tokio_postgres::Client;
 
+use super::catalog::table::Table;
+use super::clauses::change::Change;
+use super::connection::settings::RoleSettings;
+use super::dependents::Dependents;
+use super::runs::ledger::Ledger;
 use crate::engine::Result;
-use crate::engine::error::Findings;
-use crate::postgres::change::Change;
-use crate::postgres::dependents::Dependents;
-use crate::postgres::inspect::Table;
-use crate::postgres::ledger::Ledger;
-use crate::postgres::settings::RoleSettings;
+use crate::error::Findings;
 
 /// What the checks look at.
 pub struct Checked<'a> {

@@ -2,13 +2,13 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::error::Finding;
 use crate::engine::{Error, Result};
-use crate::postgres::change::Change;
+use crate::error::Finding;
+use crate::postgres::catalog::name::Text;
+use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::{ActionKind, Statement};
-use crate::postgres::name::Text;
-use crate::postgres::session::value;
-use crate::postgres::settings::RoleSettings;
+use crate::postgres::connection::session::value;
+use crate::postgres::connection::settings::RoleSettings;
 
 /// They must be there before hours of copying: a foreign key is added in the swap.
 ///

@@ -3,11 +3,11 @@
 use indicatif::HumanBytes;
 use tokio_postgres::Client;
 
+use super::Checked;
 use crate::engine::Result;
-use crate::engine::error::Findings;
-use crate::postgres::checks::Checked;
-use crate::postgres::name::Text;
-use crate::postgres::session::rows;
+use crate::error::Findings;
+use crate::postgres::catalog::name::Text;
+use crate::postgres::connection::session::rows;
 use crate::postgres::stream::{Capture, choose};
 
 const ACTION: &str = "looking at the server's settings";

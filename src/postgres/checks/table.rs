@@ -1,11 +1,11 @@
 //! Whether the table is one that can be copied and swapped.
 
-use crate::engine::error::{Finding, Findings};
+use super::Checked;
 use crate::engine::{Error, Result};
-use crate::postgres::checks::Checked;
-use crate::postgres::inspect::{Index, Table};
-use crate::postgres::key::KeyColumns;
-use crate::postgres::name::Ident;
+use crate::error::{Finding, Findings};
+use crate::postgres::catalog::name::Ident;
+use crate::postgres::catalog::table::{Index, Table};
+use crate::postgres::copy::key::KeyColumns;
 
 /// Whether it is a table at all, partitioned or not: no road is for anything else.
 ///

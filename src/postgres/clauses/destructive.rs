@@ -1,7 +1,7 @@
 //! Clauses that take away what the server's own methods keep nowhere. A copy takes nothing away: the
 //! retired table has all of it until `osc cleanup`.
 
-use crate::postgres::clauses::{Action, ActionKind, Statement};
+use super::{Action, ActionKind, Statement};
 
 impl Statement {
     /// Such clauses, in the user's words. `unique`: whether an index of that name is unique.

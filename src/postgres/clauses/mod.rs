@@ -1,14 +1,17 @@
 //! What was asked for, parsed: clauses of an ALTER TABLE, or a statement about an index. The only
 //! place that knows the parser.
 
+pub mod change;
+pub mod columns;
+pub mod same;
+
 mod action;
 mod constraint;
 mod destructive;
-mod mistake;
-mod own;
+mod error;
+mod extensions;
 mod parse;
 mod refuse;
-pub mod same;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +21,7 @@ pub use action::{
     Action, ActionKind, Constraint, ConstraintKind, Key, Lock, Partition, Partitioning, Place,
 };
 
-use crate::postgres::name::{Ident, TableName};
+use super::catalog::name::{Ident, TableName};
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use squawk_syntax::ast::{self, AstNode};
 use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
 use super::action::{Action, ActionKind};
-use super::mistake::{mistake, usage};
-use super::{Clauses, CreateIndex, Statement, constraint, own, refuse};
+use super::error::{mistake, usage};
+use super::{Clauses, CreateIndex, Statement, constraint, extensions, refuse};
 use crate::engine::Result;
-use crate::postgres::name::{Ident, TableName};
+use crate::postgres::catalog::name::{Ident, TableName};
 
 /// Deeper nesting is no clause that anybody writes, and the parser works by recursion.
 const MAX_NESTING: usize = 100;
@@ -139,8 +139,8 @@ fn is_statement(words: &[String]) -> bool {
 
 /// `shift`: how many bytes of `text` the user did not write.
 fn read(text: &str, shift: usize, table: Option<&TableName>) -> Result<Statement> {
-    let own = own::take(text, shift)?;
-    own::check(&own.actions)?;
+    let own = extensions::take(text, shift)?;
+    extensions::check(&own.actions)?;
     let mut statement = parsed(&own.rest, text, shift, table)?;
     if let Statement::Alter { clauses, .. } = &mut statement {
         clauses.actions.extend(own.actions);

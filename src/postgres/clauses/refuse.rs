@@ -3,7 +3,7 @@
 use squawk_syntax::ast;
 
 use crate::engine::Error;
-use crate::engine::error::Finding;
+use crate::error::Finding;
 
 fn refused(what: &str, help: &str) -> Error {
     Error::Refused(vec![Finding::new("clauses", format!("osc is not for {what}"), help)])

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::sql;
-use crate::engine::error::Result;
-use crate::postgres::connect::NOT_AS_MADE;
-use crate::postgres::fate::Fate;
-use crate::postgres::name::{Ident, TableName, Text};
-use crate::postgres::validation;
+use super::validation;
+use crate::error::Result;
+use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::clauses::columns::Fate;
+use crate::postgres::connection::connect::NOT_AS_MADE;
 
 /// A foreign key with the original at one end or at both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::sql;
-use crate::engine::error::Result;
-use crate::postgres::name::{Ident, Text};
+use crate::error::Result;
+use crate::postgres::catalog::name::{Ident, Text};
 
 /// Such a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,8 @@
 //! stand in the way, and an undo makes them anew on it. Row security stays on there, so that the
 //! lack of policies lets nobody but the owner see its rows.
 
+pub mod validation;
+
 mod after;
 mod foreign_keys;
 mod functions;
@@ -36,11 +38,12 @@ use tokio_postgres::Client;
 
 pub use unproved::IS_UNPROVED;
 
-use super::connect::server_error;
-use super::fate::Fate;
-use super::name::{Ident, TableName};
-use crate::broken::{self, Rule};
-use crate::engine::error::{Error, Result};
+use super::catalog::name::{Ident, TableName};
+use super::clauses::columns::Fate;
+use super::connection::connect::server_error;
+use crate::error::{Error, Result};
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// The names of the three tables of a swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,7 +270,7 @@ impl Dependents {
 
     /// SQL for the swap's transaction, after the renames: binds everything to the new table.
     pub fn after_renames(&self, names: &Names, fate: &Fate) -> Vec<String> {
-        if broken::is(Rule::DependentsFollow) {
+        if mutation::is(Rule::DependentsFollow) {
             return Vec::new();
         }
         let table = &names.original;
@@ -293,7 +296,7 @@ impl Dependents {
         statements.extend(settings::row_security(&self.settings, table));
         let keys = self.foreign_keys.iter().filter(|key| !key.goes(fate));
         statements.extend(keys.flat_map(foreign_keys::ForeignKey::add));
-        if !broken::is(Rule::DisabledStay) {
+        if !mutation::is(Rule::DisabledStay) {
             statements.extend(self.internal.iter().map(internal::state));
         }
         statements

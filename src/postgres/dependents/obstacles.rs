@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::sql;
-use crate::engine::error::Result;
+use crate::error::Result;
 
 /// Something that cannot be carried over, whatever the clauses are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

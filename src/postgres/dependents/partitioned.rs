@@ -1,8 +1,8 @@
 //! What cannot be carried over to a table that becomes partitioned.
 
 use super::Dependents;
-use crate::engine::error::Finding;
-use crate::postgres::fate::Fate;
+use crate::error::Finding;
+use crate::postgres::clauses::columns::Fate;
 
 /// Foreign keys on partitioned tables can be NOT VALID from this version on.
 pub(super) const UNCHECKED_KEYS: i32 = 180_000;

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::sql;
-use crate::engine::error::Result;
-use crate::postgres::fate::Fate;
-use crate::postgres::name::{Ident, TableName};
+use crate::error::Result;
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::clauses::columns::Fate;
 
 /// A publication that sends the table's changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

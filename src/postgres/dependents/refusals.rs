@@ -2,8 +2,8 @@
 
 use super::partitioned::UNCHECKED_KEYS;
 use super::{Dependents, Ident, grants, sequences, views};
-use crate::engine::error::Finding;
-use crate::postgres::fate::Fate;
+use crate::error::Finding;
+use crate::postgres::clauses::columns::Fate;
 
 impl Dependents {
     /// Reasons not to begin: what could not be carried over to the new table.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::sql;
-use crate::engine::error::Result;
-use crate::postgres::name::{Ident, TableName};
+use crate::error::Result;
+use crate::postgres::catalog::name::{Ident, TableName};
 
 /// A rule other than a view's definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

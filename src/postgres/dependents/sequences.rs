@@ -7,10 +7,11 @@ use tokio_postgres::Client;
 use super::Names;
 use super::grants::{self, Grant, On};
 use super::sql;
-use crate::broken::{self, Rule};
-use crate::engine::error::Result;
-use crate::postgres::fate::Fate;
-use crate::postgres::name::{Ident, TableName, Text};
+use crate::error::Result;
+use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::clauses::columns::Fate;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 /// Until the swap ends, the original's sequence has this suffix: it stays with the retired table.
 const OLD: &str = "_osc_old";
@@ -102,7 +103,7 @@ pub(super) fn on_shadow(sequences: &[Sequence], place: &TableName) -> Vec<String
             "u" => format!("ALTER SEQUENCE {now} SET UNLOGGED"),
             _ => format!("ALTER SEQUENCE {now} SET LOGGED"),
         });
-        let typed = (!broken::is(Rule::SequencesTyped))
+        let typed = (!mutation::is(Rule::SequencesTyped))
             .then(|| format!("ALTER SEQUENCE {now} AS {}", one.data_type));
         let named = format!("ALTER SEQUENCE {now} RENAME TO {}", one.name.table);
         typed.into_iter().chain(logged).chain([named])
@@ -120,7 +121,7 @@ pub(super) fn counters(sequences: &[Sequence], place: &TableName) -> Vec<String>
 /// The statements, which read sequences by their names: a view may stand in the place of one by now, for
 /// not all of them can be locked.
 pub(super) fn from_no_view(mut statements: Vec<String>) -> Vec<String> {
-    if !(statements.is_empty() || broken::is(Rule::ObjectsProved)) {
+    if !(statements.is_empty() || mutation::is(Rule::ObjectsProved)) {
         statements.insert(0, views_refused("view, foreign-table"));
         statements.push(views_refused(""));
     }
@@ -147,7 +148,7 @@ fn set(from: &TableName, to: &str, more: &str) -> String {
 /// needed.
 pub(super) fn lock(sequence: &Sequence) -> Option<String> {
     let (name, owner) = (&sequence.name, &sequence.owner);
-    let locked = sequence.identity && !broken::is(Rule::CountersLocked);
+    let locked = sequence.identity && !mutation::is(Rule::CountersLocked);
     locked.then(|| format!("ALTER SEQUENCE {name} OWNER TO {owner}"))
 }
 
@@ -169,7 +170,7 @@ pub(super) fn before(sequence: &Sequence, names: &Names, fate: &Fate) -> Vec<Str
         return vec![set(name, &to, &usual)];
     }
     let carried = (!fate.restarted.contains(new)).then(|| set(&old, &to, ""));
-    let stop = (!broken::is(Rule::CountersLocked)).then(|| stop(sequence, &old));
+    let stop = (!mutation::is(Rule::CountersLocked)).then(|| stop(sequence, &old));
     [away, go_on(sequence, &to)].into_iter().chain(carried).chain(stop).collect()
 }
 

@@ -6,9 +6,9 @@ use tokio_postgres::Client;
 use super::Names;
 use super::grants::{self, Grant, On};
 use super::sql;
-use crate::engine::error::{Error, Result};
-use crate::postgres::fate::Fate;
-use crate::postgres::name::{Ident, TableName, Text};
+use crate::error::{Error, Result};
+use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::clauses::columns::Fate;
 
 /// The original's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use tokio_postgres::Client;
 
 use super::Names;
 use super::sql;
-use crate::engine::error::Result;
-use crate::postgres::fate::Fate;
-use crate::postgres::name::{Ident, TableName, Text};
+use crate::error::Result;
+use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::clauses::columns::Fate;
 
 /// A statistics object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use super::grants::{self, Grant, On};
 use super::rules::{self, Rule};
 use super::triggers::{self, Trigger};
 use super::{settings, sql};
-use crate::engine::error::Result;
-use crate::postgres::fate::Fate;
-use crate::postgres::name::{Ident, TableName};
+use crate::error::Result;
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::clauses::columns::Fate;
 
 /// A view, plain or materialised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

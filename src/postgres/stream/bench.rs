@@ -6,9 +6,9 @@ use pgwire_replication::Lsn;
 
 use super::changes::Changes;
 use crate::engine::Result;
-use crate::engine::server::Change;
-use crate::postgres::key::{KeyColumn, KeyColumns, KeyKind};
-use crate::postgres::name::{Ident, TableName};
+use crate::engine::backend::Change;
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
 
 const BIGINT: u32 = 20;
 const OID: u32 = 7;

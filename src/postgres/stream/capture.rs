@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use crate::engine::error::{Error, Result};
-use crate::fault::{self, Point};
-use crate::postgres::connect::server_error;
-use crate::postgres::name::TableName;
+use crate::error::{Error, Result};
+use crate::postgres::catalog::name::TableName;
+use crate::postgres::connection::connect::server_error;
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
 
 use super::names::Names;
 use super::{publication, slot, triggers};
@@ -74,7 +75,7 @@ pub async fn choose(client: &Client, original: &TableName) -> Result<(Capture, O
 /// connection.
 pub async fn drop_all(client: &Client, names: &Names) -> Result<()> {
     slot::drop_slot(client, names).await?;
-    fault::at(Point::SlotDropped)?;
+    failpoint::at(Point::SlotDropped)?;
     publication::drop(client, names).await?;
     triggers::drop(client, names, PATIENCE).await
 }

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use pgwire_replication::Lsn;
 
-use crate::broken::{self, Rule};
+use crate::engine::backend::Change;
 use crate::engine::key::Key;
-use crate::engine::server::Change;
 use crate::engine::{Error, Result};
-use crate::postgres::key::KeyColumns;
-use crate::postgres::name::TableName;
+use crate::postgres::catalog::name::TableName;
+use crate::postgres::copy::key::KeyColumns;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 use super::marker;
 use super::pgoutput::{Cell, Message, Relation, decode};
 use super::position;
-use super::seen::Seen;
+use super::visibility::Seen;
 
 /// A stream's memory between messages.
 pub(super) struct Changes {
@@ -115,7 +116,7 @@ impl Changes {
     }
 
     fn foreign(&mut self, what: &str) {
-        if broken::is(Rule::ForeignTold) {
+        if mutation::is(Rule::ForeignTold) {
             return;
         }
         self.ready.push_back(Change::Foreign(format!("{}: {what}", self.original.plain())));
@@ -136,7 +137,7 @@ impl Changes {
             self.foreign(&what);
             return Ok(());
         }
-        let place = |wanted: &crate::postgres::key::KeyColumn| {
+        let place = |wanted: &crate::postgres::copy::key::KeyColumn| {
             relation.columns.iter().position(|column| {
                 column.key
                     && column.name == wanted.name.as_str()
@@ -177,7 +178,7 @@ impl Changes {
         if let Some(xid) = self.unseen.take() {
             self.seen.deliver(xid);
         }
-        if broken::is(Rule::BothKeys) {
+        if mutation::is(Rule::BothKeys) {
             keys = keys.pop().into_iter().collect();
         }
         self.ready.push_back(Change::Keys(keys));
@@ -196,7 +197,7 @@ fn key(
     let mut texts = Vec::with_capacity(places.len());
     for place in places {
         let cell = match tuple.get(*place) {
-            Some(Cell::Unchanged) if !broken::is(Rule::ImagesTogether) => other.get(*place),
+            Some(Cell::Unchanged) if !mutation::is(Rule::ImagesTogether) => other.get(*place),
             cell => cell,
         };
         let Some(Cell::Text(text)) = cell else { return Ok(None) };
@@ -230,8 +231,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::postgres::key::{KeyColumn, KeyKind};
-    use crate::postgres::name::Ident;
+    use crate::postgres::catalog::name::Ident;
+    use crate::postgres::copy::key::{KeyColumn, KeyKind};
 
     fn changes() -> Changes {
         let column = |name: &str, type_oid, type_sql: &str| KeyColumn {

@@ -11,15 +11,16 @@ use pgwire_replication::{
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::broken::{self, Rule};
 use crate::config::target::{Address, TlsMode};
-use crate::engine::error::{Error, Finding, Result};
+use crate::engine::backend::Change;
 use crate::engine::key::Position;
-use crate::engine::server::Change;
-use crate::postgres::connect::{CONNECT_TIMEOUT, in_the_clear, socket};
-use crate::postgres::guarded::{RELAY_PORT, Relay};
-use crate::postgres::name::Text;
-use crate::postgres::settings;
+use crate::error::{Error, Finding, Result};
+use crate::postgres::catalog::name::Text;
+use crate::postgres::connection::connect::{CONNECT_TIMEOUT, in_the_clear, socket};
+use crate::postgres::connection::guarded::{RELAY_PORT, Relay};
+use crate::postgres::connection::settings;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 use super::StreamConfig;
 use super::changes::Changes;
@@ -269,7 +270,7 @@ fn replication(
     let password = target.password.as_ref().map_or("", ExposeSecret::expose_secret);
     // Where the stream begins has been delivered, not always applied: it must not be confirmed.
     let confirmed = config.seen.confirmed().map_or(Ok(Lsn::ZERO), |p| position::parse(&p))?;
-    let confirmed = if broken::is(Rule::AppliedConfirmed) { after } else { confirmed };
+    let confirmed = if mutation::is(Rule::AppliedConfirmed) { after } else { confirmed };
     let mut replication = ReplicationConfig::new(
         host,
         &target.user,

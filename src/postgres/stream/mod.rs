@@ -6,7 +6,7 @@
 //! Only keys. The publication lists the columns of the replica identity alone where the server can
 //! (15 and later), so that wide rows and values stored out of line never travel. A row's change is
 //! delivered as the key before and the key after it, as text in the one form that
-//! the settings of every session ([`settings`](crate::postgres::settings)) give.
+//! the settings of every session ([`settings`](super::connection::settings)) give.
 //!
 //! # What the application must not feel
 //!
@@ -42,39 +42,40 @@
 
 #[cfg(feature = "bench")]
 pub mod bench;
-mod capture;
-mod changes;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod triggers;
+
+mod capture;
+mod changes;
 mod logical;
 mod marker;
 mod names;
 mod pgoutput;
 mod position;
 mod publication;
-mod seen;
-mod shape;
+mod schema_watch;
 mod slot;
-pub mod triggers;
-mod waits;
+mod transaction_wait;
+mod visibility;
 
 use std::fmt;
 use std::sync::Arc;
 
+use super::catalog::name::TableName;
+use super::connection::connect::Options;
+use super::copy::key::KeyColumns;
 use crate::engine::Result;
+use crate::engine::backend::{Change, ChangeStream};
 use crate::engine::key::Position;
-use crate::engine::server::{Change, ChangeStream};
-use crate::postgres::connect::Options;
-use crate::postgres::key::KeyColumns;
-use crate::postgres::name::TableName;
 
+pub use crate::postgres::stream::transaction_wait::start_barrier;
+pub use crate::postgres::stream::visibility::Seen;
 pub use capture::{Capture, choose, drop_all};
 pub use marker::emit_marker;
 pub use names::{Names, left, names};
 pub use publication::prepare;
-pub use seen::Seen;
 pub use slot::{Retained, create_slot, retained};
-pub use waits::start_barrier;
 
 /// What a stream is about.
 #[derive(Clone)]
@@ -112,7 +113,7 @@ impl fmt::Debug for StreamConfig {
 #[derive(Debug)]
 pub struct PgStream {
     way: Way,
-    watcher: shape::Watcher,
+    watcher: crate::postgres::stream::schema_watch::Watcher,
 }
 
 #[derive(Debug)]
@@ -128,7 +129,8 @@ impl PgStream {
     /// `Connection`: the server was not reached; worth another try. `StreamGap`: the server no
     /// longer has what follows `from`. `Refused`: the user may not replicate.
     pub async fn open(config: StreamConfig, from: &Position) -> Result<Self> {
-        let watcher = Box::pin(shape::Watcher::start(&config)).await?;
+        let watcher =
+            Box::pin(crate::postgres::stream::schema_watch::Watcher::start(&config)).await?;
         let way = match config.capture {
             Capture::Logical => {
                 let opening = Box::pin(logical::LogicalStream::open(config, from));

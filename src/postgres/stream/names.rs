@@ -3,9 +3,9 @@
 use tokio_postgres::Client;
 
 use crate::engine::Result;
-use crate::postgres::connect::server_error;
-use crate::postgres::name::{Ident, TableName};
-use crate::short::fnv1a;
+use crate::fnv::fnv1a;
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::connection::connect::server_error;
 
 /// The names of a run's slot and publication, or of its log. Slots are the cluster's and runs are
 /// numbered by the ledger, so database and ledger are in it.

@@ -2,11 +2,12 @@
 
 use tokio_postgres::Client;
 
-use crate::broken::{self, Rule};
-use crate::engine::error::{Error, Finding, Result};
-use crate::postgres::connect::{server_error, sqlstate};
-use crate::postgres::key::KeyColumns;
-use crate::postgres::name::{Ident, TableName};
+use crate::error::{Error, Finding, Result};
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::connection::connect::{server_error, sqlstate};
+use crate::postgres::copy::key::KeyColumns;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 use super::names::Names;
 
@@ -38,7 +39,7 @@ pub async fn prepare(
     names: &Names,
     version_num: i32,
 ) -> Result<()> {
-    let identified = if broken::is(Rule::IdentityChecked) {
+    let identified = if mutation::is(Rule::IdentityChecked) {
         Identity::Full
     } else {
         identity(client, original).await?

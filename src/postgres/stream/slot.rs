@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::engine::error::{Error, Result};
 use crate::engine::key::Position;
-use crate::postgres::connect::{Options, connect, server_error, sqlstate};
+use crate::error::{Error, Result};
+use crate::postgres::connection::connect::{Options, connect, server_error, sqlstate};
 
 use super::names::Names;
-use super::waits;
+use super::transaction_wait;
 
 /// How long a session that was told to end may take.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,10 +49,11 @@ pub async fn create_slot(options: &Options, names: &Names, timeout: Duration) ->
     match created {
         Ok(row) => Ok(Position(row.try_get(0).map_err(failed)?)),
         Err(error) if sqlstate(&error) == Some("57014") => {
-            let mut inway = waits::writers(&client, waits::Scope::Cluster).await?;
+            let mut inway =
+                transaction_wait::writers(&client, transaction_wait::Scope::Cluster).await?;
             inway.retain(|writer| writer.age.is_none_or(|age| age >= begun.elapsed()));
             inway.truncate(SHOWN);
-            Err(waits::stopped(
+            Err(transaction_wait::stopped(
                 format!("no replication slot could be created in {} s", timeout.as_secs()),
                 &inway,
             ))

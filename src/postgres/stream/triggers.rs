@@ -16,14 +16,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use crate::broken::{self, Rule};
-use crate::engine::error::{Error, Result};
+use crate::engine::backend::Change;
 use crate::engine::key::{Key, Position};
-use crate::engine::server::Change;
-use crate::postgres::connect::{connect, server_error, sqlstate};
-use crate::postgres::key::KeyColumns;
-use crate::postgres::name::{Ident, TableName};
-use crate::postgres::own_schema::keep_private;
+use crate::error::{Error, Result};
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::connection::connect::{connect, server_error, sqlstate};
+use crate::postgres::copy::key::KeyColumns;
+use crate::postgres::runs::own_schema::keep_private;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
 
 use super::StreamConfig;
 use super::names::Names;
@@ -104,7 +105,7 @@ fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &
     // owner may make one at any time, a function of his that would run as osc's role here. `format` calls
     // the type's output function.
     let as_text = |row: &str| {
-        list(&|_, c| match broken::is(Rule::PgTriggersCastNothing) {
+        list(&|_, c| match mutation::is(Rule::PgTriggersCastNothing) {
             true => format!("{row}.{c}::text COLLATE \"C\""),
             false => format!("pg_catalog.format('%s', {row}.{c}) COLLATE \"C\""),
         })
@@ -334,7 +335,7 @@ impl TriggerStream {
                 )
             })
             .collect();
-        let bound = if broken::is(Rule::LateCommits) { "xmax" } else { "xmin" };
+        let bound = if mutation::is(Rule::LateCommits) { "xmax" } else { "xmin" };
         let sql = format!(
             "SELECT DISTINCT pg_catalog.pg_current_snapshot()::text,
                     log.truncated, log.marker::text{keys}

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use osc::fault::{self, Point};
+use osc::testing::failpoint;
+use osc::testing::failpoint::Point;
 
 use super::case::{self, Action, Fault, Scene, caught, succeeds};
 use crate::support;
@@ -86,10 +87,10 @@ impl Scene for Place {
 
     fn faults(&self) -> Vec<Fault> {
         let own = match self.server.kind() {
-            Kind::Mysql => fault::Place::Mysql,
-            Kind::Mariadb => fault::Place::Mariadb,
+            Kind::Mysql => failpoint::Place::Mysql,
+            Kind::Mariadb => failpoint::Place::Mariadb,
         };
-        let here = [fault::Place::Copy, fault::Place::Binlog, own];
+        let here = [failpoint::Place::Copy, failpoint::Place::Binlog, own];
         let mut all = case::faults(|point| here.contains(&point.place()));
         let again = |time| Fault { point: Point::KeyAway, time };
         // Each redirection has two steps; MariaDB's are two, before the rename and after it.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use osc::fault::Point;
+use osc::testing::failpoint::Point;
 use tokio::sync::Semaphore;
 
 use crate::support;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use osc::fault;
+use osc::testing::failpoint;
 
 use super::case::{self, Action, Fault, Scene, caught, succeeds};
 use crate::support;
@@ -87,7 +87,7 @@ impl Scene for Place {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let here = [fault::Place::Copy, fault::Place::Postgres];
+        let here = [failpoint::Place::Copy, failpoint::Place::Postgres];
         case::faults(|point| here.contains(&point.place()))
     }
 

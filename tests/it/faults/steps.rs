@@ -1,6 +1,6 @@
 //! The roads that are PostgreSQL's own.
 
-use osc::fault;
+use osc::testing::failpoint;
 
 use super::case::{Action, Fault, Scene, first, succeeds, told};
 use super::postgres::{compare, cut};
@@ -39,11 +39,11 @@ impl Scene for Place {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let passed = [fault::Point::StepBegun, fault::Point::StepDone];
+        let passed = [failpoint::Point::StepBegun, failpoint::Point::StepDone];
         let times = |point| (1..=TIMES).map(move |time| Fault { point, time });
         let mut all: Vec<Fault> = passed.into_iter().flat_map(times).collect();
-        all.extend([1, 2].map(|time| Fault { point: fault::Point::StepFailed, time }));
-        for point in fault::Point::ALL.iter().filter(|p| p.place() == fault::Place::Steps) {
+        all.extend([1, 2].map(|time| Fault { point: failpoint::Point::StepFailed, time }));
+        for point in failpoint::Point::ALL.iter().filter(|p| p.place() == failpoint::Place::Steps) {
             assert!(all.iter().any(|fault| fault.point == *point), "{point:?} is not tried");
         }
         all
@@ -56,7 +56,7 @@ impl Scene for Place {
              CREATE TABLE t (id int PRIMARY KEY, n int, u int); \
              INSERT INTO t SELECT i, i, i FROM generate_series(1, 3000) AS i; ANALYZE t, p";
         self.server.exec(&database, sql).await;
-        let fails = fault.point == fault::Point::StepFailed;
+        let fails = fault.point == failpoint::Point::StepFailed;
         if fails {
             // Behind the others: they must be taken back.
             self.server.exec(&database, "DELETE FROM p WHERE id = 7").await;

@@ -6,15 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use osc::engine::key::Key;
-use osc::mysql::flavor::Flavor;
-use osc::mysql::inspect::{self, Table};
-use osc::mysql::key::KeyValue;
-use osc::mysql::name::{Ident, TableName};
-use osc::mysql::projection::{Side, project};
-use osc::mysql::rows::first_unfit;
-use osc::mysql::session::{Reading, Sessions};
-use osc::mysql::settings::Role;
-use osc::mysql::statements::{Scope, Statements};
+use osc::mysql::catalog::name::{Ident, TableName};
+use osc::mysql::catalog::table;
+use osc::mysql::catalog::table::Table;
+use osc::mysql::connection::session::{Reading, Sessions};
+use osc::mysql::connection::settings::Role;
+use osc::mysql::connection::version::Flavor;
+use osc::mysql::copy::key::KeyValue;
+use osc::mysql::copy::projection::{Side, project};
+use osc::mysql::copy::rows::first_unfit;
+use osc::mysql::copy::statements::{Scope, Statements};
 
 use super::types::Type;
 use super::values::{self, NULL, Values};
@@ -65,7 +66,7 @@ impl<'a> Ours<'a> {
         }
         let plain = Reading { zoned: false, strict_dates: false };
         let sessions = Sessions::new(&opts, plain, &role);
-        let flavor = inspect::flavor(&mut conn).await.unwrap();
+        let flavor = table::flavor(&mut conn).await.unwrap();
         let (shadow, original) = (read.pop().unwrap(), read.pop().unwrap());
         Self { server, original, shadow, flavor, sessions, open: BTreeMap::new(), pairs, action }
     }

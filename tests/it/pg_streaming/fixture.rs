@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
+use osc::engine::backend::{Change, ChangeStream};
 use osc::engine::key::Position;
-use osc::engine::server::{Change, ChangeStream};
 use osc::engine::{Error, Result};
-use osc::postgres::connect::Options;
-use osc::postgres::key::{KeyColumn, KeyColumns, KeyKind};
-use osc::postgres::name::{Ident, TableName};
+use osc::postgres::catalog::name::{Ident, TableName};
+use osc::postgres::connection::connect::Options;
+use osc::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
 use osc::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig, triggers};
 use tokio_postgres::Client;
 

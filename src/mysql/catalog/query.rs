@@ -1,0 +1,158 @@
+//! Short statements for what hangs on a table: asked as text, and waited for with patience.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row, Value};
+
+use super::name::Ident;
+use crate::error::{Error, Result};
+use crate::fnv::fnv1a;
+use crate::mysql::connection::answer::Answers as _;
+use crate::mysql::connection::connect::connection_error;
+
+/// Errors after which the same DDL may succeed: lock wait timeout, deadlock.
+const CONTENTION: [u16; 2] = [1205, 1213];
+
+/// Pauses between attempts grow up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long to queue for a lock, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// How long one attempt may hold up those who queue behind it; whole seconds, at least one.
+    pub lock_wait: Duration,
+    /// How many attempts, at least one.
+    pub attempts: u32,
+}
+
+impl Patience {
+    /// One short attempt: for statements under a lock that makes them certain.
+    pub const ONCE: Self = Self { lock_wait: Duration::from_secs(1), attempts: 1 };
+
+    /// Many short attempts with growing pauses, some minutes in all: for steps that must be done
+    /// after the swap.
+    pub const FINISH: Self = Self { lock_wait: Duration::from_secs(1), attempts: 40 };
+
+    /// `lock_wait` as the servers' `lock_wait_timeout` takes it.
+    pub(crate) fn seconds(self) -> u64 {
+        self.lock_wait.as_secs().max(1)
+    }
+}
+
+/// A query's rows as bytes; NULL is `None`.
+pub(crate) async fn raw_rows(
+    conn: &mut Conn,
+    action: &str,
+    sql: &str,
+) -> Result<Vec<Vec<Option<Vec<u8>>>>> {
+    let rows: Vec<Row> = conn.all(sql).await.map_err(|error| connection_error(action, error))?;
+    Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(bytes).collect()).collect())
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(bytes),
+        // The text protocol sends nothing else.
+        other => Some(other.as_sql(true).into_bytes()),
+    }
+}
+
+/// A query's rows of exactly `N` columns as text; NULL is empty.
+pub(crate) async fn text_rows<const N: usize>(
+    conn: &mut Conn,
+    action: &str,
+    sql: &str,
+) -> Result<Vec<[String; N]>> {
+    let rows = raw_rows(conn, action, sql).await?;
+    rows.into_iter()
+        .map(|row| {
+            let texts: Vec<String> = row
+                .into_iter()
+                .map(|value| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned())
+                .collect();
+            <[String; N]>::try_from(texts).map_err(|texts| {
+                Error::Internal(format!("{action}: {N} columns expected, got {}", texts.len()))
+            })
+        })
+        .collect()
+}
+
+/// Runs a statement.
+pub(crate) async fn run(conn: &mut Conn, action: &str, sql: impl AsRef<str>) -> Result<()> {
+    conn.query_drop(sql.as_ref()).await.map_err(|error| connection_error(action, error))
+}
+
+/// What the server has against something that was tried; `Err` when it could not be asked, since `tables` were
+/// held by somebody all the while, or for another reason.
+pub fn objection(tables: &str, tried: Result<()>) -> Result<Option<String>> {
+    match tried {
+        Ok(()) => Ok(None),
+        Err(Error::Server { code: Some(1205 | 1213), message, action }) => Err(Error::Stopped {
+            reason: format!("{action}: {message}"),
+            help: format!("look for long transactions on {tables}, then run the command again"),
+        }),
+        Err(Error::Server { message, .. }) => Ok(Some(message)),
+        Err(other) => Err(other),
+    }
+}
+
+/// Runs a DDL statement, again while others hold the locks that it needs.
+///
+/// # Errors
+/// The last attempt's.
+pub(crate) async fn run_patiently(
+    conn: &mut Conn,
+    action: &str,
+    sql: &str,
+    patience: Patience,
+) -> Result<()> {
+    let mut pause = Duration::from_millis(50);
+    for _ in 1..patience.attempts {
+        match run(conn, action, sql).await {
+            Err(Error::Server { code: Some(code), .. }) if CONTENTION.contains(&code) => {}
+            other => return other,
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    run(conn, action, sql).await
+}
+
+/// A name for something that waits for `name` to become free: `<name>_osc`, within the limit of 64
+/// characters. The same for the same name, in every version of osc.
+pub(crate) fn temporary(name: &Ident) -> Ident {
+    const SUFFIX: &str = "_osc";
+    let whole = format!("{}{SUFFIX}", name.as_str());
+    if whole.chars().count() <= Ident::MAX_CHARS {
+        return Ident(whole);
+    }
+    // The server compares these names without case.
+    let digest = format!("_{:08x}", fnv1a(name.as_str().to_lowercase().as_bytes()));
+    let room = Ident::MAX_CHARS - SUFFIX.len() - digest.len();
+    let prefix: String = name.as_str().chars().take(room).collect();
+    Ident(format!("{prefix}{digest}{SUFFIX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_says_whose_place_it_keeps() {
+        assert_eq!(temporary(&Ident::new("fk")).as_str(), "fk_osc");
+    }
+
+    proptest! {
+        #[test]
+        fn temporary_names_fit_and_differ(a in "[a-c\u{e9}]{58,64}", b in "[a-c\u{e9}]{58,64}") {
+            let (short, other) = (temporary(&Ident::new(&a)), temporary(&Ident::new(&b)));
+            prop_assert!(short.as_str().chars().count() <= Ident::MAX_CHARS);
+            prop_assert_ne!(short.as_str(), a.as_str());
+            prop_assert_eq!(a == b, short == other);
+        }
+    }
+}

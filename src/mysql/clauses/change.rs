@@ -1,0 +1,72 @@
+//! What is to change, in the form that the shadow needs.
+
+use super::{Clauses, Fate, ForeignKeyChanges, ShadowNames};
+use crate::engine::Result;
+use crate::mysql::catalog::name::{Ident, TableName};
+use crate::mysql::catalog::table::Table;
+use crate::mysql::connection::version::Flavor;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
+
+/// The change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The clauses as they were given: what makes two runs the same.
+    pub text: String,
+    /// The clauses, read.
+    pub clauses: Clauses,
+    /// Old and new names of the columns whose data is carried over.
+    pub kept: Vec<(Ident, Ident)>,
+    /// Foreign keys that the clauses add and drop.
+    pub foreign_keys: ForeignKeyChanges,
+    existing: Vec<Ident>,
+}
+
+impl Change {
+    /// What `clauses` do to `original`, whose own foreign keys are named `existing`.
+    pub fn of(
+        text: &str,
+        clauses: Clauses,
+        flavor: Flavor,
+        original: &Table,
+        existing: Vec<Ident>,
+    ) -> Result<Self> {
+        let kept = clauses
+            .column_fates(&original.column_names())?
+            .into_iter()
+            .filter_map(|(old, fate)| match fate {
+                Fate::Kept(new) if mutation::is(Rule::RenamesFollowed) => {
+                    old.same(&new).then_some((old, new))
+                }
+                Fate::Kept(new) => Some((old, new)),
+                Fate::Dropped => None,
+            })
+            .collect();
+        let foreign_keys = clauses.foreign_keys(flavor, &existing)?;
+        Ok(Self { text: text.trim().to_owned(), clauses, kept, foreign_keys, existing })
+    }
+
+    /// The change of a dead run that had swapped the tables: only what follows is left to do, and
+    /// the table has the new columns already.
+    pub fn made(text: &str, clauses: Clauses) -> Self {
+        Self {
+            text: text.trim().to_owned(),
+            clauses,
+            kept: Vec::new(),
+            foreign_keys: ForeignKeyChanges::default(),
+            existing: Vec::new(),
+        }
+    }
+
+    /// The statement that changes the empty shadow. `checks`: the names of the original's CHECK
+    /// constraints and those of their twins in the shadow; `settings`: what stands before the clauses.
+    pub fn for_shadow(
+        &self,
+        shadow: &TableName,
+        checks: &[(Ident, Ident)],
+        settings: &[&str],
+    ) -> String {
+        let names = ShadowNames { foreign_keys: &self.existing, checks };
+        self.clauses.for_shadow_with(shadow, names, settings)
+    }
+}

@@ -1,0 +1,552 @@
+//! `osc alter` and `osc plan` on MySQL and MariaDB: read, check, choose the road, go.
+
+use std::sync::Arc;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+
+use crate::config::settings::Indexes;
+use crate::config::target::Scheme;
+use crate::engine::permission::Given;
+use crate::engine::progress::{Event, Phase, Summary};
+use crate::engine::{Error, Result};
+use crate::error::{Finding, Findings};
+use crate::ledger::{
+    End, NewRun, RunRecord, lock_lost, new_owner, other_clauses, other_run, other_strategy,
+    related_unfinished,
+};
+use crate::mysql::catalog::name::{Helpers, Ident, TableName, Text};
+use crate::mysql::catalog::table;
+use crate::mysql::catalog::table::Table;
+use crate::mysql::checks::{self, Checked};
+use crate::mysql::clauses::change::Change;
+use crate::mysql::clauses::destructive::{destructive, for_good};
+use crate::mysql::clauses::{self, Clauses, same};
+use crate::mysql::connection::connect::{connection_error, opts};
+use crate::mysql::connection::recognise;
+use crate::mysql::connection::session::processes;
+use crate::mysql::connection::settings::{Role, has_zero_dates};
+use crate::mysql::connection::single;
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::copy::shadow;
+use crate::mysql::copy::shadow::Draft;
+use crate::mysql::dependents::Dependents;
+use crate::mysql::methods::choose::{Attempt, ColumnFacts, Road, Strategy, TableFacts, attempts};
+use crate::mysql::methods::probe;
+use crate::mysql::methods::probe::Decided;
+use crate::mysql::methods::run;
+use crate::mysql::methods::run::Native;
+use crate::mysql::run::{MysqlTable, Setting};
+use crate::mysql::runs::claim;
+use crate::mysql::runs::claim::{lock_name, replaced};
+use crate::mysql::runs::ledger;
+use crate::mysql::runs::ledger::{Ledger, Purpose, Vetted};
+use crate::mysql::runs::proof::{Catalog, Standing};
+use crate::mysql::runs::record::Record;
+use crate::mysql::throttle;
+use crate::plan::recognition::Recognition;
+use crate::plan::{Job, Plan, Step};
+
+/// Everything that is known before the road is taken.
+struct Prepared {
+    opts: Opts,
+    flavor: Flavor,
+    role: Role,
+    original: Table,
+    change: Change,
+    dependents: Dependents,
+    /// A dead run had swapped the tables: only what follows is left to do.
+    made: bool,
+    ledger: Vetted,
+    recognised: Recognition,
+    /// The methods, in their order, and how certain the first is.
+    decided: Decided,
+}
+
+impl Prepared {
+    fn draft(&self) -> Draft<'_> {
+        Draft {
+            flavor: self.flavor,
+            role: &self.role,
+            original: &self.original,
+            change: &self.change,
+            dependents: &self.dependents,
+        }
+    }
+
+    /// Those that can still come to it: the first alone, where that is certain.
+    fn open(&self) -> &[Attempt] {
+        let roads = &self.decided.roads;
+        if self.decided.doubts.is_empty() { roads.get(..1).unwrap_or_default() } else { roads }
+    }
+
+    /// The clauses that take away for good what a copy would keep.
+    fn lost(&self) -> Vec<String> {
+        let indexes = &self.original.indexes;
+        let unique =
+            |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
+        destructive(&self.change.clauses, unique)
+    }
+}
+
+/// Changes the table.
+pub async fn alter(job: Job) -> Result<Summary> {
+    let (mut conn, prepared) = open(&job).await?;
+    let mut notes = prepared.change.clauses.notes();
+    notes.extend(prepared.recognised.notes.iter().cloned());
+    notes.extend(blocker_notes(&mut conn, &job, &prepared).await?);
+    for text in notes {
+        job.sink.event(Event::Note { text });
+    }
+    if let Some(first) = prepared.decided.roads.first().filter(|first| first.road != Road::Copy) {
+        let table = prepared.original.name.plain();
+        job.agree(&table, first.road.word(), &prepared.lost()).await?;
+    }
+    let mut summary = None;
+    let mut because = None;
+    for attempt in &prepared.decided.roads {
+        let reason = because.take().unwrap_or_else(|| attempt.reason.clone());
+        if attempt.road == Road::Copy {
+            let road = attempt.road.to_string();
+            job.sink.event(Event::Road { road, reason });
+            break;
+        }
+        match go_native(&mut conn, &job, &prepared, attempt).await? {
+            Ok(done) => {
+                job.sink.event(Event::Road { road: attempt.road.to_string(), reason });
+                summary = Some(done);
+                break;
+            }
+            Err(refusal) => {
+                let text = attempt.refused(&refusal);
+                job.sink.event(Event::Note { text: text.clone() });
+                because = Some(text);
+            }
+        }
+    }
+    let mut summary = match (summary, prepared.decided.roads.last()) {
+        (Some(summary), _) => summary,
+        (None, Some(last)) if last.road == Road::Copy => copy(&mut conn, &job, prepared).await?,
+        (None, _) => {
+            return Err(Error::Refused(vec![Finding::new(
+                "strategy",
+                because.unwrap_or_else(|| "no method can make this change".into()),
+                "use --strategy auto or copy",
+            )]));
+        }
+    };
+    summary.seconds = job.progress.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// What `alter` would do. Changes nothing.
+pub async fn plan(job: &Job) -> Result<Plan> {
+    let (mut conn, prepared) = open(job).await?;
+    let original = &prepared.original.name;
+    let mut plan = Plan {
+        table: original.plain(),
+        server: prepared.flavor.to_string(),
+        recognised: prepared.recognised.name.clone(),
+        rows_estimate: prepared.original.rows.0,
+        bytes: prepared.original.bytes,
+        notes: prepared.change.clauses.notes(),
+        ..Plan::default()
+    };
+    if prepared.decided.roads.first().is_some_and(|first| first.road != Road::Copy) {
+        plan.notes.extend(prepared.lost().iter().map(|clause| for_good(clause)));
+    }
+    plan.notes.extend(prepared.recognised.notes.iter().cloned());
+    plan.notes.extend(blocker_notes(&mut conn, job, &prepared).await?);
+    plan.notes.extend(prepared.ledger.notes.iter().cloned());
+    plan.notes.extend(prepared.decided.notes.iter().cloned());
+    plan.decided = prepared.decided.doubts.is_empty();
+    plan.notes.extend(prepared.decided.doubts.iter().map(|doubt| format!("not certain: {doubt}")));
+    for attempt in prepared.open() {
+        plan.roads.push(Step {
+            what: attempt.road.to_string(),
+            why: attempt.reason.clone(),
+            statement: attempt.statement(&prepared.change.clauses, original),
+        });
+    }
+    if prepared.open().iter().any(|attempt| attempt.road == Road::Copy) {
+        let findings = check(&mut conn, &prepared).await?;
+        plan.refusals = findings.refusals;
+        plan.notes.extend(findings.notes);
+        plan.notes.extend(prepared.dependents.notes());
+        let helpers = Helpers::of(original);
+        let shadow = &helpers.shadow;
+        plan.statements = vec![
+            format!("CREATE TABLE {shadow} LIKE {original}"),
+            prepared.change.for_shadow(shadow, &[], &[]),
+            format!("INSERT INTO {shadow} (…) SELECT … FROM {original} WHERE … (chunk by chunk)"),
+            format!("RENAME TABLE {original} TO {}, {shadow} TO {original}", helpers.retired),
+        ];
+    }
+    Ok(plan)
+}
+
+/// The first session, and everything that is known before a method is tried.
+async fn open(job: &Job) -> Result<(Conn, Prepared)> {
+    let treated = job.settings.treat_as == Some(Scheme::Mysql);
+    let (mut conn, recognised) = recognise::open(&job.target, treated).await?;
+    let prepared = prepare(&mut conn, job, recognised).await?;
+    Ok((conn, prepared))
+}
+
+async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<Prepared> {
+    let flavor = table::flavor(conn).await?;
+    if let Some(finding) = flavor.too_old() {
+        return Err(Error::Refused(vec![finding]));
+    }
+    let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
+    single::check(&job.clauses).map_err(|changed| Error::Usage {
+        message: changed.to_string(),
+        help: single::HELP.into(),
+    })?;
+    let role = Role::read(conn).await?;
+    let mut refusals = clauses.refusals();
+    refusals.extend(role.unsettable(conn, flavor).await?);
+    refusals.extend(
+        role.reads_otherwise(
+            clauses::quoted(&job.clauses, flavor).map_err(Error::from)?.into_iter(),
+        ),
+    );
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let opts = opts(&job.target)?;
+    let name = table_name(job)?;
+    let original = Table::read(conn, &name).await?.ok_or_else(|| {
+        Error::Refused(vec![Finding::new(
+            "table",
+            format!("there is no table {}", name.plain()),
+            "check the name, and the schema in the URL",
+        )])
+    })?;
+    job.progress.subject().set_table(original.name.plain());
+    let dependents = Dependents::read(conn, &original.name).await?;
+    let related = claim::related(&dependents, &job.clauses, &original.name);
+    claim::look(conn, &original.name, &related).await?;
+    let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
+    let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
+    // A run of the same change that died, or was stopped, is gone on with.
+    let dead = unfinished(conn, &ledger, &original.name).await?;
+    if let Some(run) = dead.as_ref().filter(|run| !same::same(&run.clauses, &job.clauses)) {
+        return Err(other_clauses(run));
+    }
+    if dead.is_none() {
+        none_unfinished(conn, &ledger, &original.name, &related).await?;
+    }
+    let standing = match &dead {
+        Some(dead) => {
+            let tables = Record::of(dead)?.tables;
+            let catalog = Catalog::read(conn, flavor.is_mariadb(), &original.name).await?;
+            match catalog.standing(&tables) {
+                Standing::Replaced => return Err(replaced(dead, &original.name)),
+                standing => Some(standing),
+            }
+        }
+        None => None,
+    };
+    let made = standing == Some(Standing::Swapped);
+    // What follows a swap waits for no throttle.
+    if !made {
+        throttle::check(job, &opts, dead.is_some()).await?;
+    }
+    if let Some(run) = &dead
+        && !made
+        && matches!(job.settings.strategy, Strategy::Instant | Strategy::Inplace)
+    {
+        return Err(other_strategy(run));
+    }
+    let change = if made {
+        Change::made(&job.clauses, clauses)
+    } else {
+        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?
+    };
+    let decided = if dead.is_some() {
+        Decided { roads: vec![Attempt::going_on()], ..Decided::default() }
+    } else {
+        let draft = Draft {
+            flavor,
+            role: &role,
+            original: &original,
+            change: &change,
+            dependents: &dependents,
+        };
+        let roads = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
+        probe::decide(&opts, &draft, &ledger.ledger.runs.schema, roads).await?
+    };
+    if decided.roads.first().is_some_and(|first| first.road != Road::Copy) {
+        let schema = &ledger.ledger.runs.schema;
+        let mut lacking = checks::rights::lacking(conn, schema, &ledger::RIGHTS).await?;
+        if lacking.is_none() {
+            lacking = checks::rights::may_alter(conn, &original.name).await?;
+        }
+        if let Some(finding) = lacking {
+            return Err(Error::Refused(vec![finding]));
+        }
+    }
+    Ok(Prepared {
+        opts,
+        flavor,
+        role,
+        original,
+        change,
+        dependents,
+        made,
+        ledger,
+        recognised,
+        decided,
+    })
+}
+
+/// Fails where a run on a related table was not finished.
+async fn none_unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    name: &TableName,
+    related: &[TableName],
+) -> Result<()> {
+    for other in related {
+        if let Some(run) = unfinished(conn, ledger, other).await? {
+            return Err(related_unfinished(&run, &name.plain(), &other.plain()));
+        }
+    }
+    Ok(())
+}
+
+/// What keeps those who block the change from being named or ended.
+async fn blocker_notes(conn: &mut Conn, job: &Job, prepared: &Prepared) -> Result<Vec<String>> {
+    let kill = job.settings.kill_blockers_after.is_some();
+    checks::blockers::notes(conn, prepared.flavor, kill).await
+}
+
+/// The last run of this server on the table, if it has a checkpoint and has not ended.
+async fn unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    name: &TableName,
+) -> Result<Option<RunRecord>> {
+    if !ledger.stands {
+        return Ok(None);
+    }
+    let last = ledger.ledger.last(conn, name).await?;
+    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
+}
+
+fn table_name(job: &Job) -> Result<TableName> {
+    let schema = job.schema.clone().or_else(|| job.target.database.clone());
+    let schema = schema.ok_or_else(|| Error::Usage {
+        message: format!("no database selected: write shop.{0} or put /shop in the URL", job.table),
+        help: String::new(),
+    })?;
+    Ok(TableName { schema: Ident::new(schema), table: Ident::new(job.table.clone()) })
+}
+
+fn facts(table: &Table) -> TableFacts {
+    TableFacts {
+        collation: table.collation.clone(),
+        columns: table
+            .columns
+            .iter()
+            .map(|column| ColumnFacts {
+                name: column.name.clone(),
+                data_type: column.data_type.clone(),
+                characters: column.characters,
+                octets: column.octets,
+                collation: column.collation.clone(),
+                nullable: column.nullable,
+                generated: column.generated,
+            })
+            .collect(),
+    }
+}
+
+async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
+    let checked = Checked {
+        flavor: prepared.flavor,
+        original: &prepared.original,
+        change: &prepared.change,
+        dependents: &prepared.dependents,
+        schema: prepared.ledger.ledger.runs.schema.clone(),
+        ledger: prepared.ledger.stands.then_some(&prepared.ledger.ledger),
+    };
+    let mut findings = checks::all(conn, &checked).await?;
+    if findings.refusals.is_empty() {
+        findings.refusals = shadow::duplicate_checks(conn, &prepared.draft()).await?;
+    }
+    if findings.refusals.is_empty()
+        && let Some(shadow) = &prepared.decided.shadow
+    {
+        match fits(conn, prepared, shadow).await {
+            Err(Error::Refused(refusals)) => findings.refusals = refusals,
+            other => other?,
+        }
+    }
+    // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
+    if !findings.refusals.is_empty() {
+        let name = &prepared.original.name;
+        let related = claim::related(&prepared.dependents, &prepared.change.text, name);
+        claim::look(conn, name, &related).await?;
+    }
+    Ok(findings)
+}
+
+/// Whether the table as a copy would make it can be filled and followed.
+async fn fits(conn: &mut Conn, prepared: &Prepared, shadow: &Table) -> Result<()> {
+    let original = &prepared.original;
+    let helpers = Helpers::of(&original.name);
+    let (statements, _) = shadow::statements(&prepared.draft(), &helpers, shadow)?;
+    checks::server::row_image(conn, original, &statements.index).await
+}
+
+/// One of the server's own roads; the inner error is the server's refusal.
+async fn go_native(
+    conn: &mut Conn,
+    job: &Job,
+    prepared: &Prepared,
+    attempt: &Attempt,
+) -> Result<std::result::Result<Summary, String>> {
+    let name = &prepared.original.name;
+    let related = claim::related(&prepared.dependents, &prepared.change.text, name);
+    let claim = claim(conn, name, &related).await?;
+    let ledger = &prepared.ledger.ledger;
+    // Before the change, which could not be recorded otherwise.
+    ledger.create(conn).await?;
+    let last = ledger.last(conn, name).await?.filter(RunRecord::is_unfinished);
+    if let Some(run) = last.filter(|run| run.state.is_some()) {
+        // Its checkpoint would be worth nothing any more.
+        return Err(other_clauses(&run));
+    }
+    let Some(statement) = attempt.statement(&prepared.change.clauses, name) else {
+        return Err(Error::Internal("a native method without a statement".into()));
+    };
+    let sink = Arc::clone(&job.sink);
+    let attempts = job.settings.cut_over_attempts.get();
+    let tell = |attempt, reason| {
+        sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
+    };
+    let setup = prepared.role.for_clauses(has_zero_dates(&prepared.original));
+    let native = run::Statement { text: &statement, setup: &setup };
+    let throttle = throttle::build(job, &prepared.opts, false)?;
+    let permission = job.permission(&throttle);
+    let permitted = async || -> Result<()> {
+        if permission.wait().await? == Given::Awaited {
+            still_claimed(conn, &claim).await?;
+            permission.enter(Phase::CutOver);
+        }
+        Ok(())
+    };
+    let target = (name, prepared.flavor);
+    let outcome = tokio::select! {
+        outcome = run::run(
+            &prepared.opts, native, target, attempts, &job.stop, permitted, tell,
+        ) => outcome?,
+        never = permission.report_throttle() => match never {},
+    };
+    let _ = conn.query_drop("DO RELEASE_ALL_LOCKS()").await;
+    match outcome {
+        Native::Refused(reason) => Ok(Err(reason)),
+        Native::Done { attempts } => {
+            let mut warnings = Vec::new();
+            let road = attempt.road.word();
+            if let Err(error) =
+                record_native(conn, job, ledger, name, &prepared.change.text, road).await
+            {
+                warnings.push(format!("done, but not recorded in the ledger: {error}"));
+            }
+            Ok(Ok(Summary {
+                table: name.plain(),
+                clauses: prepared.change.text.clone(),
+                road: road.into(),
+                attempts,
+                warnings,
+                ..Summary::default()
+            }))
+        }
+    }
+}
+
+/// Takes the run's locks for `conn`, so that no other is under way; returns the table's as a literal.
+async fn claim(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<String> {
+    let lock = Text(&lock_name(table)).to_string();
+    // It may wait for permission for long.
+    conn.query_drop("SET SESSION wait_timeout = 86400")
+        .await
+        .map_err(|error| connection_error("claiming the table", error))?;
+    claim::take(conn, table, related, 0).await?;
+    Ok(lock)
+}
+
+/// Fails where the session that holds the table's lock was lost while permission was awaited.
+async fn still_claimed(conn: &mut Conn, lock: &str) -> Result<()> {
+    let action = "looking whether the table is still claimed";
+    let held: Option<Option<i64>> = conn
+        .query_first(format!("SELECT IS_USED_LOCK({lock}) = CONNECTION_ID()"))
+        .await
+        .map_err(|error| connection_error(action, error))?;
+    if held.flatten() == Some(1) { Ok(()) } else { Err(lock_lost(other_run(lock))) }
+}
+
+async fn record_native(
+    conn: &mut Conn,
+    job: &Job,
+    ledger: &Ledger,
+    name: &TableName,
+    clauses: &str,
+    road: &str,
+) -> Result<()> {
+    let owner = new_owner();
+    let new = NewRun {
+        schema: name.schema.as_str(),
+        table: name.table.as_str(),
+        clauses,
+        road,
+        verify: false,
+        owner: &owner,
+    };
+    let run = ledger.begin(conn, &new).await?;
+    job.progress.subject().set_run(run.0);
+    let done = End { result: "done", phase: Some("done"), ..End::default() };
+    ledger.end(conn, run, Some(&owner), &done).await.map(drop)
+}
+
+async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
+    if !prepared.made {
+        let findings = check(conn, &prepared).await?;
+        job.heed(findings)?;
+    }
+    let settings = &job.settings;
+    let defer_indexes = match settings.indexes {
+        Indexes::After => true,
+        Indexes::During => false,
+        // Replicas would stand still for as long as the build takes.
+        Indexes::Auto => settings.replicas.is_empty() && !has_replicas(conn).await?,
+    };
+    let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
+    let throttle = throttle::build(job, &prepared.opts, true)?;
+    let server = MysqlTable::new(Setting {
+        opts: prepared.opts,
+        flavor: prepared.flavor,
+        role: prepared.role,
+        original: prepared.original,
+        change: prepared.change,
+        dependents: prepared.dependents,
+        verify: settings.verify,
+        cut_over_timeout: settings.cut_over_timeout,
+        kill_blockers_after: settings.kill_blockers_after,
+        progress: Arc::clone(&job.progress),
+        ledger: prepared.ledger.ledger,
+    });
+    let mut summary = job.copy(server, throttle, defer_indexes).await?;
+    summary.table = table;
+    summary.clauses = clauses;
+    Ok(summary)
+}
+
+/// Whether anybody reads the binlog as a replica does.
+async fn has_replicas(conn: &mut Conn) -> Result<bool> {
+    let processes = processes(conn, "looking for replicas").await?;
+    Ok(processes.iter().any(|process| process.command.starts_with("Binlog Dump")))
+}

@@ -1,0 +1,162 @@
+//! `osc cleanup` on MySQL and MariaDB: the retired table, and what dead runs left.
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::config::target::Target;
+use crate::engine::{Error, Result};
+use crate::error::Finding;
+use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
+use crate::mysql::catalog::name::{Helpers, TableName, Text};
+use crate::mysql::catalog::table;
+use crate::mysql::catalog::table::Table;
+use crate::mysql::checks::leftovers::Proof;
+use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::recognise;
+use crate::mysql::connection::session::run;
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::copy::shadow;
+use crate::mysql::runs::claim::{held, lock_name};
+use crate::mysql::runs::ledger::{Ledger, Purpose};
+use crate::mysql::runs::proof::{Catalog, Standing};
+use crate::mysql::runs::record::Record;
+use crate::mysql::swap::is_retired;
+
+/// Runs of a table that are looked at.
+const RUNS: u32 = 100;
+
+/// What there is to drop, and the session that found it.
+pub struct Cleanup {
+    conn: Conn,
+    flavor: Flavor,
+    ledger: Ledger,
+    name: TableName,
+    /// The tables to drop, with the reason and size of each.
+    pub tables: Vec<Leftover<TableName>>,
+    /// Tables under the helpers' names that no run of this server made: left alone, and why.
+    pub spared: Vec<String>,
+    /// Runs whose records this osc cannot read: they are forgotten.
+    pub forgotten: Vec<i64>,
+    unfinished: Vec<RunId>,
+}
+
+impl Cleanup {
+    /// Finds what can be dropped. Takes the table's lock, so that a run under way is never touched.
+    pub async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
+        let schema = schema.or(target.database.as_deref()).ok_or_else(|| Error::Usage {
+            message: format!("no database selected: write shop.{table} or put /shop in the URL"),
+            help: String::new(),
+        })?;
+        // Only what osc has made itself is dropped, on a server that it does not know too.
+        let (mut conn, _) = recognise::open(target, true).await?;
+        let flavor = table::flavor(&mut conn).await?;
+        let asked = TableName::new(schema, table);
+        let name = Table::read(&mut conn, &asked).await?.map_or(asked, |found| found.name);
+        let (place, application) = (&target.ledger, Some(name.schema.as_str()));
+        let vetted = Ledger::vetted(&mut conn, flavor, place, application, Purpose::Write).await?;
+        let got: Option<Option<i64>> = conn
+            .query_first(format!("SELECT GET_LOCK({}, 0)", Text(&lock_name(&name))))
+            .await
+            .map_err(|error| connection_error("claiming the table", error))?;
+        if got.flatten() != Some(1) {
+            return Err(held(&mut conn, &name).await);
+        }
+        let ledger = vetted.ledger;
+        let (tables, spared) = (Vec::new(), Vec::new());
+        let (forgotten, unfinished) = (Vec::new(), Vec::new());
+        let mut cleanup =
+            Self { conn, flavor, ledger, name, tables, spared, forgotten, unfinished };
+        if vetted.stands {
+            cleanup.look().await?;
+        }
+        Ok(cleanup)
+    }
+
+    /// Looks at the runs, and at the tables that they made.
+    async fn look(&mut self) -> Result<()> {
+        let runs = self.ledger.of_table(&mut self.conn, &self.name, RUNS).await?;
+        self.forgotten =
+            runs.iter().filter(|run| Record::of(run).is_err()).map(|run| run.run).collect();
+        if let Some(dead) = runs.first().filter(|run| run.is_unfinished() && run.state.is_some())
+            && let Ok(Record { tables, .. }) = Record::of(dead)
+        {
+            let mariadb = self.flavor.is_mariadb();
+            let catalog = Catalog::read(&mut self.conn, mariadb, &self.name).await?;
+            if catalog.standing(&tables) == Standing::Swapped {
+                let why = ": keys and triggers may still hang on the retired table";
+                return Err(unsettled(dead, &self.name.plain(), why));
+            }
+        }
+        self.unfinished =
+            runs.iter().filter(|run| run.is_unfinished()).map(|run| RunId(run.run)).collect();
+        self.find_tables(&runs).await
+    }
+
+    async fn find_tables(&mut self, runs: &[RunRecord]) -> Result<()> {
+        let (conn, name) = (&mut self.conn, &self.name);
+        let helpers = Helpers::of(name);
+        if runs.is_empty() {
+            return Ok(());
+        }
+        if Table::read(conn, name).await?.is_none() {
+            return Err(Error::Refused(vec![Finding::new(
+                "table",
+                format!("there is no table {}: nothing of its helpers is dropped", name.plain()),
+                "look for where its rows are before anything is dropped",
+            )]));
+        }
+        let shadow = Table::read(conn, &helpers.shadow).await?;
+        let retired = Table::read(conn, &helpers.retired).await?;
+        if shadow.is_none() && retired.is_none() {
+            return Ok(());
+        }
+        let proof = Proof::read(conn, self.flavor, runs, name).await?;
+        if let Some(found) = shadow {
+            let ours = proof.is_our_shadow(conn, &found.name).await?;
+            sort(&mut self.tables, &mut self.spared, found, "the shadow of a dead run", ours);
+        }
+        if let Some(found) = retired {
+            // A sentry holds nothing.
+            let ours = proof.is_our_retired() || !is_retired(conn, &found.name).await?;
+            sort(&mut self.tables, &mut self.spared, found, "the retired table", ours);
+        }
+        Ok(())
+    }
+
+    /// Drops what was found, and closes the records of dead runs.
+    pub async fn drop_all(mut self) -> Result<()> {
+        run(&mut self.conn, "dropping tables", "SET SESSION foreign_key_checks = 0").await?;
+        run(&mut self.conn, "dropping tables", "SET SESSION lock_wait_timeout = 5").await?;
+        for leftover in &self.tables {
+            shadow::drop_table(&mut self.conn, &leftover.table).await?;
+        }
+        for run in self.forgotten {
+            self.ledger.forget_record(&mut self.conn, RunId(run)).await?;
+        }
+        for id in self.unfinished {
+            let end = End::failed("discarded with osc cleanup");
+            let _ = self.ledger.end(&mut self.conn, id, None, &end).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a table where it belongs.
+fn sort(
+    tables: &mut Vec<Leftover<TableName>>,
+    spared: &mut Vec<String>,
+    found: Table,
+    what: &'static str,
+    ours: bool,
+) {
+    if ours {
+        tables.push(Leftover { bytes: found.bytes, table: found.name, what });
+    } else {
+        spared.push(format!(
+            "{}: no run of osc on this server made it, so it is left alone; if nobody needs it: DROP \
+             TABLE {}",
+            found.name.plain(),
+            found.name
+        ));
+    }
+}

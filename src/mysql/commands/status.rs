@@ -1,0 +1,51 @@
+//! `osc status` on MySQL and MariaDB: the runs that the ledger has.
+
+use mysql_async::prelude::Queryable;
+
+use crate::config::target::Target;
+use crate::engine::{Error, Result};
+use crate::ledger::RunRecord;
+use crate::mysql::catalog::name::{TableName, Text};
+use crate::mysql::catalog::table;
+use crate::mysql::connection::connect::{connection_error, first};
+use crate::mysql::runs::claim::lock_name;
+use crate::mysql::runs::ledger::{Asked, Ledger, Purpose};
+
+/// Runs shown at most.
+const MOST: u32 = 50;
+
+/// The latest runs of a table, or of all on the server, newest first.
+pub async fn runs(
+    target: &Target,
+    schema: Option<&str>,
+    table: Option<&str>,
+) -> Result<Vec<RunRecord>> {
+    let application = schema.or(target.database.as_deref());
+    if table.is_some() && application.is_none() {
+        return Err(Error::Usage {
+            message: "no database selected: put /shop in the URL, or name a table as shop.users"
+                .into(),
+            help: String::new(),
+        });
+    }
+    let mut conn = first(target).await?;
+    let flavor = table::flavor(&mut conn).await?;
+    let vetted =
+        Ledger::vetted(&mut conn, flavor, &target.ledger, application, Purpose::Read).await?;
+    if !vetted.stands {
+        return Ok(Vec::new());
+    }
+    let schema = application.filter(|_| table.is_some());
+    let asked = Asked { schema, table, here: false, most: MOST };
+    let mut runs = vetted.ledger.runs(&mut conn, asked).await?;
+    for run in runs.iter_mut().filter(|run| run.result.is_none() && run.elsewhere.is_none()) {
+        let name = lock_name(&TableName::new(&run.schema, &run.table));
+        let sql = format!("SELECT IS_USED_LOCK({}) IS NOT NULL", Text(&name));
+        let held: Option<u8> = conn
+            .query_first(sql)
+            .await
+            .map_err(|error| connection_error("asking who holds the run's lock", error))?;
+        run.held = Some(held == Some(1));
+    }
+    Ok(runs)
+}

@@ -1,0 +1,11 @@
+//! From a target to a session: connecting, what the server is, how its sessions are set up.
+
+pub mod connect;
+pub mod recognise;
+pub mod session;
+pub mod settings;
+pub mod version;
+
+pub(crate) mod answer;
+pub(crate) mod own_sessions;
+pub(crate) mod single;

@@ -1,0 +1,367 @@
+//! Which road an ALTER takes: the cheapest that holds nobody up.
+//!
+//! Whether a change can be made instantly is for the server to say: asking costs nothing, since
+//! it refuses before it begins. A change in place is different: the server lets an index be built
+//! or a table be rebuilt in place, and every replica then stands still for as long. So in place is
+//! tried only for what is known to touch no rows (`docs/roads.md` has the experiments).
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::inplace::in_place;
+use crate::engine::{Error, Result};
+use crate::mysql::catalog::name::{Ident, TableName};
+use crate::mysql::clauses::{Clause, ClauseKind, Clauses};
+use crate::mysql::connection::version::Flavor;
+
+/// What the operator asks for (`--strategy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Strategy {
+    /// The cheapest road that is safe.
+    #[default]
+    Auto,
+    /// Instant or not at all.
+    Instant,
+    /// In place without locks or not at all, however long it takes.
+    Inplace,
+    /// Copy, whatever else could be done.
+    Copy,
+}
+
+impl Strategy {
+    /// The words that [`Strategy::from_str`] takes.
+    pub const WORDS: [&'static str; 4] = ["auto", "instant", "inplace", "copy"];
+}
+
+impl FromStr for Strategy {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "instant" => Ok(Self::Instant),
+            "inplace" => Ok(Self::Inplace),
+            "copy" => Ok(Self::Copy),
+            _ => Err(Error::Usage {
+                message: format!("{word:?} is no strategy"),
+                help: format!("one of {}", Self::WORDS.join(", ")),
+            }),
+        }
+    }
+}
+
+/// How a change is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Road {
+    /// The server changes only what it knows about the table.
+    Instant,
+    /// The server changes the table in place, without locks and without rewriting rows.
+    Inplace,
+    /// osc copies the table.
+    Copy,
+}
+
+impl Road {
+    /// The word for it in output and in the ledger.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Instant => "instant",
+            Self::Inplace => "inplace",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A column of the original, from `information_schema.COLUMNS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnFacts {
+    /// COLUMN_NAME.
+    pub name: Ident,
+    /// DATA_TYPE, such as `varchar`.
+    pub data_type: String,
+    /// CHARACTER_MAXIMUM_LENGTH.
+    pub characters: Option<u64>,
+    /// CHARACTER_OCTET_LENGTH.
+    pub octets: Option<u64>,
+    /// COLLATION_NAME.
+    pub collation: Option<String>,
+    /// IS_NULLABLE.
+    pub nullable: bool,
+    /// Whether GENERATION_EXPRESSION is not empty.
+    pub generated: bool,
+}
+
+/// What the choice of a road needs to know of the original.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableFacts {
+    /// `information_schema.TABLES.TABLE_COLLATION`.
+    pub collation: String,
+    /// Its columns.
+    pub columns: Vec<ColumnFacts>,
+}
+
+/// One road to try, in its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The road.
+    pub road: Road,
+    /// Why it is tried, or, for the copy, why it is the road.
+    pub reason: String,
+    /// What stands before the clauses: `ALGORITHM=…`, and `LOCK=NONE` where it goes with it.
+    pub settings: &'static [&'static str],
+}
+
+impl Attempt {
+    /// The road of a run that is gone on with: the copy that it had begun.
+    pub fn going_on() -> Self {
+        let reason = "resuming an unfinished run of the same change".into();
+        Self { road: Road::Copy, reason, settings: &[] }
+    }
+
+    /// The statement that tries it; `None` for the copy, which is more than a statement.
+    ///
+    /// It waits for an exclusive metadata lock and everybody else then waits behind it: run it
+    /// with a short `lock_wait_timeout`, and with `foreign_key_checks` on.
+    pub fn statement(&self, clauses: &Clauses, table: &TableName) -> Option<String> {
+        (self.road != Road::Copy).then(|| clauses.for_table_with(table, self.settings))
+    }
+
+    /// The reason for the next road after the server refused this one with `message`.
+    pub fn refused(&self, message: &str) -> String {
+        format!("{} refused by the server: {message}", self.road.word().to_ascii_uppercase())
+    }
+}
+
+/// The roads to try in their order. Where one fails with an error that [`is_refusal`] knows, the
+/// next is tried; any other error is about the clauses or the data and would meet a copy too.
+///
+/// `Error::Usage` where the strategy asks for what the clauses cannot have.
+pub fn attempts(
+    strategy: Strategy,
+    clauses: &Clauses,
+    flavor: Flavor,
+    facts: &TableFacts,
+) -> Result<Vec<Attempt>> {
+    let instant = |reason: &str| Attempt {
+        road: Road::Instant,
+        reason: reason.into(),
+        // MySQL refuses INSTANT together with any LOCK but DEFAULT (error 1221).
+        settings: &["ALGORITHM=INSTANT"],
+    };
+    let inplace = |reason: String, unbounded: bool| Attempt {
+        road: Road::Inplace,
+        reason,
+        // MariaDB's NOCOPY is INPLACE without a rebuild.
+        settings: if flavor.is_mariadb() && !unbounded {
+            &["ALGORITHM=NOCOPY", "LOCK=NONE"]
+        } else {
+            &["ALGORITHM=INPLACE", "LOCK=NONE"]
+        },
+    };
+    let copy = |reason: String| Attempt { road: Road::Copy, reason, settings: &[] };
+    let blocked = clauses.clauses.iter().find_map(never_native);
+    let asked = |word: &str| format!("--strategy {word}");
+    match (strategy, blocked) {
+        (Strategy::Copy, _) => Ok(vec![copy(asked("copy"))]),
+        (Strategy::Auto, Some(reason)) => Ok(vec![copy(reason)]),
+        (Strategy::Instant | Strategy::Inplace, Some(reason)) => Err(Error::Usage {
+            message: format!("only a copy can make this change online: {reason}"),
+            help: "use --strategy auto or copy".into(),
+        }),
+        (Strategy::Instant, None) => Ok(vec![instant(&asked("instant"))]),
+        (Strategy::Inplace, None) => Ok(vec![inplace(asked("inplace"), true)]),
+        (Strategy::Auto, None) => {
+            let mut roads = Vec::new();
+            if supports_instant(flavor) {
+                roads.push(instant(
+                    "osc tries ALGORITHM=INSTANT first; if the server refuses, nothing has changed",
+                ));
+            }
+            match in_place(clauses, flavor, facts) {
+                Ok(reason) => {
+                    roads.push(inplace(reason, false));
+                    roads.push(copy("the server can do it neither instantly nor in place, so osc copies the table".into()));
+                }
+                Err(reason) => roads.push(copy(reason)),
+            }
+            Ok(roads)
+        }
+    }
+}
+
+/// Whether the error says that the server cannot go this road with this table, and not that
+/// something is wrong with the clauses or the data.
+pub fn is_refusal(code: u16) -> bool {
+    matches!(
+        code,
+        1221    // MySQL: settings that do not go together (ALGORITHM with LOCK or partitions)
+        | 1845  // ALGORITHM or LOCK is not supported for this operation
+        | 1846  // the same, with a reason
+        | 1847  // the same, for partitioned tables
+        | 4080 | 4092 // MySQL: the table has had as many INSTANT columns as it can (64; 255 since 9.1)
+        | 4093 | 4157 // MySQL: the row could become too long
+        | 4158 // MySQL: too many columns for INSTANT
+    )
+}
+
+/// INSTANT came with MySQL 8.0.12 and MariaDB 10.3.
+fn supports_instant(flavor: Flavor) -> bool {
+    if flavor.is_mariadb() { flavor.at_least(10, 3, 7) } else { flavor.at_least(8, 0, 12) }
+}
+
+/// Why a clause rules out both INSTANT and INPLACE.
+fn never_native(clause: &Clause) -> Option<String> {
+    match &clause.kind {
+        ClauseKind::AddForeignKey { .. } => Some(
+            "adds a foreign key, which the server checks under a lock; osc looks for orphans \
+             without one"
+                .into(),
+        ),
+        // MariaDB does not heed ALGORITHM=INSTANT here: it copies under a lock.
+        ClauseKind::Partitioning => Some("repartitions, which rewrites every row".into()),
+        kind => kind.definitions().iter().find_map(|column| {
+            let name = &column.name;
+            if column.references.is_some() {
+                Some(format!(
+                    "column {name} has a foreign key, which the server proves under a lock"
+                ))
+            } else if column.check {
+                // MariaDB takes an inline CHECK instantly and leaves rows that break it.
+                Some(format!(
+                    "column {name} has a check, which an instant change may leave unproved"
+                ))
+            } else {
+                None
+            }
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mysql::connection::version::Family;
+
+    const MYSQL: Flavor = Flavor { family: Family::Mysql, version: (9, 7, 4) };
+    const MARIADB: Flavor = Flavor { family: Family::Mariadb, version: (10, 11, 19) };
+
+    fn text(name: &str, characters: u64, width: u64, nullable: bool) -> ColumnFacts {
+        ColumnFacts {
+            name: Ident::new(name),
+            data_type: "varchar".into(),
+            characters: Some(characters),
+            octets: Some(characters * width),
+            collation: Some("utf8mb4_bin".into()),
+            nullable,
+            generated: false,
+        }
+    }
+
+    fn facts() -> TableFacts {
+        TableFacts {
+            collation: "utf8mb4_bin".into(),
+            columns: vec![text("v", 60, 4, true), text("n", 60, 1, false), text("w", 70, 4, true)],
+        }
+    }
+
+    fn roads(strategy: Strategy, clauses: &str, flavor: Flavor) -> Vec<Attempt> {
+        let clauses = Clauses::parse(clauses).unwrap();
+        attempts(strategy, &clauses, flavor, &facts()).unwrap()
+    }
+
+    fn words(clauses: &str, flavor: Flavor) -> String {
+        let roads = roads(Strategy::Auto, clauses, flavor);
+        roads.iter().map(|attempt| attempt.road.word()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn in_place_is_tried_only_for_what_touches_no_rows() {
+        for clauses in [
+            "DROP INDEX i",
+            "RENAME INDEX i TO j, COMMENT 'x'",
+            "ALTER c SET DEFAULT 3, DROP FOREIGN KEY f",
+            "AUTO_INCREMENT=5 STATS_PERSISTENT=1",
+            "MODIFY v VARCHAR(63)",
+            "MODIFY n VARCHAR(255) NOT NULL",
+            "CHANGE w w2 VARCHAR(9999) COLLATE utf8mb4_bin",
+            "DROP INDEX i, LOCK=NONE",
+        ] {
+            assert_eq!(words(clauses, MYSQL), "instant inplace copy", "{clauses}");
+            assert_eq!(words(clauses, MARIADB), "instant inplace copy", "{clauses}");
+        }
+        for clauses in [
+            "ADD INDEX (a)",
+            "DROP INDEX i, ADD INDEX i (a)",
+            "MODIFY v VARCHAR(64)",
+            "MODIFY v VARCHAR(59)",
+            "MODIFY v VARCHAR(63) NOT NULL",
+            "MODIFY n VARCHAR(70)",
+            "MODIFY v VARCHAR(63) FIRST",
+            "MODIFY v VARCHAR(63) CHARACTER SET utf8mb4",
+            "MODIFY v VARCHAR(63) COLLATE utf8mb4_general_ci",
+            "MODIFY v VARCHAR(63), COLLATE utf8mb4_bin",
+            "MODIFY v TEXT",
+            "MODIFY zz VARCHAR(63)",
+            "ROW_FORMAT=DYNAMIC",
+            "DROP PRIMARY KEY, ADD PRIMARY KEY (a)",
+            "",
+        ] {
+            assert_eq!(words(clauses, MYSQL), "instant copy", "{clauses}");
+            assert_eq!(words(clauses, MARIADB), "instant copy", "{clauses}");
+        }
+    }
+
+    #[test]
+    fn a_column_goes_in_place_only_where_the_server_can_be_kept_from_a_rebuild() {
+        for clauses in ["DROP INDEX i, ADD a INT", "DROP COLUMN a"] {
+            assert_eq!(words(clauses, MYSQL), "instant copy");
+            assert_eq!(words(clauses, MARIADB), "instant inplace copy");
+        }
+        assert_eq!(words("ADD a INT UNIQUE", MARIADB), "instant copy");
+        let roads = roads(Strategy::Auto, "DROP COLUMN a", MARIADB);
+        assert_eq!(roads[1].settings, ["ALGORITHM=NOCOPY", "LOCK=NONE"]);
+    }
+
+    #[test]
+    fn what_must_be_proved_and_partitions_are_always_copied() {
+        for clauses in [
+            "ADD FOREIGN KEY (a) REFERENCES p (id)",
+            "ADD a INT REFERENCES p (id)",
+            "MODIFY a INT CHECK (a > 5)",
+            "PARTITION BY HASH (id)",
+        ] {
+            assert_eq!(words(clauses, MYSQL), "copy", "{clauses}");
+            let clauses = Clauses::parse(clauses).unwrap();
+            assert!(attempts(Strategy::Instant, &clauses, MYSQL, &facts()).is_err());
+        }
+    }
+
+    #[test]
+    fn the_strategy_is_obeyed() {
+        let only = |strategy| roads(strategy, "ADD INDEX (a)", MYSQL);
+        assert_eq!(only(Strategy::Copy)[0].road, Road::Copy);
+        let inplace = only(Strategy::Inplace);
+        let table = TableName::new("s", "t");
+        let clauses = Clauses::parse("ADD INDEX (a)").unwrap();
+        assert_eq!(inplace.len(), 1);
+        assert_eq!(
+            inplace[0].statement(&clauses, &table).unwrap(),
+            "ALTER TABLE `s`.`t` ALGORITHM=INPLACE, LOCK=NONE, ADD INDEX (a)"
+        );
+        assert_eq!(only(Strategy::Instant)[0].settings, ["ALGORITHM=INSTANT"]);
+        assert_eq!("InPlace".parse::<Strategy>().unwrap(), Strategy::Inplace);
+        assert!("fast".parse::<Strategy>().is_err());
+    }
+
+    #[test]
+    fn old_servers_are_not_asked_for_instant() {
+        let old = Flavor { family: Family::Mysql, version: (5, 7, 44) };
+        assert_eq!(words("ADD a INT", old), "copy");
+    }
+}

@@ -1,0 +1,265 @@
+//! Whose a table and its run are: the lock that one osc holds, and the dead run that it goes on with.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::proof::Standing;
+use super::record::Record;
+use crate::engine::backend::Resumable;
+use crate::engine::{Error, Result};
+use crate::error::Finding;
+use crate::fnv::fnv1a;
+use crate::ledger::{
+    End, NewRun, RunId, RunRecord, altered_meanwhile, lock_lost, locked_by, other_clauses,
+    other_run, related_run, untrusted,
+};
+use crate::mysql::catalog::name::{TableName, Text};
+use crate::mysql::catalog::table::Table;
+use crate::mysql::clauses::same;
+use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::session::processes;
+use crate::mysql::copy::shadow;
+use crate::mysql::dependents::{Carried, Dependents};
+use crate::mysql::run::MysqlTable;
+use crate::mysql::swap;
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+
+/// The claim is looked at so often.
+const CLAIM_PERIOD: Duration = Duration::from_secs(1);
+
+/// The server-wide lock that one run on a table holds: at most 64 characters.
+pub(crate) fn lock_name(table: &TableName) -> String {
+    let plain = table.plain();
+    let short: String = plain.chars().take(40).collect();
+    format!("osc:{:08x}:{short}", fnv1a(plain.as_bytes()))
+}
+
+/// The tables that foreign keys join with `original`, those that the clauses add included. A run on one of
+/// them changes these keys: two runs side by side would each find its tables altered by the other.
+pub(crate) fn related(
+    dependents: &Dependents,
+    clauses: &str,
+    original: &TableName,
+) -> Vec<TableName> {
+    let outgoing = dependents.outgoing.iter().map(|key| key.referenced.clone());
+    let incoming = dependents.incoming.iter().map(|key| key.table.clone());
+    let added = same::referenced(clauses, &original.schema);
+    let mut related: Vec<TableName> = Vec::new();
+    for table in outgoing.chain(incoming).chain(added) {
+        if table != *original && !related.contains(&table) {
+            related.push(table);
+        }
+    }
+    related
+}
+
+/// The locks of a run: its table's, and one for each pair of tables that a foreign key joins, so that of
+/// two runs on such a pair one has it. In an order that all runs share, so that one always gets all.
+fn lock_names<'a>(
+    table: &TableName,
+    related: &'a [TableName],
+) -> Vec<(String, Option<&'a TableName>)> {
+    let hash = |table: &TableName| fnv1a(table.plain().to_lowercase().as_bytes());
+    let mut pairs: Vec<_> = related
+        .iter()
+        .map(|other| {
+            let (one, two) = (hash(table).min(hash(other)), hash(table).max(hash(other)));
+            (format!("osc:fk:{one:08x}:{two:08x}"), Some(other))
+        })
+        .collect();
+    pairs.sort_by(|one, two| one.0.cmp(&two.0));
+    std::iter::once((lock_name(table), None)).chain(pairs).collect()
+}
+
+/// The refusal where another session has a lock of a run on `table`.
+async fn taken(conn: &mut Conn, table: &TableName, by: Option<&TableName>) -> Error {
+    match by {
+        None => held(conn, table).await,
+        Some(other) => related_run(&table.plain(), &other.plain()),
+    }
+}
+
+/// Takes a run's locks, waiting for each `seconds` at most.
+pub(crate) async fn take(
+    conn: &mut Conn,
+    table: &TableName,
+    related: &[TableName],
+    seconds: u64,
+) -> Result<()> {
+    let action = "claiming the table";
+    for (name, other) in lock_names(table, related) {
+        let got: Option<Option<i64>> = conn
+            .query_first(format!("SELECT GET_LOCK({}, {seconds})", Text(&name)))
+            .await
+            .map_err(|error| connection_error(action, error))?;
+        if got.flatten() != Some(1) {
+            return Err(taken(conn, table, other).await);
+        }
+    }
+    Ok(())
+}
+
+/// Fails where another run has one of these locks, or where one on a related table was not finished.
+pub(crate) async fn look(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<()> {
+    for (name, other) in lock_names(table, related) {
+        let holder: Option<Option<u64>> = conn
+            .query_first(format!("SELECT IS_USED_LOCK({})", Text(&name)))
+            .await
+            .map_err(|error| connection_error("looking for other runs", error))?;
+        if holder.flatten().is_some() {
+            return Err(taken(conn, table, other).await);
+        }
+    }
+    Ok(())
+}
+
+impl MysqlTable {
+    /// Takes the table's lock, and takes over its unfinished run or begins one.
+    pub(crate) async fn claim_run(&self) -> Result<Option<Resumable>> {
+        let claim = self.take_lock(0).await?;
+        *self.claim.lock().await = Some(claim);
+        failpoint::at(Point::Locked)?;
+        let mut conn = self.plain("reading the ledger").await?;
+        self.ledger.create(&mut conn).await?;
+        let name = &self.setting.original.name;
+        let earlier = self.ledger.last(&mut conn, name).await?;
+        let Some(earlier) = earlier.filter(RunRecord::is_unfinished) else {
+            self.begin(&mut conn).await?;
+            return Ok(None);
+        };
+        if !same::same(&earlier.clauses, &self.setting.change.text) {
+            return Err(other_clauses(&earlier));
+        }
+        let record = Record::of(&earlier)?;
+        // First: what a sitting writes that lives on is seen by the wait, or sees this.
+        let id = RunId(earlier.run);
+        self.ledger.take_over(&mut conn, id, &self.owner).await?;
+        shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = record.clone();
+        let standing = self.standing(&mut conn).await?;
+        if let (Some(_), Standing::Replaced) = (&earlier.state, standing) {
+            return Err(replaced(&earlier, name));
+        }
+        let new = match standing {
+            Standing::Swapped => Table::read(&mut conn, name).await?,
+            Standing::Unswapped => Table::read(&mut conn, &self.helpers.shadow).await?,
+            Standing::Replaced | Standing::Gone => None,
+        };
+        let (Some(new), Some(state)) = (new, earlier.state) else {
+            *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Record::default();
+            let end = End::failed("died before its first checkpoint, or its shadow is gone");
+            let _ = self.ledger.end(&mut conn, id, Some(&self.owner), &end).await?;
+            self.begin(&mut conn).await?;
+            return Ok(None);
+        };
+        let swapped = standing == Standing::Swapped;
+        let recorded = record.carried;
+        let carried = Carried::recall(&mut conn, recorded, name, &self.helpers, &new).await?;
+        if let Some(index) = record.deferred.iter().find(|index| !index.fits(&new)) {
+            return Err(Error::Refused(vec![untrusted(
+                format!(
+                    "the record of run {} has an index that does not fit: {index:?}",
+                    earlier.run
+                ),
+                "look who may write the ledger; `osc cleanup TABLE` forgets the run",
+            )]));
+        }
+        let _ = self.run.set(id);
+        let _ = self.carried.set(carried);
+        self.died_in_swap.store(swapped, Ordering::Relaxed);
+        if !swapped {
+            self.has_shadow.store(true, Ordering::Relaxed);
+            swap::clear_away(&mut conn, self).await.map_err(Error::keeping_the_copy)?;
+            let original = self.setting.original.name.plain();
+            self.get_ready(&mut conn)
+                .await
+                .map_err(|error| altered_meanwhile(error, &original, earlier.run))?;
+        }
+        Ok(Some(Resumable { state, swapped }))
+    }
+
+    /// Looks whether the lock is still held, and takes it again where its session was lost.
+    pub(crate) async fn hold_run(&self) -> Result<()> {
+        let now = Instant::now();
+        {
+            let mut seen = self.claim_seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.is_some_and(|seen| now.duration_since(seen) < CLAIM_PERIOD) {
+                return Ok(());
+            }
+            *seen = Some(now);
+        }
+        let mut claim = self.claim.lock().await;
+        if let Some(conn) = claim.as_mut() {
+            let held: std::result::Result<Option<Option<i64>>, _> = conn
+                .query_first(format!(
+                    "SELECT IS_USED_LOCK({}) = CONNECTION_ID()",
+                    Text(&lock_name(&self.setting.original.name))
+                ))
+                .await;
+            if matches!(held, Ok(Some(Some(1)))) {
+                return Ok(());
+            }
+        }
+        // Closed first: the server may still hold the lock for it.
+        *claim = None;
+        *claim = Some(self.take_lock(10).await.map_err(lock_lost)?);
+        Ok(())
+    }
+
+    async fn take_lock(&self, seconds: u64) -> Result<Conn> {
+        let mut conn = self.plain("claiming the table").await?;
+        let (name, setting) = (&self.setting.original.name, &self.setting);
+        let related = related(&setting.dependents, &setting.change.text, name);
+        take(&mut conn, name, &related, seconds).await?;
+        Ok(conn)
+    }
+
+    async fn begin(&self, conn: &mut Conn) -> Result<()> {
+        let new = NewRun {
+            schema: self.setting.original.name.schema.as_str(),
+            table: self.setting.original.name.table.as_str(),
+            clauses: &self.setting.change.text,
+            road: "copy",
+            verify: self.setting.verify,
+            owner: &self.owner,
+        };
+        let run = self.ledger.begin(conn, &new).await?;
+        let _ = self.run.set(run);
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).role = self.setting.role.clone();
+        Ok(())
+    }
+}
+
+/// The refusal where another session has the lock of runs on `table`. Every login can take it, so the
+/// session is named, as far as the server shows it; who writes for a run is settled by its token.
+pub(crate) async fn held(conn: &mut Conn, table: &TableName) -> Error {
+    let action = "looking who holds the lock of runs";
+    let sql = format!("SELECT IS_USED_LOCK({})", Text(&lock_name(table)));
+    let holder: Option<Option<u64>> = conn.query_first(sql).await.ok().flatten();
+    let Some(id) = holder.flatten() else { return other_run(&table.plain()) };
+    let known = processes(conn, action).await.unwrap_or_default();
+    let who = match known.iter().find(|process| process.id == id) {
+        Some(process) => format!("session {id} of {}@{}", process.user, process.host),
+        None => format!("session {id}"),
+    };
+    locked_by(&table.plain(), &who, &format!("KILL {id}"))
+}
+
+/// The refusal where a run's tables were swapped, and the new one is not the run's any more.
+pub(crate) fn replaced(dead: &RunRecord, table: &TableName) -> Error {
+    Error::Refused(vec![Finding::new(
+        "unsettled",
+        format!(
+            "run {} swapped the tables and died, and {} was written anew since: what follows the swap \
+             may not be done",
+            dead.run,
+            table.plain()
+        ),
+        "see to it that keys and triggers hang on it, then discard the run with: osc cleanup TABLE",
+    )])
+}

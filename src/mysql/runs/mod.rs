@@ -1,0 +1,7 @@
+//! Whose a table and its run are: the ledger, the claim, the record of a run.
+
+pub mod ledger;
+pub mod proof;
+pub mod record;
+
+pub(crate) mod claim;

@@ -1,0 +1,575 @@
+//! The swap. On MySQL one session locks both tables, drains, refreshes and renames. MariaDB refuses
+//! RENAME under LOCK TABLES (error 1192), so there a second session renames while the first holds
+//! the lock, and a sentry table under the retired name makes that rename fail should the first
+//! session die before everything is drained.
+//!
+//! Waiting for the lock stalls the application, whose statements queue behind the request. So each
+//! attempt asks for so short a time that nobody minds, and takes the request back when it is over.
+
+pub mod blockers;
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::catalog::name::{TableName, Text};
+use super::catalog::table::Table;
+use super::connection::connect::connection_error;
+use super::connection::session::{process, run};
+use super::connection::settings;
+use super::copy::projection::Side;
+use super::copy::rows;
+use super::copy::rows::Write;
+use super::copy::shadow;
+use super::copy::statements::Scope;
+use super::dependents::histograms;
+use super::run::MysqlTable;
+use super::runs::proof::Standing;
+use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::engine::key::Key;
+use crate::engine::{Error, Result};
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
+
+/// How long one attempt may wait for the lock: what the application may see as a stall.
+const LOCK_BUDGET: Duration = Duration::from_millis(100);
+
+/// How long the rename may take to be seen waiting (MariaDB).
+const RENAME_SEEN: Duration = Duration::from_millis(500);
+
+/// How long a rename that has its locks is left to come to its end.
+const RENAME_ENDS: Duration = Duration::from_secs(10);
+
+/// What the sentry's comment says.
+const SENTRY: &str = "osc sentry";
+
+/// Keys in one statement under the lock.
+const BATCH: usize = 500;
+
+/// Before the first attempt: rows that a new foreign key forbids, statistics and counters of the
+/// shadow.
+pub async fn before(table: &MysqlTable) -> Result<()> {
+    let mut conn = table.plain("preparing the swap").await?;
+    let shadow = &table.helpers.shadow;
+    let setting = &table.setting;
+    let (original, kept) = (&setting.original.name, &setting.change.kept);
+    let rows = table.carried().without_parent(&mut conn, &setting.original, shadow).await?;
+    if !rows.is_empty() {
+        let reason = "rows have no parent for a foreign key that the clauses add".into();
+        return Err(Error::Data { reason, rows });
+    }
+    let mut remarks = table.ready()?.statements.projection.notes.clone();
+    remarks.extend(histograms::analyze(&mut conn, setting.flavor, original, shadow, kept).await?);
+    *table.remarks.lock().unwrap_or_else(PoisonError::into_inner) = remarks;
+    raise_counter(&mut conn, table).await
+}
+
+/// Sets the shadow's AUTO_INCREMENT to the original's, if that is higher.
+async fn raise_counter(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
+    let action = "carrying AUTO_INCREMENT over";
+    let original = counter(conn, &table.setting.original.name).await?;
+    let shadow = counter(conn, &table.helpers.shadow).await?;
+    match (original, shadow) {
+        (Some(original), Some(shadow)) if original > shadow => {
+            let name = &table.helpers.shadow;
+            run(conn, action, &format!("ALTER TABLE {name} AUTO_INCREMENT = {original}")).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn counter(conn: &mut Conn, name: &TableName) -> Result<Option<u64>> {
+    let value: Option<Option<u64>> = conn
+        .query_first(format!(
+            "SELECT AUTO_INCREMENT FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            Text(name.schema.as_str()),
+            Text(name.table.as_str())
+        ))
+        .await
+        .map_err(|error| connection_error("reading AUTO_INCREMENT", error))?;
+    Ok(value.flatten())
+}
+
+/// One attempt. Whatever happens on the way, the catalog decides what the outcome was.
+pub async fn attempt<D: Drain>(
+    table: &MysqlTable,
+    marker: u64,
+    drain: &mut D,
+) -> Result<SwapOutcome> {
+    let blocked = {
+        let mut conn = table.plain("looking for blockers").await?;
+        blockers::old_transactions(&mut conn, table, LOCK_BUDGET).await?
+    };
+    if let Some(reason) = blocked {
+        return Ok(SwapOutcome::NotYet(reason));
+    }
+    let mut holder =
+        table.ready()?.sessions.own("preparing the swap", table.ready()?.reading).await?;
+    let holder_id = holder.id();
+    let outcome = match prepare_holder(&mut holder, table).await {
+        Ok(()) => locked(table, &mut holder, marker, drain).await,
+        Err(error) => Err(error),
+    };
+    let renamer = match &outcome {
+        Ok(Attempt { renamer, .. }) => *renamer,
+        Err(_) => None,
+    };
+    match outcome {
+        Ok(Attempt { outcome: Some(outcome), .. }) => {
+            let _ = holder.disconnect().await;
+            if matches!(outcome, SwapOutcome::NotYet(_)) {
+                let mut conn = table.plain("clearing an attempt away").await?;
+                clear_away(&mut conn, table).await?;
+            }
+            Ok(outcome)
+        }
+        Ok(Attempt { outcome: None, locked_at, .. }) => {
+            drop(holder);
+            settle(table, holder_id, renamer, locked_at).await
+        }
+        Err(error) => {
+            // The session ends here, and its locks with it.
+            drop(holder);
+            let settled = settle(table, holder_id, None, Instant::now()).await?;
+            match (settled, error) {
+                (swapped @ SwapOutcome::Swapped { .. }, _) => Ok(swapped),
+                (
+                    SwapOutcome::NotYet(_),
+                    error @ (Error::Stopped { .. } | Error::Connection { .. } | Error::Full { .. }),
+                ) => Ok(SwapOutcome::NotYet(error.to_string())),
+                (SwapOutcome::NotYet(_), error) if is_contention(&error) => {
+                    Ok(SwapOutcome::NotYet(error.to_string()))
+                }
+                (SwapOutcome::NotYet(_), error) => Err(error),
+            }
+        }
+    }
+}
+
+/// A lock that was not granted in time, a deadlock, or a statement that somebody interrupted.
+fn is_contention(error: &Error) -> bool {
+    matches!(error, Error::Server { code: Some(1205 | 1213 | 1317 | 1969 | 3024), .. })
+}
+
+struct Attempt {
+    /// `None`: the catalog must tell.
+    outcome: Option<SwapOutcome>,
+    renamer: Option<u32>,
+    locked_at: Instant,
+}
+
+fn not_yet(reason: impl Into<String>, locked_at: Instant) -> Attempt {
+    Attempt { outcome: Some(SwapOutcome::NotYet(reason.into())), renamer: None, locked_at }
+}
+
+async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
+    let action = "preparing the swap";
+    for sql in settings::cut_over(longest_idle(table)) {
+        run(holder, action, &sql).await?;
+    }
+    if table.setting.flavor.is_mariadb() {
+        let retired = &table.helpers.retired;
+        let sql = format!("CREATE TABLE {retired} (id INT) ENGINE=InnoDB COMMENT={}", Text(SENTRY));
+        match holder.query_drop(sql).await {
+            Ok(()) => {}
+            // Perhaps that of an attempt that came to nothing; what it is, is looked at under the lock.
+            Err(mysql_async::Error::Server(error)) if error.code == ER_TABLE_EXISTS_ERROR => {}
+            Err(error) => return Err(connection_error(action, error)),
+        }
+    }
+    failpoint::at(Point::SwapReady)
+}
+
+/// Tables are locked by their names, which others may have taken before. Fails where the shadow's was;
+/// returns why the retired name is not to be had.
+async fn name_taken(table: &MysqlTable, holder: &mut Conn) -> Result<Option<String>> {
+    table.shadow_stands(holder).await?;
+    let retired = &table.helpers.retired;
+    if !table.setting.flavor.is_mariadb() || is_sentry_of(holder, retired).await? {
+        return Ok(None);
+    }
+    let name = retired.plain();
+    Ok(Some(format!("there is a table {name} that osc did not make: rename it or drop it")))
+}
+
+/// The server's number for a name that a table has already (`mysqld_error.h`).
+const ER_TABLE_EXISTS_ERROR: u16 = 1050;
+
+/// After how many seconds without a statement the server ends the session that holds the locks: just
+/// above what the drain may take, during which that session has nothing to do.
+fn longest_idle(table: &MysqlTable) -> u64 {
+    table.setting.cut_over_timeout.as_secs().saturating_add(1)
+}
+
+/// Why the rename must not be made any more: the locks were held for longer than the budget, as when osc
+/// was frozen in the meantime, and the application's statements wait.
+fn over_budget(table: &MysqlTable, locked_at: Instant) -> Option<Attempt> {
+    let most = Duration::from_secs(longest_idle(table));
+    let held = locked_at.elapsed();
+    (held > most && !mutation::is(Rule::ServerEndsLock)).then(|| {
+        let reason = format!("the table had been locked for {:.1} s already", held.as_secs_f64());
+        not_yet(reason, locked_at)
+    })
+}
+
+async fn locked<D: Drain>(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    marker: u64,
+    drain: &mut D,
+) -> Result<Attempt> {
+    let original = &table.setting.original.name;
+    let shadow = &table.helpers.shadow;
+    let retired = &table.helpers.retired;
+    let mariadb = table.setting.flavor.is_mariadb();
+    let sentry = if mariadb { format!(", {retired} WRITE") } else { String::new() };
+    let asked_at = Instant::now();
+    let mut lock = format!("LOCK TABLES {original} WRITE, {shadow} WRITE{sentry}");
+    for other in table.carried().lock_set(original) {
+        let _ = write!(lock, ", {other} WRITE");
+    }
+    let id = holder.id();
+    if let Some(reason) = within_budget(table, id, holder.query_drop(lock)).await? {
+        return Ok(not_yet(reason, asked_at));
+    }
+    let locked_at = Instant::now();
+    failpoint::at(Point::SwapLocked)?;
+    // One that takes the run over waits for the lock on the shadow from here on.
+    table.still_ours().await?;
+    crate::engine::backend::Server::mark(table, marker).await?;
+    failpoint::at(Point::SwapMarked)?;
+    // Until the stream is drained, the session that holds the locks has nothing else to do.
+    let (drained, taken) = tokio::try_join!(drain.drain(marker), name_taken(table, holder))?;
+    if let Some(reason) = taken {
+        return Ok(not_yet(reason, locked_at));
+    }
+    refresh_under_lock(table, holder, &drained).await?;
+    failpoint::at(Point::SwapRefreshed)?;
+    // Ids that were given out and deleted again since the attempts began must not be given out twice.
+    mutation::unless(Rule::CounterUnderLock, raise_counter(holder, table)).await.transpose()?;
+    table.carried().install(holder, original, &table.helpers, mariadb).await?;
+    failpoint::at(Point::SwapInstalled)?;
+    if let Some(late) = over_budget(table, locked_at) {
+        return Ok(late);
+    }
+    if mariadb {
+        rename_from_outside(table, holder, locked_at).await
+    } else {
+        rename_under_lock(table, holder, locked_at).await
+    }
+}
+
+/// Waits for a lock, but not longer than the budget; then takes the request back and says who is
+/// in the way.
+async fn within_budget(
+    table: &MysqlTable,
+    id: u32,
+    request: impl Future<Output = std::result::Result<(), mysql_async::Error>>,
+) -> Result<Option<String>> {
+    let action = "locking the table";
+    tokio::pin!(request);
+    let budget = if mutation::is(Rule::LockBudget) { Duration::from_secs(60) } else { LOCK_BUDGET };
+    let outcome = match tokio::time::timeout(budget, &mut request).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let mut conn = table.plain(action).await?;
+            let who = blockers::who(&mut conn, table, id).await.unwrap_or_default();
+            run(&mut conn, action, &format!("KILL QUERY {id}")).await?;
+            match request.await {
+                // Granted after all, but the KILL may still meet the session's next statement.
+                Ok(()) => return Ok(Some("the lock was granted too late".into())),
+                // Interrupted, or its own timeout.
+                Err(mysql_async::Error::Server(error))
+                    if matches!(error.code, 1317 | 1205 | 1969) =>
+                {
+                    return Ok(Some(format!(
+                        "the lock was not granted within {} ms{who}",
+                        LOCK_BUDGET.as_millis()
+                    )));
+                }
+                outcome => outcome,
+            }
+        }
+    };
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(mysql_async::Error::Server(error)) if matches!(error.code, 1205 | 1213) => {
+            Ok(Some(error.message))
+        }
+        Err(error) => Err(connection_error(action, error)),
+    }
+}
+
+/// Everything that the stream named is written again by the session that holds the lock: all
+/// deletes first, so that no stale row can hold a unique value.
+async fn refresh_under_lock(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    drained: &Drained,
+) -> Result<()> {
+    let action = "refreshing under the lock";
+    let statements = &table.ready()?.statements;
+    if mutation::is(Rule::NeverBegins) {
+        run(holder, action, "START TRANSACTION").await?;
+    }
+    for keys in drained.dirty.chunks(BATCH) {
+        holder
+            .query_drop(statements.delete(keys)?)
+            .await
+            .map_err(|error| connection_error(action, error))?;
+    }
+    for keys in drained.dirty.chunks(BATCH) {
+        // Again: keys that differ in bytes only may name a row that an earlier part has written.
+        holder
+            .query_drop(statements.delete(keys)?)
+            .await
+            .map_err(|error| connection_error(action, error))?;
+        let write = rows::insert_under_lock(holder, &statements.rewrite(keys)?, action).await?;
+        match write {
+            Write::Done(_) => {}
+            Write::Contention => {
+                return Err(Error::Stopped {
+                    reason: "a lock wait under the lock".into(),
+                    help: String::new(),
+                });
+            }
+            Write::Duplicate { message, .. } => {
+                return Err(Error::Data { reason: message, rows: Vec::new() });
+            }
+            Write::Unfit { message, rows, .. } => {
+                return Err(Error::Data { reason: message, rows });
+            }
+        }
+    }
+    holder.query_drop("COMMIT").await.map_err(|error| connection_error(action, error))?;
+    let mut differing: Vec<Key> = Vec::new();
+    for keys in drained.suspects.chunks(BATCH) {
+        let scope = Scope::Keys(keys);
+        let original =
+            rows::digests(holder, statements, &statements.digests(Side::Original, scope)?).await?;
+        let shadow =
+            rows::digests(holder, statements, &statements.digests(Side::Shadow, scope)?).await?;
+        differing.extend(rows::difference(original, shadow));
+    }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Verification {
+        count: differing.len() as u64,
+        keys: differing.iter().take(10).map(|key| statements.key.describe(key)).collect(),
+    })
+}
+
+async fn rename_under_lock(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    locked_at: Instant,
+) -> Result<Attempt> {
+    let renamed = holder.query_drop(rename(table)).await;
+    match renamed {
+        Ok(()) => {
+            let original = &table.setting.original.name;
+            let restored = async {
+                failpoint::at(Point::SwapRenamed)?;
+                if mutation::is(Rule::DependentsFollow) {
+                    return Ok(());
+                }
+                table.carried().restore_locked(holder, original, &table.helpers).await?;
+                failpoint::at(Point::SwapRestored)
+            };
+            if let Err(error) = restored.await {
+                table.died_in_swap.store(true, Ordering::Relaxed);
+                tracing::info!(%error, "what hangs on the table is settled after the lock");
+            }
+            run(holder, "unlocking", "UNLOCK TABLES").await?;
+            let locked = locked_at.elapsed();
+            Ok(Attempt { outcome: Some(SwapOutcome::Swapped { locked }), renamer: None, locked_at })
+        }
+        Err(mysql_async::Error::Server(error)) => Ok(not_yet(error.message, locked_at)),
+        Err(_) => Ok(Attempt { outcome: None, renamer: None, locked_at }),
+    }
+}
+
+fn rename(table: &MysqlTable) -> String {
+    let (original, helpers) = (&table.setting.original.name, &table.helpers);
+    format!("RENAME TABLE {original} TO {}, {} TO {original}", helpers.retired, helpers.shadow)
+}
+
+async fn rename_from_outside(
+    table: &MysqlTable,
+    holder: &mut Conn,
+    locked_at: Instant,
+) -> Result<Attempt> {
+    let mut renamer = table.plain("renaming the tables").await?;
+    let seconds = table.setting.cut_over_timeout.as_secs().max(1);
+    run(&mut renamer, "renaming the tables", &format!("SET SESSION lock_wait_timeout = {seconds}"))
+        .await?;
+    let id = renamer.id();
+    let statement = rename(table);
+    let renaming = tokio::spawn(async move { renamer.query_drop(statement).await });
+    let waits = seen_waiting(table, id).await;
+    match waits.and_then(|waits| failpoint::at(Point::SwapWaits).map(|()| waits)) {
+        Ok(true) => {}
+        Ok(false) => {
+            let mut conn = table.plain("renaming the tables").await?;
+            let _ = conn.query_drop(format!("KILL {id}")).await;
+            let _ = renaming.await;
+            return Ok(not_yet("the rename was not seen waiting for the original", locked_at));
+        }
+        Err(error) => {
+            // It still waits: it must be gone before the sentry is.
+            tracing::info!(%error, "the rename was lost sight of");
+            return Ok(Attempt { outcome: None, renamer: Some(id), locked_at });
+        }
+    }
+    // From here on the rename may go through: everything is drained and refreshed.
+    let dropped = holder.query_drop(format!("DROP TABLE {}", table.helpers.retired)).await;
+    let unguarded = failpoint::at(Point::SwapUnguarded);
+    let unlocked = holder.query_drop("UNLOCK TABLES").await;
+    let released = failpoint::at(Point::SwapUnlocked);
+    let renamed = renaming.await;
+    let locked = locked_at.elapsed();
+    let answered = dropped.is_ok() && unlocked.is_ok() && matches!(renamed, Ok(Ok(())));
+    if answered && unguarded.and(released).is_ok() {
+        return Ok(Attempt {
+            outcome: Some(SwapOutcome::Swapped { locked }),
+            renamer: None,
+            locked_at,
+        });
+    }
+    Ok(Attempt { outcome: None, renamer: Some(id), locked_at })
+}
+
+/// Whether the rename waits for a table's metadata lock. All helpers' names sort after the
+/// original's, and RENAME takes its locks in that order, so the table it waits for first is the
+/// original (`docs/decisions/names.md`).
+async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
+    let mut conn = table.plain("watching the rename").await?;
+    let started = Instant::now();
+    while started.elapsed() < RENAME_SEEN {
+        let state =
+            process(&mut conn, id, "watching the rename").await?.map(|process| process.state);
+        if state.is_some_and(|state| state.eq_ignore_ascii_case("Waiting for table metadata lock"))
+        {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(false)
+}
+
+/// Learns from the catalog what happened, after the sessions that could still act are gone.
+async fn settle(
+    table: &MysqlTable,
+    holder: u32,
+    renamer: Option<u32>,
+    locked_at: Instant,
+) -> Result<SwapOutcome> {
+    let mut pause = Duration::from_millis(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        match try_settle(table, holder, renamer, locked_at).await {
+            Err(error) if error.is_connection() && Instant::now() < deadline => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn try_settle(
+    table: &MysqlTable,
+    holder: u32,
+    renamer: Option<u32>,
+    locked_at: Instant,
+) -> Result<SwapOutcome> {
+    let action = "learning the swap's outcome";
+    let mut conn = table.plain(action).await?;
+    let _ = conn.query_drop(format!("KILL {holder}")).await;
+    while process(&mut conn, holder, action).await?.is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    if let Some(renamer) = renamer {
+        end_renamer(&mut conn, renamer, action).await?;
+    }
+    if table.standing(&mut conn).await? == Standing::Swapped {
+        return Ok(SwapOutcome::Swapped { locked: locked_at.elapsed() });
+    }
+    clear_away(&mut conn, table).await?;
+    Ok(SwapOutcome::NotYet("the connection was lost before the rename; nothing was swapped".into()))
+}
+
+/// Ends the session that renames, and waits until it is gone. One that is past its locks is left to
+/// its end, which is near: killed in the midst of it, MariaDB can leave a file of the table's triggers
+/// that it cannot read, and with it the table.
+async fn end_renamer(conn: &mut Conn, id: u32, action: &str) -> Result<()> {
+    let started = Instant::now();
+    while let Some(process) = process(conn, id, action).await? {
+        let waits = process.state.starts_with("Waiting") || process.command == "Sleep";
+        if waits || started.elapsed() > RENAME_ENDS {
+            let _ = conn.query_drop(format!("KILL {id}")).await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Whether the retired name holds a real table, not a sentry.
+pub async fn is_retired(conn: &mut Conn, retired: &TableName) -> Result<bool> {
+    match Table::read(conn, retired).await? {
+        Some(table) => Ok(!is_sentry(conn, &table).await?),
+        None => Ok(false),
+    }
+}
+
+async fn is_sentry_of(conn: &mut Conn, retired: &TableName) -> Result<bool> {
+    match Table::read(conn, retired).await? {
+        Some(table) => is_sentry(conn, &table).await,
+        None => Ok(false),
+    }
+}
+
+/// Whether it is a sentry: a comment can be anybody's, but a table that has no row and one column
+/// holds nothing that anybody could miss.
+async fn is_sentry(conn: &mut Conn, table: &Table) -> Result<bool> {
+    let looks = table.create.contains(&format!("COMMENT='{SENTRY}'")) && table.columns.len() == 1;
+    Ok(looks && shadow::is_empty(conn, &table.name).await?)
+}
+
+/// Drops what an attempt that did not come through may have left: the sentry.
+pub async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
+    let (original, helpers) = (&table.setting.original.name, &table.helpers);
+    table.carried().uninstall(conn, original, helpers).await?;
+    // Last: while the sentry is there, no rename of the dead can come through.
+    if is_sentry_of(conn, &helpers.retired).await? {
+        shadow::drop_table(conn, &helpers.retired).await?;
+    }
+    Ok(())
+}
+
+/// After the swap: what hangs on the table is settled, as far as the lock's holder has not done it.
+/// `died`: a run died on the way, so that there was a moment when keys were not enforced.
+pub async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
+    let mut conn = table.plain("settling what hangs on the table").await?;
+    let original = &table.setting.original.name;
+    let carried = table.carried();
+    if mutation::is(Rule::RetiredStays) {
+        shadow::drop_table(&mut conn, &table.helpers.retired).await?;
+    }
+    let mut warnings =
+        std::mem::take(&mut *table.remarks.lock().unwrap_or_else(PoisonError::into_inner));
+    if !mutation::is(Rule::DependentsFollow) {
+        warnings.extend(carried.restore(&mut conn, original, &table.helpers).await?);
+    }
+    warnings.extend(carried.orphans(&mut conn, original, died).await?);
+    Ok(warnings)
+}

@@ -1,0 +1,130 @@
+//! What feedback sees of MySQL and MariaDB.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use mysql_async::{Opts, Row};
+
+use super::status::{Session, text};
+use crate::error::Result;
+use crate::mysql::connection::own_sessions::{Opening, is_ours};
+use crate::throttle::activity::{LONGEST_STATEMENT, Pulse, RECENTLY};
+
+const ACTION: &str = "looking at the server for the feedback";
+
+/// The redo log is looked at once in so many looks: reading the status costs the server more than the
+/// process list does.
+const LOG_EVERY: u32 = 5;
+
+/// The part of the redo log from which on InnoDB makes writers wait for its flushing: 7/8, as MySQL
+/// has it; MariaDB tells of the part itself.
+const FLUSH_FROM: f64 = 0.875;
+
+/// Names by which the servers tell of the redo log.
+const LOG_SQL: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_checkpoint_age', \
+     'Innodb_checkpoint_max_age', 'Innodb_redo_log_current_lsn', \
+     'Innodb_redo_log_checkpoint_lsn', 'Innodb_redo_log_capacity_resized')";
+
+/// Looks at the sessions and the redo log, over one session of its own.
+#[derive(Debug)]
+pub struct Vitals {
+    opts: Opts,
+    session: Session,
+    looks: u32,
+    log: Option<(f64, String)>,
+    /// The others' sessions at the last look.
+    before: HashSet<u64>,
+}
+
+impl Vitals {
+    /// Those of this server. Connects when it is first asked. The session is read-only. Sees others'
+    /// sessions by the right PROCESS.
+    pub fn new(opts: Opts) -> Self {
+        Self {
+            session: Session::new(opts.clone()),
+            opts,
+            looks: 0,
+            log: None,
+            before: HashSet::new(),
+        }
+    }
+}
+
+impl crate::throttle::activity::Vitals for Vitals {
+    async fn pulse(&mut self) -> Result<Pulse> {
+        // SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's statement has a
+        // character that utf8mb3 lacks.
+        let sessions = self.session.rows(ACTION, "SHOW PROCESSLIST").await?;
+        // The newest, which were not there at the last look, may be osc's own that it does not know yet.
+        let opening = Opening::count();
+        if self.looks.is_multiple_of(LOG_EVERY) {
+            self.log = log(&self.session.rows(ACTION, LOG_SQL).await?);
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let mut pulse = Pulse { others: false, working: Some(0), log: self.log.clone() };
+        let others = sessions.iter().filter_map(Other::read);
+        let mut others: Vec<Other> =
+            others.filter(|other| !is_ours(&self.opts, other.id)).collect();
+        others.sort_unstable_by_key(|other| Reverse(other.id));
+        let before = std::mem::replace(&mut self.before, others.iter().map(|o| o.id).collect());
+        let (old, new): (Vec<_>, Vec<_>) =
+            others.iter().partition(|other| before.contains(&other.id));
+        for other in old.into_iter().chain(new.into_iter().skip(opening)) {
+            pulse.others |= other.is_at_work();
+            if other.is_working() {
+                pulse.working = pulse.working.map(|working| working + 1);
+            }
+        }
+        Ok(pulse)
+    }
+}
+
+/// A session, perhaps of the application.
+#[derive(Debug)]
+struct Other {
+    id: u64,
+    sleeps: bool,
+    seconds: u64,
+}
+
+impl Other {
+    /// `None`: it serves the server itself or a replica.
+    fn read(row: &Row) -> Option<Self> {
+        let column = |at| text(row, at).unwrap_or_default();
+        let (user, command) = (column(1), column(4));
+        let serves = ["system user", "event_scheduler"].contains(&user.as_str())
+            || command.starts_with("Binlog Dump")
+            || command.starts_with("Slave")
+            || ["Daemon", "Connect", "Register Slave"].contains(&command.as_str());
+        (!serves).then_some(())?;
+        Some(Self {
+            id: column(0).parse().ok()?,
+            sleeps: command == "Sleep",
+            seconds: column(5).parse().unwrap_or(0),
+        })
+    }
+
+    /// A statement is under way that somebody waits for.
+    fn is_working(&self) -> bool {
+        !self.sleeps && self.seconds <= LONGEST_STATEMENT
+    }
+
+    fn is_at_work(&self) -> bool {
+        !self.sleeps || self.seconds < RECENTLY
+    }
+}
+
+fn log(rows: &[Row]) -> Option<(f64, String)> {
+    let values: HashMap<String, f64> = rows
+        .iter()
+        .filter_map(|row| Some((text(row, 0)?.to_ascii_lowercase(), text(row, 1)?.parse().ok()?)))
+        .collect();
+    let value = |name: &str| values.get(name).copied();
+    let full = if let Some(capacity) = value("innodb_redo_log_capacity_resized") {
+        let age = value("innodb_redo_log_current_lsn")? - value("innodb_redo_log_checkpoint_lsn")?;
+        age / capacity.max(1.0) / FLUSH_FROM
+    } else {
+        value("innodb_checkpoint_age")? / value("innodb_checkpoint_max_age")?.max(1.0)
+    };
+    Some((full, format!("the redo log is at {:.0}% of what makes writers wait", full * 100.0)))
+}

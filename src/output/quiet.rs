@@ -1,0 +1,41 @@
+//! Warnings only.
+
+use std::time::Duration;
+
+use super::screen::Screen;
+use super::{Face, text};
+use crate::engine::progress::{Event, Snapshot};
+
+pub(crate) struct Quiet {
+    screen: Screen,
+}
+
+impl Quiet {
+    pub(crate) fn new(screen: Screen) -> Self {
+        Self { screen }
+    }
+}
+
+impl Face for Quiet {
+    fn interval(&self) -> Option<Duration> {
+        None
+    }
+
+    fn event(&mut self, event: &Event, _now: &Snapshot) {
+        match event {
+            Event::Warning { .. } => {
+                if let Some(line) = text::event(event) {
+                    self.screen.line(&line);
+                }
+            }
+            Event::Summary(summary) => {
+                for warning in &summary.warnings {
+                    self.screen.line(&format!("warning: {warning}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, _now: &Snapshot) {}
+}

@@ -1,0 +1,117 @@
+//! The change that was asked for, as the copy needs it.
+
+use std::collections::BTreeSet;
+
+use super::columns::Fate;
+use super::{Clauses, Statement};
+use crate::engine::Result;
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::catalog::table::Table;
+use crate::postgres::copy::layout::Form;
+use crate::postgres::copy::projection::Columns;
+use crate::postgres::dependents::validation::validate;
+
+/// One change.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// What was asked for, in the user's words.
+    pub text: String,
+    /// The same, parsed.
+    pub statement: Statement,
+    /// What it does to columns.
+    pub columns: Columns,
+    /// What osc's own clauses make of the table.
+    pub form: Form,
+    /// The original's foreign keys: the shadow has none of them.
+    absent: Vec<Ident>,
+}
+
+impl Change {
+    /// Parses what was asked for. `absent`: the original's foreign keys.
+    ///
+    /// # Errors
+    /// `Usage` where it is no change; `Refused` where it is one that osc is not for.
+    pub fn parse(text: &str, table: &TableName, absent: Vec<Ident>) -> Result<Self> {
+        let statement = Statement::parse(text, Some(table))?;
+        let columns = match statement.clauses() {
+            None => Columns::default(),
+            Some(clauses) => Columns {
+                renamed: clauses.renames(),
+                dropped: clauses.dropped().into_iter().collect(),
+                using: clauses.usings(),
+            },
+        };
+        let form = statement.clauses().map(Form::of).unwrap_or_default();
+        Ok(Self { text: text.trim().to_owned(), statement, columns, form, absent })
+    }
+
+    /// The clauses, if it has some.
+    pub fn clauses(&self) -> Option<&Clauses> {
+        self.statement.clauses()
+    }
+
+    /// A rewrite without a change.
+    pub fn is_empty(&self) -> bool {
+        self.clauses().is_some_and(Clauses::is_empty)
+    }
+
+    /// The statement that makes the change on the table at `place`, without foreign keys; `None`:
+    /// there is nothing to do.
+    pub fn for_shadow(&self, place: &TableName) -> Option<String> {
+        self.clauses()?.for_shadow(place, &self.absent)
+    }
+
+    /// What becomes of each column.
+    pub fn fate(&self, original: &Table) -> Fate {
+        let names = original.columns.iter().map(|column| &column.name);
+        let mut fate = Fate::unchanged(names.clone().cloned());
+        for name in names {
+            fate.columns.insert(name.clone(), self.columns.new_name(name));
+        }
+        if let Some(clauses) = self.clauses() {
+            fate.retyped.extend(clauses.retyped());
+            fate.dropped_constraints.extend(clauses.dropped_constraints());
+        }
+        fate
+    }
+
+    /// Whether the clauses add foreign keys.
+    pub fn adds_foreign_keys(&self) -> bool {
+        self.clauses().is_some_and(|clauses| !clauses.foreign_keys().is_empty())
+    }
+
+    /// The statements that add the clauses' foreign keys in the swap, not validated: a scan would
+    /// hold the lock.
+    pub fn foreign_keys(&self, table: &TableName) -> Vec<String> {
+        let Some(clauses) = self.clauses() else { return Vec::new() };
+        clauses
+            .foreign_keys()
+            .into_iter()
+            .map(|action| {
+                let text = action.text.trim();
+                let valid = if action.is_not_valid() { "" } else { " NOT VALID" };
+                format!("ALTER TABLE {table} {text}{valid}")
+            })
+            .collect()
+    }
+
+    /// The statements that add the clauses' NOT VALID checks in the swap: rows that do not keep them may
+    /// be copied.
+    pub fn unproved(&self, table: &TableName, later: &BTreeSet<Ident>) -> Vec<String> {
+        let Some(clauses) = self.clauses() else { return Vec::new() };
+        let unproved = clauses.unproved().into_iter();
+        let later =
+            unproved.filter(|one| one.constraint_name().is_some_and(|it| later.contains(&it)));
+        later.map(|action| format!("ALTER TABLE {table} {}", action.text.trim())).collect()
+    }
+
+    /// The statements that validate them afterwards, with the name of each.
+    pub fn validations(&self, table: &TableName, trusts_owner: bool) -> Vec<(String, String)> {
+        let Some(clauses) = self.clauses() else { return Vec::new() };
+        let wanted = clauses.foreign_keys().into_iter().filter(|action| !action.is_not_valid());
+        wanted
+            .filter_map(|action| action.constraint_name())
+            .map(|name: Ident| (name.0.clone(), validate(table, &name, trusts_owner)))
+            .collect()
+    }
+}

@@ -1,0 +1,64 @@
+//! What the clauses make of each column of the original.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::postgres::catalog::name::Ident;
+
+/// What becomes of the columns, and of the constraints that the shadow cannot show.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// Every column of the original, and its name in the new table; `None`: it is dropped.
+    pub columns: BTreeMap<Ident, Option<Ident>>,
+    /// Columns of the original (by their old names) whose type changes.
+    pub retyped: BTreeSet<Ident>,
+    /// Foreign keys of the original that the clauses drop: the shadow never had them.
+    #[serde(default)]
+    pub dropped_constraints: BTreeSet<Ident>,
+    /// Checks that the new table gets without a look at its rows.
+    #[serde(default)]
+    pub unproved: BTreeSet<Ident>,
+    /// Identity columns (by their new names) whose sequences the clauses have set themselves.
+    #[serde(default)]
+    pub restarted: BTreeSet<Ident>,
+}
+
+impl Fate {
+    /// The fate of columns that all stay as they are.
+    pub fn unchanged(columns: impl IntoIterator<Item = Ident>) -> Self {
+        let columns = columns.into_iter().map(|name| (name.clone(), Some(name))).collect();
+        Self { columns, ..Self::default() }
+    }
+
+    /// The new name of a column; `None` when it is dropped. A column that the map does not know
+    /// keeps its name.
+    pub fn of<'a>(&'a self, column: &'a Ident) -> Option<&'a Ident> {
+        self.columns.get(column).map_or(Some(column), Option::as_ref)
+    }
+
+    /// Whether the column is dropped.
+    pub fn drops(&self, column: &Ident) -> bool {
+        self.of(column).is_none()
+    }
+
+    /// Whether the column has another name afterwards.
+    pub fn renames(&self, column: &Ident) -> bool {
+        self.of(column).is_some_and(|new| new != column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_stays_is_renamed_or_is_dropped() {
+        let mut fate = Fate::unchanged([Ident::new("a"), Ident::new("b"), Ident::new("c")]);
+        fate.columns.insert(Ident::new("b"), Some(Ident::new("bee")));
+        fate.columns.insert(Ident::new("c"), None);
+        assert_eq!(fate.of(&Ident::new("a")), Some(&Ident::new("a")));
+        assert!(fate.renames(&Ident::new("b")) && !fate.renames(&Ident::new("a")));
+        assert!(fate.drops(&Ident::new("c")) && !fate.drops(&Ident::new("b")));
+    }
+}

@@ -1,0 +1,403 @@
+//! `osc alter` and `osc plan` on PostgreSQL: read, check, choose the road, go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::config::settings::Indexes;
+use crate::config::target::Scheme;
+use crate::engine::progress::{Event, Summary};
+use crate::engine::{Error, Result};
+use crate::error::{Finding, Findings};
+use crate::ledger::{RunRecord, other_clauses, other_strategy, related_unfinished};
+use crate::mysql::clauses::destructive::for_good;
+use crate::mysql::methods::choose::Strategy;
+use crate::plan::recognition::Recognition;
+use crate::plan::{Job, Plan, Step};
+use crate::postgres::catalog::name::{Helpers, TableName};
+use crate::postgres::catalog::table::{Table, resolve, version};
+use crate::postgres::checks::{self, Checked};
+use crate::postgres::clauses::Statement;
+use crate::postgres::clauses::change::Change;
+use crate::postgres::clauses::same::same;
+use crate::postgres::connection::connect::Options;
+use crate::postgres::connection::recognise;
+use crate::postgres::connection::recognise::{Facts, distributed};
+use crate::postgres::connection::session::value;
+use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::copy::shadow;
+use crate::postgres::copy::shadow::Blueprint;
+use crate::postgres::dependents::Dependents;
+use crate::postgres::methods;
+use crate::postgres::methods::record;
+use crate::postgres::methods::{Chosen, Road};
+use crate::postgres::run::{PostgresTable, Setting};
+use crate::postgres::runs::claim;
+use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::record::{Proof, Record, owned, prove};
+use crate::postgres::throttle;
+
+/// Everything that is known before the road is taken.
+struct Prepared {
+    options: Options,
+    version: u32,
+    original: Table,
+    change: Change,
+    dependents: Dependents,
+    role: RoleSettings,
+    ledger: Ledger,
+    /// `None`: a dead run is gone on with.
+    chosen: Option<Chosen>,
+    /// A dead run had swapped the tables: only what follows is left to do.
+    made: bool,
+    recognised: Recognition,
+}
+
+impl Prepared {
+    /// The clauses that take away for good what a copy would keep.
+    fn lost(&self) -> Vec<String> {
+        let indexes = &self.original.indexes;
+        self.change.statement.destructive(|name| {
+            indexes.iter().any(|index| index.unique && index.name.as_str() == name)
+        })
+    }
+}
+
+/// Changes the table.
+///
+/// # Errors
+/// Whatever ends the run other than success.
+pub async fn alter(job: Job) -> Result<Summary> {
+    let (client, prepared) = open(&job).await?;
+    for text in &prepared.recognised.notes {
+        job.sink.event(Event::Note { text: text.clone() });
+    }
+    let mut summary = match &prepared.chosen {
+        Some(Chosen { road: Road::Copy, reason, notes, .. }) => {
+            tell(&job, "copy", reason, notes);
+            Box::pin(copy(&client, &job, prepared)).await?
+        }
+        Some(chosen) => own_road(&client, &job, &prepared, chosen).await?,
+        None => {
+            // What hangs on the table may be more than when the run began.
+            let fate = prepared.change.fate(&prepared.original);
+            let notes = if prepared.made { Vec::new() } else { prepared.dependents.notes(&fate) };
+            tell(&job, "copy", "resuming an unfinished run of the same change", &notes);
+            Box::pin(copy(&client, &job, prepared)).await?
+        }
+    };
+    summary.seconds = job.progress.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+fn tell(job: &Job, road: &str, reason: &str, notes: &[String]) {
+    for text in notes {
+        job.sink.event(Event::Note { text: text.clone() });
+    }
+    job.sink.event(Event::Road { road: road.into(), reason: reason.into() });
+}
+
+/// What `alter` would do. Changes nothing.
+///
+/// # Errors
+/// The server's; `Usage` and `Refused` for clauses that cannot be.
+pub async fn plan(job: &Job) -> Result<Plan> {
+    let (client, prepared) = open(job).await?;
+    let original = &prepared.original.name;
+    let server = value(&client, "reading the version", "SHOW server_version").await?;
+    let mut plan = Plan {
+        table: original.plain(),
+        server: format!("PostgreSQL {}", server.unwrap_or_default()),
+        recognised: prepared.recognised.name.clone(),
+        notes: prepared.recognised.notes.clone(),
+        rows_estimate: prepared.original.rows.0,
+        bytes: prepared.original.bytes,
+        decided: true,
+        ..Plan::default()
+    };
+    if let Some(chosen) = &prepared.chosen {
+        plan.notes.extend(chosen.notes.iter().cloned());
+        if chosen.road != Road::Copy {
+            plan.notes.extend(prepared.lost().iter().map(|clause| for_good(clause)));
+        }
+        let statements = chosen.road.statements();
+        plan.roads.push(Step {
+            what: chosen.road.word().into(),
+            why: chosen.reason.clone(),
+            statement: (!statements.is_empty()).then(|| statements.join(";\n")),
+        });
+    }
+    if prepared.chosen.as_ref().is_none_or(|chosen| chosen.road == Road::Copy) {
+        let findings = check(&client, job, &prepared).await?;
+        plan.refusals = findings.refusals;
+        plan.notes.extend(findings.notes);
+        let helpers = Helpers::of(original);
+        let form = prepared.change.form.told(&helpers.shadow);
+        plan.statements = vec![
+            format!("CREATE TABLE {} (LIKE {original} INCLUDING ALL …)", helpers.shadow),
+            prepared.change.for_shadow(&helpers.shadow).unwrap_or_default(),
+            format!(
+                "INSERT INTO {} (…) SELECT … FROM {original} WHERE … (chunk by chunk)",
+                helpers.shadow
+            ),
+            format!(
+                "BEGIN; LOCK TABLE … IN ACCESS EXCLUSIVE MODE; ALTER TABLE {original} RENAME TO {}; \
+                 ALTER TABLE {} RENAME TO {}; …; COMMIT",
+                helpers.retired.table, helpers.shadow, original.table
+            ),
+        ];
+        plan.statements.splice(2..2, form);
+        plan.statements.retain(|statement| !statement.is_empty());
+    }
+    Ok(plan)
+}
+
+/// The table of the job. A `DROP INDEX` that names none gives the index in its place.
+async fn table_of(client: &Client, role: &RoleSettings, job: &Job) -> Result<TableName> {
+    let schema = job.schema.as_deref();
+    if let Statement::DropIndex { indexes, .. } = Statement::parse(&job.clauses, None)?
+        && indexes.first().is_some_and(|(_, name)| *name == job.table)
+        && let Some(table) = methods::table_of(client, role, schema, &job.table).await?
+    {
+        return Ok(table);
+    }
+    resolve(client, role, schema, &job.table).await
+}
+
+/// The first session, and everything that is known before the method is taken.
+async fn open(job: &Job) -> Result<(Client, Prepared)> {
+    let settings = &job.settings;
+    let options = Options::of(&job.target)?;
+    let treated = settings.treat_as == Some(Scheme::Postgres);
+    let (client, facts, recognised) = recognise::open(&options, treated).await?;
+    let prepared = prepare(&client, job, options, &facts, recognised).await?;
+    Ok((client, prepared))
+}
+
+async fn prepare(
+    client: &Client,
+    job: &Job,
+    options: Options,
+    facts: &Facts,
+    recognised: Recognition,
+) -> Result<Prepared> {
+    let settings = &job.settings;
+    let version = version(client).await?;
+    let role = RoleSettings::read(&options).await?;
+    let ledger = Ledger::open(client, &job.target.ledger).await?;
+    let name = table_of(client, &role, job).await?;
+    ledger.no_earlier(client, &name.schema).await?;
+    if let Some(finding) = ledger.obstacle(client).await? {
+        return Err(Error::Refused(vec![finding]));
+    }
+    let Some(original) = Table::read(client, &name).await? else {
+        return Err(Error::Refused(vec![Finding::new(
+            "table",
+            format!("there is no table {}", name.plain()),
+            "check the name",
+        )]));
+    };
+    job.progress.subject().set_table(name.plain());
+    checks::is_table(&original)?;
+    if let Some(finding) = distributed(client, facts, &name).await? {
+        return Err(Error::Refused(vec![finding]));
+    }
+    let absent = methods::foreign_keys(client, &name).await?;
+    let mut change = Change::parse(&job.clauses, &name, absent)?;
+    checks::parents(client, &role, &mut change).await?;
+    if !settings.trust_owner {
+        let findings = checks::of_others(client, &original, &role, &change.text).await?;
+        if !findings.is_empty() {
+            return Err(Error::Refused(findings));
+        }
+    }
+    let dependents = Dependents::read(client, &name).await?;
+    let dead = unfinished(client, &ledger, &original).await?;
+    let related = claim::related(client, &change, &name).await?;
+    claim::look(client, &name, &related).await?;
+    let made = matches!(dead, Some((_, Proof::Swapped)));
+    // What follows a swap waits for no throttle.
+    if !made {
+        throttle::check(job, &options, dead.is_some()).await?;
+    }
+    if let Some((dead, _)) = dead {
+        if !same(&dead.clauses, &change.text) {
+            return Err(other_clauses(&dead));
+        }
+        let chosen = None;
+        if !made && matches!(settings.strategy, Strategy::Instant | Strategy::Inplace) {
+            return Err(other_strategy(&dead));
+        }
+        if !made {
+            change.statement = methods::named(client, &role, &name, change.statement).await?;
+        }
+        return Ok(Prepared {
+            options,
+            version,
+            original,
+            change,
+            dependents,
+            role,
+            ledger,
+            chosen,
+            made,
+            recognised,
+        });
+    }
+    for other in &related {
+        if let Some(run) = any_unfinished(client, &ledger, other).await? {
+            return Err(related_unfinished(&run, &name.plain(), &other.plain()));
+        }
+    }
+    change.statement = methods::named(client, &role, &name, change.statement).await?;
+    let chosen = Some(
+        methods::choose(client, &role, &name, &change.statement, settings.strategy, version)
+            .await?,
+    );
+    Ok(Prepared {
+        options,
+        version,
+        original,
+        change,
+        dependents,
+        role,
+        ledger,
+        chosen,
+        made,
+        recognised,
+    })
+}
+
+/// The last run on the table that was begun by a copy and has not ended.
+async fn any_unfinished(
+    client: &Client,
+    ledger: &Ledger,
+    name: &TableName,
+) -> Result<Option<RunRecord>> {
+    let last = ledger.runs(client, name, 1).await?.into_iter().next();
+    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
+}
+
+/// The same, where it is there by the catalog, with how far it came.
+async fn unfinished(
+    client: &Client,
+    ledger: &Ledger,
+    original: &Table,
+) -> Result<Option<(RunRecord, Proof)>> {
+    let Some(run) = any_unfinished(client, ledger, &original.name).await? else { return Ok(None) };
+    let Some(record) = Record::of(&run)? else { return Ok(None) };
+    let proof = prove(client, ledger, original, &record).await?;
+    if proof == Proof::Whole {
+        owned(client, &record, &Helpers::of(&original.name).shadow).await?;
+    }
+    Ok((proof != Proof::Nothing).then_some((run, proof)))
+}
+
+async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findings> {
+    let checked = Checked {
+        version: prepared.version,
+        original: &prepared.original,
+        change: &prepared.change,
+        dependents: &prepared.dependents,
+        role: &prepared.role,
+        ledger: &prepared.ledger,
+    };
+    let mut findings = checks::all(client, &checked).await?;
+    // A run that is resumed has its shadow.
+    if findings.refusals.is_empty() && prepared.chosen.is_some() {
+        match fits(client, job, prepared).await {
+            Err(Error::Refused(refusals)) => findings.refusals = refusals,
+            other => other?,
+        }
+    }
+    // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
+    if !findings.refusals.is_empty() {
+        let name = &prepared.original.name;
+        let related = claim::related(client, &prepared.change, name).await?;
+        claim::look(client, name, &related).await?;
+    }
+    Ok(findings)
+}
+
+/// Whether the shadow can be made: it is, and taken back.
+async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
+    let original = &prepared.original;
+    let place = shadow::place(&original.name);
+    let clauses = prepared.change.for_shadow(&place);
+    let blueprint = Blueprint {
+        original,
+        copy_key: &original.copy_key()?.name,
+        clauses: clauses.as_deref(),
+        form: &prepared.change.form,
+        role: &prepared.role,
+        dependents: &prepared.dependents,
+        place: &place,
+        defer: job.settings.indexes != Indexes::During,
+        own: &prepared.ledger.schema,
+        trusts_owner: job.settings.trust_owner,
+    };
+    let shadow = shadow::rehearse(client, &blueprint).await?;
+    let key = original.key_columns(original.copy_key()?)?;
+    let columns = &prepared.change.columns;
+    let renamed: Option<Vec<_>> =
+        key.0.iter().map(|column| columns.new_name(&column.name)).collect();
+    match renamed {
+        Some(renamed) => checks::key_stays(original, &shadow, &[], &key, &renamed),
+        None => Ok(()),
+    }
+}
+
+/// One of the server's own roads.
+async fn own_road(
+    client: &Client,
+    job: &Job,
+    prepared: &Prepared,
+    chosen: &Chosen,
+) -> Result<Summary> {
+    let name = &prepared.original.name;
+    job.agree(&name.plain(), chosen.road.word(), &prepared.lost()).await?;
+    let related = claim::related(client, &prepared.change, name).await?;
+    claim::take(client, name, &related, Duration::ZERO).await?;
+    if let Some((run, _)) = unfinished(client, &prepared.ledger, &prepared.original).await? {
+        // Its checkpoint would be worth nothing any more.
+        return Err(other_clauses(&run));
+    }
+    tell(job, chosen.road.word(), &chosen.reason, &chosen.notes);
+    let (options, role, ledger) = (&prepared.options, &prepared.role, prepared.ledger.clone());
+    let place = record::Place { client, options, role, ledger };
+    record::run(place, job, name, &prepared.change.text, &chosen.road).await
+}
+
+async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
+    if prepared.chosen.is_some() {
+        let findings = check(client, job, &prepared).await?;
+        job.heed(findings)?;
+    } else if !prepared.made && prepared.change.is_empty() {
+        tracing::debug!("a rewrite is gone on with");
+    }
+    let settings = &job.settings;
+    let defer_indexes = settings.indexes != Indexes::During;
+    let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
+    let throttle = throttle::build(job, &prepared.options, true)?;
+    let server = PostgresTable::new(Setting {
+        options: prepared.options,
+        version: prepared.version,
+        original: prepared.original,
+        change: prepared.change,
+        dependents: prepared.dependents,
+        role: prepared.role,
+        ledger: prepared.ledger,
+        trusts_owner: settings.trust_owner,
+        verify: settings.verify,
+        threads: settings.threads.get(),
+        cut_over_timeout: settings.cut_over_timeout,
+        max_wal: settings.max_wal,
+        kill_blockers_after: settings.kill_blockers_after,
+        progress: Arc::clone(&job.progress),
+    });
+    let mut summary = job.copy(server, throttle, defer_indexes).await?;
+    summary.table = table;
+    summary.clauses = clauses;
+    Ok(summary)
+}

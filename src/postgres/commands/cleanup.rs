@@ -1,0 +1,223 @@
+//! `osc cleanup` on PostgreSQL: the retired table, what dead runs left, guards whose time is over.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::config::target::Target;
+use crate::engine::{Error, Result};
+use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
+use crate::mysql::methods::choose::Strategy;
+use crate::postgres::catalog::name::{Helpers, TableName};
+use crate::postgres::catalog::table::{Table, resolve, version};
+use crate::postgres::checks::of_others;
+use crate::postgres::clauses::change::Change;
+use crate::postgres::connection::connect::{Options, server_error, sqlstate};
+use crate::postgres::connection::recognise;
+use crate::postgres::connection::session::{run, value};
+use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::copy::shadow::drop_of;
+use crate::postgres::methods;
+use crate::postgres::methods::{Road, Undo};
+use crate::postgres::runs::claim::{lock_number, taken};
+use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::own_schema::Function;
+use crate::postgres::runs::record::{Proof, Record, Whose, prove, whose};
+use crate::postgres::stream;
+use crate::postgres::swap::guards;
+
+/// How long one attempt to drop a table may wait for its lock.
+const LOCK_BUDGET: Duration = Duration::from_millis(500);
+
+/// Attempts to drop a table.
+const ATTEMPTS: u32 = 20;
+
+const ACTION: &str = "dropping what is left";
+
+/// What there is to drop, and the session that found it.
+pub struct Cleanup {
+    client: Client,
+    role: RoleSettings,
+    ledger: Ledger,
+    name: TableName,
+    /// The tables to drop, with the reason and size of each.
+    pub tables: Vec<Leftover<Found>>,
+    /// Slots and publications that dead runs left, for a human.
+    pub streams: Vec<String>,
+    /// What takes back half-done steps of dead runs on the server's own roads.
+    pub halves: Vec<Undo>,
+    /// Runs whose records this osc cannot read: they are forgotten.
+    pub forgotten: Vec<i64>,
+    unfinished: Vec<RunId>,
+    names: Vec<stream::Names>,
+}
+
+/// A table that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    name: TableName,
+    oid: u32,
+}
+
+impl Found {
+    /// Its name without quotes.
+    pub fn plain(&self) -> String {
+        self.name.plain()
+    }
+}
+
+impl Cleanup {
+    /// Finds what can be dropped. Takes the table's lock, so that a run under way is never touched.
+    ///
+    /// # Errors
+    /// `Refused` while a run is under way, or where one died behind its swap.
+    pub async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
+        let options = Options::of(target)?;
+        // Only what osc has made itself is dropped, on a server that it does not know too.
+        let (client, ..) = recognise::open(&options, true).await?;
+        let ledger = Ledger::open(&client, &target.ledger).await?;
+        let role = RoleSettings::read(&options).await?;
+        let name = resolve(&client, &role, schema, table).await?;
+        ledger.no_earlier(&client, &name.schema).await?;
+        let number = lock_number(&name);
+        let sql = format!("SELECT pg_try_advisory_lock({number})");
+        if value(&client, "claiming the table", &sql).await?.as_deref() != Some("t") {
+            return Err(taken(&client, number, &name, None).await);
+        }
+        let mut cleanup = Self {
+            client,
+            role,
+            ledger,
+            name,
+            tables: Vec::new(),
+            streams: Vec::new(),
+            halves: Vec::new(),
+            forgotten: Vec::new(),
+            unfinished: Vec::new(),
+            names: Vec::new(),
+        };
+        cleanup.look(target).await?;
+        Ok(cleanup)
+    }
+
+    async fn look(&mut self, target: &Target) -> Result<()> {
+        let Some(now) = Table::read(&self.client, &self.name).await? else { return Ok(()) };
+        let database = target.database();
+        let runs = self.ledger.runs(&self.client, &self.name, 100).await?;
+        for dead in runs.iter().filter(|dead| dead.is_unfinished()) {
+            // A record of another version's cannot be finished by this one, only forgotten.
+            match Record::of(dead) {
+                Ok(Some(record))
+                    if prove(&self.client, &self.ledger, &now, &record).await?
+                        == Proof::Swapped =>
+                {
+                    return Err(unsettled(dead, &self.name.plain(), ""));
+                }
+                Ok(_) => {}
+                Err(_) => self.forgotten.push(dead.run),
+            }
+            self.unfinished.push(RunId(dead.run));
+            if dead.road != Road::Copy.word() {
+                self.halves.extend(self.half_done(dead).await?);
+                continue;
+            }
+            let left = stream::left(&self.client, dead.run, database, &self.ledger.schema).await?;
+            self.streams.extend(left.iter().map(|names| names.slot.clone()));
+            self.names.extend(left);
+        }
+        let helpers = Helpers::of(&self.name);
+        for (table, function, what) in [
+            (helpers.shadow, Function::Shadow, "the shadow of a dead run"),
+            (helpers.retired, Function::Retired, "the retired table"),
+        ] {
+            let oid = match whose(&self.client, &self.ledger, &table, function).await? {
+                None => continue,
+                Some(Whose::Others) => {
+                    let name = table.plain();
+                    tracing::warn!("{name} stays: no run of osc made it what it is");
+                    continue;
+                }
+                Some(Whose::Ours(oid)) => oid,
+            };
+            if let Some(found) = Table::read(&self.client, &table).await? {
+                let table = Found { name: table, oid };
+                self.tables.push(Leftover { table, what, bytes: found.bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a run left that died on one of the server's own roads: its clauses tell the steps.
+    async fn half_done(&self, dead: &RunRecord) -> Result<Vec<Undo>> {
+        let absent = methods::foreign_keys(&self.client, &self.name).await?;
+        let change = Change::parse(&dead.clauses, &self.name, absent)?;
+        // Trying the clauses would run what they call.
+        if let Some(now) = Table::read(&self.client, &self.name).await?
+            && let Some(finding) =
+                of_others(&self.client, &now, &self.role, &dead.clauses).await?.first()
+        {
+            tracing::warn!("what `{}` left cannot be told: {}", dead.clauses, finding.problem);
+            return Ok(Vec::new());
+        }
+        let version = version(&self.client).await?;
+        let strategy = Strategy::Inplace;
+        let chosen = methods::choose(
+            &self.client,
+            &self.role,
+            &self.name,
+            &change.statement,
+            strategy,
+            version,
+        )
+        .await;
+        match chosen.map(|chosen| chosen.road) {
+            Ok(Road::Steps(steps)) => methods::leftovers(&self.client, &steps).await,
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if error.is_connection() => Err(error),
+            Err(error) => {
+                tracing::warn!("what `{}` left is not known: {error}", dead.clauses);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Drops what was found, and closes the records of dead runs.
+    ///
+    /// # Errors
+    /// `Stopped` when a table's lock is not to be had; the server's.
+    pub async fn drop_all(self) -> Result<()> {
+        methods::take_back(&self.client, &self.name, &self.halves, ATTEMPTS, LOCK_BUDGET).await?;
+        let budget = format!("SET lock_timeout = {}", LOCK_BUDGET.as_millis());
+        run(&self.client, ACTION, &budget).await?;
+        for names in &self.names {
+            stream::drop_all(&self.client, names).await?;
+        }
+        for Leftover { table: Found { name, oid }, .. } in &self.tables {
+            self.drop_table(name, &drop_of(name, *oid)).await?;
+        }
+        guards::drop_if_over(&self.client, &self.name).await?;
+        for id in self.unfinished {
+            let end = End::failed("discarded with osc cleanup");
+            let _ = self.ledger.end(&self.client, id, None, &end).await?;
+        }
+        Ok(())
+    }
+
+    /// Never CASCADE: what hangs on the table is somebody's.
+    async fn drop_table(&self, table: &TableName, sql: &str) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let Err(error) = self.client.batch_execute(sql).await else { return Ok(()) };
+            match sqlstate(&error) {
+                Some("55P03") => {}
+                // Somebody else dropped it.
+                Some("42P01") => return Ok(()),
+                _ => return Err(server_error(ACTION, &error)),
+            }
+            tokio::time::sleep(LOCK_BUDGET).await;
+        }
+        Err(Error::Stopped {
+            reason: format!("{} cannot be locked", table.plain()),
+            help: "look for old transactions that use it, then run the command again".into(),
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! `osc status` on PostgreSQL: the runs that the ledger has.
+
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, SimpleQueryRow};
+
+use crate::config::target::Target;
+use crate::engine::Result;
+use crate::ledger::RunRecord;
+use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::connection::connect::{Options, at_first, connect};
+use crate::postgres::connection::session::rows;
+use crate::postgres::runs::claim::lock_number;
+use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::record::Record;
+use crate::postgres::stream;
+
+/// Runs shown at most.
+const MOST: u32 = 50;
+
+/// The latest runs of a table, or of all tables of the database, newest first.
+///
+/// # Errors
+/// `Refused` where the ledger is not osc's alone; the server's.
+pub async fn runs(
+    target: &Target,
+    schema: Option<&str>,
+    table: Option<&str>,
+) -> Result<Vec<RunRecord>> {
+    let client = connect(&Options::of(target)?, "connecting").await.map_err(at_first(target))?;
+    let ledger = Ledger::open(&client, &target.ledger).await?;
+    if let Some(schema) = schema {
+        ledger.no_earlier(&client, &Ident::new(schema)).await?;
+    }
+    let mut runs = ledger.all_runs(&client, schema, table, MOST).await?;
+    for run in runs.iter_mut().filter(|run| run.result.is_none() && run.elsewhere.is_none()) {
+        let number = lock_number(&TableName::new(&run.schema, &run.table));
+        // As the server splits the number of an advisory lock; 1: it is one number and not two.
+        let sql = format!(
+            "SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted \
+             AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = \
+             pg_catalog.current_database()) AND objsubid = 1 \
+             AND (classid::bigint << 32 | objid::bigint) = {number}"
+        );
+        let held = rows(&client, "asking who holds the run's lock", &sql).await?;
+        run.held = Some(!held.is_empty());
+    }
+    let kept = kept(&client).await?;
+    let ours = |run: &&mut RunRecord| run.is_unfinished() && run.elsewhere.is_none();
+    for run in runs.iter_mut().filter(ours) {
+        let Ok(Some(record)) = Record::of(run) else { continue };
+        let names = stream::names(run.run, record.original, target.database(), &ledger.schema);
+        run.kept_wal = kept.get(&names.slot).copied();
+    }
+    Ok(runs)
+}
+
+/// What each slot of osc's makes the server keep, in bytes.
+async fn kept(client: &Client) -> Result<HashMap<String, u64>> {
+    let sql = "SELECT slot_name, greatest(0, \
+               pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))::bigint \
+               FROM pg_replication_slots WHERE slot_name LIKE 'osc\\_%' \
+               AND restart_lsn IS NOT NULL AND NOT pg_is_in_recovery()";
+    let found = rows(client, "asking how much log the slots keep", sql).await?;
+    let slot = |row: &SimpleQueryRow| Some((row.get(0)?.to_owned(), row.get(1)?.parse().ok()?));
+    Ok(found.iter().filter_map(slot).collect())
+}

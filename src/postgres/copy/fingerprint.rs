@@ -1,0 +1,72 @@
+//! How the two tables look, to notice what others change about them.
+
+use tokio_postgres::Client;
+
+use crate::engine::{Error, Result};
+use crate::postgres::catalog::name::TableName;
+use crate::postgres::connection::session::value;
+use crate::postgres::runs::record::Record;
+
+const ACTION: &str = "watching the tables";
+
+/// The query of how both tables look: names, owners, columns and partitions, row security, the original's
+/// indexes, statistics and checks, and what would run when rows are written to the shadow. Not what VACUUM,
+/// ANALYZE, CLUSTER or the build of the shadow's indexes changes.
+///
+/// An ALTER of a column that leaves its type as it is may have given every row another value, which no
+/// stream tells; it writes the column's row of the catalog anew, which its `xmin` shows. The same shows
+/// whether osc's triggers were off for a while.
+pub fn query(original: u32, shadow: u32) -> String {
+    format!(
+        "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, n.nspname, c.relkind, \
+         c.relpersistence, c.relowner, c.relrowsecurity, c.relforcerowsecurity, \
+         (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attcollation, \
+          a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, md5(d.adbin::text), \
+          CASE WHEN c.oid = {original} THEN a.xmin::text END), ';' \
+          ORDER BY a.attnum) FROM pg_attribute a \
+          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
+         (SELECT string_agg(concat_ws(' ', i.indexrelid, x.relname), ',' ORDER BY i.indexrelid) \
+          FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+          WHERE i.indrelid = c.oid AND c.oid = {original}), \
+         (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k \
+          WHERE k.conrelid = c.oid AND k.contype = 'c'), \
+         (SELECT string_agg(h.inhrelid::text, ',' ORDER BY h.inhrelid) FROM pg_inherits h \
+          WHERE h.inhparent = c.oid), \
+         (SELECT string_agg(x.oid::text, ',' ORDER BY x.oid) FROM pg_statistic_ext x \
+          WHERE x.stxrelid = c.oid AND c.oid = {original}), \
+         (SELECT string_agg(concat_ws(' ', g.oid, g.tgenabled, g.xmin), ',' ORDER BY g.oid) \
+          FROM pg_trigger g WHERE g.tgrelid = c.oid AND c.oid = {original} \
+          AND g.tgname ~ '^osc_[0-9]' AND NOT g.tgisinternal), \
+         (SELECT string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g \
+          WHERE g.tgrelid = c.oid AND c.oid = {shadow} AND NOT g.tgisinternal), \
+         CASE WHEN c.oid = {shadow} THEN c.relhasrules END), '|' ORDER BY c.oid)) \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid IN ({original}, {shadow})"
+    )
+}
+
+/// How both tables look ([`query()`]).
+///
+/// # Errors
+/// The server's.
+pub async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
+    Ok(value(client, ACTION, &query(original, shadow)).await?.unwrap_or_default())
+}
+
+/// What is said when they look otherwise.
+pub fn changed(original: &TableName) -> String {
+    let original = original.plain();
+    format!("another session changed {original} or its shadow while it was being copied")
+}
+
+/// Fails when they do not look as they did when the shadow was made.
+///
+/// # Errors
+/// `Foreign`; the server's.
+pub async fn look(client: &Client, record: &Record, original: &TableName) -> Result<()> {
+    if of(client, record.original, record.shadow).await? == record.fingerprint {
+        return Ok(());
+    }
+    Err(Error::Foreign(changed(original)))
+}

@@ -1,0 +1,209 @@
+//! Indexes, built and dropped concurrently.
+
+use tokio_postgres::Client;
+
+use super::facts::Facts;
+use super::step::{Look, Step, Undo};
+use super::{naming, partitions, probe};
+use crate::engine::{Error, Result};
+use crate::error::Finding;
+use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::clauses::CreateIndex;
+use crate::postgres::connection::session::{rows, value};
+use crate::postgres::connection::settings::RoleSettings;
+
+const ACTION: &str = "looking for the index";
+
+fn refused(problem: impl Into<String>, help: &str) -> Error {
+    Error::Refused(vec![Finding::new("index", problem, help)])
+}
+
+/// What a `CREATE INDEX` needs: its steps, none when the index is there; and its name.
+///
+/// # Errors
+/// `Refused` when the name is another index's, or somebody builds this one just now.
+pub(crate) async fn create(
+    client: &Client,
+    role: &RoleSettings,
+    create: &CreateIndex,
+    table: &TableName,
+    facts: &Facts,
+) -> Result<(Vec<Step>, Ident)> {
+    let unique = if create.unique { "UNIQUE " } else { "" };
+    // Under osc's path the build finds what the user's words found under his.
+    let definition =
+        &probe::told_definition(client, role, table, unique, &create.definition).await?;
+    let name = match &create.name {
+        Some(name) => name.clone(),
+        None => naming::index(client, table, unique, definition).await?,
+    };
+    if facts.partitioned && !create.only {
+        return Ok((
+            partitions::steps(client, role, table, unique, &name, definition).await?,
+            name,
+        ));
+    }
+    if create.if_not_exists && valid(client, table, &name).await? {
+        return Ok((Vec::new(), name));
+    }
+    if create.only && facts.partitioned {
+        let sql = format!("CREATE {unique}INDEX {name} ON ONLY {table} {definition}");
+        return Ok((vec![Step::short(sql)], name));
+    }
+    Ok((vec![build(client, role, table, unique, &name, definition).await?], name))
+}
+
+/// Whether the table has an index of this name, done or half-done.
+pub(crate) async fn is_there(client: &Client, table: &TableName, name: &Ident) -> Result<bool> {
+    let sql = format!(
+        "SELECT to_regclass({}) IS NOT NULL",
+        Text(&table.sibling(name.clone()).to_string())
+    );
+    Ok(value(client, ACTION, &sql).await?.as_deref() == Some("t"))
+}
+
+async fn valid(client: &Client, table: &TableName, name: &Ident) -> Result<bool> {
+    let sql = format!(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass({})",
+        Text(&table.sibling(name.clone()).to_string())
+    );
+    let found = rows(client, ACTION, &sql).await?;
+    Ok(found.first().is_some_and(|row| row.get(0) == Some("t")))
+}
+
+/// The step that builds one index. An index of that name is taken for its work, done or half-done,
+/// if it is defined just so.
+///
+/// # Errors
+/// `Refused` as [`create`].
+pub(crate) async fn build(
+    client: &Client,
+    role: &RoleSettings,
+    table: &TableName,
+    unique: &str,
+    name: &Ident,
+    definition: &str,
+) -> Result<Step> {
+    let index = table.sibling(name.clone());
+    let sql = format!(
+        "SELECT i.indrelid = {}::regclass, pg_get_indexdef(i.indexrelid), \
+         (SELECT string_agg(p.pid::text, ', ') FROM pg_stat_progress_create_index p \
+          WHERE p.index_relid = i.indexrelid OR (p.relid = i.indrelid AND NOT i.indisvalid)), \
+         i.indisunique \
+         FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid \
+         WHERE c.oid = to_regclass({})",
+        Text(&table.to_string()),
+        Text(&index.to_string())
+    );
+    if let Some(row) = rows(client, ACTION, &sql).await?.first() {
+        if row.get(0) != Some("t") {
+            return Err(refused(
+                format!("{} is the name of something else already", index.plain()),
+                "give the index another name",
+            ));
+        }
+        if let Some(pid) = row.get(2) {
+            return Err(refused(
+                format!("session {pid} is building an index on {} now", table.plain()),
+                "wait for it, or end it",
+            ));
+        }
+        let wanted = probe::index_definition(client, role, table, unique, definition).await?;
+        let there = row.get(1).unwrap_or_default();
+        let same_kind = (row.get(3) == Some("t")) != unique.is_empty();
+        if !same_kind || Some(probe::tail(there)) != wanted.as_deref() {
+            return Err(refused(
+                format!("there is another index of this name: {there}"),
+                "give the new one another name, or drop that one",
+            ));
+        }
+    }
+    Ok(build_new(table, unique, name, definition))
+}
+
+/// The step that builds one index.
+pub(crate) fn build_new(table: &TableName, unique: &str, name: &Ident, definition: &str) -> Step {
+    let index = table.sibling(name.clone());
+    let sql = format!("CREATE {unique}INDEX CONCURRENTLY {name} ON {table} {definition}");
+    let undo = Undo::index(&index);
+    Step::long(sql.trim()).unless(Look::Index(index)).or(undo)
+}
+
+/// The table of an index; `None`: there is no such index.
+///
+/// # Errors
+/// The server's.
+pub async fn table_of(
+    client: &Client,
+    role: &RoleSettings,
+    schema: Option<&str>,
+    index: &str,
+) -> Result<Option<TableName>> {
+    let named = match schema {
+        Some(schema) => TableName::new(schema, index).to_string(),
+        None => Ident::new(index).to_string(),
+    };
+    let sql = format!("SELECT pg_catalog.to_regclass({})::pg_catalog.oid", Text(&named));
+    let oid = value(client, ACTION, &role.in_words(&sql)).await?;
+    let sql = format!(
+        "SELECT n.nspname, c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.indexrelid = {}",
+        oid.as_deref().unwrap_or("NULL")
+    );
+    let found = rows(client, ACTION, &sql).await?;
+    let name = found.first().and_then(|row| Some((row.get(0)?, row.get(1)?)));
+    Ok(name.map(|(schema, table)| TableName::new(schema, table)))
+}
+
+/// `DROP INDEX`, concurrently.
+///
+/// # Errors
+/// `Refused` for an index of another table, for one that backs a constraint, and for one of a
+/// partitioned table.
+pub(crate) async fn drop(
+    client: &Client,
+    indexes: &[(Option<String>, String)],
+    if_exists: bool,
+    table: &TableName,
+) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (schema, name) in indexes {
+        let schema = schema.as_deref().unwrap_or(table.schema.as_str());
+        let index = TableName::new(schema, name.clone());
+        let sql = format!(
+            "SELECT i.indrelid = {}::regclass, EXISTS (SELECT FROM pg_constraint k \
+             WHERE k.conindid = i.indexrelid AND k.conrelid = i.indrelid), c.relkind = 'I' \
+             OR c.relispartition FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             WHERE i.indexrelid = to_regclass({})",
+            Text(&table.to_string()),
+            Text(&index.to_string())
+        );
+        let found = rows(client, ACTION, &sql).await?;
+        let refuse =
+            |problem: &str, help: &str| Err(refused(format!("{} {problem}", index.plain()), help));
+        match found.first() {
+            None if if_exists => continue,
+            None => return refuse("is no index", "check the name"),
+            Some(row) if row.get(0) != Some("t") => {
+                return refuse(
+                    &format!("is no index of {}", table.plain()),
+                    "name the table that it belongs to",
+                );
+            }
+            Some(row) if row.get(1) == Some("t") => {
+                return refuse("backs a constraint", "ALTER TABLE … DROP CONSTRAINT it");
+            }
+            Some(row) if row.get(2) == Some("t") => {
+                return refuse(
+                    "is one of a partitioned table's, which the server drops under a lock only",
+                    "DROP INDEX it yourself, with a short lock_timeout",
+                );
+            }
+            Some(_) => {}
+        }
+        let gone = format!("SELECT to_regclass({}) IS NULL", Text(&index.to_string()));
+        let step = Step::long(format!("DROP INDEX CONCURRENTLY IF EXISTS {index}"));
+        steps.push(step.unless(Look::Query(gone)));
+    }
+    Ok(steps)
+}

@@ -1,0 +1,105 @@
+//! Which road a change takes on PostgreSQL, and the roads that are the server's own.
+//!
+//! | road | when |
+//! |---|---|
+//! | direct | metadata only: one statement under a short lock |
+//! | steps | the server has an online way: an index built concurrently, a constraint that is added first and validated afterwards |
+//! | copy | the server would rewrite or scan the table under its lock |
+//!
+//! Clauses that have an online way are known by what they say; the others are not judged by a list:
+//! they are applied to an empty copy of the table in a transaction that is rolled back, and what the
+//! server did there is looked at (`probe`). On an empty copy it shows rewrites, index builds and scans
+//! as it would on the full table. `docs/postgres-clauses.md` has the table.
+
+pub(crate) mod choose;
+pub(crate) mod constraints;
+pub(crate) mod facts;
+pub(crate) mod indexes;
+pub(crate) mod naming;
+pub(crate) mod partitions;
+pub(crate) mod probe;
+pub(crate) mod progress;
+pub(crate) mod record;
+pub(crate) mod run;
+pub(crate) mod step;
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::catalog::name::{Ident, TableName};
+use super::clauses::Lock;
+use crate::engine::Result;
+
+pub use choose::choose;
+pub use indexes::table_of;
+pub use naming::named;
+pub use probe::{Seen, expressions, formed};
+pub use run::{Going, NativeDone, leftovers, run, take_back};
+pub use step::{Look, Step, Undo};
+
+/// How long one attempt may wait for its lock: what the application may see as a stall.
+pub const LOCK_BUDGET: Duration = Duration::from_millis(200);
+
+/// A road.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Road {
+    /// One transaction of metadata.
+    Direct(Step),
+    /// Several, each online.
+    Steps(Vec<Step>),
+    /// A shadow that is filled, verified and swapped in.
+    Copy,
+}
+
+impl Road {
+    /// The word for the ledger and the output.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Direct(_) => "instant",
+            Self::Steps(_) => "inplace",
+            Self::Copy => "copy",
+        }
+    }
+
+    /// What would run.
+    pub fn statements(&self) -> Vec<String> {
+        match self {
+            Self::Direct(step) => vec![step.sql.clone()],
+            Self::Steps(steps) => steps.iter().map(|step| step.sql.clone()).collect(),
+            Self::Copy => Vec::new(),
+        }
+    }
+}
+
+/// A road and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The road.
+    pub road: Road,
+    /// Why.
+    pub reason: String,
+    /// Things to know.
+    pub notes: Vec<String>,
+    /// What the server itself would do for each clause.
+    pub clauses: Vec<Judged>,
+}
+
+/// What the server itself would do for a clause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The clause.
+    pub text: String,
+    /// The lock on the table.
+    pub lock: Lock,
+    /// The work under that lock.
+    pub work: Seen,
+}
+
+/// The names of the original's foreign keys, which its copies do not have.
+///
+/// # Errors
+/// The server's.
+pub async fn foreign_keys(client: &Client, original: &TableName) -> Result<Vec<Ident>> {
+    Ok(facts::Facts::read(client, original).await?.foreign_keys())
+}

@@ -1,0 +1,168 @@
+//! A run on one of the server's own roads, and its record in the ledger.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::{Going, Road};
+use crate::engine::Result;
+use crate::engine::progress::{Event, Summary};
+use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, new_owner};
+use crate::plan::Job;
+use crate::postgres::catalog::name::TableName;
+use crate::postgres::clauses::same::same;
+use crate::postgres::connection::connect::Options;
+use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::methods;
+use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::throttle;
+
+/// How often the record is renewed, so that nobody takes the run for a dead one.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Runs of a table that may have to be closed.
+const EARLIER: u32 = 20;
+
+/// Where a change is made, and as whom.
+pub(crate) struct Place<'a> {
+    /// The session that holds the table's claim.
+    pub(crate) client: &'a Client,
+    /// How to connect.
+    pub(crate) options: &'a Options,
+    /// What a plain session of the role has.
+    pub(crate) role: &'a RoleSettings,
+    /// The ledger.
+    pub(crate) ledger: Ledger,
+}
+
+/// Changes the table by a method of the server's own.
+///
+/// # Errors
+/// Those of [`methods::run`].
+pub(crate) async fn run(
+    place: Place<'_>,
+    job: &Job,
+    name: &TableName,
+    clauses: &str,
+    road: &Road,
+) -> Result<Summary> {
+    let Place { client, options, role, ledger } = place;
+    let record = Record { client, job, ledger, owner: new_owner() };
+    let new = NewRun {
+        schema: name.schema.as_str(),
+        table: name.table.as_str(),
+        clauses,
+        road: road.word(),
+        verify: false,
+        owner: &record.owner,
+    };
+    let mut unrecorded = None;
+    let mut note = |outcome: Result<()>| {
+        if let Err(error) = outcome {
+            unrecorded = Some(format!("not recorded in the ledger: {error}"));
+        }
+    };
+    let mut begun = None;
+    // What is done in one moment is recorded when it is done: nothing can be left of it.
+    if matches!(road, Road::Steps(_)) {
+        match record.begin(&new, name).await {
+            Ok(run) => begun = Some(run),
+            Err(error) => note(Err(error)),
+        }
+    }
+    let sink = Arc::clone(&job.sink);
+    let attempts = job.settings.cut_over_attempts.get();
+    let say = |attempt, reason: String| {
+        sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
+    };
+    let throttle = throttle::build(job, options, false)?;
+    let permission = job.permission(&throttle);
+    let told = |text| sink.event(Event::Note { text });
+    let going = Going {
+        attempts,
+        budget: methods::LOCK_BUDGET,
+        stop: &job.stop,
+        say: &say,
+        told: &told,
+        trusts_owner: job.settings.trust_owner,
+        permission: Some(permission),
+    };
+    let outcome = tokio::select! {
+        outcome = methods::run(options, role, name, road, &going) => outcome,
+        never = record.renew(begun) => match never {},
+        never = permission.report_throttle() => match never {},
+    };
+    let mut done = match outcome {
+        Ok(done) => done,
+        Err(error) => {
+            if let Some(run) = begun
+                && let Err(unrecorded) =
+                    record.ledger.end(client, run, None, &End::by(&error)).await
+            {
+                tracing::warn!(error = %unrecorded, "the end of the run could not be recorded");
+            }
+            return Err(error);
+        }
+    };
+    note(match begun {
+        Some(run) => record.end(run).await,
+        None => match record.begin(&new, name).await {
+            Ok(run) => record.end(run).await,
+            Err(error) => Err(error),
+        },
+    });
+    done.warnings.extend(unrecorded);
+    Ok(Summary {
+        table: name.plain(),
+        clauses: clauses.to_owned(),
+        road: road.word().into(),
+        attempts: done.attempts,
+        warnings: done.warnings,
+        ..Summary::default()
+    })
+}
+
+struct Record<'a> {
+    client: &'a Client,
+    job: &'a Job,
+    ledger: Ledger,
+    owner: String,
+}
+
+impl Record<'_> {
+    /// Opens the run's record, and closes those of earlier runs that this one goes on with.
+    async fn begin(&self, new: &NewRun<'_>, name: &TableName) -> Result<RunId> {
+        self.ledger.create(self.client).await?;
+        let ledger = Ledger::open(self.client, self.ledger.schema.as_str()).await?;
+        let earlier = ledger.runs(self.client, name, EARLIER).await?;
+        let same = |run: &&RunRecord| {
+            run.is_unfinished() && run.road == new.road && same(&run.clauses, new.clauses)
+        };
+        for run in earlier.iter().filter(same) {
+            let end = End::failed("resumed as a later run");
+            let _ = self.ledger.end(self.client, RunId(run.run), None, &end).await?;
+        }
+        let run = self.ledger.begin(self.client, new).await?;
+        self.job.progress.subject().set_run(run.0);
+        Ok(run)
+    }
+
+    async fn end(&self, run: RunId) -> Result<()> {
+        let end = End { result: "done", phase: Some("done"), ..End::default() };
+        self.ledger.end(self.client, run, None, &end).await.map(drop)
+    }
+
+    /// Keeps the record young, for ever.
+    async fn renew(&self, run: Option<RunId>) -> Infallible {
+        loop {
+            tokio::time::sleep(HEARTBEAT).await;
+            let Some(run) = run else { continue };
+            let now = Checkpoint::now(None, &self.job.progress);
+            if let Err(error) = self.ledger.checkpoint(self.client, run, &self.owner, &now).await {
+                tracing::warn!(%error, "the record of the run could not be renewed");
+            }
+        }
+    }
+}

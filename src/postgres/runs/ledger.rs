@@ -1,0 +1,504 @@
+//! The ledger's table on PostgreSQL: `osc_ledger`, in the schema of osc's own.
+//!
+//! A row's key begins with the identity of the server and its database: in a restored dump, and on a
+//! server that another one was made from by a dump, it is known as another's.
+
+use std::time::Duration;
+
+use tokio_postgres::{Client, SimpleQueryRow};
+
+use super::own_schema::{Function, keep_private};
+use super::trust;
+use super::trust::{Plain, There};
+use crate::engine::{Error, Result};
+use crate::error::Finding;
+use crate::ledger::{
+    Checkpoint, End, NewRun, RunId, RunRecord, earlier_ledger, taken_over, untrusted,
+};
+use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::catalog::table::number;
+use crate::postgres::connection::connect::{TAKEN_OVER, server_error};
+use crate::postgres::connection::session::{rows, run, value};
+
+const LOOK: &str = "looking for the ledger";
+
+/// How long the creation may wait for another osc that creates it.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The advisory lock under which the schema is made: "osc" and a number that no table has.
+const CREATE_LOCK: i64 = 0x006f_7363_i64 << 32 | 0xffff_ffff;
+
+/// The table of runs. It has no defaults: an expression would be code.
+const RUNS: Plain = Plain {
+    name: "osc_ledger",
+    columns: &[
+        ("system", "bigint!"),
+        ("database", "oid!"),
+        ("run", "bigint!"),
+        ("schema_name", "text!"),
+        ("table_name", "text!"),
+        ("clauses", "text!"),
+        ("road", "text!"),
+        ("phase", "text!"),
+        ("result", "text"),
+        ("detail", "text"),
+        ("state", "text"),
+        ("rows_copied", "bigint!"),
+        ("rows_estimate", "bigint!"),
+        ("rows_verified", "bigint"),
+        ("verification", "text!"),
+        ("lock_ms", "double precision"),
+        ("owner", "text!"),
+        ("carried", "text"),
+        ("started", "timestamp with time zone!"),
+        ("updated", "timestamp with time zone!"),
+        ("ended", "timestamp with time zone"),
+    ],
+    key: &["system", "database", "run"],
+    grants: &[],
+};
+
+/// The tables that osc has in its schema.
+const TABLES: &[Plain] = &[RUNS];
+
+/// What a row's key begins with: where the run was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    /// `system_identifier` of the control file.
+    system: i64,
+    /// The database's OID.
+    database: u32,
+}
+
+/// The ledger of a database.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    /// The schema of osc's own.
+    pub schema: Ident,
+    /// The table of runs.
+    pub runs: TableName,
+    here: Origin,
+    there: There,
+}
+
+fn optional<T: std::fmt::Display>(value: Option<T>) -> String {
+    value.map_or_else(|| "NULL".into(), |value| value.to_string())
+}
+
+fn text(value: Option<&str>) -> String {
+    optional(value.map(|value| Text(value).to_string()))
+}
+
+impl Plain {
+    fn create(&self, schema: &Ident) -> String {
+        let name = TableName { schema: schema.clone(), table: Ident::new(self.name) };
+        let counter = name.sibling(Ident::new(format!("{}_run_seq", self.name)));
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(column, kind)| {
+                let plain = kind.trim_end_matches('!');
+                let not_null = if plain == *kind { "" } else { " NOT NULL" };
+                let identity = if *column == "run" { " GENERATED ALWAYS AS IDENTITY" } else { "" };
+                format!("{column} {plain}{not_null}{identity}")
+            })
+            .collect();
+        format!(
+            "CREATE TABLE {name} ({}, PRIMARY KEY ({})) USING heap; {}; \
+             COMMENT ON TABLE {name} IS 'The record of every run of osc'",
+            columns.join(", "),
+            self.key.join(", "),
+            [
+                keep_private("TABLE", &name.to_string()),
+                keep_private("SEQUENCE", &counter.to_string())
+            ]
+            .join("; "),
+        )
+    }
+}
+
+impl Ledger {
+    /// The ledger in `schema`, looked at before anything of it is read; it need not be there.
+    ///
+    /// # Errors
+    /// `Refused` where others could write there, or had a hand in it; the server's.
+    pub async fn open(client: &Client, schema: &str) -> Result<Self> {
+        let schema = Ident::new(schema);
+        if schema.0.is_empty() || schema.0.len() > Ident::MAX_BYTES || schema.0.starts_with("pg_") {
+            return Err(Error::Usage {
+                message: format!("{schema} cannot be the ledger's schema"),
+                help: format!(
+                    "give --ledger a name of at most {} bytes that does not begin with pg_",
+                    Ident::MAX_BYTES
+                ),
+            });
+        }
+        let (there, findings) = trust::look(client, &schema, TABLES).await?;
+        if !findings.is_empty() {
+            return Err(Error::Refused(findings));
+        }
+        let sql = "SELECT s.system_identifier, d.oid FROM pg_catalog.pg_control_system() s, \
+                   pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
+        let found = rows(client, "asking which server this is", sql).await?;
+        let row = found.first().ok_or_else(|| Error::Internal("the server has no name".into()))?;
+        let here = Origin { system: number(row.get(0))?, database: number(row.get(1))? };
+        let runs = TableName { schema: schema.clone(), table: Ident::new(RUNS.name) };
+        Ok(Self { schema, runs, here, there })
+    }
+
+    /// Whether there are runs to read.
+    pub fn is_there(&self) -> bool {
+        self.there.tables.iter().any(|table| table == RUNS.name)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_there() && self.there.functions.len() == Function::ALL.len()
+    }
+
+    /// Why it cannot be created, if so.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn obstacle(&self, client: &Client) -> Result<Option<Finding>> {
+        if self.is_whole() {
+            return Ok(None);
+        }
+        let right = match self.there.schema {
+            true => format!("has_schema_privilege({}, 'CREATE')", Text(self.schema.as_str())),
+            false => "has_database_privilege(pg_catalog.current_database(), 'CREATE')".into(),
+        };
+        let sql = format!(
+            "SELECT pg_catalog.{right}, pg_catalog.quote_ident(current_user), \
+             pg_catalog.quote_ident(pg_catalog.current_database())"
+        );
+        let found = rows(client, LOOK, &sql).await?;
+        let Some(row) = found.first().filter(|row| row.get(0) != Some("t")) else {
+            return Ok(None);
+        };
+        let (role, database) = (row.get(1).unwrap_or_default(), row.get(2).unwrap_or_default());
+        let schema = &self.schema;
+        Ok(Some(match self.there.schema {
+            true => untrusted(
+                format!(
+                    "{role} may not create in the schema {schema}, which osc's ledger is to be in"
+                ),
+                format!("ALTER SCHEMA {schema} OWNER TO {role}; or name another with --ledger"),
+            ),
+            false => untrusted(
+                format!("{role} may not create the schema {schema} in {database} for osc's ledger"),
+                format!(
+                    "as an administrator: CREATE SCHEMA {schema} AUTHORIZATION {role}; \
+                     REVOKE ALL ON SCHEMA {schema} FROM PUBLIC; or GRANT CREATE ON DATABASE \
+                     {database} TO {role}"
+                ),
+            ),
+        }))
+    }
+
+    /// Creates what is missing of it, in one transaction, and looks at all of it again.
+    ///
+    /// # Errors
+    /// `Refused` without the rights, and as [`Ledger::open`]; the server's.
+    pub async fn create(&self, client: &Client) -> Result<()> {
+        let mut now = Self::open(client, self.schema.as_str()).await?;
+        if now.is_whole() {
+            return Ok(());
+        }
+        if let Some(finding) = now.obstacle(client).await? {
+            return Err(Error::Refused(vec![finding]));
+        }
+        let begin = format!(
+            "BEGIN; SET LOCAL lock_timeout = {}; \
+             SELECT pg_catalog.pg_advisory_xact_lock({CREATE_LOCK})",
+            CREATE_TIMEOUT.as_millis()
+        );
+        run(client, "creating the ledger", &begin).await?;
+        let made = now.complete(client).await;
+        let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        run(client, "creating the ledger", end).await?;
+        made?;
+        now = Self::open(client, self.schema.as_str()).await?;
+        match now.is_whole() {
+            true => Ok(()),
+            false => Err(Error::Internal("the ledger was created and is not there".into())),
+        }
+    }
+
+    async fn complete(&mut self, client: &Client) -> Result<()> {
+        let (there, findings) = trust::look(client, &self.schema, TABLES).await?;
+        if !findings.is_empty() {
+            return Err(Error::Refused(findings));
+        }
+        let schema = &self.schema;
+        let mut sql = Vec::new();
+        if !there.schema {
+            sql.push(format!("CREATE SCHEMA {schema}"));
+            sql.push(keep_private("SCHEMA", &schema.to_string()));
+        }
+        let missing = |table: &&Plain| !there.tables.iter().any(|name| name == table.name);
+        sql.extend(TABLES.iter().filter(missing).map(|table| table.create(schema)));
+        let missing =
+            |function: &&Function| !there.functions.iter().any(|name| name == function.name());
+        sql.extend(Function::ALL.iter().filter(missing).map(|function| function.create(schema)));
+        client
+            .batch_execute(&sql.join("; "))
+            .await
+            .map_err(|error| server_error("creating the ledger", &error))
+    }
+
+    /// Refuses where the schema of an application has the ledger of an earlier build, which it can
+    /// write.
+    ///
+    /// # Errors
+    /// `Refused`; the server's.
+    pub async fn no_earlier(&self, client: &Client, schema: &Ident) -> Result<()> {
+        if *schema == self.schema {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT c.relkind FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+             ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = 'osc_ledger' \
+             AND c.relkind IN ('r', 'v', 'p', 'm', 'f')",
+            Text(schema.as_str())
+        );
+        let Some(kind) = value(client, LOOK, &sql).await? else { return Ok(()) };
+        let earlier = TableName { schema: schema.clone(), table: self.runs.table.clone() };
+        let kind = if kind == "v" { "VIEW" } else { "TABLE" };
+        let drop = format!("DROP {kind} {earlier}");
+        Err(Error::Refused(vec![earlier_ledger(&earlier.plain(), self.schema.as_str(), &drop)]))
+    }
+
+    /// Records that a run begins.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn begin(&self, client: &Client, new: &NewRun<'_>) -> Result<RunId> {
+        let sql = format!(
+            "INSERT INTO {} (system, database, schema_name, table_name, clauses, road, phase, \
+             rows_copied, rows_estimate, verification, owner, started, updated) \
+             VALUES ({}, {}, {}, {}, {}, {}, 'prepare', 0, 0, {}, {}, \
+             pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()) RETURNING run",
+            self.runs,
+            self.here.system,
+            self.here.database,
+            Text(new.schema),
+            Text(new.table),
+            Text(new.clauses),
+            Text(new.road),
+            Text(if new.verify { "on" } else { "off" }),
+            Text(new.owner)
+        );
+        let run = value(client, "recording the run", &sql).await?;
+        Ok(RunId(number(run.as_deref())?))
+    }
+
+    /// The condition for the row of a run of ours.
+    fn row(&self, id: RunId) -> String {
+        format!(
+            "system = {} AND database = {} AND run = {}",
+            self.here.system, self.here.database, id.0
+        )
+    }
+
+    /// Makes a dead run one of ours.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn take_over(&self, client: &Client, id: RunId, owner: &str) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET owner = {}, result = NULL, detail = NULL, ended = NULL, \
+             updated = pg_catalog.clock_timestamp() WHERE {}",
+            self.runs,
+            Text(owner),
+            self.row(id)
+        );
+        run(client, "taking the dead run over", &sql).await
+    }
+
+    /// A statement of PL/pgSQL that fails with `TAKEN_OVER` when the run is no longer `owner`'s.
+    pub fn fence(&self, id: RunId, owner: &str) -> String {
+        let (runs, owner) = (&self.runs, Text(owner));
+        format!(
+            "IF NOT EXISTS (SELECT FROM {runs} WHERE {} AND owner = {owner}) THEN \
+             RAISE EXCEPTION USING ERRCODE = '{TAKEN_OVER}', MESSAGE = 'taken over'; END IF;",
+            self.row(id)
+        )
+    }
+
+    /// The latest runs of a table of this database, newest first.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn runs(
+        &self,
+        client: &Client,
+        table: &TableName,
+        most: u32,
+    ) -> Result<Vec<RunRecord>> {
+        let filter = format!(
+            "system = {} AND database = {} AND schema_name = {} AND table_name = {}",
+            self.here.system,
+            self.here.database,
+            Text(table.schema.as_str()),
+            Text(table.table.as_str())
+        );
+        self.read(client, &filter, most).await
+    }
+
+    /// The latest runs of a schema, of tables of this name, or of all; also those that other servers
+    /// began, whose rows came in a dump.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn all_runs(
+        &self,
+        client: &Client,
+        schema: Option<&str>,
+        table: Option<&str>,
+        most: u32,
+    ) -> Result<Vec<RunRecord>> {
+        let schema = schema.map(|schema| format!("schema_name = {}", Text(schema)));
+        let table = table.map(|table| format!("table_name = {}", Text(table)));
+        let filter: Vec<String> = schema.into_iter().chain(table).collect();
+        let filter = if filter.is_empty() { "true".into() } else { filter.join(" AND ") };
+        self.read(client, &filter, most).await
+    }
+
+    async fn read(&self, client: &Client, filter: &str, most: u32) -> Result<Vec<RunRecord>> {
+        if !self.is_there() {
+            return Ok(Vec::new());
+        }
+        let time = |column: &str| {
+            format!("pg_catalog.to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS')")
+        };
+        let sql = format!(
+            "SELECT run, table_name, clauses, road, phase, result, detail, state, rows_copied, \
+             rows_estimate, rows_verified, verification, lock_ms, {}, {}, \
+             greatest(extract(epoch FROM pg_catalog.clock_timestamp() - updated), 0)::bigint, \
+             {}, carried, schema_name, system, database \
+             FROM {} WHERE {filter} ORDER BY started DESC, run DESC LIMIT {most}",
+            time("started"),
+            time("updated"),
+            time("ended"),
+            self.runs
+        );
+        let found = rows(client, "reading the ledger", &sql).await?;
+        found.iter().map(|row| record(self.here, row)).collect()
+    }
+
+    /// Stores a checkpoint, and makes it last: everything that this run committed before is on disk
+    /// when this returns.
+    ///
+    /// # Errors
+    /// `Stopped` when the run is no longer `owner`'s; the server's.
+    pub async fn checkpoint(
+        &self,
+        client: &Client,
+        id: RunId,
+        owner: &str,
+        now: &Checkpoint,
+    ) -> Result<()> {
+        let sql = format!(
+            "BEGIN; SET LOCAL synchronous_commit = local; \
+             UPDATE {} SET updated = pg_catalog.clock_timestamp(), state = coalesce({}, state), phase = {}, \
+             rows_copied = {}, rows_estimate = {}, rows_verified = {} \
+             WHERE {} AND owner = {} RETURNING 1; COMMIT",
+            self.runs,
+            text(now.state.as_deref()),
+            Text(now.phase),
+            now.rows_copied,
+            now.rows_estimate,
+            optional(now.rows_verified),
+            self.row(id),
+            Text(owner)
+        );
+        if rows(client, "storing the checkpoint", &sql).await?.is_empty() {
+            return Err(taken_over());
+        }
+        Ok(())
+    }
+
+    /// Records what was made for the run: typed values, never statements.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn carry(
+        &self,
+        client: &Client,
+        id: RunId,
+        owner: &str,
+        carried: &str,
+    ) -> Result<()> {
+        let (runs, carried, row) = (&self.runs, Text(carried), self.row(id));
+        let sql = format!(
+            "UPDATE {runs} SET carried = {carried} WHERE {row} AND owner = {}",
+            Text(owner)
+        );
+        run(client, "recording what was made", &sql).await
+    }
+
+    /// Records how a run ended that is `owner`'s; `false`: it is not any more. `None`: whoever's it was, it
+    /// is dead; the caller has the table's lock.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn end(
+        &self,
+        client: &Client,
+        id: RunId,
+        owner: Option<&str>,
+        end: &End<'_>,
+    ) -> Result<bool> {
+        let owned = owner.map_or_else(String::new, |owner| format!(" AND owner = {}", Text(owner)));
+        let sql = format!(
+            "UPDATE {} SET result = {}, detail = {}, ended = pg_catalog.clock_timestamp(), \
+             updated = pg_catalog.clock_timestamp(), phase = coalesce({}, phase), \
+             lock_ms = coalesce({}, lock_ms), rows_copied = coalesce({}, rows_copied), \
+             rows_verified = coalesce({}, rows_verified), \
+             verification = coalesce({}, verification) WHERE {}{owned} RETURNING 1",
+            self.runs,
+            Text(end.result),
+            text(end.detail.as_deref()),
+            text(end.phase),
+            optional(end.lock_ms),
+            optional(end.rows_copied),
+            optional(end.rows_verified),
+            text(end.verification),
+            self.row(id)
+        );
+        Ok(!rows(client, "recording the end of the run", &sql).await?.is_empty())
+    }
+}
+
+fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
+    let text = |at: usize| row.get(at).map(str::to_owned);
+    let known = |at: usize| text(at).unwrap_or_default();
+    let maybe = |at: usize| row.get(at).map(|text| number(Some(text))).transpose();
+    let begun = Origin { system: number(row.get(19))?, database: number(row.get(20))? };
+    let elsewhere =
+        (begun != here).then(|| format!("server {}, database {}", begun.system, begun.database));
+    Ok(RunRecord {
+        run: number(row.get(0))?,
+        elsewhere,
+        schema: known(18),
+        table: known(1),
+        clauses: known(2),
+        road: known(3),
+        phase: known(4),
+        result: text(5),
+        detail: text(6),
+        state: text(7),
+        rows_copied: number(row.get(8))?,
+        rows_estimate: number(row.get(9))?,
+        rows_verified: maybe(10)?,
+        verification: known(11),
+        lock_ms: row.get(12).map(|text| number(Some(text))).transpose()?,
+        started: known(13),
+        updated: known(14),
+        silent_seconds: number(row.get(15))?,
+        held: None,
+        ended: text(16),
+        carried: text(17),
+        kept_wal: None,
+    })
+}

@@ -1,0 +1,202 @@
+//! What a later attempt must know of a run, as the ledger has it: OIDs, names and digests, never a
+//! statement. What is made of it is derived from the clauses and the catalog again, and what it says
+//! has happened is proved by the catalog.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::ledger::Ledger;
+use super::own_schema::{Function, bearer};
+use super::trust::trusted;
+use crate::engine::{Error, Result};
+use crate::error::Finding;
+use crate::ledger::RunRecord;
+use crate::postgres::catalog::name::{Helpers, Ident, TableName, Text};
+use crate::postgres::catalog::table::Table;
+use crate::postgres::connection::session::{rows, value};
+use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::copy::shadow::oid_of;
+use crate::postgres::dependents::Dependents;
+use crate::postgres::stream::Capture;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
+
+/// The form of the record: another number is another version's.
+const FORM: u32 = 2;
+
+/// What a later attempt must know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    form: u32,
+    /// The original's OID.
+    pub original: u32,
+    /// The shadow's.
+    pub shadow: u32,
+    /// How changes are captured.
+    pub capture: Capture,
+    /// Whether indexes were left to after the copy.
+    pub deferred: bool,
+    /// How both tables looked when the shadow was made.
+    pub fingerprint: String,
+    /// What hung on the original then: a digest, to notice what changed.
+    pub dependents: String,
+    /// Foreign keys that the swap puts back unchecked and that were checked before: each the table
+    /// that it is on, and its name.
+    pub unchecked: Vec<(TableName, Ident)>,
+    /// What a plain session of the role had at the start: values are converted by it to the end.
+    #[serde(default)]
+    pub role: RoleSettings,
+}
+
+/// The start of a record, in whatever form.
+#[derive(Deserialize)]
+struct Form {
+    form: u32,
+}
+
+impl Record {
+    /// A record in this version's form.
+    pub fn new(original: u32, shadow: u32, capture: Capture, deferred: bool) -> Self {
+        Self {
+            form: FORM,
+            original,
+            shadow,
+            capture,
+            deferred,
+            fingerprint: String::new(),
+            dependents: String::new(),
+            unchecked: Vec::new(),
+            role: RoleSettings::default(),
+        }
+    }
+
+    /// Its text for the ledger.
+    ///
+    /// # Errors
+    /// `Internal`.
+    pub fn text(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|error| Error::Internal(format!("what was made cannot be recorded: {error}")))
+    }
+
+    /// What a run left in the ledger; `None` where it died before.
+    ///
+    /// # Errors
+    /// `Refused` where another version of osc wrote it: that one can finish the run.
+    pub fn of(run: &RunRecord) -> Result<Option<Self>> {
+        let Some(text) = run.carried.as_deref() else { return Ok(None) };
+        let same = serde_json::from_str::<Form>(text).is_ok_and(|start| start.form == FORM);
+        let read = serde_json::from_str(text).ok().filter(|_| same);
+        read.map(Some).ok_or_else(|| {
+            Error::Refused(vec![Finding::new(
+                "other-version",
+                format!(
+                    "run {} on {} was begun by another version of osc, whose record this one cannot \
+                     read",
+                    run.run, run.table
+                ),
+                "finish it with the osc that began it, or forget it with `osc cleanup TABLE`",
+            )])
+        })
+    }
+}
+
+/// A digest of what hangs on a table.
+///
+/// # Errors
+/// The server's.
+pub async fn digest(client: &Client, dependents: &Dependents) -> Result<String> {
+    let text = serde_json::to_string(dependents)
+        .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
+    let sql = format!(
+        "SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({}, 'UTF8')), 'hex')",
+        Text(&text)
+    );
+    Ok(value(client, "reading what hangs on the table", &sql).await?.unwrap_or_default())
+}
+
+/// How far a run came, as the catalog shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The original's name belongs to its shadow, and the original is the retired table and has
+    /// osc's guard.
+    Swapped,
+    /// The original and its shadow are there, and the shadow bears osc's mark.
+    Whole,
+    /// Neither: nothing of it can be used.
+    Nothing,
+}
+
+/// What the catalog proves of a run on the table that is called `now` at present.
+///
+/// # Errors
+/// The server's.
+pub async fn prove(
+    client: &Client,
+    ledger: &Ledger,
+    now: &Table,
+    record: &Record,
+) -> Result<Proof> {
+    let helpers = Helpers::of(&now.name);
+    if record.shadow == now.oid {
+        let guard = bearer(client, &ledger.schema, &helpers.retired, Function::Retired).await?;
+        let swapped = guard == Some(record.original) || mutation::is(Rule::PgSwapProved);
+        return Ok(if swapped { Proof::Swapped } else { Proof::Nothing });
+    }
+    let whole = record.original == now.oid
+        && oid_of(client, &helpers.shadow).await? == Some(record.shadow)
+        && bearer(client, &ledger.schema, &helpers.shadow, Function::Shadow).await?
+            == Some(record.shadow);
+    Ok(if whole { Proof::Whole } else { Proof::Nothing })
+}
+
+/// Fails where the shadow of an unfinished run belongs to a role that osc does not trust, or may not act for: who
+/// owns it may hang on it what then runs with the rights of osc's role.
+///
+/// # Errors
+/// `Refused`; the server's.
+pub async fn owned(client: &Client, record: &Record, shadow: &TableName) -> Result<()> {
+    let sql = format!(
+        "SELECT pg_get_userbyid(c.relowner), current_user FROM pg_class c WHERE c.oid = {} \
+         AND NOT ({} AND pg_has_role(c.relowner, 'USAGE'))",
+        record.shadow,
+        trusted("c.relowner")
+    );
+    let found = rows(client, "looking for the shadow's owner", &sql).await?;
+    let Some(row) = found.first() else { return Ok(()) };
+    let (owner, role) = (row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default());
+    Err(Error::Refused(vec![Finding::new(
+        "rights",
+        format!(
+            "the shadow {} of an unfinished run belongs to {owner}, not to {role}",
+            shadow.plain()
+        ),
+        format!("connect as {owner}, and give the same command, or `osc cleanup TABLE`"),
+    )]))
+}
+
+/// Whose the table of this name is: only osc's own may be dropped. `None`: there is none.
+///
+/// # Errors
+/// The server's.
+pub async fn whose(
+    client: &Client,
+    ledger: &Ledger,
+    table: &TableName,
+    function: Function,
+) -> Result<Option<Whose>> {
+    let Some(oid) = oid_of(client, table).await? else { return Ok(None) };
+    let marked = bearer(client, &ledger.schema, table, function).await? == Some(oid);
+    let ours = marked || mutation::is(Rule::PgDropProved);
+    Ok(Some(if ours { Whose::Ours(oid) } else { Whose::Others }))
+}
+
+/// Whose a table is that is called as osc calls its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// osc's, with its OID.
+    Ours(u32),
+    /// Somebody else's: it is left alone.
+    Others,
+}

@@ -1,0 +1,413 @@
+//! The swap: one transaction that locks, drains, refreshes, renames, and gives the new table
+//! everything that hung on the old one. Until its commit nothing has happened.
+
+pub mod blockers;
+pub mod guards;
+
+pub(crate) mod dry_run;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::engine::{Error, key::Key};
+use crate::error::Result;
+use crate::testing::failpoint;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation;
+use crate::testing::mutation::Rule;
+
+use super::connection::connect::{server_error, sqlstate};
+use super::copy::fingerprint;
+use super::dependents;
+use super::dependents::{Dependents, either};
+
+use super::catalog::name::{Ident, TableName, Text};
+use super::connection::session;
+use super::connection::session::run;
+use super::copy::indexes;
+use super::copy::rows;
+use super::copy::rows::Write;
+use super::copy::shadow;
+use super::copy::shadow::{Made, NEW, OLD, oid_of};
+use super::copy::statements::Scope;
+use super::run::PostgresTable;
+use super::runs::own_schema;
+use super::stream;
+
+/// How long one attempt may wait for a lock: what the application may see as a stall.
+pub(super) const LOCK_BUDGET: Duration = Duration::from_millis(200);
+
+/// How long the statements that rename may wait for the locks of other tables.
+const LOCK_WAIT_UNDER_LOCK: Duration = Duration::from_secs(5);
+
+/// What the server grants a session that holds the lock beyond the time that it may hold it: it ends one that
+/// is silent for longer, or that was cut off.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Keys in one statement under the lock.
+const BATCH: usize = 500;
+
+const ACTION: &str = "swapping the tables";
+
+/// Before the first attempt: the shadow gets its constraints; and its statistics and its visibility
+/// map, if it has not got them just now.
+pub async fn before(table: &PostgresTable) -> Result<()> {
+    indexes::constrain(table).await?;
+    if table.is_vacuumed() {
+        return Ok(());
+    }
+    vacuum(table).await
+}
+
+/// Gives the shadow its statistics and its visibility map.
+pub async fn vacuum(table: &PostgresTable) -> Result<()> {
+    let client = table.sessions.plain("preparing the swap").await?;
+    let shadow = &table.helpers.shadow;
+    run(&client, "preparing the swap", &format!("VACUUM (ANALYZE) {shadow}")).await?;
+    table.set_vacuumed();
+    Ok(())
+}
+
+/// One attempt. Whatever happens on the way, the catalog decides what the outcome was.
+pub async fn attempt<D: Drain>(
+    table: &PostgresTable,
+    marker: u64,
+    drain: &mut D,
+) -> Result<SwapOutcome> {
+    let watcher = table.sessions.plain("looking for blockers").await?;
+    let oids = [table.setting.original.oid];
+    let kill = table.setting.kill_blockers_after;
+    let found = blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
+    if let Some(first) = found.old.first() {
+        return Ok(SwapOutcome::NotYet(format!("blocked by {first}")));
+    }
+    let budget = found.budget(LOCK_BUDGET);
+    let holder = table.sessions.own(ACTION).await?;
+    let mut locked_at = Instant::now();
+    let outcome = inside(table, &holder, budget, marker, drain, &mut locked_at).await;
+    let outcome = outcome.or_else(out_of_time);
+    let locked = locked_at.elapsed();
+    if let Ok(Some(reason)) = &outcome {
+        let _ = holder.batch_execute("ROLLBACK").await;
+        return Ok(SwapOutcome::NotYet(reason.clone()));
+    }
+    // The session ends here, and what it had not committed with it.
+    drop(holder);
+    let swapped = settle(table).await?;
+    match outcome {
+        _ if swapped => Ok(SwapOutcome::Swapped { locked }),
+        Err(error @ (Error::Stopped { .. } | Error::Connection { .. } | Error::Full { .. })) => {
+            Ok(SwapOutcome::NotYet(error.to_string()))
+        }
+        Err(error) => Err(error),
+        Ok(_) => Ok(SwapOutcome::NotYet("the swap was not committed".into())),
+    }
+}
+
+/// Whether the swap has happened: the original's name belongs to what was the shadow. Waits until
+/// the session that tried is gone.
+async fn settle(table: &PostgresTable) -> Result<bool> {
+    let begun = Instant::now();
+    loop {
+        let outcome = async {
+            let client = table.sessions.plain("learning the outcome of the swap").await?;
+            // Granted only when the session that tried has ended, either way.
+            let original = &table.setting.original.name;
+            let sql = format!("BEGIN; LOCK TABLE {original} IN ACCESS SHARE MODE; COMMIT");
+            run(&client, "learning the outcome of the swap", &sql).await?;
+            oid_of(&client, original).await
+        };
+        match outcome.await {
+            Ok(now) => return Ok(now == Some(table.record()?.shadow)),
+            Err(error) if error.is_connection() && begun.elapsed() < Duration::from_secs(60) => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// `Some`: not yet, for this reason.
+async fn inside<D: Drain>(
+    table: &PostgresTable,
+    holder: &Client,
+    budget: Duration,
+    marker: u64,
+    drain: &mut D,
+    locked_at: &mut Instant,
+) -> Result<Option<String>> {
+    // Connected now: under the lock every millisecond is the application's.
+    let second = table.sessions.take("writing a marker").await?;
+    // The commit must not wait for a standby that is not there.
+    let allowed = budget + table.setting.cut_over_timeout;
+    let begin = format!(
+        "BEGIN; SET LOCAL synchronous_commit = local; {}SET LOCAL lock_timeout = {}",
+        deadlines(allowed, table.setting.version),
+        budget.as_millis()
+    );
+    run(holder, ACTION, &begin).await?;
+    failpoint::at(Point::SwapReady)?;
+    *locked_at = Instant::now();
+    if let Some(reason) = lock(table, holder, budget).await? {
+        return Ok(Some(reason));
+    }
+    failpoint::at(Point::SwapLocked)?;
+    // One that takes the run over waits for the lock on the shadow from here on.
+    run(holder, ACTION, &table.fence()?).await?;
+    let (looked, drained) = tokio::join!(look(table, holder), async {
+        table.mark_in(&second, marker).await?;
+        failpoint::at(Point::SwapMarked)?;
+        drain.drain(marker).await
+    });
+    looked?;
+    let drained = drained?;
+    table.sessions.give_back(second);
+    refresh_under_lock(table, holder, &drained).await?;
+    failpoint::at(Point::SwapRefreshed)?;
+    // A process that was frozen, and goes on now, must not go on with the lock.
+    let held = locked_at.elapsed();
+    if held > allowed {
+        return Ok(Some(format!("the lock was held for {} ms already", held.as_millis())));
+    }
+    let wait = LOCK_WAIT_UNDER_LOCK.min(allowed).as_millis();
+    run(holder, ACTION, &format!("SET LOCAL lock_timeout = {wait}")).await?;
+    // In one message.
+    let mut all = statements(table)?;
+    all.push("COMMIT".to_owned());
+    run(holder, ACTION, &all.join(";\n")).await?;
+    failpoint::at(Point::SwapCommitted)?;
+    Ok(None)
+}
+
+/// Statements, each ended by `;`, by which the server ends the transaction when it holds its locks for much
+/// longer than `allowed`: a process that is frozen or cut off cannot give them back itself.
+pub(super) fn deadlines(allowed: Duration, version: u32) -> String {
+    if mutation::is(Rule::PgLockDeadline) {
+        return "SET LOCAL idle_in_transaction_session_timeout = 0; ".into();
+    }
+    let most = (allowed + GRACE).as_millis();
+    // Each statement and each pause is limited; all together are where the server can.
+    let whole = match version {
+        170_000.. => format!("SET LOCAL transaction_timeout = {}; ", 2 * most),
+        _ => String::new(),
+    };
+    format!(
+        "SET LOCAL idle_in_transaction_session_timeout = {most}; \
+         SET LOCAL statement_timeout = {most}; {whole}"
+    )
+}
+
+/// A statement that the server ended for its time is one that may be tried again.
+fn out_of_time(error: Error) -> Result<Option<String>> {
+    match &error {
+        Error::Server { message, .. } if message.ends_with("[57014]") => {
+            Ok(Some(format!("the server ended a statement under the lock: {message}")))
+        }
+        _ => Err(error),
+    }
+}
+
+/// Locks the tables, in the order of the application's own locks. `Some`: not yet, for this reason.
+pub(super) async fn lock(
+    table: &PostgresTable,
+    holder: &Client,
+    budget: Duration,
+) -> Result<Option<String>> {
+    let before = &table.carried()?.dependents;
+    let lock = |table: &TableName| format!("LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE");
+    let mut locks = before.lock_statements();
+    locks.push(lock(&table.setting.original.name));
+    locks.extend(before.parents().iter().map(lock));
+    locks.extend(before.sequence_locks());
+    locks.push(lock(&table.helpers.shadow));
+    for sql in &locks {
+        if let Err(error) = holder.batch_execute(sql).await {
+            return match sqlstate(&error) {
+                Some("55P03") => Ok(Some(format!(
+                    "a lock was not granted within {} ms: {sql}",
+                    budget.as_millis()
+                ))),
+                Some("40P01") => Ok(Some("a deadlock with the application".into())),
+                _ => Err(server_error(ACTION, &error)),
+            };
+        }
+    }
+    Ok(None)
+}
+
+/// The statements that swap the tables and what hangs on them.
+pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
+    let (original, names) = (&table.setting.original.name, names(table));
+    let before = &table.carried()?.dependents;
+    let change = &table.setting.change;
+    let mut fate = change.fate(&table.setting.original);
+    let made = &table.carried()?.made;
+    fate.restarted.extend(made.restarted.iter().cloned());
+    fate.unproved.extend(made.unproved.iter().cloned());
+    let words = [change.unproved(original, &fate.unproved), change.foreign_keys(original)].concat();
+    Ok(given_back(made, &names.shadow)
+        .into_iter()
+        .chain(before.before_renames(&names, &fate))
+        .chain([own_schema::unmark_shadow(&names.shadow)])
+        .chain(renames(table)?)
+        .chain(before.after_renames(&names, &fate))
+        .chain(words.iter().map(|sql| table.role().in_words(sql)))
+        .chain(guards::retired(&table.ledger.schema, &names.retired))
+        .chain(guards::snapshot(&table.ledger.schema, original))
+        .collect())
+}
+
+/// The shadow goes to the owner that the new table has, who may lack the right to create in its schema: then
+/// it is given to him in one where he has it.
+fn given_back(made: &Made, shadow: &TableName) -> Vec<String> {
+    let owner = &made.owner;
+    let tables: BTreeSet<TableName> =
+        made.holders(shadow).into_iter().chain([shadow.clone()]).collect();
+    let give = |table: &TableName| format!("ALTER TABLE {table} OWNER TO {owner}");
+    let may = format!(
+        "(SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
+         OR pg_catalog.has_schema_privilege({}, {}, 'CREATE')",
+        Text(owner.as_str()),
+        Text(shadow.schema.as_str())
+    );
+    let there = shadow::place(shadow).schema;
+    let mut detour = vec![
+        format!("CREATE SCHEMA {there}"),
+        format!("GRANT CREATE ON SCHEMA {there} TO {owner}"),
+    ];
+    for table in &tables {
+        let moved = TableName { schema: there.clone(), table: table.table.clone() };
+        detour.push(format!("ALTER TABLE {table} SET SCHEMA {there}"));
+        detour.push(give(&moved));
+        detour.push(format!("ALTER TABLE {moved} SET SCHEMA {}", table.schema));
+    }
+    detour.push(format!("DROP SCHEMA {there}"));
+    let straight: Vec<String> = tables.iter().map(give).collect();
+    vec![either(&may, &straight, &detour)]
+}
+
+/// Under the lock nobody changes the tables any more: they must be what they were at the start.
+pub(super) async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
+    if mutation::is(Rule::LookedAtUnderLock) {
+        return Ok(());
+    }
+    let original = &table.setting.original.name;
+    fingerprint::look(holder, table.record()?, original).await?;
+    if Dependents::read(holder, original).await? == table.carried()?.dependents {
+        return Ok(());
+    }
+    Err(hangs_otherwise(original))
+}
+
+/// The end of a run under which what hangs on the table was changed.
+pub(super) fn hangs_otherwise(original: &TableName) -> Error {
+    Error::Foreign(format!(
+        "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
+        original.plain()
+    ))
+}
+
+fn names(table: &PostgresTable) -> dependents::Names {
+    dependents::Names {
+        original: table.setting.original.name.clone(),
+        retired: table.helpers.retired.clone(),
+        shadow: table.helpers.shadow.clone(),
+    }
+}
+
+/// Everything that the stream named is written again by the session that holds the lock: all
+/// deletes first, so that no stale row can hold a unique value.
+async fn refresh_under_lock(
+    table: &PostgresTable,
+    holder: &Client,
+    drained: &Drained,
+) -> Result<()> {
+    let statements = &table.ready()?.statements;
+    run(holder, ACTION, &format!("{}SELECT 1", table.role().for_values())).await?;
+    for keys in drained.dirty.chunks(BATCH) {
+        run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
+    }
+    for keys in drained.dirty.chunks(BATCH) {
+        // Again: keys that differ in bytes only may name a row that an earlier part has written.
+        run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
+        let insert = statements.insert(Scope::Keys(keys), &[])?;
+        if let Err(error) = holder.simple_query(&insert).await {
+            return Err(match rows::outcome(ACTION, &table.shadow_tables()?, &error)? {
+                Write::Unfit(reason) | Write::Clash { message: reason, .. } => {
+                    Error::Data { reason, rows: Vec::new() }
+                }
+                Write::Done(_) | Write::Contention => Error::Stopped {
+                    reason: "a lock wait under the lock".into(),
+                    help: String::new(),
+                },
+            });
+        }
+    }
+    let mut differing: Vec<Key> = Vec::new();
+    for keys in drained.suspects.chunks(BATCH) {
+        let sql = statements.differing(Scope::Keys(keys), keys.len())?;
+        // Only to be shown, so that it does not matter how they are rendered.
+        differing
+            .extend(rows::either(&statements.key, &session::rows(holder, ACTION, &sql).await?)?);
+    }
+    run(holder, ACTION, &format!("SELECT 1{}", table.role().back())).await?;
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Verification {
+        count: differing.len() as u64,
+        keys: differing.iter().take(10).map(|key| statements.key.describe(key)).collect(),
+    })
+}
+
+/// The tables change their names, and their indexes and sequences with them.
+fn renames(table: &PostgresTable) -> Result<Vec<String>> {
+    let (original, made) = (&table.setting.original.name, &table.carried()?.made);
+    let (shadow, retired) = (&table.helpers.shadow, &table.helpers.retired);
+    let mut all = Vec::new();
+    let mut rename = |kind: &str, from: &TableName, to: &Ident| {
+        all.push(format!("ALTER {kind} {from} RENAME TO {to}"));
+    };
+    for index in &table.setting.original.indexes {
+        let named = original.sibling(index.name.clone());
+        rename("INDEX", &named, &index.name.with_suffix(OLD));
+    }
+    rename("TABLE", original, &retired.table);
+    rename("TABLE", shadow, &original.table);
+    let built = made.deferred.iter().map(|index| &index.name);
+    for index in made.indexes.iter().chain(built) {
+        rename("INDEX", &original.sibling(index.with_suffix(NEW)), index);
+    }
+    for sequence in &made.sequences {
+        rename("SEQUENCE", &original.sibling(sequence.with_suffix(NEW)), sequence);
+    }
+    for holder in made.holders(original) {
+        all.push(match &made.autovacuum {
+            Some(value) => format!("ALTER TABLE {holder} SET (autovacuum_enabled = {value})"),
+            None => format!("ALTER TABLE {holder} RESET (autovacuum_enabled)"),
+        });
+    }
+    Ok(all)
+}
+
+/// What follows the swap: validation of keys, the end of the stream. Idempotent.
+pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
+    let client = table.sessions.plain("finishing").await?;
+    if mutation::is(Rule::RetiredStays) {
+        run(&client, "finishing", &format!("DROP TABLE {} CASCADE", table.helpers.retired)).await?;
+    }
+    stream::drop_all(&client, &table.names()?).await?;
+    failpoint::at(Point::StreamDropped)?;
+    let unchecked = &table.record()?.unchecked;
+    let trusts = table.setting.trusts_owner;
+    let mut warnings = dependents::after_swap(&client, &names(table), unchecked, trusts).await?;
+    for (name, sql) in table.setting.change.validations(&table.setting.original.name, trusts) {
+        if let Err(error) = run(&client, "validating a foreign key", &sql).await {
+            warnings.push(format!("{name} is not validated: {error}"));
+        }
+    }
+    Ok(warnings)
+}

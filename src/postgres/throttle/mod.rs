@@ -1,0 +1,46 @@
+//! The sources of back-pressure that a run on PostgreSQL has.
+
+pub mod activity;
+pub mod replica_lag;
+pub mod status;
+
+pub(crate) mod wal_retention;
+
+use self::activity::Vitals;
+use self::replica_lag::StandbyLag;
+use self::status::Gauges;
+use self::wal_retention::Retention;
+use super::connection::connect::Options;
+use crate::engine::Result;
+use crate::plan::Job;
+use crate::throttle::from_settings::usual;
+use crate::throttle::{Throttle, sound};
+
+/// Fails where a setting of the throttle can never be right. `resumes`: an unfinished run is resumed, whose
+/// replicas were looked at before it began.
+///
+/// # Errors
+/// `Refused`; the connection's.
+pub async fn check(job: &Job, primary: &Options, resumes: bool) -> Result<()> {
+    let settings = &job.settings;
+    let mut findings = sound::gauges(settings, &mut Gauges::new(primary.clone())).await?;
+    findings.extend(replica_lag::strangers(primary, &settings.replicas, resumes).await?);
+    sound::none(findings)
+}
+
+/// Builds the throttle from the job's settings. `copies`: there is a copy to steer by feedback.
+///
+/// # Errors
+/// `Usage` where a setting makes no sense.
+pub fn build(job: &Job, primary: &Options, copies: bool) -> Result<Throttle> {
+    let settings = &job.settings;
+    let standbys = StandbyLag::new(primary.clone(), &settings.replicas)?;
+    let gauges = || Gauges::new(primary.clone());
+    let vitals = copies.then(|| Vitals::new(primary.clone()));
+    let (wishes, stop) = (job.directives.clone(), &job.stop);
+    let throttle = usual(settings, wishes, stop, Some(standbys), gauges, vitals);
+    Ok(match settings.max_wal {
+        Some(limit) => throttle.with(Retention::new(primary.clone(), limit)),
+        None => throttle,
+    })
+}

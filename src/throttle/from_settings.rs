@@ -1,0 +1,48 @@
+//! The sources that every kind of server has, from the settings.
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Throttle;
+use super::activity::Vitals;
+use super::http::Http;
+use super::lag::Lag;
+use super::load::Load;
+use super::probe::{Gauge, Replicas};
+use super::query::Query;
+use crate::config::settings::AlterSettings;
+use crate::control::Directives;
+
+/// The throttle that the settings ask for. `replicas`: those whose lag counts; `gauges` makes one
+/// that looks at the server, and `vitals` what feedback sees of it; `None`: there is no copy to steer.
+pub fn usual<R: Replicas, G: Gauge, V: Vitals>(
+    settings: &AlterSettings,
+    directives: watch::Receiver<Directives>,
+    stop: &CancellationToken,
+    replicas: Option<R>,
+    gauges: impl Fn() -> G,
+    vitals: Option<V>,
+) -> Throttle {
+    let mut throttle = Throttle::new(directives, settings.max_rows_per_second, stop);
+    if let Some(replicas) = replicas {
+        let lag = Lag::new(replicas, settings.max_lag).telling(throttle.feelings());
+        throttle = throttle.with(lag);
+    }
+    if !settings.max_load.is_empty() || !settings.critical_load.is_empty() {
+        let (max, critical) = (settings.max_load.clone(), settings.critical_load.clone());
+        throttle = throttle.with(Load::new(gauges(), max, critical));
+    }
+    if let Some(sql) = &settings.throttle_query {
+        throttle = throttle.with(Query::new(gauges(), sql));
+    }
+    if let Some(url) = &settings.throttle_http {
+        throttle = throttle.with(Http(url.clone()));
+    }
+    if let Some(window) = &settings.window {
+        throttle = throttle.with(window.clone());
+    }
+    if let Some(vitals) = vitals.filter(|_| settings.feedback) {
+        throttle = throttle.with_feedback(vitals, settings.threads.get());
+    }
+    throttle
+}
