@@ -13,8 +13,8 @@ use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group,
 use osc::engine::copy::Sizer;
 use osc::engine::coverage::{Coverage, Edge, Limit};
 use osc::engine::dirty::Dirty;
-use osc::engine::key::{Key, KeyRange, Rows};
 use osc::engine::progress::Progress;
+use osc::key::{Key, KeyRange, Rows};
 use osc::mysql::binlog::bench::RowKeys;
 use osc::postgres::stream::bench::MessageKeys;
 use tokio::sync::watch;
@@ -214,15 +214,15 @@ fn statements(criterion: &mut Criterion) {
 
 /// The names of one server's module, apart from the other's.
 mod mysql {
-    pub(super) use osc::mysql::catalog::name::{Ident, TableName};
-    pub(super) use osc::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+    pub(super) use osc::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
     pub(super) use osc::mysql::copy::statements::Statements;
+    pub(super) use osc::mysql::name::{Ident, TableName};
 }
 
 mod postgres {
-    pub(super) use osc::postgres::catalog::name::{Ident, TableName};
-    pub(super) use osc::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
+    pub(super) use osc::postgres::catalog::key::{KeyColumn, KeyColumns, KeyKind};
     pub(super) use osc::postgres::copy::statements::Statements;
+    pub(super) use osc::postgres::name::{Ident, TableName};
 }
 
 criterion_group!(benches, planning, decoding, statements, dirty_keys);

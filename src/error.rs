@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::engine::key::Position;
+use crate::key::Position;
 
 /// What resumes a run.
 pub const AGAIN: &str = "run the same command again to resume";

@@ -1,19 +1,19 @@
 //! osc changes the schema of large, busy tables while the application keeps writing.
 //!
-//! The map of the house. Arrows go one way: `cli → engine → (trait) ← mysql, postgres`.
+//! The map of the house. Arrows go one way, down this table, and there is no circle.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | one file a command: arguments, a call, rendering |
-//! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
+//! | [`output`] | progress bar, plain lines, JSON events, summary |
+//! | [`mysql`], [`postgres`] | all that is one server's: sister folders with the same doors |
 //! | [`plan`] | what an ALTER means, by which method it is made, and why |
-//! | [`engine`] | the migration itself, knowing no SQL and no server |
+//! | [`ledger`] | the record of runs, and the rules about unfinished ones |
+//! | [`engine`] | the migration itself, knowing no SQL and no server: the servers implement its traits |
 //! | [`throttle`] | the sources of back-pressure, and the one place that combines them |
 //! | [`control`] | what an operator asks for while a run is under way |
-//! | [`mysql`] | everything about MySQL and MariaDB |
-//! | [`postgres`] | everything about PostgreSQL |
-//! | [`ledger`] | the record of runs |
-//! | [`output`] | progress bar, plain lines, JSON events, summary |
+//! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
+//! | [`key`] | keys, ranges of keys, positions |
 //! | [`error`] | what can end a run |
 //! | [`testing`] | failpoints and mutations, for tests only |
 //! | [`fnv`] | short numbers from long names |
@@ -24,6 +24,7 @@ pub mod control;
 pub mod engine;
 pub mod error;
 pub mod fnv;
+pub mod key;
 pub mod ledger;
 pub mod mysql;
 pub mod output;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use osc::cli::{Cli, diagnostics};
-use osc::engine::Error;
 use osc::engine::progress::Subject;
+use osc::error::Error;
 use osc::output::screen::Screen;
 use tracing_subscriber::EnvFilter;
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, screen: &Screen, subject: &Subject) -> osc::engine::Result<()> {
+fn run(cli: Cli, screen: &Screen, subject: &Subject) -> osc::error::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -2,11 +2,11 @@
 
 use osc::cli::change::Change;
 use osc::config::target::Scheme;
-use osc::mysql::catalog::name::{Ident, TableName};
 use osc::mysql::clauses::{ClauseKind, Clauses, ShadowNames};
 use osc::mysql::connection::version::Flavor;
-use osc::postgres::catalog::name as postgres;
+use osc::mysql::name::{Ident, TableName};
 use osc::postgres::clauses::{self as postgres_clauses, Statement};
+use osc::postgres::name as postgres;
 
 /// MySQL's and MariaDB's.
 pub(crate) fn mysql(bytes: &[u8]) {

@@ -5,9 +5,9 @@ use std::path::Path;
 use osc::config::draft::Draft;
 use osc::config::period::Period;
 use osc::config::target::Scheme;
+use osc::config::window::Window;
 use osc::config::{self, libpq};
-use osc::engine::Error;
-use osc::throttle::window::Window;
+use osc::error::Error;
 
 /// Stands in each part of a password.
 const SECRET: &str = "zqjxzq";

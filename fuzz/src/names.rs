@@ -2,13 +2,13 @@
 
 use osc::cli::change::{Change, TableArg};
 use osc::config::target::Scheme;
-use osc::engine::key::{Key, KeyOrder};
-use osc::mysql::catalog::name as mysql;
+use osc::key::{Key, KeyOrder};
+use osc::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
 use osc::mysql::clauses::tokens::tokens;
-use osc::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use osc::postgres::catalog::name as postgres;
+use osc::mysql::name as mysql;
+use osc::postgres::catalog::key as postgres_key;
 use osc::postgres::commands::arguments;
-use osc::postgres::copy::key as postgres_key;
+use osc::postgres::name as postgres;
 
 /// A table as the command line names it, and any name between quotes.
 pub(crate) fn name(bytes: &[u8]) {

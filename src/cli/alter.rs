@@ -7,12 +7,11 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::ChangeArgs;
 use super::prompt::confirm;
 use crate::config::target::Scheme;
-use crate::control::sources;
+use crate::control::{Directives, sources};
 use crate::engine::progress::{Event, Progress, Subject};
-use crate::engine::{Error, Result};
-use crate::output;
-use crate::output::Mode;
+use crate::error::{Error, Result};
 use crate::output::screen::Screen;
+use crate::output::{self, Mode};
 use crate::plan::{Ask, Job, UNDOABLE};
 use crate::{mysql, postgres};
 
@@ -60,7 +59,7 @@ pub async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> Result<
     let mode = Mode::choose(settings.json, settings.quiet);
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
     let (directives, _steering) =
-        sources::steer(settings.control_file.clone(), settings.directives())
+        sources::steer(settings.control_file.clone(), Directives::from(&settings))
             .map_err(|error| failed("cannot listen to signals", error))?;
     let reporter = output::reporter(mode, Arc::clone(&progress), screen)
         .map_err(|error| failed("cannot start a thread", error))?;

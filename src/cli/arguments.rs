@@ -4,7 +4,7 @@ use super::change::Change;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::settings::{AlterSettings, RunFlags, Tuning};
 use crate::config::target::Target;
-use crate::engine::Result;
+use crate::error::Result;
 
 /// The arguments of a change.
 #[derive(Debug, clap::Args)]

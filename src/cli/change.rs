@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use crate::config::target::Scheme;
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::Ident;
+use crate::error::{Error, Result};
 use crate::mysql::clauses::same::same as no_change;
+use crate::mysql::name::Ident;
 use crate::postgres::commands::arguments;
 
 /// A table as named on a command line: `users`, `db.users`, `` `my db`.`my table` ``.
@@ -218,7 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mysql::catalog::name::TableName;
+    use crate::mysql::name::TableName;
 
     fn table(schema: Option<&str>, table: &str) -> TableArg {
         TableArg { schema: schema.map(Into::into), table: table.into() }

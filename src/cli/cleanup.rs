@@ -9,7 +9,7 @@ use super::prompt::confirm;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Subject;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 use crate::ledger::Leftover;
 use crate::output::screen::{Screen, one_line};
 use crate::{mysql, postgres};
@@ -82,7 +82,7 @@ async fn clean(
             for spared in &cleanup.spared {
                 screen.line(spared);
             }
-            let dropped = listed(&cleanup.tables, mysql::catalog::name::TableName::plain);
+            let dropped = listed(&cleanup.tables, mysql::name::TableName::plain);
             agree(&dropped, args.yes, screen)?;
             let forgotten = cleanup.forgotten.clone();
             cleanup.drop_all().await?;

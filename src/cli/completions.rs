@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::engine::Result;
+use crate::error::Result;
 use crate::output::screen::Screen;
 
 const EXAMPLES: &str = "\

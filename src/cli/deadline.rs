@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::config::target::Target;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How long a command may look: far longer than its statements take, which wait two seconds for a lock.
 const LOOK: Duration = Duration::from_secs(60);

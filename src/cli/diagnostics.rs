@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
 
-use crate::engine::Error;
 use crate::engine::progress::About;
+use crate::error::Error;
 use crate::output::screen::{Screen, printable, stdout_line};
 
 #[derive(Debug)]

@@ -14,8 +14,8 @@ mod deadline;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::engine::Result;
 use crate::engine::progress::Subject;
+use crate::error::Result;
 use crate::output::screen::Screen;
 
 const EXIT_CODES: &str = "\

@@ -13,8 +13,9 @@ use super::change::Change;
 use super::deadline::within;
 use crate::config::settings::AlterSettings;
 use crate::config::target::{Scheme, Target};
+use crate::control::Directives;
 use crate::engine::progress::{Event, Progress, Sink, Subject};
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 use crate::output::screen::{Screen, one_line};
 use crate::plan::{Job, Plan};
 use crate::{mysql, postgres};
@@ -60,7 +61,7 @@ pub(super) async fn show(
     subject: &Subject,
 ) -> Result<()> {
     let json = settings.json;
-    let directives = watch::Sender::new(settings.directives()).subscribe();
+    let directives = watch::Sender::new(Directives::from(&settings)).subscribe();
     let job = Job {
         target,
         schema: change.table.schema,

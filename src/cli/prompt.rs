@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 use crate::output::screen::printable;
 
 /// Asks on the terminal, unless `yes` was given already. `Ok(false)`: no. `help` says what to do

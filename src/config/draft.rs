@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::target::{Address, LEDGER, Scheme, Target, Tls, TlsMode, Wire};
 use super::usage;
-use crate::engine::Result;
+use crate::error::Result;
 
 /// What a URL or an option file says of a target.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use super::found::{self, Found};
 use super::settings::Tuning;
 use super::{line_of, usage};
-use crate::engine::Result;
+use crate::error::Result;
 
 /// The profile that is used when none is named.
 pub const DEFAULT_PROFILE: &str = "default";
@@ -107,11 +107,11 @@ pub fn profile(
     }
 }
 
-fn missing(path: &Path) -> crate::engine::Error {
+fn missing(path: &Path) -> crate::error::Error {
     usage(format!("{} does not exist", path.display()), "name an existing file with --config")
 }
 
-fn distrusted(path: &Path, why: &str) -> crate::engine::Error {
+fn distrusted(path: &Path, why: &str) -> crate::error::Error {
     // It could have been named `osc.toml`, and the user may not know that it is there.
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     usage(

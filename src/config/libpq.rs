@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::parameters::{self, PARAMETERS, SETTINGS};
 use super::target::{Address, Scheme, Target};
 use super::{found, usage};
-use crate::engine::Result;
+use crate::error::Result;
 
 /// What the environment says; `None` when it names no server. `get` reads a variable.
 ///

@@ -2,18 +2,22 @@
 
 pub mod draft;
 pub mod file;
+pub mod http_url;
 pub mod libpq;
+pub mod load_limit;
 pub mod my_cnf;
 pub mod parameters;
 pub mod period;
 pub mod resolve;
 pub mod settings;
+pub mod strategy;
 pub mod target;
 pub mod url;
+pub mod window;
 
 pub(crate) mod found;
 
-use crate::engine::Error;
+use crate::error::Error;
 
 /// A usage error with what helps.
 fn usage(message: impl Into<String>, help: impl Into<String>) -> Error {

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use super::draft::Draft;
 use super::target::{Scheme, TlsMode};
 use super::{found, usage};
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 
 const GROUPS: [&str; 3] = ["client", "client-mariadb", "osc"];
 

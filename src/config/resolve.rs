@@ -10,7 +10,7 @@ use super::file::{self, Profile};
 use super::settings::{AlterSettings, RunFlags, Tuning};
 use super::target::{Scheme, Target};
 use super::{libpq, my_cnf, url, usage};
-use crate::engine::Result;
+use crate::error::Result;
 
 /// What the command line says of the connection.
 #[derive(Debug, Clone, Default, clap::Args)]

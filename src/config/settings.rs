@@ -10,13 +10,12 @@ use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Deserializer};
 
+use super::http_url::HttpUrl;
+use super::load_limit::Limit;
 use super::period::Period;
+use super::strategy::Strategy;
 use super::target::{Scheme, Target};
-use crate::control::{CutOver, Directives};
-use crate::mysql::methods::choose::Strategy;
-use crate::throttle::http::HttpUrl;
-use crate::throttle::load::Limit;
-use crate::throttle::window::Window;
+use super::window::Window;
 
 /// When secondary indexes are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -340,20 +339,6 @@ impl AlterSettings {
             yes: flags.yes,
         }
     }
-
-    /// What the operator wishes as long as no control file says otherwise.
-    pub fn directives(&self) -> Directives {
-        Directives {
-            pause: None,
-            cut_over: if self.hold { CutOver::Hold } else { CutOver::Auto },
-            fresh: false,
-            max_rows_per_second: self.max_rows_per_second,
-            threads: Some(self.threads),
-            chunk_time: Some(self.chunk_time),
-            max_lag: Some(self.max_lag),
-            abort: false,
-        }
-    }
 }
 
 /// A command-line parser that knows its words, for the help and the completions.
@@ -394,7 +379,6 @@ mod tests {
         assert_eq!(settings.chunk_size.get(), 5000);
         assert_eq!(settings.cut_over_attempts.get(), 60);
         assert!(settings.verify && settings.feedback && !settings.hold);
-        assert_eq!(settings.directives().cut_over, CutOver::Auto);
     }
 
     #[test]
@@ -411,7 +395,7 @@ mod tests {
         assert_eq!(settings.max_load, ["Threads_running=9".parse().unwrap()]);
         assert_eq!(settings.strategy, Strategy::Copy);
         assert_eq!(settings.indexes, Indexes::During);
-        assert_eq!(settings.directives().cut_over, CutOver::Hold);
+        assert!(settings.hold);
         assert!(!settings.verify && !settings.feedback);
     }
 

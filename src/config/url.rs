@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::parameters;
 use super::target::Scheme;
 use super::usage;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 
 const FORM: &str = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE; in the password, / is %2F, \
                     # is %23, ? is %3F, % is %25, @ is %40 and : is %3A";

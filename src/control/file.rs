@@ -17,8 +17,7 @@ use super::{CutOver, Directives};
 use crate::config::period::Period;
 use crate::config::settings::Threads;
 use crate::config::{found, line_of};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::testing::mutation::{self, Rule};
 
 /// How often the file is read.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -6,6 +6,8 @@ pub mod sources;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use crate::config::settings::AlterSettings;
+
 /// When to cut over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CutOver {
@@ -44,5 +46,38 @@ impl Directives {
     /// earlier attempt of the run was promised to wait, so that only what was said since then counts.
     pub fn permit(&self, held: bool) -> bool {
         self.cut_over != CutOver::Hold && self.pause.is_none() && (self.fresh || !held)
+    }
+}
+
+/// What the operator wishes as long as no control file says otherwise.
+impl From<&AlterSettings> for Directives {
+    fn from(settings: &AlterSettings) -> Self {
+        Self {
+            pause: None,
+            cut_over: if settings.hold { CutOver::Hold } else { CutOver::Auto },
+            fresh: false,
+            max_rows_per_second: settings.max_rows_per_second,
+            threads: Some(settings.threads),
+            chunk_time: Some(settings.chunk_time),
+            max_lag: Some(settings.max_lag),
+            abort: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{RunFlags, Tuning};
+
+    #[test]
+    fn the_settings_are_the_first_wishes() {
+        let of = |text: &str| {
+            let tuning: Tuning = toml::from_str(text).unwrap();
+            Directives::from(&AlterSettings::new(tuning, Vec::new(), RunFlags::default()))
+        };
+        assert_eq!(of("").cut_over, CutOver::Auto);
+        assert_eq!(of("hold = true").cut_over, CutOver::Hold);
+        assert_eq!(of("threads = 2").threads.map(NonZeroUsize::get), Some(2));
     }
 }

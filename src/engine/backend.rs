@@ -1,14 +1,14 @@
 //! What the engine asks of a server. Whoever adds a server implements these traits.
 //!
 //! The methods name steps of the argument in `docs/how-it-works.md`; each one's doc says what the
-//! engine relies on. A method that fails with [`Error::Connection`](super::Error::Connection)
+//! engine relies on. A method that fails with [`Error::Connection`]
 //! may be called again: each is idempotent unless its doc says otherwise.
 
 use std::future::Future;
 use std::time::Duration;
 
-use super::Result;
-use super::key::{Key, KeyOrder, KeyRange, Position, Rows};
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};
 
 /// What the change stream delivers, in commit order.
 #[derive(Debug)]
@@ -241,7 +241,7 @@ pub trait Server: Send + Sync + 'static {
 
     /// Records in the ledger that the run ended with this error; drops what can never be gone on
     /// from.
-    fn abandon(&self, error: &super::Error) -> impl Future<Output = Result<()>> + Send;
+    fn abandon(&self, error: &Error) -> impl Future<Output = Result<()>> + Send;
 
     /// The retired table's name, for a human.
     fn retired(&self) -> String;

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::backend::Server;
 use super::progress::Event;
 use super::run::Run;
-use super::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Checkpoints before the first chunk, and how long that waits for them.
 const FIRST: u32 = 5;

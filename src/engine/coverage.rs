@@ -11,9 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::key::{Key, KeyRange};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::key::{Key, KeyRange};
+use crate::testing::mutation::{self, Rule};
 
 /// An edge in the key space: everything up to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
@@ -47,7 +46,7 @@ impl Edge {
     }
 }
 
-/// Where a key lies; meaningful under [`KeyOrder::Bytes`](super::key::KeyOrder::Bytes).
+/// Where a key lies; meaningful under [`KeyOrder::Bytes`](crate::key::KeyOrder::Bytes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// No chunk with it has been handed out: a later one will read it.

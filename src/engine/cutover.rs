@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use super::backend::{Drain, Drained, Server, SwapOutcome};
 use super::dirty::Batch;
-use super::key::Key;
 use super::permission::Given;
 use super::progress::{Event, Phase};
 use super::run::{Run, jittered};
-use super::{Error, Result};
-use crate::error::AGAIN;
-use crate::testing::failpoint;
+use crate::error::{AGAIN, Error, Result};
+use crate::key::Key;
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 
 /// More dirty keys than this are refreshed before the lock is asked for: those left are refreshed
 /// under it, one session alone, at about 20,000 a second.

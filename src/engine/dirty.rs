@@ -14,11 +14,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::backend::{Change, ChangeStream, Server};
-use super::key::{Key, Position};
 use super::progress::Progress;
-use super::{Error, Result};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::error::{Error, Result};
+use crate::key::{Key, Position};
+use crate::testing::mutation::{self, Rule};
 
 /// Above this many keys the stream is not read further until a refresh has taken them: its own
 /// retention on the server is the spill.

@@ -7,14 +7,12 @@
 
 use std::time::Duration;
 
-use super::Result;
 use super::backend::Server;
 use super::dirty::Parked;
 use super::run::Run;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::error::Result;
+use crate::testing::failpoint::{self, Point};
+use crate::testing::mutation::{self, Rule};
 
 /// More keys than this are not put aside: refreshing them takes seconds.
 const MOST_PARKED: usize = 50_000;

@@ -15,17 +15,16 @@ use tokio_util::sync::CancellationToken;
 use super::backend::Server;
 use super::coverage::{Edge, Limit};
 use super::cutover::{Swapped, cut_over};
-use super::key::{KeyOrder, Position};
 use super::progress::{Event, Phase, Progress, Sink, Summary};
 use super::run::{Run, Settings, State, quantiles};
 use super::verify::{Verified, verify};
-use super::{Error, Result, backpressure, copy, key_index, refresh};
+use super::{backpressure, copy, key_index, refresh};
 use crate::control::Directives;
-use crate::error::AGAIN;
-use crate::testing::failpoint;
+use crate::error::{AGAIN, Error, Result};
+use crate::key::{KeyOrder, Position};
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 use crate::throttle::Throttle;
 
 /// How long a run that is to stop may take to store where it is.

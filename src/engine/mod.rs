@@ -1,4 +1,4 @@
-//! The migration itself. Knows no SQL and no server: [`crate::engine::backend::Server`] is all it sees of one.
+//! The migration itself. Knows no SQL and no server: [`self::backend::Server`] is all it sees of one.
 
 pub mod backend;
 pub mod backpressure;
@@ -6,7 +6,6 @@ pub mod copy;
 pub mod coverage;
 pub mod cutover;
 pub mod dirty;
-pub mod key;
 pub mod key_index;
 pub mod migration;
 pub mod permission;
@@ -14,5 +13,3 @@ pub mod progress;
 pub mod refresh;
 pub mod run;
 pub mod verify;
-
-pub use crate::error::{Error, Result};

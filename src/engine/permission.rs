@@ -5,11 +5,10 @@ use std::convert::Infallible;
 use tokio::sync::watch;
 
 use super::progress::{Event, Phase, Progress, Sink};
-use super::{Error, Result};
 use crate::control::Directives;
 use crate::error::AGAIN;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::error::{Error, Result};
+use crate::testing::mutation::{self, Rule};
 use crate::throttle::Throttle;
 
 /// Who must agree before the original is changed, and where it is reported that somebody does not.

@@ -17,13 +17,13 @@ use tokio::time::Instant;
 use super::backend::{Clash, CopyOutcome, Server};
 use super::coverage::Place;
 use super::dirty::Batch;
-use super::key::{Key, KeyOrder};
+use super::key_index;
 use super::run::{Run, jittered, note};
-use super::{Error, Result, key_index};
-use crate::testing::failpoint;
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyOrder};
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 
 /// Keys that one transaction refreshes.
 const BATCH: usize = 500;
@@ -254,7 +254,7 @@ fn grown(together: Vec<Key>, keys: &[Key], clash: &Clash) -> Vec<Key> {
 pub async fn fail_on_duplicates<S: Server>(
     run: &Run<S>,
     clash: &Clash,
-    range: Option<&super::key::KeyRange>,
+    range: Option<&crate::key::KeyRange>,
 ) -> Result<()> {
     let keys: Vec<Key> = clash.own.iter().chain(&clash.holders).cloned().collect();
     if keys.is_empty() && range.is_none() {

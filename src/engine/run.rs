@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use super::backend::Server;
 use super::coverage::{Coverage, Edge, Limit};
 use super::dirty::Dirty;
-use super::key::{Position, Rows};
 use super::permission::Permission;
 use super::progress::{Event, Phase, Progress, Quantiles, Sink};
-use super::{Error, Result};
 use crate::control::Directives;
+use crate::error::{Error, Result};
+use crate::key::{Position, Rows};
 use crate::throttle::Throttle;
 
 /// How long a step is tried again while its connection keeps breaking.

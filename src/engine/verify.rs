@@ -16,13 +16,12 @@ use tokio::time::Instant;
 use super::backend::Server;
 use super::copy::Sizer;
 use super::coverage::Edge;
-use super::key::{Key, KeyRange, Rows};
 use super::run::Run;
-use super::{Error, Result};
-use crate::testing::failpoint;
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyRange, Rows};
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 
 /// Comparing reads only, so that a chunk may hold more rows than one of the copy.
 const FIRST_ROWS: Rows = Rows(20_000);
@@ -170,7 +169,7 @@ async fn acquit<S: Server>(run: &Run<S>, mut suspects: Vec<Key>) -> Result<Vec<K
         run.catch_up().await?;
         let untouched: Vec<&Key> =
             suspects.iter().filter(|key| run.dirty.is_untouched(key)).collect();
-        if !untouched.is_empty() && run.server.key_order() == super::key::KeyOrder::Bytes {
+        if !untouched.is_empty() && run.server.key_order() == crate::key::KeyOrder::Bytes {
             let count = untouched.len();
             return Err(failure(run, untouched.into_iter().take(SHOWN), count));
         }

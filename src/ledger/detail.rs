@@ -1,7 +1,7 @@
 //! What the ledger keeps of an error: the ledger is read by more people than the table is, so it has
 //! keys of rows and no other values.
 
-use crate::engine::Error;
+use crate::error::Error;
 
 /// What stands for a value.
 const LEFT_OUT: char = '…';

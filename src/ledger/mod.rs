@@ -7,8 +7,8 @@ mod detail;
 
 use serde::Serialize;
 
-use crate::engine::Error;
 use crate::engine::progress::{Progress, Summary};
+use crate::error::Error;
 use crate::error::Finding;
 
 /// One run, as the ledger has it.

@@ -1,6 +1,7 @@
 //! Everything about MySQL and MariaDB.
 
 pub mod binlog;
+pub mod blockers;
 pub mod catalog;
 pub mod checks;
 pub mod clauses;
@@ -9,7 +10,10 @@ pub mod connection;
 pub mod copy;
 pub mod dependents;
 pub mod methods;
+pub mod name;
 pub mod run;
 pub mod runs;
+pub mod server;
+pub mod setting;
 pub mod swap;
 pub mod throttle;

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::pace::Pace;
 use super::{Face, screen};
-use crate::engine::Error;
 use crate::engine::progress::{About, Event, Snapshot};
+use crate::error::Error;
 use crate::error::Finding;
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);

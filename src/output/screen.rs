@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Where a human reads. Lines go to stderr, above the bar if there is one. Clones share it.
 #[derive(Debug, Clone, Default)]

@@ -9,13 +9,12 @@ use crate::config::settings::AlterSettings;
 use crate::config::target::Target;
 use crate::control::Directives;
 use crate::engine::backend::Server;
-use crate::engine::key::Rows;
 use crate::engine::migration::{Surroundings, migrate};
 use crate::engine::permission::Permission;
 use crate::engine::progress::{Event, Progress, Sink, Summary};
 use crate::engine::run::Settings;
-use crate::engine::{Error, Result};
-use crate::error::Findings;
+use crate::error::{Error, Findings, Result};
+use crate::key::Rows;
 use crate::throttle::Throttle;
 
 /// What to do where a change cannot be undone.

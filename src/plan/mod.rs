@@ -1,5 +1,6 @@
 //! What an ALTER means on this server, by which method it is made, and why.
 
+pub mod method;
 pub mod recognition;
 
 mod job;
@@ -48,4 +49,9 @@ pub struct Step {
     pub why: String,
     /// The statement that tries it.
     pub statement: Option<String>,
+}
+
+/// What a plan says of such a clause.
+pub fn for_good(clause: &str) -> String {
+    format!("{clause} cannot be undone by this method: osc asks first; {}", self::UNDOABLE)
 }

@@ -1,5 +1,6 @@
 //! Everything about PostgreSQL.
 
+pub mod blockers;
 pub mod catalog;
 pub mod checks;
 pub mod clauses;
@@ -8,8 +9,12 @@ pub mod connection;
 pub mod copy;
 pub mod dependents;
 pub mod methods;
+pub mod name;
 pub mod run;
 pub mod runs;
+pub mod server;
+pub mod setting;
 pub mod stream;
 pub mod swap;
 pub mod throttle;
+pub mod trust;

@@ -10,7 +10,7 @@
 //! - `cut:ADDRESS` connects to whoever listens there, who is to end osc's sessions and then to hang up.
 
 #[cfg(not(feature = "faults"))]
-use crate::engine::Result;
+use crate::error::Result;
 
 /// Where a point is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +184,7 @@ mod acting {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::Point;
-    use crate::engine::{Error, Result};
+    use crate::error::{Error, Result};
 
     struct Wish {
         point: Point,

@@ -1,57 +1,16 @@
 //! The server's load, by its status variables.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::probe::{Gauge, brief};
 use super::{Source, Verdict};
+use crate::config::load_limit::Limit;
 use crate::control::Directives;
-use crate::error::Error;
 
 /// A critical load must last so long to end the run.
 const PROOF: Duration = Duration::from_secs(1);
-
-/// A status variable and the value that it must not exceed; written `Threads_running=25`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limit {
-    name: String,
-    most: f64,
-}
-
-impl Limit {
-    /// The variable.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl FromStr for Limit {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let limit = text.split_once('=').and_then(|(name, most)| {
-            let (name, most) = (name.trim(), most.trim().parse::<f64>().ok()?);
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            (!name.is_empty() && name.chars().all(plain) && most.is_finite() && most >= 0.0)
-                .then(|| Self { name: name.to_owned(), most })
-        });
-        limit.ok_or_else(|| Error::Usage {
-            message: format!(
-                "{text:?} is no load limit: write NAME=NUMBER, like Threads_running=25"
-            ),
-            help: String::new(),
-        })
-    }
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.most)
-    }
-}
 
 /// Pauses the copy while a status variable exceeds its limit, and ends the run when one exceeds
 /// its critical limit and still does a second later.
@@ -113,19 +72,17 @@ impl<G: Gauge> Source for Load<G> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     /// `judge` asks nobody.
     struct Nobody;
 
     impl Gauge for Nobody {
-        async fn status(&mut self, _: &[&str]) -> crate::engine::Result<Vec<f64>> {
+        async fn status(&mut self, _: &[&str]) -> crate::error::Result<Vec<f64>> {
             Ok(Vec::new())
         }
 
-        async fn number(&mut self, _: &str) -> crate::engine::Result<Option<f64>> {
+        async fn number(&mut self, _: &str) -> crate::error::Result<Option<f64>> {
             Ok(None)
         }
     }
@@ -155,20 +112,5 @@ mod tests {
         tokio::time::advance(PROOF / 2).await;
         let reason = "critical load: Threads_connected is 120 (limit 100)".to_owned();
         assert_eq!(load.judge(&[1.0, 120.0]), Verdict::End(reason));
-    }
-
-    #[test]
-    fn limits_are_a_name_and_a_number() {
-        assert_eq!("a_B=2.5".parse::<Limit>().unwrap().to_string(), "a_B=2.5");
-        for wrong in ["", "a", "=1", "a=", "a=x", "a=-1", "a=inf", "a b=1", "a'=1"] {
-            assert!(matches!(wrong.parse::<Limit>(), Err(Error::Usage { .. })), "{wrong}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn reading_a_limit_never_panics(text: String) {
-            let _ = text.parse::<Limit>();
-        }
     }
 }

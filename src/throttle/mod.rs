@@ -30,22 +30,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use feedback::Giving;
+use gate::{Gate, Passage};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::activity::{Feelings, Vitals};
+use self::rate_limit::Meter;
+use self::verdicts::{Board, Slot};
 use crate::control::Directives;
-use crate::error::AGAIN;
-use crate::error::{Error, Result};
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
-use crate::throttle::activity::{Feelings, Vitals};
-use crate::throttle::rate_limit::Meter;
-use crate::throttle::verdicts::{Board, Slot};
-use feedback::Giving;
-use gate::{Gate, Passage};
+use crate::error::{AGAIN, Error, Result};
+use crate::testing::failpoint::{self, Point};
 
 pub use gate::Turn;
 
@@ -229,9 +227,7 @@ impl Throttle {
 
     /// As many rows as a chunk should have at the rate of now.
     pub fn most_rows(&self) -> u32 {
-        crate::throttle::rate_limit::most_rows(
-            self.directives.borrow().max_rows_per_second.or(self.rate),
-        )
+        self::rate_limit::most_rows(self.directives.borrow().max_rows_per_second.or(self.rate))
     }
 
     /// Rows of an admitted chunk were not there to be copied: the next chunks may have them.

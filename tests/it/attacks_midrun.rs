@@ -163,8 +163,8 @@ async fn a_view_in_the_place_of_a_sequence_is_not_read() {
 /// Foreign keys are validated by name, and a check's owner may have given it the name of one by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_in_the_place_of_a_foreign_key_is_not_validated() {
-    use osc::postgres::catalog::name::{Ident, TableName};
     use osc::postgres::dependents::validation;
+    use osc::postgres::name::{Ident, TableName};
     let scene = scene().await;
     scene.payload("public.look(int)", "boolean").await;
     scene
@@ -248,8 +248,8 @@ async fn statistics_that_come_in_mid_run_end_it() {
 /// What hangs on a function's owner stays his: one that is dropped while the swap waits is not made osc's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_the_swap_makes_anew_is_its_owners() {
-    use osc::postgres::catalog::name::TableName;
     use osc::postgres::dependents::Dependents;
+    use osc::postgres::name::TableName;
     let scene = scene().await;
     scene
         .attack(

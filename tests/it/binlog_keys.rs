@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use crate::streaming::{Field, column, read_to};
 use crate::support::server::{Kind, Server};
 use mysql_async::prelude::Queryable;
-use osc::engine::key::Key;
+use osc::key::Key;
 use osc::mysql::binlog;
-use osc::mysql::copy::key::{KeyColumns, KeyKind};
+use osc::mysql::catalog::key::{KeyColumns, KeyKind};
 
 /// A type of key columns, its kind, and values to try.
 struct Case {

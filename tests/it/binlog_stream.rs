@@ -9,8 +9,8 @@ use crate::streaming::{Field, failure, ids, read_to};
 use crate::support::server::{Kind, Server};
 use mysql_async::prelude::Queryable;
 use mysql_async::{OptsBuilder, SslOpts};
-use osc::engine::Error;
 use osc::engine::backend::{Change, ChangeStream};
+use osc::error::Error;
 use osc::mysql::binlog;
 
 async fn keys_markers_and_commits_come_in_order(kind: Kind) {

@@ -8,12 +8,12 @@ use crate::support::server::{Kind, Server};
 use crate::swapping::{Swap, exec, script};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
-use osc::mysql::catalog::name::{Ident, TableName};
 use osc::mysql::catalog::query::Patience;
 use osc::mysql::dependents::foreign_keys::{
     ColumnChanges, ForeignKey, Rule, drop_outgoing, incoming, install_outgoing, orphans, outgoing,
     redirect_incoming, settle, unlogged_cascades,
 };
+use osc::mysql::name::{Ident, TableName};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

@@ -4,11 +4,11 @@ use crate::support;
 use std::process::Command;
 
 use crate::support::postgres::{Major, Postgres};
-use osc::postgres::catalog::name::{Helpers, Ident, TableName};
 use osc::postgres::clauses::columns::Fate;
 use osc::postgres::dependents::{Dependents, Names, after_swap};
+use osc::postgres::name::{Helpers, Ident, TableName};
 use osc::postgres::runs::ledger::Ledger;
-use osc::postgres::swap::guards;
+use osc::postgres::trust::guards;
 use tokio_postgres::Client;
 
 /// The schema with everything on the table that this server knows.

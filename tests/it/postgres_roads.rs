@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use crate::support::postgres::{Major, Postgres, exec, rows};
 use crate::support::{postgres_database, shared_postgres};
+use osc::config::strategy::Strategy;
 use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
-use osc::engine::Error;
-use osc::mysql::methods::choose::Strategy;
-use osc::postgres::catalog::name::TableName;
+use osc::error::Error;
 use osc::postgres::clauses::Statement;
 use osc::postgres::connection::connect::{Options, connect};
 use osc::postgres::connection::settings::RoleSettings;
 use osc::postgres::methods;
 use osc::postgres::methods::{Chosen, Going, NativeDone, Road};
+use osc::postgres::name::TableName;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 

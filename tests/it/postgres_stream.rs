@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::pg_streaming::fixture::{Fixture, RUN, WAIT, commit, end, foreign, next};
 use crate::support::postgres::{Major, Postgres};
-use osc::engine::Error;
 use osc::engine::backend::Change;
+use osc::error::Error;
 use osc::postgres::stream;
 
 const SIMPLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, v text);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::pg_streaming::fixture::{Fixture, WAIT, commit, end, foreign, next, options};
 use crate::support::postgres::{Major, Postgres, connect};
-use osc::engine::Error;
 use osc::engine::backend::Change;
+use osc::error::Error;
 use osc::postgres::stream::{self, Capture};
 
 const SIMPLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, v text);
@@ -215,7 +215,7 @@ async fn the_way_is_chosen_by_what_server_table_and_user_allow() {
             "testing",
         )
         .await;
-        let table = osc::postgres::catalog::name::TableName::new("public", table);
+        let table = osc::postgres::name::TableName::new("public", table);
         let (capture, reason) = stream::choose(&client.unwrap(), &table).await.unwrap();
         assert_eq!(capture == Capture::Triggers, expected.is_some(), "{user} {reason:?}");
         assert!(reason.unwrap_or_default().contains(expected.unwrap_or_default()));

@@ -8,7 +8,7 @@ use mysql_async::Opts;
 use mysql_async::prelude::Queryable;
 use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
 use osc::control::Directives;
-use osc::engine::Error;
+use osc::error::Error;
 use osc::mysql::connection::connect::{connect, opts};
 use osc::mysql::throttle::replica_lag::ReplicaLag;
 use osc::mysql::throttle::status::Gauges;
@@ -48,7 +48,7 @@ fn replica_lag(primary: &Server, replica: &Server) -> ReplicaLag {
     ReplicaLag::new(session(primary), [("r".to_owned(), session(replica))])
 }
 
-async fn lag(replicas: &mut ReplicaLag) -> osc::engine::Result<Duration> {
+async fn lag(replicas: &mut ReplicaLag) -> osc::error::Result<Duration> {
     replicas.lags().await.unwrap().remove(0).1
 }
 

@@ -8,14 +8,14 @@ use crate::support::server::{Kind, Server, rows};
 use crate::swapping::{Swap, exec, script};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use osc::engine::Error;
-use osc::mysql::catalog::name::Ident;
+use osc::error::Error;
 use osc::mysql::catalog::query::Patience;
 use osc::mysql::connection::version::Flavor;
 use osc::mysql::dependents::histograms::analyze;
 use osc::mysql::dependents::triggers::{
     install_temporary, read, remove_temporary, restore_names_locked, validate,
 };
+use osc::mysql::name::Ident;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

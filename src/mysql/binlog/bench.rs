@@ -2,10 +2,10 @@
 
 use super::rows::{Images, Layout, RowsEvent};
 use super::table::{Column, Width, kind};
-use crate::engine::Error;
-use crate::engine::key::Key;
-use crate::mysql::catalog::name::Ident;
-use crate::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::error::Error;
+use crate::key::Key;
+use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::mysql::name::Ident;
 
 /// Reads keys of the usual benchmark table: an integer key, an integer, two texts.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Reading the server's bytes without trusting their lengths.
 
-use crate::engine::Error;
+use crate::error::Error;
 
 /// Bytes of the binary log that are not what they should be.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,24 +5,21 @@ use std::time::{Duration, Instant};
 
 use mysql_common::binlog::events::{Event, GtidEvent};
 
-use super::StreamConfig;
 use super::bytes::Malformed;
-use super::event::{self, Head};
-use super::gtid;
-use super::mariadb;
+use super::event::Head;
 use super::position::{Gtids, Place};
 use super::query::{QueryEvent, Statement, Watch};
 use super::rows::{Images, Layout, RowsEvent};
-use super::shadow::{self, Shadow, is_signature};
+use super::shadow::{Shadow, is_signature};
 use super::table::TableMap;
 use super::xa::{PrepareEvent, PreparedList, Touched, Xid};
+use super::{StreamConfig, event, gtid, mariadb, shadow};
 use crate::engine::backend::Change;
-use crate::engine::key::Key;
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::{Ident, TableName};
-use crate::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+use crate::mysql::name::{Ident, TableName};
+use crate::testing::mutation::{self, Rule};
 
 /// Keys in one [`Change::Keys`] at most.
 const KEYS_AT_ONCE: usize = 4096;
@@ -462,7 +459,7 @@ impl Changes {
                 self.finish(head, None)?;
             }
             Statement::Foreign(_) if mutation::is(Rule::ForeignTold) => {
-                self.statement_alone(head)?
+                self.statement_alone(head)?;
             }
             Statement::Foreign(what) => {
                 self.ready.push_back(Change::Foreign(what));

@@ -11,13 +11,14 @@ use super::StreamConfig;
 use super::changes::{Clock, Learnt};
 use super::position::{Gtids, Place};
 use super::query::Watch;
-use crate::engine::key::Position;
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::{Ident, TableName, Text};
+use crate::error::{Error, Result};
+use crate::key::Position;
+use crate::mysql::catalog::key::KeyValue;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::{connect, connection_error};
+use crate::mysql::connection::connect::connect;
+use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::version::Flavor;
-use crate::mysql::copy::key::KeyValue;
+use crate::mysql::name::{Ident, TableName, Text};
 
 /// How often the server says that it has nothing to say.
 const HEARTBEAT: Duration = Duration::from_secs(1);

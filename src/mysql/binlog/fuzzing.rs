@@ -5,17 +5,16 @@ use std::time::Instant;
 use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::{Event, FormatDescriptionEvent};
 
-use super::StreamConfig;
 use super::changes::{Changes, Clock, Learnt};
-use super::event;
 use super::position::{Gtids, Place};
 use super::query::{QueryEvent, Statement, Watch};
 use super::tokens::Dialect;
+use super::{StreamConfig, event};
 use crate::engine::backend::Change;
-use crate::engine::key::{Key, Position};
-use crate::mysql::catalog::name::{Ident, TableName};
+use crate::key::{Key, Position};
+use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
 use crate::mysql::connection::version::{Family, Flavor};
-use crate::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+use crate::mysql::name::{Ident, TableName};
 
 /// Bytes before each event's body.
 const HEAD: usize = 19;

@@ -65,19 +65,19 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use changes::Changes;
 use futures_util::{FutureExt, StreamExt};
+use position::Place;
 use tokio::time::{Instant, timeout_at};
 
-use super::catalog::name::TableName;
+use super::catalog::key::KeyColumns;
 use super::connection::version::Flavor;
-use super::copy::key::KeyColumns;
+use super::name::TableName;
 use crate::engine::backend::{Change, ChangeStream};
-use crate::engine::key::Position;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
+use crate::key::Position;
 
-use changes::Changes;
 pub use connect::current_position;
-use position::Place;
 pub(super) use shadow::signature;
 pub use shadow::{Shadow, ShadowWatch};
 

@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::gtid::GtidSet;
 use super::mariadb::GtidList;
-use crate::engine::key::Position;
-use crate::engine::{Error, Result};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::error::{Error, Result};
+use crate::key::Position;
+use crate::testing::mutation::{self, Rule};
 
 /// A place between two transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use super::bytes::{Bytes, Read};
 use super::tokens::{Dialect, Token, tokens};
 use super::xa::Xid;
-use crate::mysql::catalog::name::TableName;
+use crate::mysql::name::TableName;
 
 /// What is watched.
 #[derive(Debug, Clone)]

@@ -6,9 +6,8 @@
 use super::bytes::{Bytes, Malformed, Read};
 use super::table::{Column, Width, kind};
 use super::value;
-use crate::mysql::copy::key::{KeyColumns, KeyValue};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::mysql::catalog::key::{KeyColumns, KeyValue};
+use crate::testing::mutation::{self, Rule};
 
 /// What a row event says of each of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,8 +238,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mysql::catalog::name::Ident;
-    use crate::mysql::copy::key::{KeyColumn, KeyKind};
+    use crate::mysql::catalog::key::{KeyColumn, KeyKind};
+    use crate::mysql::name::Ident;
 
     fn layout(defaults: [Option<u64>; 2]) -> Layout {
         let int = |ordinal| KeyColumn {

@@ -15,13 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::query::{QueryEvent, Statement, Watch};
 use super::rows::{Layout, RowsEvent};
-use crate::engine::key::Key;
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::TableName;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::mysql::catalog::key::KeyColumns;
 use crate::mysql::connection::own_sessions::is_ours;
-use crate::mysql::copy::key::KeyColumns;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::mysql::name::TableName;
+use crate::testing::mutation::{self, Rule};
 
 /// Marks a number in the table of markers as a signature: the engine's markers are smaller.
 const SIGNATURE: u64 = 1 << 63;

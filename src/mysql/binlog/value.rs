@@ -2,9 +2,8 @@
 
 use super::bytes::{Malformed, Read, big, little};
 use super::table::{Column, digits_width, kind};
-use crate::mysql::copy::key::{KeyKind, KeyValue};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::mysql::catalog::key::{KeyKind, KeyValue};
+use crate::testing::mutation::{self, Rule};
 
 /// Whether the log's column can hold values of this kind.
 pub(super) fn fits(column: &Column, key: &KeyKind) -> bool {

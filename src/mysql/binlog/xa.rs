@@ -2,10 +2,9 @@
 
 use super::bytes::{Bytes, Read};
 use super::position::Place;
-use crate::engine::key::Key;
-use crate::mysql::catalog::name::Hex;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::key::Key;
+use crate::mysql::name::Hex;
+use crate::testing::mutation::{self, Rule};
 
 /// An XA transaction's name, in the servers' text: `X'6162',X'',1`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row, Value};
 
-use super::name::Ident;
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
-use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::name::Ident;
 
 /// Errors after which the same DDL may succeed: lock wait timeout, deadlock.
 const CONTENTION: [u16; 2] = [1205, 1213];
@@ -38,45 +37,6 @@ impl Patience {
     pub(crate) fn seconds(self) -> u64 {
         self.lock_wait.as_secs().max(1)
     }
-}
-
-/// A query's rows as bytes; NULL is `None`.
-pub(crate) async fn raw_rows(
-    conn: &mut Conn,
-    action: &str,
-    sql: &str,
-) -> Result<Vec<Vec<Option<Vec<u8>>>>> {
-    let rows: Vec<Row> = conn.all(sql).await.map_err(|error| connection_error(action, error))?;
-    Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(bytes).collect()).collect())
-}
-
-fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::NULL => None,
-        Value::Bytes(bytes) => Some(bytes),
-        // The text protocol sends nothing else.
-        other => Some(other.as_sql(true).into_bytes()),
-    }
-}
-
-/// A query's rows of exactly `N` columns as text; NULL is empty.
-pub(crate) async fn text_rows<const N: usize>(
-    conn: &mut Conn,
-    action: &str,
-    sql: &str,
-) -> Result<Vec<[String; N]>> {
-    let rows = raw_rows(conn, action, sql).await?;
-    rows.into_iter()
-        .map(|row| {
-            let texts: Vec<String> = row
-                .into_iter()
-                .map(|value| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned())
-                .collect();
-            <[String; N]>::try_from(texts).map_err(|texts| {
-                Error::Internal(format!("{action}: {N} columns expected, got {}", texts.len()))
-            })
-        })
-        .collect()
 }
 
 /// Runs a statement.

@@ -3,14 +3,13 @@
 use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, Row};
 
-use super::name::{Ident, TableName, Text};
-use crate::engine::key::Rows;
-use crate::engine::{Error, Result};
-use crate::error::Finding;
+use super::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::error::{Error, Finding, Result};
+use crate::key::Rows;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::version::Flavor;
-use crate::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::mysql::name::{Ident, TableName, Text};
 
 /// One column.
 #[derive(Debug, Clone, PartialEq, Eq)]

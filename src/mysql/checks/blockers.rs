@@ -3,9 +3,9 @@
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error as DriverError};
 
-use crate::engine::Result;
+use crate::error::Result;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::version::Flavor;
 
 const ACTION: &str = "checking the rights to name blockers";

@@ -3,19 +3,18 @@
 use mysql_async::Conn;
 
 use super::Checked;
-use crate::engine::{Error, Result};
-use crate::error::{Finding, Findings};
+use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::RunRecord;
-use crate::mysql::catalog::name::{Helpers, TableName, Text};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::copy::shadow::{drop_table, is_empty};
+use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::proof::{Catalog, Tables};
 use crate::mysql::runs::record::Record;
-use crate::mysql::swap::is_retired;
+use crate::mysql::swap::outcome::is_retired;
 
 /// Runs that are looked at: helpers older than these are nobody's.
 const RUNS: u32 = 100;

@@ -9,15 +9,15 @@ pub mod table;
 
 use mysql_async::Conn;
 
-use super::catalog::name::Ident;
 use super::catalog::table::Table;
 use super::clauses::change::Change;
 use super::connection::version::Flavor;
 use super::dependents::Dependents;
 use super::dependents::foreign_keys::unlogged_cascades;
+use super::name::Ident;
 use super::runs::ledger::Ledger;
-use crate::engine::Result;
 use crate::error::Findings;
+use crate::error::Result;
 
 /// What the checks look at.
 pub struct Checked<'a> {

@@ -6,13 +6,12 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
 use super::Checked;
-use crate::engine::{Error, Result};
-use crate::error::{Finding, Findings};
-use crate::mysql::catalog::name::Ident;
+use crate::error::{Error, Finding, Findings, Result};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
-use crate::mysql::copy::rows::texts;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::texts::texts;
+use crate::mysql::name::Ident;
 
 /// The short columns of a row (64 KiB) in the longest form in which they are compared are below this.
 const LEAST_PACKET: u64 = 1 << 20;

@@ -2,10 +2,10 @@
 
 use super::Checked;
 use crate::error::Findings;
-use crate::mysql::catalog::name::Ident;
 use crate::mysql::clauses::ClauseKind;
 use crate::mysql::clauses::tokens::tokens;
 use crate::mysql::copy::shadow::checks;
+use crate::mysql::name::Ident;
 
 /// Engine, versioning, copy key.
 pub fn definition(checked: &Checked<'_>, findings: &mut Findings) {

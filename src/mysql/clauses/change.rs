@@ -1,12 +1,11 @@
 //! What is to change, in the form that the shadow needs.
 
 use super::{Clauses, Fate, ForeignKeyChanges, ShadowNames};
-use crate::engine::Result;
-use crate::mysql::catalog::name::{Ident, TableName};
+use crate::error::Result;
 use crate::mysql::catalog::table::Table;
 use crate::mysql::connection::version::Flavor;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::mysql::name::{Ident, TableName};
+use crate::testing::mutation::{self, Rule};
 
 /// The change.
 #[derive(Debug, Clone)]

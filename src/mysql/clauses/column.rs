@@ -4,7 +4,7 @@ use super::ClauseError;
 use super::cursor::{Cursor, depths};
 use super::options::charset_words;
 use super::tokens::{Token, TokenKind};
-use crate::mysql::catalog::name::Ident;
+use crate::mysql::name::Ident;
 
 /// Where a column is put.
 #[derive(Debug, Clone, PartialEq, Eq)]

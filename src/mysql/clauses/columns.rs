@@ -6,8 +6,8 @@
 //! (checked on both, `docs/roads.md`).
 
 use super::{ClauseKind, Clauses};
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::Ident;
+use crate::error::{Error, Result};
+use crate::mysql::name::Ident;
 
 /// What becomes of one column of the original.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::ClauseError;
 use super::tokens::{Token, TokenKind, text_of};
-use crate::mysql::catalog::name::Ident;
+use crate::mysql::name::Ident;
 
 /// A place among tokens that are neighbours in a source.
 #[derive(Clone, Copy)]

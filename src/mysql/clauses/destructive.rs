@@ -2,7 +2,7 @@
 //! retired table has all of it until `osc cleanup`.
 
 use super::{Clause, ClauseKind, Clauses};
-use crate::mysql::catalog::name::Ident;
+use crate::mysql::name::Ident;
 
 /// Such clauses, in the user's words. `unique`: whether an index of that name is unique. Values that a
 /// narrower type cannot hold are not among them, since no server narrows a type without a rebuild.
@@ -17,11 +17,6 @@ pub fn destructive(clauses: &Clauses, unique: impl Fn(&Ident) -> bool) -> Vec<St
         _ => false,
     };
     clauses.clauses.iter().filter(is_lossy).map(|clause| clause.text.clone()).collect()
-}
-
-/// What a plan says of such a clause.
-pub fn for_good(clause: &str) -> String {
-    format!("{clause} cannot be undone by this method: osc asks first; {}", crate::plan::UNDOABLE)
 }
 
 #[cfg(test)]

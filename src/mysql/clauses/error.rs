@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::engine::Error;
+use crate::error::Error;
 
 /// A mistake in the clauses. `Display` shows the line and marks the place.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 //! nobody up; they are settled at the cut-over.
 
 use super::{Clause, ClauseKind, Clauses, ColumnDef};
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::Ident;
+use crate::error::{Error, Result};
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::name::Ident;
 
 /// The foreign keys that change; settled at the cut-over, since the shadow is made without any.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

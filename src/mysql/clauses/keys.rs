@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::{ClauseError, ClauseKind, IndexKind};
-use crate::mysql::catalog::name::Ident;
+use crate::mysql::name::Ident;
 
 /// Reads what follows ADD when it is no column.
 pub(super) fn add_key(cursor: &mut Cursor<'_>) -> Result<Option<ClauseKind>, ClauseError> {

@@ -21,14 +21,14 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-pub use crate::mysql::clauses::columns::Fate;
+pub use self::columns::Fate;
 pub use column::{ColumnDef, InlineReference, Place};
 pub use error::ClauseError;
 pub use foreign::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};
 pub use render::ShadowNames;
 
-use super::catalog::name::Ident;
 use super::connection::version::Flavor;
+use super::name::Ident;
 
 /// A parsed ALTER TABLE.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use super::keys::add_key;
 use super::options::{charset_words, table_options};
 use super::tokens::{Token, TokenKind, tokens};
 use super::{Clause, ClauseError, ClauseKind, Clauses};
-use crate::mysql::catalog::name::Ident;
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::name::Ident;
 
 type Kind = Result<ClauseKind, ClauseError>;
 

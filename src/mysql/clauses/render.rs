@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::foreign::dropped_foreign_key;
 use super::{Clause, ClauseKind, Clauses, ColumnDef, Place};
-use crate::mysql::catalog::name::{Ident, TableName};
+use crate::mysql::name::{Ident, TableName};
 
 /// How constraints that the clauses name are called on the shadow.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,7 +1,7 @@
 //! Whether two texts ask for the same change: the same tokens, however they are spaced and commented.
 
 use super::tokens::{Token, TokenKind, tokens};
-use crate::mysql::catalog::name::{Ident, TableName};
+use crate::mysql::name::{Ident, TableName};
 
 /// Whether both texts ask for the same change. Keywords and unquoted names are the same in any case, as
 /// they are to the server.

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::mysql::catalog::name::TableName;
+use crate::mysql::name::TableName;
 
 fn names(idents: &[Ident]) -> String {
     idents.iter().map(Ident::as_str).collect::<Vec<_>>().join(",")
@@ -492,7 +492,7 @@ proptest! {
         if let Ok(clauses) = Clauses::parse(&source) {
             let original = [Ident::new("a"), Ident::new("b c")];
             let _ = clauses.column_fates(&original);
-            let table = crate::mysql::catalog::name::TableName::new("s", "t");
+            let table = crate::mysql::name::TableName::new("s", "t");
             let again = Clauses::parse(&clauses.for_table(&table));
             prop_assert!(again.is_ok(), "{}: {:?}", clauses.for_table(&table), again);
             let _ = (clauses.for_shadow(&table, ShadowNames::default()), clauses.refusals(), clauses.notes());

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::ClauseError;
-use crate::mysql::catalog::name::Ident;
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::name::Ident;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

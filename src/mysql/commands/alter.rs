@@ -6,46 +6,45 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 
 use crate::config::settings::Indexes;
+use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
 use crate::engine::permission::Given;
 use crate::engine::progress::{Event, Phase, Summary};
-use crate::engine::{Error, Result};
-use crate::error::{Finding, Findings};
+use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::{
     End, NewRun, RunRecord, lock_lost, new_owner, other_clauses, other_run, other_strategy,
     related_unfinished,
 };
-use crate::mysql::catalog::name::{Helpers, Ident, TableName, Text};
-use crate::mysql::catalog::table;
-use crate::mysql::catalog::table::Table;
-use crate::mysql::checks::{self, Checked};
+use crate::mysql::catalog::table::{self, Table};
+use crate::mysql::checks::Checked;
 use crate::mysql::clauses::change::Change;
-use crate::mysql::clauses::destructive::{destructive, for_good};
-use crate::mysql::clauses::{self, Clauses, same};
-use crate::mysql::connection::connect::{connection_error, opts};
-use crate::mysql::connection::recognise;
-use crate::mysql::connection::session::processes;
-use crate::mysql::connection::settings::{Role, has_zero_dates};
-use crate::mysql::connection::single;
+use crate::mysql::clauses::destructive::destructive;
+use crate::mysql::clauses::{Clauses, same};
+use crate::mysql::connection::connect::opts;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::process_list::processes;
+use crate::mysql::connection::settings::Role;
 use crate::mysql::connection::version::Flavor;
-use crate::mysql::copy::shadow;
-use crate::mysql::copy::shadow::Draft;
+use crate::mysql::connection::{privileges, recognise, single};
+use crate::mysql::copy::shadow::{self, Draft};
 use crate::mysql::dependents::Dependents;
-use crate::mysql::methods::choose::{Attempt, ColumnFacts, Road, Strategy, TableFacts, attempts};
-use crate::mysql::methods::probe;
+use crate::mysql::methods::choose::{Attempt, attempts};
+use crate::mysql::methods::facts::{ColumnFacts, TableFacts};
 use crate::mysql::methods::probe::Decided;
-use crate::mysql::methods::run;
 use crate::mysql::methods::run::Native;
-use crate::mysql::run::{MysqlTable, Setting};
-use crate::mysql::runs::claim;
-use crate::mysql::runs::claim::{lock_name, replaced};
-use crate::mysql::runs::ledger;
-use crate::mysql::runs::ledger::{Ledger, Purpose, Vetted};
+use crate::mysql::methods::{probe, run};
+use crate::mysql::name::{Helpers, Ident, TableName, Text};
+use crate::mysql::run::MysqlTable;
+use crate::mysql::runs::ledger::{self, Ledger, Purpose, Vetted};
+use crate::mysql::runs::lock::{self, lock_name};
 use crate::mysql::runs::proof::{Catalog, Standing};
 use crate::mysql::runs::record::Record;
-use crate::mysql::throttle;
+use crate::mysql::server::claim::replaced;
+use crate::mysql::setting::Setting;
+use crate::mysql::{checks, clauses, throttle};
+use crate::plan::method::Road;
 use crate::plan::recognition::Recognition;
-use crate::plan::{Job, Plan, Step};
+use crate::plan::{Job, Plan, Step, for_good};
 
 /// Everything that is known before the road is taken.
 struct Prepared {
@@ -225,8 +224,8 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     })?;
     job.progress.subject().set_table(original.name.plain());
     let dependents = Dependents::read(conn, &original.name).await?;
-    let related = claim::related(&dependents, &job.clauses, &original.name);
-    claim::look(conn, &original.name, &related).await?;
+    let related = lock::related(&dependents, &job.clauses, &original.name);
+    lock::look(conn, &original.name, &related).await?;
     let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
     let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
     // A run of the same change that died, or was stopped, is gone on with.
@@ -279,7 +278,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     };
     if decided.roads.first().is_some_and(|first| first.road != Road::Copy) {
         let schema = &ledger.ledger.runs.schema;
-        let mut lacking = checks::rights::lacking(conn, schema, &ledger::RIGHTS).await?;
+        let mut lacking = privileges::lacking(conn, schema, &ledger::RIGHTS).await?;
         if lacking.is_none() {
             lacking = checks::rights::may_alter(conn, &original.name).await?;
         }
@@ -387,8 +386,8 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
     // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
     if !findings.refusals.is_empty() {
         let name = &prepared.original.name;
-        let related = claim::related(&prepared.dependents, &prepared.change.text, name);
-        claim::look(conn, name, &related).await?;
+        let related = lock::related(&prepared.dependents, &prepared.change.text, name);
+        lock::look(conn, name, &related).await?;
     }
     Ok(findings)
 }
@@ -409,7 +408,7 @@ async fn go_native(
     attempt: &Attempt,
 ) -> Result<std::result::Result<Summary, String>> {
     let name = &prepared.original.name;
-    let related = claim::related(&prepared.dependents, &prepared.change.text, name);
+    let related = lock::related(&prepared.dependents, &prepared.change.text, name);
     let claim = claim(conn, name, &related).await?;
     let ledger = &prepared.ledger.ledger;
     // Before the change, which could not be recorded otherwise.
@@ -427,7 +426,7 @@ async fn go_native(
     let tell = |attempt, reason| {
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
-    let setup = prepared.role.for_clauses(has_zero_dates(&prepared.original));
+    let setup = prepared.role.for_clauses(shadow::has_zero_dates(&prepared.original));
     let native = run::Statement { text: &statement, setup: &setup };
     let throttle = throttle::build(job, &prepared.opts, false)?;
     let permission = job.permission(&throttle);
@@ -475,7 +474,7 @@ async fn claim(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Res
     conn.query_drop("SET SESSION wait_timeout = 86400")
         .await
         .map_err(|error| connection_error("claiming the table", error))?;
-    claim::take(conn, table, related, 0).await?;
+    lock::take(conn, table, related, 0).await?;
     Ok(lock)
 }
 

@@ -4,23 +4,21 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
-use crate::engine::{Error, Result};
-use crate::error::Finding;
+use crate::error::{Error, Finding, Result};
 use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
-use crate::mysql::catalog::name::{Helpers, TableName, Text};
-use crate::mysql::catalog::table;
-use crate::mysql::catalog::table::Table;
+use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::leftovers::Proof;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::recognise;
 use crate::mysql::connection::session::run;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::copy::shadow;
-use crate::mysql::runs::claim::{held, lock_name};
+use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::runs::ledger::{Ledger, Purpose};
+use crate::mysql::runs::lock::{held, lock_name};
 use crate::mysql::runs::proof::{Catalog, Standing};
 use crate::mysql::runs::record::Record;
-use crate::mysql::swap::is_retired;
+use crate::mysql::swap::outcome::is_retired;
 
 /// Runs of a table that are looked at.
 const RUNS: u32 = 100;

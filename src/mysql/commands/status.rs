@@ -3,13 +3,14 @@
 use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 use crate::ledger::RunRecord;
-use crate::mysql::catalog::name::{TableName, Text};
 use crate::mysql::catalog::table;
-use crate::mysql::connection::connect::{connection_error, first};
-use crate::mysql::runs::claim::lock_name;
+use crate::mysql::connection::connect::first;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::name::{TableName, Text};
 use crate::mysql::runs::ledger::{Asked, Ledger, Purpose};
+use crate::mysql::runs::lock::lock_name;
 
 /// Runs shown at most.
 const MOST: u32 = 50;

@@ -1,6 +1,9 @@
 //! From a target to a session: connecting, what the server is, how its sessions are set up.
 
 pub mod connect;
+pub mod errors;
+pub mod privileges;
+pub mod process_list;
 pub mod recognise;
 pub mod session;
 pub mod settings;
@@ -9,3 +12,4 @@ pub mod version;
 pub(crate) mod answer;
 pub(crate) mod own_sessions;
 pub(crate) mod single;
+pub(crate) mod texts;

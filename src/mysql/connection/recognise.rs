@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use mysql_async::{Conn, OptsBuilder};
 
 use super::connect::{connect, first, opts};
+use super::texts::text_rows;
 use crate::config::target::Target;
 use crate::error::{Error, Result};
-use crate::mysql::catalog::query::text_rows;
 use crate::plan::recognition::Recognition;
 
 const ACTION: &str = "recognising the server";
@@ -69,7 +69,7 @@ impl Facts {
     /// Reads them, by two statements; a member of a replication group needs a third.
     ///
     /// # Errors
-    /// Those of [`connection_error`](super::connect::connection_error).
+    /// Those of [`connection_error`](super::errors::connection_error).
     pub async fn read(conn: &mut Conn) -> Result<Self> {
         let sql = "SELECT VERSION(), CONNECTION_ID(), \
                    (SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '_vt')";
@@ -120,7 +120,7 @@ fn member([id, place, state, role]: [String; 4]) -> Member {
 ///
 /// # Errors
 /// `Unreachable`; `Refused` where osc changes nothing on such a server; else those of
-/// [`connection_error`](super::connect::connection_error).
+/// [`connection_error`](super::errors::connection_error).
 pub async fn open(target: &Target, treated: bool) -> Result<(Conn, Recognition)> {
     let mut conn = match first(target).await {
         Ok(conn) => conn,

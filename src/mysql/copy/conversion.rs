@@ -10,8 +10,7 @@ use super::members::{all_stay, enum_index, set_mask};
 use crate::mysql::catalog::kind::Kind;
 use crate::mysql::catalog::table::Column;
 use crate::mysql::connection::version::Flavor;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::testing::mutation::{self, Rule};
 
 /// How a column's values are carried over and compared.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,24 +3,19 @@
 //! They are kept as names and columns, never as a statement. An index that has more to it (a parser, a block
 //! size) is built with the copy, and so are those before it: their order stays.
 
-use std::time::Duration;
-
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use serde::{Deserialize, Serialize};
 
 use super::statements::Statements;
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::{Comment, Ident};
+use crate::error::Result;
 use crate::mysql::catalog::table::{Index, Table};
-use crate::mysql::connection::connect::connection_error;
-use crate::mysql::connection::session::{is_contention, no_lock, run};
-use crate::mysql::run::MysqlTable;
+use crate::mysql::connection::session::run;
+use crate::mysql::name::{Comment, Ident};
 
 /// An index that is not built yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deferred {
-    name: Ident,
+    pub(crate) name: Ident,
     parts: Vec<Part>,
     /// `USING BTREE` was written out.
     btree: bool,
@@ -72,7 +67,7 @@ impl Deferred {
     }
 
     /// As the server shows it.
-    fn definition(&self) -> String {
+    pub(crate) fn definition(&self) -> String {
         let parts: Vec<String> = self
             .parts
             .iter()
@@ -156,76 +151,6 @@ fn definition<'a>(create: &'a str, name: &Ident) -> Option<&'a str> {
         .lines()
         .map(|line| line.trim().trim_end_matches(','))
         .find(|line| line.starts_with(&start))
-}
-
-/// `ER_DUP_ENTRY`, and `ER_DUP_UNKNOWN_IN_INDEX`, which tells of the same where the row is not known.
-const DUPLICATE_ENTRY: [u16; 2] = [1062, 1859];
-
-/// How often the build of indexes waits for the shadow's lock in vain, each time for seconds.
-const MOST_WAITS: u32 = 60;
-
-/// Adds the indexes that were left out and are not there yet, in one pass over the table.
-pub(crate) async fn build(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
-    let shadow = &table.helpers.shadow;
-    let Some(now) = Table::read(conn, shadow).await? else {
-        return Err(Error::Internal("the shadow is gone".into()));
-    };
-    let missing: Vec<String> = table
-        .deferred()
-        .iter()
-        .filter(|deferred| !now.indexes.iter().any(|index| index.name.same(&deferred.name)))
-        .map(|deferred| format!("ADD {}", deferred.definition()))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    // While a refresh changes a text key's case, InnoDB may take the row's two entries in an index
-    // that is being built for duplicates, though the index is not unique: even where refreshes wait,
-    // as long as the older entry is not purged. A copy of the table by the server cannot.
-    let mut pause = Duration::from_millis(50);
-    let mut attempt = 0;
-    let mut waits = 0;
-    loop {
-        attempt += 1;
-        let (algorithm, lock) = match attempt {
-            1..=3 => ("INPLACE", "NONE"),
-            4..=6 => ("INPLACE", "SHARED"),
-            _ => ("COPY", "SHARED"),
-        };
-        if algorithm == "COPY" {
-            // The server goes on with it even without us.
-            table.shadow_is_rebuilt(conn, true).await?;
-        }
-        let sql = format!(
-            "ALTER TABLE {shadow} {}, ALGORITHM={algorithm}, LOCK={lock}",
-            missing.join(", ")
-        );
-        match conn.query_drop(sql).await {
-            Err(mysql_async::Error::Server(error))
-                if DUPLICATE_ENTRY.contains(&error.code) && algorithm != "COPY" =>
-            {
-                tracing::info!(%error, "building indexes again");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            Err(mysql_async::Error::Server(error)) if is_contention(error.code) => {
-                // Comparisons and refreshes hold the shadow too, each for a moment.
-                waits += 1;
-                if waits > MOST_WAITS {
-                    return Err(no_lock("building indexes", &error.message));
-                }
-                tracing::info!(%error, "building indexes again");
-                attempt -= 1;
-            }
-            outcome => {
-                outcome.map_err(|error| connection_error("building indexes", error))?;
-                if algorithm == "COPY" {
-                    table.shadow_is_rebuilt(conn, false).await?;
-                }
-                return Ok(());
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Generated columns: each table computes its own, and which of them must have equal values.
 
-use crate::mysql::catalog::name::Ident;
 use crate::mysql::catalog::table::{Column, Table};
+use crate::mysql::name::Ident;
 
 /// The two tables, to tell which generated columns must have equal values where the rows are equal.
 pub(crate) struct Computed<'a> {

@@ -2,7 +2,6 @@
 
 pub mod conversion;
 pub mod deferred_indexes;
-pub mod key;
 pub mod members;
 pub mod projection;
 pub mod rows;

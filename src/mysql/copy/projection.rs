@@ -7,11 +7,10 @@ use super::conversion::{Conversion, conversion, decimal};
 use super::generated_columns::Computed;
 use crate::error::Finding;
 use crate::mysql::catalog::kind::Kind;
-use crate::mysql::catalog::name::{Ident, Text};
 use crate::mysql::catalog::table::{Column, Table};
 use crate::mysql::connection::version::Flavor;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::mysql::name::{Ident, Text};
+use crate::testing::mutation::{self, Rule};
 
 /// One column of the shadow that the copy writes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,20 +4,19 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, FromValueError, Row, Value};
+use mysql_async::{Conn, Row, Value};
 use tokio::time::Instant;
 
 use super::statements::{Insert, Statements};
-use crate::engine::key::{Key, KeyRange, Rows};
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyRange, Rows};
 use crate::ledger::taken_over;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
-use crate::mysql::connection::session::{WriteError, without_values, write_error};
-use crate::testing::failpoint;
+use crate::mysql::connection::errors::{WriteError, connection_error, without_values, write_error};
+use crate::mysql::connection::texts::texts;
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 
 /// How a write transaction ended; it is committed only when `Done`.
 #[derive(Debug)]
@@ -217,20 +216,6 @@ fn read(error: WriteError) -> Result<Write> {
         WriteError::Unfit { message, row } => Ok(Write::Unfit { message, row, rows: Vec::new() }),
         WriteError::Other(error) => Err(error),
     }
-}
-
-/// The columns of a row as text.
-pub fn texts(row: Row) -> Result<Vec<String>> {
-    row.unwrap()
-        .into_iter()
-        .map(|value| match value {
-            Value::NULL => Ok("NULL".to_owned()),
-            Value::Int(number) => Ok(number.to_string()),
-            Value::UInt(number) => Ok(number.to_string()),
-            other => mysql_async::from_value_opt::<String>(other)
-                .map_err(|FromValueError(_)| Error::Internal("a result is no text".into())),
-        })
-        .collect()
 }
 
 /// The keys that a statement selects.

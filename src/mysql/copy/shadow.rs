@@ -4,26 +4,22 @@
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::key::{KeyColumns, KeyKind};
 use super::projection::project;
 use super::statements::Statements;
-use crate::engine::{Error, Result};
-use crate::error::Finding;
-use crate::mysql::catalog::name::{Helpers, Ident, TableName, Text};
-use crate::mysql::catalog::query::text_rows;
-use crate::mysql::catalog::table;
-use crate::mysql::catalog::table::{Column, Index, Table};
+use crate::error::{Error, Finding, Result};
+use crate::mysql::catalog::key::{KeyColumns, KeyKind};
+use crate::mysql::catalog::table::{self, Column, Index, Table};
 use crate::mysql::clauses::ClauseKind;
 use crate::mysql::clauses::change::Change;
-use crate::mysql::connection::connect::{connection_error, is_passing};
-use crate::mysql::connection::session::{Reading, failed, run};
-use crate::mysql::connection::settings;
-use crate::mysql::connection::settings::{Role, has_zero_dates};
-use crate::mysql::connection::single;
+use crate::mysql::connection::errors::{connection_error, failed, is_passing};
+use crate::mysql::connection::session::run;
+use crate::mysql::connection::settings::{Reading, Role};
+use crate::mysql::connection::texts::text_rows;
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::connection::{settings, single};
 use crate::mysql::dependents::Dependents;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
+use crate::mysql::name::{Helpers, Ident, TableName, Text};
+use crate::testing::failpoint::{self, Point};
 
 /// What the changed table is made from.
 #[derive(Clone, Copy)]
@@ -419,6 +415,14 @@ pub async fn is_empty(conn: &mut Conn, table: &TableName) -> Result<bool> {
 /// Drops a helper table, if it is there. Whoever calls it knows that the table is osc's.
 pub async fn drop_table(conn: &mut Conn, table: &TableName) -> Result<()> {
     run(conn, "dropping a helper table", &format!("DROP TABLE IF EXISTS {table}")).await
+}
+
+/// Whether the table has a default that a server with `NO_ZERO_DATE` or `NO_ZERO_IN_DATE` refuses.
+pub fn has_zero_dates(table: &Table) -> bool {
+    table.columns.iter().any(|column| {
+        matches!(column.data_type.as_str(), "date" | "datetime" | "timestamp")
+            && column.default.as_ref().is_some_and(|default| default.contains("-00"))
+    })
 }
 
 #[cfg(test)]

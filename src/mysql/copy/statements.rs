@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::key::{KeyColumns, KeyValue};
 use super::projection::{Projection, Side};
-use crate::engine::Result;
-use crate::engine::key::{Key, KeyRange, Rows};
-use crate::mysql::catalog::name::{Ident, TableName};
+use crate::error::Result;
+use crate::key::{Key, KeyRange, Rows};
+use crate::mysql::catalog::key::{KeyColumns, KeyValue};
 use crate::mysql::catalog::table::Index;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::mysql::name::{Ident, TableName};
+use crate::testing::mutation::{self, Rule};
 
 /// What the statements are made from.
 #[derive(Debug, Clone)]
@@ -247,7 +246,7 @@ impl Statements {
     /// the original, rows and digest of the shadow.
     pub fn compare(&self, range: &KeyRange) -> Result<String> {
         let side = |side, name| {
-            Ok::<_, crate::engine::Error>(format!(
+            Ok::<_, crate::error::Error>(format!(
                 "(SELECT COUNT(*) AS n, {} AS h FROM {} WHERE {}) {name}",
                 self.projection.aggregate(side),
                 self.table(side),
@@ -455,7 +454,7 @@ fn qualify(expression: &str, alias: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mysql::copy::key::{KeyColumn, KeyKind};
+    use crate::mysql::catalog::key::{KeyColumn, KeyKind};
 
     fn column(name: &str, descending: bool) -> KeyColumn {
         let kind = KeyKind::Int { bytes: 4, unsigned: false };

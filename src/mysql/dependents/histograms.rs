@@ -3,9 +3,10 @@
 use mysql_async::Conn;
 
 use crate::error::{Error, Result};
-use crate::mysql::catalog::name::{Ident, TableName, Text};
-use crate::mysql::catalog::query::{run, text_rows};
+use crate::mysql::catalog::query::run;
+use crate::mysql::connection::texts::text_rows;
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::name::{Ident, TableName, Text};
 
 /// What the original's owner has had collected beyond what InnoDB collects by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ struct Histogram {
 /// the usual is written to the binary log, so that replicas have it too.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub async fn analyze(
     conn: &mut Conn,
     flavor: Flavor,

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use self::foreign_keys::{ColumnChanges, ForeignKey, OrphanSearch, Settled};
 use self::triggers::Trigger;
-use super::catalog::name::{Helpers, Ident, TableName};
 use super::catalog::query::Patience;
 use super::catalog::table::Table;
 use super::clauses::change::Change;
-use crate::engine::{Error, Result};
+use super::name::{Helpers, Ident, TableName};
 use crate::error::Finding;
+use crate::error::{Error, Result};
 use crate::ledger::untrusted;
 
 /// Rows looked at by one statement of the search for orphans.

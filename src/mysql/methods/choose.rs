@@ -5,106 +5,14 @@
 //! or a table be rebuilt in place, and every replica then stands still for as long. So in place is
 //! tried only for what is known to touch no rows (`docs/roads.md` has the experiments).
 
-use std::fmt;
-use std::str::FromStr;
-
+use super::facts::TableFacts;
 use super::inplace::in_place;
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::{Ident, TableName};
+use crate::config::strategy::Strategy;
+use crate::error::{Error, Result};
 use crate::mysql::clauses::{Clause, ClauseKind, Clauses};
 use crate::mysql::connection::version::Flavor;
-
-/// What the operator asks for (`--strategy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Strategy {
-    /// The cheapest road that is safe.
-    #[default]
-    Auto,
-    /// Instant or not at all.
-    Instant,
-    /// In place without locks or not at all, however long it takes.
-    Inplace,
-    /// Copy, whatever else could be done.
-    Copy,
-}
-
-impl Strategy {
-    /// The words that [`Strategy::from_str`] takes.
-    pub const WORDS: [&'static str; 4] = ["auto", "instant", "inplace", "copy"];
-}
-
-impl FromStr for Strategy {
-    type Err = Error;
-
-    fn from_str(word: &str) -> Result<Self> {
-        match word.to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "instant" => Ok(Self::Instant),
-            "inplace" => Ok(Self::Inplace),
-            "copy" => Ok(Self::Copy),
-            _ => Err(Error::Usage {
-                message: format!("{word:?} is no strategy"),
-                help: format!("one of {}", Self::WORDS.join(", ")),
-            }),
-        }
-    }
-}
-
-/// How a change is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Road {
-    /// The server changes only what it knows about the table.
-    Instant,
-    /// The server changes the table in place, without locks and without rewriting rows.
-    Inplace,
-    /// osc copies the table.
-    Copy,
-}
-
-impl Road {
-    /// The word for it in output and in the ledger.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Instant => "instant",
-            Self::Inplace => "inplace",
-            Self::Copy => "copy",
-        }
-    }
-}
-
-impl fmt::Display for Road {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-/// A column of the original, from `information_schema.COLUMNS`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnFacts {
-    /// COLUMN_NAME.
-    pub name: Ident,
-    /// DATA_TYPE, such as `varchar`.
-    pub data_type: String,
-    /// CHARACTER_MAXIMUM_LENGTH.
-    pub characters: Option<u64>,
-    /// CHARACTER_OCTET_LENGTH.
-    pub octets: Option<u64>,
-    /// COLLATION_NAME.
-    pub collation: Option<String>,
-    /// IS_NULLABLE.
-    pub nullable: bool,
-    /// Whether GENERATION_EXPRESSION is not empty.
-    pub generated: bool,
-}
-
-/// What the choice of a road needs to know of the original.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TableFacts {
-    /// `information_schema.TABLES.TABLE_COLLATION`.
-    pub collation: String,
-    /// Its columns.
-    pub columns: Vec<ColumnFacts>,
-}
+use crate::mysql::name::TableName;
+use crate::plan::method::Road;
 
 /// One road to try, in its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,6 +155,8 @@ fn never_native(clause: &Clause) -> Option<String> {
 mod tests {
     use super::*;
     use crate::mysql::connection::version::Family;
+    use crate::mysql::methods::facts::ColumnFacts;
+    use crate::mysql::name::Ident;
 
     const MYSQL: Flavor = Flavor { family: Family::Mysql, version: (9, 7, 4) };
     const MARIADB: Flavor = Flavor { family: Family::Mariadb, version: (10, 11, 19) };

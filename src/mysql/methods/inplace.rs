@@ -1,9 +1,9 @@
 //! Which clauses are known to be quick in place: they touch no rows (`docs/roads.md`).
 
-use super::choose::{ColumnFacts, TableFacts};
-use crate::mysql::catalog::name::Ident;
+use super::facts::{ColumnFacts, TableFacts};
 use crate::mysql::clauses::{Clause, ClauseKind, Clauses, ColumnDef, IndexKind};
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::name::Ident;
 
 /// Whether all clauses are known to be quick in place; either way the reason.
 pub(crate) fn in_place(

@@ -8,21 +8,20 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, ServerError};
 use rand::Rng as _;
 
-use super::choose::{Attempt, Road, is_refusal};
-use crate::engine::{Error, Result};
-use crate::error::Finding;
-use crate::mysql::catalog::name::{Ident, TableName, Text, account};
-use crate::mysql::catalog::query::text_rows;
+use super::choose::{Attempt, is_refusal};
+use crate::error::{Error, Finding, Result};
 use crate::mysql::catalog::table::Table;
-use crate::mysql::checks::rights;
 use crate::mysql::clauses::ClauseKind;
-use crate::mysql::connection::connect::{connection_error, is_passing};
+use crate::mysql::connection::errors::{connection_error, is_passing};
+use crate::mysql::connection::privileges;
 use crate::mysql::connection::session::{Sessions, run};
+use crate::mysql::connection::texts::text_rows;
 use crate::mysql::connection::version::Flavor;
-use crate::mysql::copy::shadow;
-use crate::mysql::copy::shadow::{Draft, not_taken};
+use crate::mysql::copy::shadow::{self, Draft, not_taken};
+use crate::mysql::name::{Ident, TableName, Text, account};
 use crate::mysql::runs::ledger::create_database;
 use crate::mysql::runs::proof;
+use crate::plan::method::Road;
 
 const ACTION: &str = "trying the clauses on an empty copy";
 
@@ -108,7 +107,7 @@ async fn attempt(
     }
     let mut conn = Sessions::ddl(opts, ACTION).await?;
     let mut lacking: Vec<Finding> = unlogged(&mut conn, draft.flavor).await?.into_iter().collect();
-    lacking.extend(rights::lacking(&mut conn, schema, &RIGHTS).await?);
+    lacking.extend(privileges::lacking(&mut conn, schema, &RIGHTS).await?);
     if !lacking.is_empty() {
         return Err(Error::Refused(lacking));
     }

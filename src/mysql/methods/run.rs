@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::choose::is_refusal;
 use crate::engine::run::jittered;
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::TableName;
-use crate::mysql::connection::connect::{connect, connection_error};
-use crate::mysql::connection::session::process;
+use crate::error::{Error, Result};
+use crate::mysql::blockers;
+use crate::mysql::connection::connect::connect;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::process_list::process;
 use crate::mysql::connection::single;
 use crate::mysql::connection::version::Flavor;
-use crate::mysql::swap::blockers;
+use crate::mysql::name::TableName;
 
 /// How long the statement may wait for the metadata lock.
 const LOCK_BUDGET: Duration = Duration::from_millis(150);

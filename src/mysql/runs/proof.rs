@@ -8,11 +8,10 @@
 use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Result;
-use crate::mysql::catalog::name::{Helpers, TableName, Text};
-use crate::mysql::catalog::query::text_rows;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::error::Result;
+use crate::mysql::connection::texts::text_rows;
+use crate::mysql::name::{Helpers, TableName, Text};
+use crate::testing::mutation::{self, Rule};
 
 /// The numbers of a table: one, or one for each partition, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +26,7 @@ impl Numbers {
     /// form of its own (`ä`), tables whose names differ only there are counted in.
     ///
     /// # Errors
-    /// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+    /// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
     pub async fn of(conn: &mut Conn, mariadb: bool, name: &TableName) -> Result<Self> {
         let list = if mariadb { "INNODB_SYS_TABLES" } else { "INNODB_TABLES" };
         let sql = format!(
@@ -73,7 +72,7 @@ fn files_like(name: &TableName) -> String {
 /// table), and whether it has the index that goes with a column FTS_DOC_ID. Needs the right PROCESS.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub(crate) async fn row_versions(conn: &mut Conn, name: &TableName) -> Result<(Option<u64>, bool)> {
     let sql = format!(
         "SELECT t.NAME, @@lower_case_table_names, t.TOTAL_ROW_VERSIONS, \

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::proof::Tables;
-use crate::engine::{Error, Result};
 use crate::error::Finding;
+use crate::error::{Error, Result};
 use crate::ledger::RunRecord;
 use crate::mysql::connection::settings::Role;
 use crate::mysql::copy::deferred_indexes::Deferred;

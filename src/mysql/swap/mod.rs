@@ -6,7 +6,7 @@
 //! Waiting for the lock stalls the application, whose statements queue behind the request. So each
 //! attempt asks for so short a time that nobody minds, and takes the request back when it is over.
 
-pub mod blockers;
+pub mod outcome;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -17,26 +17,25 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::catalog::name::{TableName, Text};
-use super::catalog::table::Table;
-use super::connection::connect::connection_error;
-use super::connection::session::{process, run};
+use self::outcome::{SENTRY, is_sentry_of};
+use super::connection::errors::connection_error;
+use super::connection::process_list::process;
+use super::connection::session::run;
 use super::connection::settings;
 use super::copy::projection::Side;
-use super::copy::rows;
 use super::copy::rows::Write;
-use super::copy::shadow;
 use super::copy::statements::Scope;
+use super::copy::{rows, shadow};
 use super::dependents::histograms;
+use super::name::{TableName, Text};
 use super::run::MysqlTable;
 use super::runs::proof::Standing;
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
-use crate::engine::key::Key;
-use crate::engine::{Error, Result};
-use crate::testing::failpoint;
+use crate::error::{Error, Result};
+use crate::key::Key;
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 
 /// How long one attempt may wait for the lock: what the application may see as a stall.
 const LOCK_BUDGET: Duration = Duration::from_millis(100);
@@ -46,9 +45,6 @@ const RENAME_SEEN: Duration = Duration::from_millis(500);
 
 /// How long a rename that has its locks is left to come to its end.
 const RENAME_ENDS: Duration = Duration::from_secs(10);
-
-/// What the sentry's comment says.
-const SENTRY: &str = "osc sentry";
 
 /// Keys in one statement under the lock.
 const BATCH: usize = 500;
@@ -106,7 +102,7 @@ pub async fn attempt<D: Drain>(
 ) -> Result<SwapOutcome> {
     let blocked = {
         let mut conn = table.plain("looking for blockers").await?;
-        blockers::old_transactions(&mut conn, table, LOCK_BUDGET).await?
+        crate::mysql::blockers::old_transactions(&mut conn, table, LOCK_BUDGET).await?
     };
     if let Some(reason) = blocked {
         return Ok(SwapOutcome::NotYet(reason));
@@ -281,7 +277,7 @@ async fn within_budget(
         Ok(outcome) => outcome,
         Err(_) => {
             let mut conn = table.plain(action).await?;
-            let who = blockers::who(&mut conn, table, id).await.unwrap_or_default();
+            let who = crate::mysql::blockers::who(&mut conn, table, id).await.unwrap_or_default();
             run(&mut conn, action, &format!("KILL QUERY {id}")).await?;
             match request.await {
                 // Granted after all, but the KILL may still meet the session's next statement.
@@ -521,28 +517,6 @@ async fn end_renamer(conn: &mut Conn, id: u32, action: &str) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
-}
-
-/// Whether the retired name holds a real table, not a sentry.
-pub async fn is_retired(conn: &mut Conn, retired: &TableName) -> Result<bool> {
-    match Table::read(conn, retired).await? {
-        Some(table) => Ok(!is_sentry(conn, &table).await?),
-        None => Ok(false),
-    }
-}
-
-async fn is_sentry_of(conn: &mut Conn, retired: &TableName) -> Result<bool> {
-    match Table::read(conn, retired).await? {
-        Some(table) => is_sentry(conn, &table).await,
-        None => Ok(false),
-    }
-}
-
-/// Whether it is a sentry: a comment can be anybody's, but a table that has no row and one column
-/// holds nothing that anybody could miss.
-async fn is_sentry(conn: &mut Conn, table: &Table) -> Result<bool> {
-    let looks = table.create.contains(&format!("COMMENT='{SENTRY}'")) && table.columns.len() == 1;
-    Ok(looks && shadow::is_empty(conn, &table.name).await?)
 }
 
 /// Drops what an attempt that did not come through may have left: the sentry.

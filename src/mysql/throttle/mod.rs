@@ -13,7 +13,7 @@ use self::activity::Vitals;
 use self::replica_lag::ReplicaLag;
 use self::status::Gauges;
 use super::connection::connect;
-use crate::engine::Result;
+use crate::error::Result;
 use crate::plan::Job;
 use crate::throttle::from_settings::usual;
 use crate::throttle::{Throttle, sound};

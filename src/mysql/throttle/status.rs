@@ -7,12 +7,13 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, Row};
 
 use crate::error::{Error, Result};
-use crate::mysql::catalog::name::Text;
 use crate::mysql::clauses::tokens::tokens;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::{connect, connection_error};
+use crate::mysql::connection::connect::connect;
+use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::single;
 use crate::mysql::connection::version::{Family, Flavor};
+use crate::mysql::name::Text;
 use crate::throttle::probe::Gauge;
 
 /// The server gives a statement up after so many seconds: the throttle has not waited for its

@@ -1,4 +1,4 @@
 //! What the server's catalog says; names and literals.
 
-pub mod name;
+pub mod key;
 pub mod table;

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use super::name::{Ident, TableName, Text};
-use crate::engine::key::Rows;
-use crate::engine::{Error, Result};
-use crate::error::Finding;
+use super::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::error::{Error, Finding, Result};
+use crate::key::Rows;
 use crate::postgres::connection::session::{rows, texts, value};
 use crate::postgres::connection::settings::RoleSettings;
-use crate::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -487,4 +486,14 @@ pub async fn resolve(
             "check the name, its schema, and the database in the URL",
         )])),
     }
+}
+
+/// The OID of the table that has this name now.
+///
+/// # Errors
+/// The server's.
+pub async fn oid_of(client: &Client, table: &TableName) -> Result<Option<u32>> {
+    let sql = format!("SELECT to_regclass({})::oid", Text(&table.to_string()));
+    let found = value(client, "reading the catalog", &sql).await?;
+    found.map(|text| number(Some(&text))).transpose()
 }

@@ -3,13 +3,14 @@
 
 use tokio_postgres::Client;
 
-use super::{Checked, key_stays};
-use crate::engine::{Error, Result};
+use super::Checked;
 use crate::error::Findings;
-use crate::postgres::catalog::name::{Helpers, Ident};
+use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Table;
+use crate::postgres::copy::key_stays::key_stays;
 use crate::postgres::copy::layout::taken;
 use crate::postgres::methods;
+use crate::postgres::name::{Helpers, Ident};
 
 /// Tries the form, and looks at what the swap would have to carry over to it.
 ///

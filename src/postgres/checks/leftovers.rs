@@ -3,12 +3,11 @@
 use tokio_postgres::Client;
 
 use super::Checked;
-use crate::engine::Result;
-use crate::error::Findings;
-use crate::postgres::catalog::name::Helpers;
+use crate::error::{Findings, Result};
 use crate::postgres::copy::shadow::not_ours;
-use crate::postgres::runs::own_schema::Function;
+use crate::postgres::name::Helpers;
 use crate::postgres::runs::record::{Whose, whose};
+use crate::postgres::trust::own_schema::Function;
 
 /// A retired table that is still there; tables that no run of osc made.
 ///

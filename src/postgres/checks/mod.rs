@@ -2,15 +2,14 @@
 //! changed by any of them.
 
 mod form;
-mod functions;
 mod leftovers;
 mod parents;
 mod server;
 mod table;
 
-pub use functions::{of_others, resolved};
 pub use parents::parents;
-pub use table::{is_table, key_stays};
+pub use table::is_table;
+
 use tokio_postgres::Client;
 
 use super::catalog::table::Table;
@@ -18,8 +17,7 @@ use super::clauses::change::Change;
 use super::connection::settings::RoleSettings;
 use super::dependents::Dependents;
 use super::runs::ledger::Ledger;
-use crate::engine::Result;
-use crate::error::Findings;
+use crate::error::{Findings, Result};
 
 /// What the checks look at.
 pub struct Checked<'a> {

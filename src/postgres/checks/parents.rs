@@ -2,13 +2,13 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::{Error, Result};
 use crate::error::Finding;
-use crate::postgres::catalog::name::Text;
+use crate::error::{Error, Result};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::{ActionKind, Statement};
 use crate::postgres::connection::session::value;
 use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::name::Text;
 
 /// They must be there before hours of copying: a foreign key is added in the swap.
 ///

@@ -4,10 +4,10 @@ use indicatif::HumanBytes;
 use tokio_postgres::Client;
 
 use super::Checked;
-use crate::engine::Result;
 use crate::error::Findings;
-use crate::postgres::catalog::name::Text;
+use crate::error::Result;
 use crate::postgres::connection::session::rows;
+use crate::postgres::name::Text;
 use crate::postgres::stream::{Capture, choose};
 
 const ACTION: &str = "looking at the server's settings";

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::postgres::catalog::name::Ident;
+use crate::postgres::name::Ident;
 
 /// One clause.
 #[derive(Debug, Clone, PartialEq, Eq)]

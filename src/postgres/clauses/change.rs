@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::columns::Fate;
+use super::columns::{Columns, Fate};
+use super::form::Form;
 use super::{Clauses, Statement};
-use crate::engine::Result;
-use crate::postgres::catalog::name::{Ident, TableName};
+use crate::error::Result;
 use crate::postgres::catalog::table::Table;
-use crate::postgres::copy::layout::Form;
-use crate::postgres::copy::projection::Columns;
-use crate::postgres::dependents::validation::validate;
+use crate::postgres::name::{Ident, TableName};
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -105,13 +103,10 @@ impl Change {
         later.map(|action| format!("ALTER TABLE {table} {}", action.text.trim())).collect()
     }
 
-    /// The statements that validate them afterwards, with the name of each.
-    pub fn validations(&self, table: &TableName, trusts_owner: bool) -> Vec<(String, String)> {
+    /// The names of those that are validated afterwards.
+    pub fn validated_later(&self) -> Vec<Ident> {
         let Some(clauses) = self.clauses() else { return Vec::new() };
         let wanted = clauses.foreign_keys().into_iter().filter(|action| !action.is_not_valid());
-        wanted
-            .filter_map(|action| action.constraint_name())
-            .map(|name: Ident| (name.0.clone(), validate(table, &name, trusts_owner)))
-            .collect()
+        wanted.filter_map(|action| action.constraint_name()).collect()
     }
 }

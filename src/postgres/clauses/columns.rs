@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::postgres::catalog::name::Ident;
+use crate::postgres::name::Ident;
 
 /// What becomes of the columns, and of the constraints that the shadow cannot show.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,28 @@ impl Fate {
     /// Whether the column has another name afterwards.
     pub fn renames(&self, column: &Ident) -> bool {
         self.of(column).is_some_and(|new| new != column)
+    }
+}
+
+/// What the clauses do to columns, as far as the copy is concerned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// Old and new names.
+    pub renamed: Vec<(Ident, Ident)>,
+    /// Those that are dropped.
+    pub dropped: BTreeSet<Ident>,
+    /// `ALTER … TYPE … USING`: the original's column and the expression.
+    pub using: BTreeMap<Ident, String>,
+}
+
+impl Columns {
+    /// What the original's column is called in the shadow; `None`: it is dropped.
+    pub fn new_name(&self, old: &Ident) -> Option<Ident> {
+        if self.dropped.contains(old) {
+            return None;
+        }
+        let renamed = self.renamed.iter().find(|(from, _)| from == old);
+        Some(renamed.map_or_else(|| old.clone(), |(_, to)| to.clone()))
     }
 }
 

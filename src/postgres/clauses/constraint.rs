@@ -4,9 +4,9 @@ use squawk_syntax::ast::{self, AstNode};
 
 use super::action::{Action, ActionKind, Constraint, ConstraintKind, Key};
 use super::error::usage;
-use super::parse::{ident, names, text};
-use crate::engine::Result;
-use crate::postgres::catalog::name::{Ident, TableName};
+use super::syntax::{ident, names, text};
+use crate::error::Result;
+use crate::postgres::name::{Ident, TableName};
 
 /// `ADD [CONSTRAINT c] …`.
 pub(super) fn add(constraint: &ast::Constraint, table: Option<&TableName>) -> Result<Action> {

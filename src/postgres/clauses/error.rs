@@ -1,6 +1,6 @@
 //! What is wrong with the text, and where.
 
-use crate::engine::Error;
+use crate::error::Error;
 
 /// A mistake in the clauses, without a place.
 pub(super) fn usage(message: impl Into<String>) -> Error {

@@ -6,9 +6,9 @@ use squawk_syntax::SourceFile;
 
 use super::action::{Action, ActionKind, Partition, Partitioning, Place};
 use super::error::{mistake, usage};
-use super::parse::{names_in, single};
-use crate::engine::Result;
-use crate::postgres::catalog::name::Ident;
+use super::syntax::{names_in, single};
+use crate::error::Result;
+use crate::postgres::name::Ident;
 
 /// What was taken out, and what is left.
 pub(super) struct Own {
@@ -166,7 +166,7 @@ enum Taken {
 }
 
 impl Source<'_> {
-    fn wrong(&self, token: Option<&Token<'_>>, message: &str) -> crate::engine::Error {
+    fn wrong(&self, token: Option<&Token<'_>>, message: &str) -> crate::error::Error {
         mistake(self.text, token.map_or(self.text.len(), |token| token.at), self.shift, message)
     }
 

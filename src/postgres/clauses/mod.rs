@@ -3,7 +3,9 @@
 
 pub mod change;
 pub mod columns;
+pub mod form;
 pub mod same;
+pub mod syntax;
 
 mod action;
 mod constraint;
@@ -17,11 +19,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use super::name::{Ident, TableName};
+
 pub use action::{
     Action, ActionKind, Constraint, ConstraintKind, Key, Lock, Partition, Partitioning, Place,
 };
-
-use super::catalog::name::{Ident, TableName};
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq)]

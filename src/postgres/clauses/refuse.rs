@@ -2,7 +2,7 @@
 
 use squawk_syntax::ast;
 
-use crate::engine::Error;
+use crate::error::Error;
 use crate::error::Finding;
 
 fn refused(what: &str, help: &str) -> Error {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::Error;
+use crate::error::Error;
 
 fn users() -> TableName {
     TableName::new("public", "users")

@@ -6,37 +6,34 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::config::settings::Indexes;
+use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
 use crate::engine::progress::{Event, Summary};
-use crate::engine::{Error, Result};
-use crate::error::{Finding, Findings};
+use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::{RunRecord, other_clauses, other_strategy, related_unfinished};
-use crate::mysql::clauses::destructive::for_good;
-use crate::mysql::methods::choose::Strategy;
 use crate::plan::recognition::Recognition;
-use crate::plan::{Job, Plan, Step};
-use crate::postgres::catalog::name::{Helpers, TableName};
+use crate::plan::{Job, Plan, Step, for_good};
 use crate::postgres::catalog::table::{Table, resolve, version};
-use crate::postgres::checks::{self, Checked};
+use crate::postgres::checks::Checked;
 use crate::postgres::clauses::Statement;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::connect::Options;
-use crate::postgres::connection::recognise;
-use crate::postgres::connection::recognise::{Facts, distributed};
+use crate::postgres::connection::recognise::{self, Facts, distributed};
 use crate::postgres::connection::session::value;
 use crate::postgres::connection::settings::RoleSettings;
-use crate::postgres::copy::shadow;
-use crate::postgres::copy::shadow::Blueprint;
+use crate::postgres::copy::key_stays::key_stays;
+use crate::postgres::copy::shadow::{self, Blueprint};
 use crate::postgres::dependents::Dependents;
-use crate::postgres::methods;
-use crate::postgres::methods::record;
-use crate::postgres::methods::{Chosen, Road};
-use crate::postgres::run::{PostgresTable, Setting};
-use crate::postgres::runs::claim;
+use crate::postgres::methods::{Chosen, Road, record};
+use crate::postgres::name::{Helpers, TableName};
+use crate::postgres::run::PostgresTable;
 use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::lock;
 use crate::postgres::runs::record::{Proof, Record, owned, prove};
-use crate::postgres::throttle;
+use crate::postgres::setting::Setting;
+use crate::postgres::trust::functions;
+use crate::postgres::{checks, methods, throttle};
 
 /// Everything that is known before the road is taken.
 struct Prepared {
@@ -207,15 +204,15 @@ async fn prepare(
     let mut change = Change::parse(&job.clauses, &name, absent)?;
     checks::parents(client, &role, &mut change).await?;
     if !settings.trust_owner {
-        let findings = checks::of_others(client, &original, &role, &change.text).await?;
+        let findings = functions::of_others(client, &original, &role, &change.text).await?;
         if !findings.is_empty() {
             return Err(Error::Refused(findings));
         }
     }
     let dependents = Dependents::read(client, &name).await?;
     let dead = unfinished(client, &ledger, &original).await?;
-    let related = claim::related(client, &change, &name).await?;
-    claim::look(client, &name, &related).await?;
+    let related = lock::related(client, &change, &name).await?;
+    lock::look(client, &name, &related).await?;
     let made = matches!(dead, Some((_, Proof::Swapped)));
     // What follows a swap waits for no throttle.
     if !made {
@@ -314,8 +311,8 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
     // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
     if !findings.refusals.is_empty() {
         let name = &prepared.original.name;
-        let related = claim::related(client, &prepared.change, name).await?;
-        claim::look(client, name, &related).await?;
+        let related = lock::related(client, &prepared.change, name).await?;
+        lock::look(client, name, &related).await?;
     }
     Ok(findings)
 }
@@ -343,7 +340,7 @@ async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
     let renamed: Option<Vec<_>> =
         key.0.iter().map(|column| columns.new_name(&column.name)).collect();
     match renamed {
-        Some(renamed) => checks::key_stays(original, &shadow, &[], &key, &renamed),
+        Some(renamed) => key_stays(original, &shadow, &[], &key, &renamed),
         None => Ok(()),
     }
 }
@@ -357,8 +354,8 @@ async fn own_road(
 ) -> Result<Summary> {
     let name = &prepared.original.name;
     job.agree(&name.plain(), chosen.road.word(), &prepared.lost()).await?;
-    let related = claim::related(client, &prepared.change, name).await?;
-    claim::take(client, name, &related, Duration::ZERO).await?;
+    let related = lock::related(client, &prepared.change, name).await?;
+    lock::take(client, name, &related, Duration::ZERO).await?;
     if let Some((run, _)) = unfinished(client, &prepared.ledger, &prepared.original).await? {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));

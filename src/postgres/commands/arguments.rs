@@ -1,8 +1,8 @@
 //! What was asked for on the command line: a table and clauses, or one statement.
 
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::Ident;
+use crate::error::{Error, Result};
 use crate::postgres::clauses::{Clauses, Statement};
+use crate::postgres::name::Ident;
 
 /// A table as it was named, and what is to be done to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::postgres::catalog::name::TableName;
+    use crate::postgres::name::TableName;
 
     #[test]
     fn names_are_folded_unless_they_are_quoted() {

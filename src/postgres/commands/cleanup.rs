@@ -4,27 +4,26 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use crate::config::strategy::Strategy;
 use crate::config::target::Target;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
-use crate::mysql::methods::choose::Strategy;
-use crate::postgres::catalog::name::{Helpers, TableName};
 use crate::postgres::catalog::table::{Table, resolve, version};
-use crate::postgres::checks::of_others;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::connection::connect::{Options, server_error, sqlstate};
 use crate::postgres::connection::recognise;
 use crate::postgres::connection::session::{run, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::copy::shadow::drop_of;
-use crate::postgres::methods;
 use crate::postgres::methods::{Road, Undo};
-use crate::postgres::runs::claim::{lock_number, taken};
+use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;
-use crate::postgres::runs::own_schema::Function;
+use crate::postgres::runs::lock::{lock_number, taken};
 use crate::postgres::runs::record::{Proof, Record, Whose, prove, whose};
-use crate::postgres::stream;
-use crate::postgres::swap::guards;
+use crate::postgres::trust::functions::of_others;
+use crate::postgres::trust::guards;
+use crate::postgres::trust::own_schema::Function;
+use crate::postgres::{methods, stream};
 
 /// How long one attempt to drop a table may wait for its lock.
 const LOCK_BUDGET: Duration = Duration::from_millis(500);

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
-use crate::engine::Result;
+use crate::error::Result;
 use crate::ledger::RunRecord;
-use crate::postgres::catalog::name::{Ident, TableName};
 use crate::postgres::connection::connect::{Options, at_first, connect};
 use crate::postgres::connection::session::rows;
-use crate::postgres::runs::claim::lock_number;
+use crate::postgres::name::{Ident, TableName};
 use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::Record;
 use crate::postgres::stream;
 

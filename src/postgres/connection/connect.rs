@@ -14,8 +14,7 @@ use tokio_postgres::{Client, Config, Connection, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::certificates::client_config;
-use super::guarded;
-use super::guarded::{ClearText, GuardedTls, Keepalive, Plain, TooMuch};
+use super::guarded::{self, ClearText, GuardedTls, Keepalive, Plain, TooMuch};
 use super::settings;
 use crate::config::target::{Address, Target, TlsMode};
 use crate::error::{Error, Finding, Result};

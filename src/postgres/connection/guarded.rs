@@ -378,7 +378,7 @@ mod tests {
         let made = config.connect_raw(stream, tokio_postgres::NoTls).await;
         let error = made.err().unwrap();
         let told = crate::postgres::connection::connect::server_error("connecting", &error);
-        assert!(matches!(told, crate::engine::Error::Refused(_)), "{told}");
+        assert!(matches!(told, crate::error::Error::Refused(_)), "{told}");
         assert!(told.to_string().contains("clear text"), "{told}");
         assert_eq!(script.await.unwrap(), b"");
     }

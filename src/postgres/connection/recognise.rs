@@ -14,7 +14,7 @@ use super::session::{rows, run, value};
 use super::settings;
 use crate::error::{Error, Finding, Result};
 use crate::plan::recognition::Recognition;
-use crate::postgres::catalog::name::{TableName, Text};
+use crate::postgres::name::{TableName, Text};
 
 const ACTION: &str = "recognising the server";
 

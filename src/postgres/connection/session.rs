@@ -7,9 +7,8 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::connect::{Options, connect, server_error};
 use super::settings::RoleSettings;
-use crate::engine::Result;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::error::Result;
+use crate::testing::mutation::{self, Rule};
 
 /// How long a statement of the copy may wait for a lock of our own.
 const LOCK_WAIT: Duration = Duration::from_secs(10);

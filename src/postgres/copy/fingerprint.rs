@@ -2,10 +2,9 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::TableName;
+use crate::error::{Error, Result};
 use crate::postgres::connection::session::value;
-use crate::postgres::runs::record::Record;
+use crate::postgres::name::TableName;
 
 const ACTION: &str = "watching the tables";
 
@@ -64,9 +63,14 @@ pub fn changed(original: &TableName) -> String {
 ///
 /// # Errors
 /// `Foreign`; the server's.
-pub async fn look(client: &Client, record: &Record, original: &TableName) -> Result<()> {
-    if of(client, record.original, record.shadow).await? == record.fingerprint {
+pub async fn look(
+    client: &Client,
+    (original, shadow): (u32, u32),
+    made: &str,
+    name: &TableName,
+) -> Result<()> {
+    if of(client, original, shadow).await? == made {
         return Ok(());
     }
-    Err(Error::Foreign(changed(original)))
+    Err(Error::Foreign(changed(name)))
 }

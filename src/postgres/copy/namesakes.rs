@@ -4,9 +4,9 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::error::Result;
 use crate::postgres::connection::session::{rows, run};
+use crate::postgres::name::{Ident, TableName, Text};
 
 const ACTION: &str = "reserving names";
 

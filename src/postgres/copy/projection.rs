@@ -1,12 +1,10 @@
 //! The projection: the SELECT expressions that turn a row of the original into one of the shadow,
 //! and the pair of expressions by which each column is compared afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::postgres::catalog::name::Ident;
 use crate::postgres::catalog::table::{Column, Table};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::clauses::columns::Columns;
+use crate::postgres::name::Ident;
+use crate::testing::mutation::{self, Rule};
 
 /// Which of the two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,28 +50,6 @@ pub struct Projection {
     pub columns: Vec<Projected>,
     /// What the server makes.
     pub made: Vec<Made>,
-}
-
-/// What the clauses do to columns, as far as the copy is concerned.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Columns {
-    /// Old and new names.
-    pub renamed: Vec<(Ident, Ident)>,
-    /// Those that are dropped.
-    pub dropped: BTreeSet<Ident>,
-    /// `ALTER … TYPE … USING`: the original's column and the expression.
-    pub using: BTreeMap<Ident, String>,
-}
-
-impl Columns {
-    /// What the original's column is called in the shadow; `None`: it is dropped.
-    pub fn new_name(&self, old: &Ident) -> Option<Ident> {
-        if self.dropped.contains(old) {
-            return None;
-        }
-        let renamed = self.renamed.iter().find(|(from, _)| from == old);
-        Some(renamed.map_or_else(|| old.clone(), |(_, to)| to.clone()))
-    }
 }
 
 /// Makes the projection.

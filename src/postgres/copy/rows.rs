@@ -3,12 +3,12 @@
 use tokio_postgres::error::DbError;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use super::key::KeyColumns;
-use crate::engine::key::{Key, Rows};
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::Ident;
+use crate::error::{Error, Result};
+use crate::key::{Key, Rows};
+use crate::postgres::catalog::key::KeyColumns;
 use crate::postgres::connection::connect::{detail, server_error};
 use crate::postgres::connection::session::texts;
+use crate::postgres::name::Ident;
 
 /// How a write ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

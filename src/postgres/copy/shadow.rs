@@ -8,33 +8,23 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::fingerprint;
-use super::layout;
-use super::layout::Form;
-use super::namesakes;
-use crate::engine::{Error, Result};
-use crate::error::Finding;
-use crate::postgres::catalog::name::{Helpers, Ident, TableName, Text};
-use crate::postgres::catalog::table::{Index, Table, number};
-use crate::postgres::checks;
+use super::index_ddl::{deferrable, index_with_constraint, tablespace};
+use super::{fingerprint, layout, namesakes};
+use crate::error::{Error, Finding, Result};
+use crate::postgres::catalog::table::{Index, Table};
+use crate::postgres::clauses::form::Form;
 use crate::postgres::connection::connect::{NOT_AS_MADE, server_error};
 use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::dependents::{Dependents, IS_UNPROVED};
+use crate::postgres::name::{Helpers, Ident, NEW, TableName, Text};
 use crate::postgres::runs::ledger::Ledger;
-use crate::postgres::runs::own_schema;
-use crate::postgres::runs::own_schema::Function;
 use crate::postgres::runs::record::{Whose, whose};
-use crate::testing::failpoint;
+use crate::postgres::trust::functions;
+use crate::postgres::trust::own_schema::{self, Function};
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
-
-/// The suffix of names that belong to the shadow until the swap.
-pub const NEW: &str = "_osc_new";
-
-/// The suffix of names that belong to the retired table.
-pub const OLD: &str = "_osc_old";
+use crate::testing::{failpoint, mutation};
 
 /// What was made: what the swap must know. A later attempt derives it ([`derive()`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,7 +222,7 @@ async fn draft(
         return Err(Error::Internal("the clauses left no table".into()));
     };
     if !from.trusts_owner {
-        checks::resolved(client, shadow.oid, &original.name).await?;
+        functions::resolved(client, shadow.oid, &original.name).await?;
     }
     let moved = |(column, place): (Ident, String)| {
         (before.get(&column).is_some_and(|old| *old != place)).then_some(column)
@@ -337,43 +327,6 @@ fn table(from: &Blueprint<'_>) -> String {
         "CREATE {unlogged}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES) USING {}{tablespace}",
         from.place, original.name, original.access_method
     )
-}
-
-/// The statement that makes an index like this one, under the name `name` on `table`; and the one that
-/// then gives it the constraint that it backs, unless the first has done so already.
-pub fn index_like(index: &Index, name: &Ident, table: &TableName) -> (String, Option<String>) {
-    let add = |what: &str| format!("ALTER TABLE {table} ADD CONSTRAINT {name} {what}");
-    let unique = if index.unique { "UNIQUE " } else { "" };
-    let create = format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition);
-    // Neither definition tells the tablespace. In one message SET LOCAL holds to its end.
-    let there = |sql: String| match mutation::is(Rule::IndexesPlaced) {
-        true => sql,
-        false => format!("{}; {sql}", tablespace(index.tablespace.as_ref())),
-    };
-    match &index.constraint {
-        None => (there(create), None),
-        Some(constraint) => match constraint.using(name) {
-            Some(using) => (there(create), Some(add(&using))),
-            None => (there(add(&constraint.definition)), None),
-        },
-    }
-}
-
-/// The tablespace of what is made next in this transaction; `None`: the database's.
-fn tablespace(name: Option<&Ident>) -> String {
-    let name = name.map_or("", Ident::as_str);
-    format!("SET LOCAL default_tablespace = {}", Text(name))
-}
-
-/// Both statements of [`index_like`] in one message.
-pub fn index_with_constraint(index: &Index, name: &Ident, table: &TableName) -> String {
-    let (make, constrain) = index_like(index, name, table);
-    [Some(make), constrain].into_iter().flatten().collect::<Vec<_>>().join("; ")
-}
-
-fn deferrable(index: &Index) -> bool {
-    // An exclusion constraint cannot take an index that is there already.
-    !index.primary && index.constraint.as_ref().is_none_or(|constraint| constraint.kind == 'u')
 }
 
 /// Indexes that call what is not the server's own. Their words are read once, in the transaction that makes
@@ -536,14 +489,13 @@ pub fn not_ours(table: &TableName) -> Finding {
     )
 }
 
-/// The OID of the table that has this name now.
-///
-/// # Errors
-/// The server's.
-pub async fn oid_of(client: &Client, table: &TableName) -> Result<Option<u32>> {
-    let sql = format!("SELECT to_regclass({})::oid", Text(&table.to_string()));
-    let found = value(client, "reading the catalog", &sql).await?;
-    found.map(|text| number(Some(&text))).transpose()
+/// What the swap must know.
+#[derive(Debug, Clone)]
+pub struct Carried {
+    /// What was made.
+    pub made: Made,
+    /// What hung on the original at the start.
+    pub dependents: Dependents,
 }
 
 #[cfg(test)]

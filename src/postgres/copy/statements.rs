@@ -1,14 +1,13 @@
 //! All SQL that reads and writes rows of the original and the shadow.
 
-use super::key::KeyColumns;
 use super::projection::{Projection, Side};
-use crate::engine::Result;
-use crate::engine::key::{Key, KeyRange, Rows};
+use crate::error::Result;
 use crate::fnv::fnv1a;
-use crate::postgres::catalog::name::{Ident, TableName};
+use crate::key::{Key, KeyRange, Rows};
+use crate::postgres::catalog::key::KeyColumns;
 use crate::postgres::catalog::table::{Index, IndexKey, Operators};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{Ident, TableName};
+use crate::testing::mutation::{self, Rule};
 
 /// What the statements are made from.
 #[derive(Debug, Clone)]
@@ -244,7 +243,7 @@ impl Statements {
     /// sides have the same rows with the same content.
     pub fn compare(&self, range: &KeyRange) -> Result<String> {
         let half = |side| {
-            Ok::<_, crate::engine::Error>(format!(
+            Ok::<_, crate::error::Error>(format!(
                 "(SELECT count(*) AS n, coalesce(sum({}), 0) AS h FROM {} WHERE {})",
                 self.hashed(side),
                 self.source(side),
@@ -268,7 +267,7 @@ impl Statements {
                 .enumerate()
                 .map(|(at, name)| format!("{name} AS osc_k{at}"))
                 .collect();
-            Ok::<_, crate::engine::Error>(format!(
+            Ok::<_, crate::error::Error>(format!(
                 "(SELECT {}, {} AS osc_h FROM {} WHERE {})",
                 keys.join(", "),
                 self.hashed(side),
@@ -459,7 +458,7 @@ fn equality(key: &IndexKey) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::copy::key::{KeyColumn, KeyKind};
+    use crate::postgres::catalog::key::{KeyColumn, KeyKind};
 
     fn statements() -> Statements {
         let column = |name: &str, type_sql: &str| KeyColumn {

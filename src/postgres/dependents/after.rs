@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::foreign_keys::{self, ForeignKey};
-use super::validation;
-use super::{Dependents, Names};
+use super::foreign_keys::ForeignKey;
+use super::{Dependents, Names, foreign_keys, validation};
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::catalog::table::oid_of;
 use crate::postgres::connection::connect::{server_error, sqlstate};
 use crate::postgres::connection::session::rows;
-use crate::postgres::copy::shadow::oid_of;
-use crate::postgres::swap::guards;
-use crate::postgres::swap::guards::LOCK_NOT_AVAILABLE;
+use crate::postgres::name::{Ident, TableName};
+use crate::postgres::trust::guards::{self, LOCK_NOT_AVAILABLE};
 
 /// How long one attempt waits for its lock, with others queueing behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);

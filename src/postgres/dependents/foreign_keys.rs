@@ -6,9 +6,9 @@ use tokio_postgres::Client;
 use super::sql;
 use super::validation;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::clauses::columns::Fate;
 use crate::postgres::connection::connect::NOT_AS_MADE;
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// A foreign key with the original at one end or at both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

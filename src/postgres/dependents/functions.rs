@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::sql;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, Text};
+use crate::postgres::name::{Ident, Text};
 
 /// Such a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// One right of one role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

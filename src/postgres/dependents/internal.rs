@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::sql;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// A trigger of a constraint that does not fire as usual.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

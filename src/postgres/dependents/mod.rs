@@ -38,12 +38,11 @@ use tokio_postgres::Client;
 
 pub use unproved::IS_UNPROVED;
 
-use super::catalog::name::{Ident, TableName};
 use super::clauses::columns::Fate;
 use super::connection::connect::server_error;
+use super::name::{Ident, TableName};
 use crate::error::{Error, Result};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::testing::mutation::{self, Rule};
 
 /// The names of the three tables of a swap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

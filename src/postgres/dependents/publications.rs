@@ -5,8 +5,8 @@ use tokio_postgres::Client;
 
 use super::sql;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName};
 use crate::postgres::clauses::columns::Fate;
+use crate::postgres::name::{Ident, TableName};
 
 /// A publication that sends the table's changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

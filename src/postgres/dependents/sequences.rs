@@ -8,10 +8,9 @@ use super::Names;
 use super::grants::{self, Grant, On};
 use super::sql;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::clauses::columns::Fate;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::testing::mutation::{self, Rule};
 
 /// Until the swap ends, the original's sequence has this suffix: it stays with the retired table.
 const OLD: &str = "_osc_old";

@@ -7,8 +7,8 @@ use super::Names;
 use super::grants::{self, Grant, On};
 use super::sql;
 use crate::error::{Error, Result};
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::clauses::columns::Fate;
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// The original's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
-use crate::postgres::catalog::name::Text;
 use crate::postgres::connection::connect::server_error;
+use crate::postgres::name::Text;
 
 /// Reads rows as JSON made by the server: one struct a kind of object says what is read. `$1` in
 /// `query` is `oid`.
@@ -37,7 +37,7 @@ pub(super) fn columns_used(class: &str, objid: &str) -> String {
 
 /// An expression: the relation `class` of namespace `namespace` as [`TableName`] in JSON.
 ///
-/// [`TableName`]: crate::postgres::catalog::name::TableName
+/// [`TableName`]: crate::postgres::name::TableName
 pub(super) fn table_name(class: &str, namespace: &str) -> String {
     format!("json_build_object('schema', {namespace}.nspname, 'table', {class}.relname)")
 }

@@ -6,8 +6,8 @@ use tokio_postgres::Client;
 use super::Names;
 use super::sql;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::clauses::columns::Fate;
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// A statistics object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

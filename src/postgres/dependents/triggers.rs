@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use super::sql;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::name::{Ident, TableName};
 
 /// A trigger that a user made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::sql;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::name::{Ident, TableName};
 
 /// Such a check of the original.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,8 +10,8 @@ use super::rules::{self, Rule};
 use super::triggers::{self, Trigger};
 use super::{settings, sql};
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName};
 use crate::postgres::clauses::columns::Fate;
+use crate::postgres::name::{Ident, TableName};
 
 /// A view, plain or materialised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,20 +4,19 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::Client;
 
-use super::constraints::{self, Online, mark};
+use super::constraints::{Online, mark};
 use super::facts::Facts;
 use super::probe::{Seen, probe};
 use super::step::{Look, Step};
-use super::{Chosen, Judged, Road, indexes};
-use crate::engine::{Error, Result};
-use crate::error::Finding;
-use crate::mysql::methods::choose::Strategy;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use super::{Chosen, Judged, Road, build_index, constraints, indexes};
+use crate::config::strategy::Strategy;
+use crate::error::{Error, Finding, Result};
+use crate::postgres::clauses::form::Form;
 use crate::postgres::clauses::{
     Action, ActionKind, Clauses, Constraint, ConstraintKind, Lock, Statement,
 };
 use crate::postgres::connection::settings::RoleSettings;
-use crate::postgres::copy::layout::Form;
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// Chooses the road.
 ///
@@ -302,15 +301,15 @@ impl Choice<'_> {
                 } else if there {
                     let (client, unique) = (self.client, "UNIQUE ");
                     Some(
-                        indexes::build(client, self.role, table, unique, &index, definition)
+                        build_index::build(client, self.role, table, unique, &index, definition)
                             .await?,
                     )
                 } else {
-                    Some(indexes::build_new(table, "UNIQUE ", &index, definition))
+                    Some(build_index::build_new(table, "UNIQUE ", &index, definition))
                 };
                 // One that is a constraint's already is no step's work.
                 let has_index =
-                    build.is_some() && indexes::is_there(self.client, table, &index).await?;
+                    build.is_some() && build_index::is_there(self.client, table, &index).await?;
                 let mut online =
                     constraints::by_index(table, action, &name, replaces, build, facts)?;
                 online.has_index = has_index;

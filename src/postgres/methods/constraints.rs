@@ -5,11 +5,11 @@
 
 use super::facts::Facts;
 use super::step::{HELPER_CHECK, Look, Step, Undo, constraint_exists};
-use crate::engine::{Error, Result};
 use crate::error::Finding;
+use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::clauses::{Action, ActionKind, Constraint, ConstraintKind};
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// A clause's online way.
 #[derive(Debug, Default)]

@@ -11,6 +11,8 @@
 //! server did there is looked at (`probe`). On an empty copy it shows rewrites, index builds and scans
 //! as it would on the full table. `docs/postgres-clauses.md` has the table.
 
+pub mod build_index;
+
 pub(crate) mod choose;
 pub(crate) mod constraints;
 pub(crate) mod facts;
@@ -27,9 +29,9 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::catalog::name::{Ident, TableName};
 use super::clauses::Lock;
-use crate::engine::Result;
+use super::name::{Ident, TableName};
+use crate::error::Result;
 
 pub use choose::choose;
 pub use indexes::table_of;

@@ -7,12 +7,12 @@ use tokio_postgres::Client;
 
 use super::constraints::mark;
 use super::probe::{index_tail, tail, taken_back};
-use crate::engine::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::error::Result;
 use crate::postgres::clauses::{Action, Clauses, Statement};
 use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::copy::namesakes;
+use crate::postgres::name::{Ident, TableName, Text};
 
 const ACTION: &str = "asking the server for names";
 
@@ -180,7 +180,7 @@ pub(crate) async fn index(
             let found = rows(client, ACTION, &made).await?;
             let made = found.first().and_then(|row| Some((row.get(0)?, row.get(1)?)));
             let Some((name, wanted)) = made else {
-                return Err(crate::engine::Error::Internal("an index without a name".into()));
+                return Err(crate::error::Error::Internal("an index without a name".into()));
             };
             let name = Ident::new(name);
             let there = index_tail(client, &table.sibling(name.clone())).await?;

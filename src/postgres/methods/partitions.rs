@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::indexes::build;
+use super::build_index::build;
 use super::naming;
 use super::probe::{index_definition, tail};
 use super::step::{Look, Step, Undo};
-use crate::engine::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::error::Result;
 use crate::postgres::connection::session::rows;
 use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::name::{Ident, TableName, Text};
 
 const ACTION: &str = "looking at the partitions";
 

@@ -7,16 +7,16 @@ use std::fmt;
 
 use tokio_postgres::Client;
 
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Table;
-use crate::postgres::checks;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::{Action, ActionKind, Clauses};
 use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::copy::layout;
 use crate::postgres::copy::shadow::not_taken;
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::trust::functions;
 
 /// What was seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub async fn expressions(
             );
             run(client, ACTION, &role.in_words(&sql)).await?;
             if !trusts_owner {
-                checks::resolved(client, oid, original).await?;
+                functions::resolved(client, oid, original).await?;
             }
             let sql = format!(
                 "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint \

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::engine::Result;
+use crate::error::Result;
 use crate::postgres::connection::connect::Options;
 use crate::postgres::connection::session::{plain, rows};
 

@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::{Going, Road};
-use crate::engine::Result;
 use crate::engine::progress::{Event, Summary};
+use crate::error::Result;
 use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, new_owner};
 use crate::plan::Job;
-use crate::postgres::catalog::name::TableName;
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::connect::Options;
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::methods;
+use crate::postgres::name::TableName;
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::throttle;
 

@@ -11,8 +11,8 @@ use super::{Look, Road, Step, Undo};
 use crate::engine::permission::{Given, Permission};
 use crate::engine::progress::Phase;
 use crate::engine::run::jittered;
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::error::{Error, Result};
+use crate::postgres::blockers;
 use crate::postgres::catalog::table::Table;
 use crate::postgres::connection::connect::{
     Options, connect, detail_with_key, server_error, sqlstate,
@@ -20,11 +20,9 @@ use crate::postgres::connection::connect::{
 use crate::postgres::connection::session::{plain, rows, run as execute, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::dependents::validation::{before_reading, before_validating};
-use crate::postgres::swap::blockers;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::testing::failpoint::{self, Point};
+use crate::testing::mutation::{self, Rule};
 
 /// How it went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! One step of a road.
 
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// One step: a transaction of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use super::own_schema::{Function, keep_private};
-use super::trust;
-use super::trust::{Plain, There};
-use crate::engine::{Error, Result};
-use crate::error::Finding;
+use crate::error::{Error, Finding, Result};
 use crate::ledger::{
     Checkpoint, End, NewRun, RunId, RunRecord, earlier_ledger, taken_over, untrusted,
 };
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::catalog::table::number;
 use crate::postgres::connection::connect::{TAKEN_OVER, server_error};
 use crate::postgres::connection::session::{rows, run, value};
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::postgres::trust::own_schema::{Function, keep_private};
+use crate::postgres::trust::roles::{self, Plain, There};
 
 const LOOK: &str = "looking for the ledger";
 
@@ -133,7 +131,7 @@ impl Ledger {
                 ),
             });
         }
-        let (there, findings) = trust::look(client, &schema, TABLES).await?;
+        let (there, findings) = roles::look(client, &schema, TABLES).await?;
         if !findings.is_empty() {
             return Err(Error::Refused(findings));
         }
@@ -225,7 +223,7 @@ impl Ledger {
     }
 
     async fn complete(&mut self, client: &Client) -> Result<()> {
-        let (there, findings) = trust::look(client, &self.schema, TABLES).await?;
+        let (there, findings) = roles::look(client, &self.schema, TABLES).await?;
         if !findings.is_empty() {
             return Err(Error::Refused(findings));
         }

@@ -6,20 +6,17 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::ledger::Ledger;
-use super::own_schema::{Function, bearer};
-use super::trust::trusted;
-use crate::engine::{Error, Result};
-use crate::error::Finding;
+use crate::error::{Error, Finding, Result};
 use crate::ledger::RunRecord;
-use crate::postgres::catalog::name::{Helpers, Ident, TableName, Text};
-use crate::postgres::catalog::table::Table;
+use crate::postgres::catalog::table::{Table, oid_of};
 use crate::postgres::connection::session::{rows, value};
 use crate::postgres::connection::settings::RoleSettings;
-use crate::postgres::copy::shadow::oid_of;
 use crate::postgres::dependents::Dependents;
+use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::stream::Capture;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::trust::own_schema::{Function, bearer};
+use crate::postgres::trust::roles::trusted;
+use crate::testing::mutation::{self, Rule};
 
 /// The form of the record: another number is another version's.
 const FORM: u32 = 2;

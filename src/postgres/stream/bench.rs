@@ -5,10 +5,10 @@ use std::sync::Arc;
 use pgwire_replication::Lsn;
 
 use super::changes::Changes;
-use crate::engine::Result;
 use crate::engine::backend::Change;
-use crate::postgres::catalog::name::{Ident, TableName};
-use crate::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::error::Result;
+use crate::postgres::catalog::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::postgres::name::{Ident, TableName};
 
 const BIGINT: u32 = 20;
 const OID: u32 = 7;

@@ -5,10 +5,9 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
-use crate::postgres::catalog::name::TableName;
 use crate::postgres::connection::connect::server_error;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
+use crate::postgres::name::TableName;
+use crate::testing::failpoint::{self, Point};
 
 use super::names::Names;
 use super::{publication, slot, triggers};

@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use pgwire_replication::Lsn;
 
-use crate::engine::backend::Change;
-use crate::engine::key::Key;
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::TableName;
-use crate::postgres::copy::key::KeyColumns;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
-
-use super::marker;
 use super::pgoutput::{Cell, Message, Relation, decode};
-use super::position;
 use super::visibility::Seen;
+use super::{marker, position};
+use crate::engine::backend::Change;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::postgres::catalog::key::KeyColumns;
+use crate::postgres::name::TableName;
+use crate::testing::mutation::{self, Rule};
 
 /// A stream's memory between messages.
 pub(super) struct Changes {
@@ -137,7 +134,7 @@ impl Changes {
             self.foreign(&what);
             return Ok(());
         }
-        let place = |wanted: &crate::postgres::copy::key::KeyColumn| {
+        let place = |wanted: &crate::postgres::catalog::key::KeyColumn| {
             relation.columns.iter().position(|column| {
                 column.key
                     && column.name == wanted.name.as_str()
@@ -231,8 +228,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::postgres::catalog::name::Ident;
-    use crate::postgres::copy::key::{KeyColumn, KeyKind};
+    use crate::postgres::catalog::key::{KeyColumn, KeyKind};
+    use crate::postgres::name::Ident;
 
     fn changes() -> Changes {
         let column = |name: &str, type_oid, type_sql: &str| KeyColumn {

@@ -8,8 +8,8 @@ use pgwire_replication::Lsn;
 use super::changes::Changes;
 use super::pgoutput::{Message, Relation, decode};
 use crate::engine::backend::Change;
-use crate::postgres::catalog::name::{Ident, TableName};
-use crate::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::postgres::catalog::key::{KeyColumn, KeyColumns, KeyKind};
+use crate::postgres::name::{Ident, TableName};
 
 /// What the stream of a table made of messages.
 #[derive(Debug)]

@@ -11,20 +11,17 @@ use pgwire_replication::{
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::changes::Changes;
+use super::{StreamConfig, position};
 use crate::config::target::{Address, TlsMode};
 use crate::engine::backend::Change;
-use crate::engine::key::Position;
 use crate::error::{Error, Finding, Result};
-use crate::postgres::catalog::name::Text;
+use crate::key::Position;
 use crate::postgres::connection::connect::{CONNECT_TIMEOUT, in_the_clear, socket};
 use crate::postgres::connection::guarded::{RELAY_PORT, Relay};
 use crate::postgres::connection::settings;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
-
-use super::StreamConfig;
-use super::changes::Changes;
-use super::position;
+use crate::postgres::name::Text;
+use crate::testing::mutation::{self, Rule};
 
 /// What is being done, for errors.
 const ACTION: &str = "reading the change stream";

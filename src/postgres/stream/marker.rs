@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::Result;
+use crate::error::Result;
 use crate::postgres::connection::connect::server_error;
 
 /// What our messages are known by.

@@ -62,15 +62,15 @@ mod visibility;
 use std::fmt;
 use std::sync::Arc;
 
-use super::catalog::name::TableName;
+use super::catalog::key::KeyColumns;
 use super::connection::connect::Options;
-use super::copy::key::KeyColumns;
-use crate::engine::Result;
+use super::name::TableName;
 use crate::engine::backend::{Change, ChangeStream};
-use crate::engine::key::Position;
+use crate::error::Result;
+use crate::key::Position;
 
-pub use crate::postgres::stream::transaction_wait::start_barrier;
-pub use crate::postgres::stream::visibility::Seen;
+pub use self::transaction_wait::start_barrier;
+pub use self::visibility::Seen;
 pub use capture::{Capture, choose, drop_all};
 pub use marker::emit_marker;
 pub use names::{Names, left, names};
@@ -113,7 +113,7 @@ impl fmt::Debug for StreamConfig {
 #[derive(Debug)]
 pub struct PgStream {
     way: Way,
-    watcher: crate::postgres::stream::schema_watch::Watcher,
+    watcher: self::schema_watch::Watcher,
 }
 
 #[derive(Debug)]
@@ -129,8 +129,7 @@ impl PgStream {
     /// `Connection`: the server was not reached; worth another try. `StreamGap`: the server no
     /// longer has what follows `from`. `Refused`: the user may not replicate.
     pub async fn open(config: StreamConfig, from: &Position) -> Result<Self> {
-        let watcher =
-            Box::pin(crate::postgres::stream::schema_watch::Watcher::start(&config)).await?;
+        let watcher = Box::pin(self::schema_watch::Watcher::start(&config)).await?;
         let way = match config.capture {
             Capture::Logical => {
                 let opening = Box::pin(logical::LogicalStream::open(config, from));

@@ -2,10 +2,10 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::Result;
+use crate::error::Result;
 use crate::fnv::fnv1a;
-use crate::postgres::catalog::name::{Ident, TableName};
 use crate::postgres::connection::connect::server_error;
+use crate::postgres::name::{Ident, TableName};
 
 /// The names of a run's slot and publication, or of its log. Slots are the cluster's and runs are
 /// numbered by the ledger, so database and ledger are in it.

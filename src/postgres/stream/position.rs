@@ -2,8 +2,8 @@
 
 use pgwire_replication::Lsn;
 
-use crate::engine::key::Position;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
+use crate::key::Position;
 
 /// The position of a number.
 pub(super) fn of(lsn: Lsn) -> Position {

@@ -3,11 +3,10 @@
 use tokio_postgres::Client;
 
 use crate::error::{Error, Finding, Result};
-use crate::postgres::catalog::name::{Ident, TableName};
+use crate::postgres::catalog::key::KeyColumns;
 use crate::postgres::connection::connect::{server_error, sqlstate};
-use crate::postgres::copy::key::KeyColumns;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{Ident, TableName};
+use crate::testing::mutation::{self, Rule};
 
 use super::names::Names;
 

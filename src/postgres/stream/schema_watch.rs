@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 use crate::postgres::connection::connect::{connect, server_error};
 
 use super::StreamConfig;

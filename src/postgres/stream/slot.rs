@@ -5,12 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::engine::key::Position;
-use crate::error::{Error, Result};
-use crate::postgres::connection::connect::{Options, connect, server_error, sqlstate};
-
 use super::names::Names;
 use super::transaction_wait;
+use crate::error::{Error, Result};
+use crate::key::Position;
+use crate::postgres::connection::connect::{Options, connect, server_error, sqlstate};
 
 /// How long a session that was told to end may take.
 const END_TIMEOUT: Duration = Duration::from_secs(10);

@@ -9,8 +9,7 @@ use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
 use crate::postgres::connection::connect::server_error;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::testing::mutation::{self, Rule};
 
 /// Pauses between looks.
 const PAUSE: Duration = Duration::from_millis(20);

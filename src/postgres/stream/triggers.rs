@@ -16,18 +16,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use crate::engine::backend::Change;
-use crate::engine::key::{Key, Position};
-use crate::error::{Error, Result};
-use crate::postgres::catalog::name::{Ident, TableName};
-use crate::postgres::connection::connect::{connect, server_error, sqlstate};
-use crate::postgres::copy::key::KeyColumns;
-use crate::postgres::runs::own_schema::keep_private;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
-
 use super::StreamConfig;
 use super::names::Names;
+use crate::engine::backend::Change;
+use crate::error::{Error, Result};
+use crate::key::{Key, Position};
+use crate::postgres::catalog::key::KeyColumns;
+use crate::postgres::connection::connect::{connect, server_error, sqlstate};
+use crate::postgres::name::{Ident, TableName};
+use crate::postgres::trust::own_schema::keep_private;
+use crate::testing::mutation::{self, Rule};
 
 /// What is being done, for errors.
 const ACTION: &str = "reading the log of changes";

@@ -11,11 +11,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 
-use crate::engine::key::Position;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
+use crate::key::Position;
 use crate::postgres::connection::connect::server_error;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::testing::mutation::{self, Rule};
 
 /// Pauses between looks at the snapshot.
 const PAUSES: [Duration; 5] = [

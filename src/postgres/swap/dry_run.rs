@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use super::blockers;
-use crate::engine::Error;
 use crate::engine::run::jittered;
-use crate::error::{Finding, Result};
+use crate::error::{Error, Finding, Result};
+use crate::postgres::blockers;
 use crate::postgres::connection::connect::{server_error, sqlstate};
 use crate::postgres::connection::session::run;
-use crate::postgres::copy::shadow::{NEW, index_with_constraint};
+use crate::postgres::copy::index_ddl::index_with_constraint;
+use crate::postgres::name::NEW;
 use crate::postgres::run::PostgresTable;
 use crate::postgres::swap;
 

@@ -1,9 +1,6 @@
 //! The swap: one transaction that locks, drains, refreshes, renames, and gives the new table
 //! everything that hung on the old one. Until its commit nothing has happened.
 
-pub mod blockers;
-pub mod guards;
-
 pub(crate) mod dry_run;
 
 use std::collections::BTreeSet;
@@ -11,31 +8,26 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use crate::engine::backend::{Drain, Drained, SwapOutcome};
-use crate::engine::{Error, key::Key};
-use crate::error::Result;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
-
+use super::catalog::table::oid_of;
 use super::connection::connect::{server_error, sqlstate};
-use super::copy::fingerprint;
-use super::dependents;
-use super::dependents::{Dependents, either};
-
-use super::catalog::name::{Ident, TableName, Text};
-use super::connection::session;
-use super::connection::session::run;
-use super::copy::indexes;
-use super::copy::rows;
+use super::connection::session::{self, run};
 use super::copy::rows::Write;
-use super::copy::shadow;
-use super::copy::shadow::{Made, NEW, OLD, oid_of};
+use super::copy::shadow::Made;
 use super::copy::statements::Scope;
-use super::run::PostgresTable;
-use super::runs::own_schema;
-use super::stream;
+use super::copy::{rows, shadow};
+use super::dependents::validation::validate;
+use super::dependents::{Dependents, either};
+use super::name::{Ident, NEW, OLD, TableName, Text};
+use super::run::hangs_otherwise;
+use super::run::{PostgresTable, indexes};
+use super::trust::own_schema;
+use super::{dependents, stream};
+use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::testing::failpoint::Point;
+use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 
 /// How long one attempt may wait for a lock: what the application may see as a stall.
 pub(super) const LOCK_BUDGET: Duration = Duration::from_millis(200);
@@ -80,7 +72,7 @@ pub async fn attempt<D: Drain>(
     let watcher = table.sessions.plain("looking for blockers").await?;
     let oids = [table.setting.original.oid];
     let kill = table.setting.kill_blockers_after;
-    let found = blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
+    let found = crate::postgres::blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
     if let Some(first) = found.old.first() {
         return Ok(SwapOutcome::NotYet(format!("blocked by {first}")));
     }
@@ -255,8 +247,8 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
         .chain(renames(table)?)
         .chain(before.after_renames(&names, &fate))
         .chain(words.iter().map(|sql| table.role().in_words(sql)))
-        .chain(guards::retired(&table.ledger.schema, &names.retired))
-        .chain(guards::snapshot(&table.ledger.schema, original))
+        .chain(super::trust::guards::retired(&table.ledger.schema, &names.retired))
+        .chain(super::trust::guards::snapshot(&table.ledger.schema, original))
         .collect())
 }
 
@@ -295,19 +287,11 @@ pub(super) async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
         return Ok(());
     }
     let original = &table.setting.original.name;
-    fingerprint::look(holder, table.record()?, original).await?;
+    table.look(holder, table.record()?).await?;
     if Dependents::read(holder, original).await? == table.carried()?.dependents {
         return Ok(());
     }
     Err(hangs_otherwise(original))
-}
-
-/// The end of a run under which what hangs on the table was changed.
-pub(super) fn hangs_otherwise(original: &TableName) -> Error {
-    Error::Foreign(format!(
-        "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
-        original.plain()
-    ))
 }
 
 fn names(table: &PostgresTable) -> dependents::Names {
@@ -404,9 +388,10 @@ pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     let unchecked = &table.record()?.unchecked;
     let trusts = table.setting.trusts_owner;
     let mut warnings = dependents::after_swap(&client, &names(table), unchecked, trusts).await?;
-    for (name, sql) in table.setting.change.validations(&table.setting.original.name, trusts) {
+    for name in table.setting.change.validated_later() {
+        let sql = validate(&table.setting.original.name, &name, trusts);
         if let Err(error) = run(&client, "validating a foreign key", &sql).await {
-            warnings.push(format!("{name} is not validated: {error}"));
+            warnings.push(format!("{} is not validated: {error}", name.as_str()));
         }
     }
     Ok(warnings)

@@ -11,7 +11,7 @@ use self::replica_lag::StandbyLag;
 use self::status::Gauges;
 use self::wal_retention::Retention;
 use super::connection::connect::Options;
-use crate::engine::Result;
+use crate::error::Result;
 use crate::plan::Job;
 use crate::throttle::from_settings::usual;
 use crate::throttle::{Throttle, sound};

@@ -11,8 +11,8 @@ use tokio_postgres::Client;
 
 use super::status::Session;
 use crate::control::Directives;
-use crate::engine::key::Position;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
+use crate::key::Position;
 use crate::postgres::connection::connect::Options;
 use crate::postgres::stream::{self, Names};
 use crate::throttle::probe::brief;

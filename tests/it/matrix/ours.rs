@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use osc::engine::key::Key;
-use osc::mysql::catalog::name::{Ident, TableName};
+use osc::key::Key;
+use osc::mysql::catalog::key::KeyValue;
 use osc::mysql::catalog::table;
 use osc::mysql::catalog::table::Table;
-use osc::mysql::connection::session::{Reading, Sessions};
+use osc::mysql::connection::session::Sessions;
+use osc::mysql::connection::settings::Reading;
 use osc::mysql::connection::settings::Role;
 use osc::mysql::connection::version::Flavor;
-use osc::mysql::copy::key::KeyValue;
 use osc::mysql::copy::projection::{Side, project};
 use osc::mysql::copy::rows::first_unfit;
 use osc::mysql::copy::statements::{Scope, Statements};
+use osc::mysql::name::{Ident, TableName};
 
 use super::types::Type;
 use super::values::{self, NULL, Values};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
 use osc::engine::backend::{Change, ChangeStream};
-use osc::engine::key::Position;
-use osc::engine::{Error, Result};
-use osc::postgres::catalog::name::{Ident, TableName};
+use osc::error::{Error, Result};
+use osc::key::Position;
+use osc::postgres::catalog::key::{KeyColumn, KeyColumns, KeyKind};
 use osc::postgres::connection::connect::Options;
-use osc::postgres::copy::key::{KeyColumn, KeyColumns, KeyKind};
+use osc::postgres::name::{Ident, TableName};
 use osc::postgres::stream::{self, Capture, Names, PgStream, Seen, StreamConfig, triggers};
 use tokio_postgres::Client;
 

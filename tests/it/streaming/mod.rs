@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
-use osc::engine::Error;
 use osc::engine::backend::{Change, ChangeStream};
-use osc::engine::key::{Key, Position};
+use osc::error::Error;
+use osc::key::{Key, Position};
 use osc::mysql::binlog::{self, BinlogStream, StreamConfig};
-use osc::mysql::catalog::name::{Ident, TableName};
+use osc::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
 use osc::mysql::connection::version::Flavor;
-use osc::mysql::copy::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+use osc::mysql::name::{Ident, TableName};
 
 use crate::support;
 use crate::support::server::Server;

@@ -3,13 +3,13 @@
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use osc::mysql::catalog::name::{Helpers, TableName};
 use osc::mysql::catalog::query::Patience;
 use osc::mysql::dependents::foreign_keys::{
     Settled, install_outgoing, lock_set, redirect_incoming, restore_outgoing,
 };
 use osc::mysql::dependents::triggers;
 use osc::mysql::dependents::triggers::Trigger;
+use osc::mysql::name::{Helpers, TableName};
 
 use crate::support::server::{Kind, Server};
 

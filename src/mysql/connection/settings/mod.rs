@@ -8,12 +8,11 @@
 pub(crate) mod lists;
 pub(crate) mod role;
 
-pub use role::{Role, has_zero_dates};
+pub use role::Role;
 
-use super::session::Reading;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
 use lists::{CHANGES, CUT_OVER, EVERY, Fixed, ROWS};
+
+use crate::testing::mutation::{self, Rule};
 
 /// One statement that sets all of a list. What another server does not know stands in comments that only
 /// the server concerned executes.
@@ -81,6 +80,15 @@ pub fn cut_over(idle: u64) -> Vec<String> {
         return vec!["SET SESSION autocommit = 0".to_owned()];
     }
     vec![set(CUT_OVER), format!("SET SESSION wait_timeout = {idle}")]
+}
+
+/// How the sessions see values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// In the server's own time zone, not in UTC.
+    pub zoned: bool,
+    /// Refusing dates such as February 31st.
+    pub strict_dates: bool,
 }
 
 #[cfg(test)]

@@ -8,14 +8,12 @@ use mysql_async::{Conn, Row};
 use serde::{Deserialize, Serialize};
 
 use super::lists::On;
-use crate::engine::Result;
-use crate::error::Finding;
-use crate::mysql::catalog::name::{Text, account};
-use crate::mysql::catalog::table::Table;
+use crate::error::{Finding, Result};
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::texts::texts;
 use crate::mysql::connection::version::Flavor;
-use crate::mysql::copy::rows::texts;
+use crate::mysql::name::{Text, account};
 
 /// Modes that change what an expression gives, not how osc's statements are read. PAD_CHAR_TO_FULL_LENGTH
 /// is none of them: keys would no longer be found by their values.
@@ -259,14 +257,6 @@ fn no_right(name: &str, value: &str, user: &str) -> Finding {
         ),
         format!("GRANT SESSION_VARIABLES_ADMIN ON *.* TO {}", account(user)),
     )
-}
-
-/// Whether the table has a default that a server with `NO_ZERO_DATE` or `NO_ZERO_IN_DATE` refuses.
-pub fn has_zero_dates(table: &Table) -> bool {
-    table.columns.iter().any(|column| {
-        matches!(column.data_type.as_str(), "date" | "datetime" | "timestamp")
-            && column.default.as_ref().is_some_and(|default| default.contains("-00"))
-    })
 }
 
 fn is_word(mode: &str) -> bool {

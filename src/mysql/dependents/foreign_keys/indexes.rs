@@ -8,9 +8,9 @@
 use mysql_async::Conn;
 
 use super::ForeignKey;
-use crate::engine::Result;
-use crate::mysql::catalog::name::{Ident, TableName, Text};
-use crate::mysql::catalog::query::text_rows;
+use crate::error::Result;
+use crate::mysql::connection::texts::text_rows;
+use crate::mysql::name::{Ident, TableName, Text};
 
 /// Clauses that keep the indexes of `table` on exactly the columns of one of `keys` as they are,
 /// whatever keys are added and dropped in the same statement.

@@ -17,9 +17,9 @@ use std::fmt;
 use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::{Ident, TableName, Text};
-use crate::mysql::catalog::query::text_rows;
+use crate::error::{Error, Result};
+use crate::mysql::connection::texts::text_rows;
+use crate::mysql::name::{Ident, TableName, Text};
 
 /// What happens to a child's row when its parent's goes or changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +127,7 @@ fn list(columns: &[Ident]) -> String {
 /// not exist.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub async fn outgoing(conn: &mut Conn, table: &TableName) -> Result<Vec<ForeignKey>> {
     let (schema, name) = (Text(table.schema.as_str()), Text(table.table.as_str()));
     // Both tables of the catalog are narrowed down by constants: MariaDB opens every table of the
@@ -179,7 +179,7 @@ pub async fn outgoing(conn: &mut Conn, table: &TableName) -> Result<Vec<ForeignK
 /// MariaDB looks through all tables of the server for it: not for use under a lock.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub async fn incoming(conn: &mut Conn, table: &TableName) -> Result<Vec<ForeignKey>> {
     let sql = format!(
         "SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE \

@@ -3,9 +3,10 @@
 use mysql_async::Conn;
 
 use super::ForeignKey;
-use crate::engine::Result;
-use crate::mysql::catalog::name::{Ident, Text};
-use crate::mysql::catalog::query::{run, text_rows};
+use crate::error::Result;
+use crate::mysql::catalog::query::run;
+use crate::mysql::connection::texts::text_rows;
+use crate::mysql::name::{Ident, Text};
 
 /// Rows that one orphan's statement reports at most.
 const REPORTED: usize = 5;
@@ -54,7 +55,7 @@ impl OrphanSearch {
     /// key to go along.
     ///
     /// # Errors
-    /// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+    /// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
     pub async fn new(conn: &mut Conn, key: &ForeignKey, window: u32) -> Result<Option<Self>> {
         let sql = format!(
             "SELECT k.COLUMN_NAME, c.DATA_TYPE FROM information_schema.STATISTICS k \
@@ -78,7 +79,7 @@ impl OrphanSearch {
     /// Searches the next window: a few of its orphans, for a human. `None`: all has been searched.
     ///
     /// # Errors
-    /// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+    /// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
     pub async fn step(&mut self, conn: &mut Conn) -> Result<Option<Vec<String>>> {
         if self.done {
             return Ok(None);
@@ -177,7 +178,7 @@ impl OrphanSearch {
 /// warnings: the first few orphans, and what could not be searched.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub async fn orphans(conn: &mut Conn, key: &ForeignKey, window: u32) -> Result<Vec<String>> {
     let Some(mut search) = OrphanSearch::new(conn, key, window).await? else {
         return Ok(vec![format!(
@@ -200,8 +201,8 @@ pub async fn orphans(conn: &mut Conn, key: &ForeignKey, window: u32) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mysql::catalog::name::TableName;
     use crate::mysql::dependents::foreign_keys::Rule;
+    use crate::mysql::name::TableName;
 
     #[test]
     fn the_window_of_a_key_of_two_parts_is_compared_part_by_part() {

@@ -5,11 +5,10 @@ use mysql_async::Conn;
 
 use super::indexes::kept_indexes;
 use super::{ForeignKey, outgoing};
-use crate::engine::Result;
-use crate::mysql::catalog::name::{Helpers, Ident, TableName};
+use crate::error::Result;
 use crate::mysql::catalog::query::{Patience, run, run_patiently, temporary};
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
+use crate::mysql::name::{Helpers, Ident, TableName};
+use crate::testing::failpoint::{self, Point};
 
 /// Adds the foreign keys `wanted` to the shadow, which is locked and up to date, under temporary
 /// names, since the original has the true ones still. Self-references reference the shadow. For

@@ -10,8 +10,9 @@ use super::indexes::kept_indexes;
 use super::restore::{allow_old_forms, on_shadow, renamed};
 use super::{ForeignKey, incoming, outgoing};
 use crate::error::{Error, Finding, Result};
-use crate::mysql::catalog::name::{Helpers, Ident, TableName, Text};
-use crate::mysql::catalog::query::{Patience, objection, run, run_patiently, temporary, text_rows};
+use crate::mysql::catalog::query::{Patience, objection, run, run_patiently, temporary};
+use crate::mysql::connection::texts::text_rows;
+use crate::mysql::name::{Helpers, Ident, TableName, Text};
 
 /// Columns that the clauses rename or drop.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,7 +53,7 @@ pub struct Settled {
 /// dropping them at once.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error) when the probing itself
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error) when the probing itself
 /// fails. What the server has against a key is a finding.
 pub async fn settle(
     conn: &mut Conn,
@@ -98,7 +99,7 @@ pub async fn settle(
 /// What stands against the keys of other tables that can be told without trying them.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub async fn foreseen(
     conn: &mut Conn,
     original: &TableName,
@@ -376,7 +377,7 @@ fn file_name(name: &str) -> Option<&str> {
 /// `innodb_native_foreign_keys` is set.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub async fn unlogged_cascades(conn: &mut Conn, outgoing: &[ForeignKey]) -> Result<Vec<Finding>> {
     let cascades = |key: &&ForeignKey| key.on_delete.writes() || key.on_update.writes();
     if !outgoing.iter().any(|key| cascades(&key)) {

@@ -7,16 +7,14 @@ pub(crate) mod statement;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use statement::Statement;
 
 use crate::error::{Error, Finding, Result};
-use crate::mysql::catalog::name::{Ident, TableName, Text};
-use crate::mysql::catalog::query::{
-    Patience, objection, raw_rows, run, run_patiently, temporary, text_rows,
-};
-use crate::mysql::connection::connect::connection_error;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
-use statement::Statement;
+use crate::mysql::catalog::query::{Patience, objection, run, run_patiently, temporary};
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::texts::{raw_rows, text_rows};
+use crate::mysql::name::{Ident, TableName, Text};
+use crate::testing::failpoint::{self, Point};
 
 /// A trigger, with all that makes it do what it does: from the catalog, never from the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The text of a CREATE TRIGGER statement, taken apart far enough to give it another name and
 //! table. In bytes, since a trigger's text is in the character set of whoever made it.
 
-use crate::mysql::catalog::name::Ident;
+use crate::mysql::name::Ident;
 
 /// A CREATE TRIGGER statement without its name and table.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,13 +10,12 @@ use std::collections::HashSet;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::engine::{Error, Result};
-use crate::error::Finding;
+use crate::error::{Error, Finding, Result};
 use crate::ledger::untrusted;
-use crate::mysql::catalog::name::{Ident, Text};
-use crate::mysql::catalog::query::text_rows;
-use crate::mysql::checks::rights::like;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::privileges::like;
+use crate::mysql::connection::texts::text_rows;
+use crate::mysql::name::{Ident, Text};
 
 const ACTION: &str = "reading who may write the ledger";
 

@@ -12,21 +12,19 @@ pub(crate) mod shape;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, params};
 
-use crate::engine::{Error, Result};
-use crate::error::Finding;
+use crate::error::{Error, Finding, Result};
 use crate::ledger::{
     Checkpoint, End, NewRun, RunId, RunRecord, earlier_ledger, taken_over, untrusted,
 };
 use crate::mysql::binlog::signature;
-use crate::mysql::catalog::name::{Ident, TableName, Text, account};
-use crate::mysql::checks::rights;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
+use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::privileges;
 use crate::mysql::connection::version::Flavor;
-use crate::testing::failpoint;
+use crate::mysql::name::{Ident, TableName, Text, account};
 use crate::testing::failpoint::Point;
-use crate::testing::mutation;
 use crate::testing::mutation::Rule;
+use crate::testing::{failpoint, mutation};
 
 /// The ledger, as one server's runs see it.
 #[derive(Debug, Clone)]
@@ -125,7 +123,7 @@ impl Ledger {
         }
         if found.schema && purpose == Purpose::Write {
             // Who lacks this right is shown no trigger.
-            wrong.extend(rights::lacking(conn, &schema, &["TRIGGER"]).await?);
+            wrong.extend(privileges::lacking(conn, &schema, &["TRIGGER"]).await?);
         }
         let mut notes = Vec::new();
         if !mutation::is(Rule::LedgerVetted) {

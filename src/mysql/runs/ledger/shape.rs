@@ -8,13 +8,11 @@ use std::fmt::Write as _;
 
 use mysql_async::Conn;
 
-use crate::engine::Result;
-use crate::error::Finding;
+use crate::error::{Finding, Result};
 use crate::ledger::untrusted;
-use crate::mysql::catalog::name::{Ident, TableName, Text};
-use crate::mysql::catalog::query::text_rows;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::mysql::connection::texts::text_rows;
+use crate::mysql::name::{Ident, TableName, Text};
+use crate::testing::mutation::{self, Rule};
 
 const ACTION: &str = "looking at the ledger's tables";
 
@@ -111,7 +109,7 @@ pub(crate) struct Found {
 /// Looks at what stands under the ledger's names in `schema`.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub(crate) async fn look(conn: &mut Conn, schema: &Ident) -> Result<Found> {
     let text = Text(schema.as_str());
     let sql = format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {text}");
@@ -257,7 +255,7 @@ fn described(kind: &str, null: bool, default: &str, extra: &str, collation: &str
 /// The tables of an earlier build in the schema of the application, with the word for each in a DROP.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub(crate) async fn earlier(conn: &mut Conn, application: &Ident) -> Result<Vec<TableName>> {
     let mut tables = Vec::new();
     for shape in ALL {
@@ -272,7 +270,7 @@ pub(crate) async fn earlier(conn: &mut Conn, application: &Ident) -> Result<Vec<
 /// The statement that drops `tables`, whatever they are.
 ///
 /// # Errors
-/// Those of [`connection_error`](crate::mysql::connection::connect::connection_error).
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub(crate) async fn drop_of(conn: &mut Conn, tables: &[TableName]) -> Result<String> {
     let mut statements = Vec::new();
     for table in tables {

@@ -9,8 +9,7 @@
 pub(crate) mod list;
 pub(crate) mod role;
 
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::testing::mutation::{self, Rule};
 
 pub use list::{Class, class};
 pub use role::{RoleSettings, search_path};

@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::list::ROLE;
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::{Ident, Text};
+use crate::error::{Error, Result};
 use crate::postgres::connection::connect::{Options, connect_plain, server_error};
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{Ident, Text};
+use crate::testing::mutation::{self, Rule};
 
 const ACTION: &str = "reading the role's settings";
 

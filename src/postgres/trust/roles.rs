@@ -8,13 +8,11 @@
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use super::own_schema::Function;
-use crate::engine::Result;
-use crate::error::Finding;
+use crate::error::{Finding, Result};
 use crate::ledger::untrusted;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::connection::session::rows;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::testing::mutation::{self, Rule};
 
 const ACTION: &str = "looking at osc's own schema";
 

@@ -122,6 +122,12 @@ impl Helpers {
     }
 }
 
+/// The suffix of names that belong to the shadow until the swap.
+pub const NEW: &str = "_osc_new";
+
+/// The suffix of names that belong to the retired table.
+pub const OLD: &str = "_osc_old";
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -7,116 +7,25 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::proof::Standing;
-use super::record::Record;
 use crate::engine::backend::Resumable;
-use crate::engine::{Error, Result};
-use crate::error::Finding;
-use crate::fnv::fnv1a;
+use crate::error::{Error, Finding, Result};
 use crate::ledger::{
-    End, NewRun, RunId, RunRecord, altered_meanwhile, lock_lost, locked_by, other_clauses,
-    other_run, related_run, untrusted,
+    End, NewRun, RunId, RunRecord, altered_meanwhile, lock_lost, other_clauses, untrusted,
 };
-use crate::mysql::catalog::name::{TableName, Text};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::clauses::same;
-use crate::mysql::connection::connect::connection_error;
-use crate::mysql::connection::session::processes;
 use crate::mysql::copy::shadow;
-use crate::mysql::dependents::{Carried, Dependents};
+use crate::mysql::dependents::Carried;
+use crate::mysql::name::{TableName, Text};
 use crate::mysql::run::MysqlTable;
+use crate::mysql::runs::lock::{lock_name, related, take};
+use crate::mysql::runs::proof::Standing;
+use crate::mysql::runs::record::Record;
 use crate::mysql::swap;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
+use crate::testing::failpoint::{self, Point};
 
 /// The claim is looked at so often.
 const CLAIM_PERIOD: Duration = Duration::from_secs(1);
-
-/// The server-wide lock that one run on a table holds: at most 64 characters.
-pub(crate) fn lock_name(table: &TableName) -> String {
-    let plain = table.plain();
-    let short: String = plain.chars().take(40).collect();
-    format!("osc:{:08x}:{short}", fnv1a(plain.as_bytes()))
-}
-
-/// The tables that foreign keys join with `original`, those that the clauses add included. A run on one of
-/// them changes these keys: two runs side by side would each find its tables altered by the other.
-pub(crate) fn related(
-    dependents: &Dependents,
-    clauses: &str,
-    original: &TableName,
-) -> Vec<TableName> {
-    let outgoing = dependents.outgoing.iter().map(|key| key.referenced.clone());
-    let incoming = dependents.incoming.iter().map(|key| key.table.clone());
-    let added = same::referenced(clauses, &original.schema);
-    let mut related: Vec<TableName> = Vec::new();
-    for table in outgoing.chain(incoming).chain(added) {
-        if table != *original && !related.contains(&table) {
-            related.push(table);
-        }
-    }
-    related
-}
-
-/// The locks of a run: its table's, and one for each pair of tables that a foreign key joins, so that of
-/// two runs on such a pair one has it. In an order that all runs share, so that one always gets all.
-fn lock_names<'a>(
-    table: &TableName,
-    related: &'a [TableName],
-) -> Vec<(String, Option<&'a TableName>)> {
-    let hash = |table: &TableName| fnv1a(table.plain().to_lowercase().as_bytes());
-    let mut pairs: Vec<_> = related
-        .iter()
-        .map(|other| {
-            let (one, two) = (hash(table).min(hash(other)), hash(table).max(hash(other)));
-            (format!("osc:fk:{one:08x}:{two:08x}"), Some(other))
-        })
-        .collect();
-    pairs.sort_by(|one, two| one.0.cmp(&two.0));
-    std::iter::once((lock_name(table), None)).chain(pairs).collect()
-}
-
-/// The refusal where another session has a lock of a run on `table`.
-async fn taken(conn: &mut Conn, table: &TableName, by: Option<&TableName>) -> Error {
-    match by {
-        None => held(conn, table).await,
-        Some(other) => related_run(&table.plain(), &other.plain()),
-    }
-}
-
-/// Takes a run's locks, waiting for each `seconds` at most.
-pub(crate) async fn take(
-    conn: &mut Conn,
-    table: &TableName,
-    related: &[TableName],
-    seconds: u64,
-) -> Result<()> {
-    let action = "claiming the table";
-    for (name, other) in lock_names(table, related) {
-        let got: Option<Option<i64>> = conn
-            .query_first(format!("SELECT GET_LOCK({}, {seconds})", Text(&name)))
-            .await
-            .map_err(|error| connection_error(action, error))?;
-        if got.flatten() != Some(1) {
-            return Err(taken(conn, table, other).await);
-        }
-    }
-    Ok(())
-}
-
-/// Fails where another run has one of these locks, or where one on a related table was not finished.
-pub(crate) async fn look(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<()> {
-    for (name, other) in lock_names(table, related) {
-        let holder: Option<Option<u64>> = conn
-            .query_first(format!("SELECT IS_USED_LOCK({})", Text(&name)))
-            .await
-            .map_err(|error| connection_error("looking for other runs", error))?;
-        if holder.flatten().is_some() {
-            return Err(taken(conn, table, other).await);
-        }
-    }
-    Ok(())
-}
 
 impl MysqlTable {
     /// Takes the table's lock, and takes over its unfinished run or begins one.
@@ -233,21 +142,6 @@ impl MysqlTable {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).role = self.setting.role.clone();
         Ok(())
     }
-}
-
-/// The refusal where another session has the lock of runs on `table`. Every login can take it, so the
-/// session is named, as far as the server shows it; who writes for a run is settled by its token.
-pub(crate) async fn held(conn: &mut Conn, table: &TableName) -> Error {
-    let action = "looking who holds the lock of runs";
-    let sql = format!("SELECT IS_USED_LOCK({})", Text(&lock_name(table)));
-    let holder: Option<Option<u64>> = conn.query_first(sql).await.ok().flatten();
-    let Some(id) = holder.flatten() else { return other_run(&table.plain()) };
-    let known = processes(conn, action).await.unwrap_or_default();
-    let who = match known.iter().find(|process| process.id == id) {
-        Some(process) => format!("session {id} of {}@{}", process.user, process.host),
-        None => format!("session {id}"),
-    };
-    locked_by(&table.plain(), &who, &format!("KILL {id}"))
 }
 
 /// The refusal where a run's tables were swapped, and the new one is not the run's any more.

@@ -7,9 +7,9 @@
 
 use tokio_postgres::Client;
 
-use crate::engine::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
+use crate::error::Result;
 use crate::postgres::connection::session::value;
+use crate::postgres::name::{Ident, TableName, Text};
 
 /// A trigger function of osc's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,13 +7,12 @@
 //! The names are proved in each transaction, under locks that nobody who renames, drops or alters gets beside.
 //! What is left is the owner of the *schema*, who may rename it between the proof and the statement.
 
-use super::fingerprint;
-use crate::engine::Result;
-use crate::postgres::catalog::name::Text;
+use super::PostgresTable;
+use crate::error::Result;
 use crate::postgres::connection::connect::NOT_AS_MADE;
-use crate::postgres::run::PostgresTable;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::copy::fingerprint;
+use crate::postgres::name::Text;
+use crate::testing::mutation::{self, Rule};
 
 /// For whom the tables are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

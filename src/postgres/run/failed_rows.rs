@@ -2,17 +2,16 @@
 
 use tokio_postgres::SimpleQueryRow;
 
+use super::PostgresTable;
 use super::held::For;
-use super::projection::Side;
-use super::rows;
-use super::rows::Write;
-use super::statements::Scope;
 use crate::engine::backend::{Clash, CopyOutcome};
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::{Ident, Text};
+use crate::error::{Error, Result};
 use crate::postgres::catalog::table::{Index, Table};
 use crate::postgres::connection::session::{run, value};
-use crate::postgres::run::PostgresTable;
+use crate::postgres::copy::projection::Side;
+use crate::postgres::copy::rows::{self, Write};
+use crate::postgres::copy::statements::Scope;
+use crate::postgres::name::{Ident, Text};
 
 /// A clash draws in so many keys.
 const LARGEST_CLASH: usize = 10_000;

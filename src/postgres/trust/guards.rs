@@ -4,12 +4,11 @@
 
 use tokio_postgres::Client;
 
+use super::own_schema::Function;
 use crate::error::Result;
-use crate::postgres::catalog::name::{Ident, TableName, Text};
 use crate::postgres::connection::connect::{server_error, sqlstate};
-use crate::postgres::runs::own_schema::Function;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{Ident, TableName, Text};
+use crate::testing::mutation::{self, Rule};
 
 /// SQLSTATE of a lock that was not granted in time.
 pub(crate) const LOCK_NOT_AVAILABLE: &str = "55P03";

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use crate::engine::Result;
-use crate::postgres::catalog::table::number;
-use crate::postgres::connection::session::{rows, run};
+use super::catalog::table::number;
+use super::connection::session::{rows, run};
+use crate::error::Result;
 
 const ACTION: &str = "looking for blockers";
 

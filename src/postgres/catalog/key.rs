@@ -6,9 +6,9 @@
 //! Integers, OIDs and UUIDs are encoded so that the order of the bytes is the server's order; a key
 //! that has a column of another type is [`KeyOrder::Server`].
 
-use crate::engine::key::{Key, KeyOrder};
-use crate::engine::{Error, Result};
-use crate::postgres::catalog::name::{Ident, Text};
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyOrder};
+use crate::postgres::name::{Ident, Text};
 
 /// The kind of a key column, as far as its encoding goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,15 +19,13 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use crate::engine::{Error, Result};
-use crate::error::Finding;
-use crate::postgres::catalog::name::{TableName, Text};
+use super::roles::trusted;
+use crate::error::{Error, Finding, Result};
 use crate::postgres::catalog::table::Table;
 use crate::postgres::connection::session::rows;
 use crate::postgres::connection::settings::RoleSettings;
-use crate::postgres::runs::trust::trusted;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use crate::postgres::name::{TableName, Text};
+use crate::testing::mutation::{self, Rule};
 
 /// Functions that are shown.
 const SHOWN: usize = 8;
@@ -60,7 +58,7 @@ const NAME: usize = 63;
 ///
 /// # Errors
 /// The server's.
-pub async fn of_others(
+pub(crate) async fn of_others(
     client: &Client,
     original: &Table,
     role: &RoleSettings,
@@ -90,7 +88,7 @@ pub async fn of_others(
 ///
 /// # Errors
 /// `Refused`; the server's.
-pub async fn resolved(client: &Client, draft: u32, original: &TableName) -> Result<()> {
+pub(crate) async fn resolved(client: &Client, draft: u32, original: &TableName) -> Result<()> {
     if mutation::is(Rule::PgResolvedTrusted) || mutation::is(Rule::PgFunctionsTrusted) {
         return Ok(());
     }

@@ -3,17 +3,17 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::PostgresTable;
 use super::held::For;
-use super::shadow::{NEW, index_like};
-use super::statements::Scope;
 use crate::engine::backend::Server;
-use crate::engine::{Error, Result};
+use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Index;
 use crate::postgres::connection::connect::{detail, server_error, sqlstate};
 use crate::postgres::connection::session::run;
-use crate::postgres::run::PostgresTable;
-use crate::testing::failpoint;
-use crate::testing::failpoint::Point;
+use crate::postgres::copy::index_ddl::index_like;
+use crate::postgres::copy::statements::Scope;
+use crate::postgres::name::NEW;
+use crate::testing::failpoint::{self, Point};
 
 /// How often a unique index is tried while its values move between rows.
 const ATTEMPTS: u32 = 30;

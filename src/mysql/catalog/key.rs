@@ -7,9 +7,9 @@
 
 use std::fmt::Write as _;
 
-use crate::engine::key::{Key, KeyOrder};
-use crate::engine::{Error, Result};
-use crate::mysql::catalog::name::{Hex, Ident, Text};
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyOrder};
+use crate::mysql::name::{Hex, Ident, Text};
 
 /// The kind of a key column, as far as its values' form goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

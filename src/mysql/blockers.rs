@@ -6,15 +6,15 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::engine::Result;
-use crate::mysql::catalog::name::{TableName, Text};
-use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::connection_error;
-use crate::mysql::connection::session::{Process, processes, run};
-use crate::mysql::connection::version::Flavor;
-use crate::mysql::run::MysqlTable;
-use crate::testing::mutation;
-use crate::testing::mutation::Rule;
+use super::connection::answer::Answers as _;
+use super::connection::errors::connection_error;
+use super::connection::process_list::{Process, processes};
+use super::connection::session::run;
+use super::connection::version::Flavor;
+use super::name::{TableName, Text};
+use super::run::MysqlTable;
+use crate::error::Result;
+use crate::testing::mutation::{self, Rule};
 
 /// A session that holds tables.
 #[derive(Debug, Clone, PartialEq, Eq)]

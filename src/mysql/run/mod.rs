@@ -1,0 +1,331 @@
+//! What the steps of one run on MySQL or MariaDB share: the table under change, its shadow's statements and
+//! sessions, its record.
+
+pub mod indexes;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Instant;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tokio::sync::Mutex;
+
+use super::binlog::ShadowWatch;
+use super::catalog::table::{Index, Table};
+use super::connection::answer::Answers as _;
+use super::connection::errors::connection_error;
+use super::connection::session::{Sessions, run};
+use super::connection::settings::{Reading, Role};
+use super::connection::texts;
+use super::copy::deferred_indexes::Deferred;
+use super::copy::projection::Side;
+use super::copy::rows::{Work, Write};
+use super::copy::statements::{Insert, Scope, Statements};
+use super::copy::{rows, shadow};
+use super::dependents::Carried;
+use super::name::{Helpers, TableName};
+use super::runs::ledger::Ledger;
+use super::runs::proof::{Catalog, Numbers, Standing};
+use super::runs::record::Record;
+use super::setting::Setting;
+use crate::engine::backend::{Clash, CopyOutcome};
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyRange};
+use crate::ledger::{RunId, new_owner, taken_over};
+use crate::testing::failpoint::Point;
+use crate::testing::mutation::{self, Rule};
+
+/// One table under change.
+pub struct MysqlTable {
+    /// What it was made from.
+    pub setting: Setting,
+    /// The names of its helpers.
+    pub helpers: Helpers,
+    /// The ledger.
+    pub ledger: Ledger,
+    pub(super) owner: String,
+    pub(super) claim: Mutex<Option<Conn>>,
+    pub(super) claim_seen: std::sync::Mutex<Option<Instant>>,
+    pub(super) run: OnceLock<RunId>,
+    pub(super) ready: OnceLock<Ready>,
+    pub(super) carried: OnceLock<Carried>,
+    /// What the ledger has, or is to have, of the run's tables.
+    pub(super) record: std::sync::Mutex<Record>,
+    /// What stands under the shadow's name is this run's.
+    pub(super) has_shadow: AtomicBool,
+    /// Foreign keys may have been unenforced for a moment.
+    pub died_in_swap: AtomicBool,
+    /// What the operator must be told once the tables are swapped.
+    pub remarks: std::sync::Mutex<Vec<String>>,
+    /// From where on others' writes to the shadow are watched for.
+    pub(super) shadow_watch: Arc<ShadowWatch>,
+}
+
+/// What is known once the shadow is there.
+pub struct Ready {
+    /// The shadow's definition.
+    pub shadow: Table,
+    /// The statements.
+    pub statements: Statements,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// How the sessions see values.
+    pub reading: Reading,
+}
+
+impl MysqlTable {
+    /// A table under change.
+    pub fn new(setting: Setting) -> Self {
+        let helpers = Helpers::of(&setting.original.name);
+        let ledger = setting.ledger.clone();
+        let owner = new_owner();
+        Self {
+            setting,
+            helpers,
+            ledger,
+            owner,
+            claim: Mutex::new(None),
+            claim_seen: std::sync::Mutex::new(None),
+            run: OnceLock::new(),
+            ready: OnceLock::new(),
+            carried: OnceLock::new(),
+            record: std::sync::Mutex::default(),
+            has_shadow: AtomicBool::new(false),
+            died_in_swap: AtomicBool::new(false),
+            remarks: std::sync::Mutex::default(),
+            shadow_watch: Arc::default(),
+        }
+    }
+
+    /// The run's number.
+    pub fn run(&self) -> Result<RunId> {
+        self.run.get().copied().ok_or_else(|| Error::Internal("the run has no number yet".into()))
+    }
+
+    /// What is known once the shadow is there.
+    pub fn ready(&self) -> Result<&Ready> {
+        self.ready.get().ok_or_else(|| Error::Internal("the shadow is not there yet".into()))
+    }
+
+    /// What the new table must have after the swap.
+    pub fn carried(&self) -> &Carried {
+        self.carried.get_or_init(Carried::default)
+    }
+
+    /// Indexes left to after the copy.
+    pub(super) fn deferred(&self) -> Vec<Deferred> {
+        self.known().deferred
+    }
+
+    /// What is known of the run's tables.
+    pub(super) fn known(&self) -> Record {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what is known of the run's tables, and records it.
+    pub(super) async fn note(
+        &self,
+        conn: &mut Conn,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<()> {
+        let mut record = self.known();
+        change(&mut record);
+        let text = record.text()?;
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
+        self.ledger.carry(conn, self.run()?, &self.owner, &text).await
+    }
+
+    /// The server writes the shadow anew, or has done so: its numbers are others then.
+    pub(super) async fn shadow_is_rebuilt(&self, conn: &mut Conn, begins: bool) -> Result<()> {
+        let now = self.numbers(conn, &self.helpers.shadow).await?;
+        self.note(conn, |record| {
+            record.tables.rebuilt = begins;
+            record.tables.shadow = now;
+        })
+        .await
+    }
+
+    /// The settings by which values are converted: those of the run's first attempt.
+    fn role(&self) -> Role {
+        if mutation::is(Rule::RoleStored) { self.setting.role.clone() } else { self.known().role }
+    }
+
+    pub(super) async fn numbers(&self, conn: &mut Conn, table: &TableName) -> Result<Numbers> {
+        Numbers::of(conn, self.setting.flavor.is_mariadb(), table).await
+    }
+
+    /// How the run's tables stand, by the catalog.
+    pub(super) async fn standing(&self, conn: &mut Conn) -> Result<Standing> {
+        let mariadb = self.setting.flavor.is_mariadb();
+        let catalog = Catalog::read(conn, mariadb, &self.setting.original.name).await?;
+        Ok(catalog.standing(&self.known().tables))
+    }
+
+    /// Fails where the table under the shadow's name is not the one that the run made.
+    pub(super) async fn shadow_stands(&self, conn: &mut Conn) -> Result<()> {
+        let now = self.numbers(conn, &self.helpers.shadow).await?;
+        if mutation::is(Rule::FactsProved) || now.have(&self.known().tables.shadow) {
+            return Ok(());
+        }
+        let name = self.helpers.shadow.plain();
+        Err(Error::Foreign(format!("another table has the shadow's name, {name}")))
+    }
+
+    pub(super) async fn session(&self, action: &str) -> Result<Conn> {
+        self.ready()?.sessions.get(action).await
+    }
+
+    /// A session outside the data sessions' rules.
+    pub async fn plain(&self, action: &str) -> Result<Conn> {
+        Sessions::ddl(&self.setting.opts, action).await
+    }
+
+    /// Makes the statements and sessions from the shadow as it is on the server.
+    pub(super) async fn get_ready(&self, conn: &mut Conn) -> Result<&Ready> {
+        let shadow =
+            Table::read(conn, &self.helpers.shadow).await?.ok_or_else(|| Error::Stopped {
+                reason: "the shadow of the dead run is gone".into(),
+                help: "discard it with: osc cleanup TABLE; then start again".into(),
+            })?;
+        let (statements, reading) =
+            shadow::statements(&self.setting.draft(), &self.helpers, &shadow)?;
+        let sessions = Sessions::new(&self.setting.opts, reading, &self.role());
+        Ok(self.ready.get_or_init(|| Ready { shadow, statements, sessions, reading }))
+    }
+
+    pub(super) fn unique_index(&self, name: &str) -> Result<Option<&Index>> {
+        let shadow = &self.ready()?.shadow;
+        Ok(shadow
+            .indexes
+            .iter()
+            .find(|index| index.unique && index.name.as_str().eq_ignore_ascii_case(name)))
+    }
+
+    pub(super) async fn outcome(
+        &self,
+        write: Write,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+        except: &[Key],
+    ) -> Result<CopyOutcome> {
+        match write {
+            Write::Done(rows) => Ok(CopyOutcome::Written(rows)),
+            Write::Contention => Ok(CopyOutcome::Contention),
+            Write::Duplicate { index, message } => {
+                let statements = &self.ready()?.statements;
+                let index = match self.unique_index(&index)? {
+                    Some(index) if !index.name.same(&statements.shadow_index) => index,
+                    Some(_) => return Ok(CopyOutcome::Contention),
+                    None => {
+                        return Err(Error::Data { reason: message, rows: Vec::new() });
+                    }
+                };
+                if !statements.tells_apart(index) {
+                    return Err(Error::Data { reason: message, rows: Vec::new() });
+                }
+                let mut conn = self.session("looking for what clashed").await?;
+                let sql = statements.clashes(index, range, keys, except)?;
+                let pairs: Vec<mysql_async::Row> = conn
+                    .all(sql)
+                    .await
+                    .map_err(|error| connection_error("looking for what clashed", error))?;
+                let width = statements.key.0.len();
+                let mut clash = Clash { index: index.name.as_str().into(), ..Clash::default() };
+                for pair in pairs {
+                    let texts = texts::texts(pair)?;
+                    let (own, holder) = texts.split_at(width.min(texts.len()));
+                    clash.own.push(statements.key_of(own)?);
+                    clash.holders.push(statements.key_of(holder)?);
+                }
+                Ok(CopyOutcome::Clash(clash))
+            }
+            Write::Unfit { message, rows, .. } if !rows.is_empty() => {
+                Err(Error::Data { reason: message, rows })
+            }
+            Write::Unfit { message, row, .. } => {
+                let named = self.unfit_row(range, keys, except, row).await.unwrap_or_default();
+                Err(Error::Data { reason: message, rows: named })
+            }
+        }
+    }
+
+    /// The key of the row that a failed statement counted; where the server does not count (NULL,
+    /// checks, partitions, JSON), the row is found by halves.
+    async fn unfit_row(
+        &self,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+        except: &[Key],
+        row: Option<u64>,
+    ) -> Result<Vec<String>> {
+        let statements = &self.ready()?.statements;
+        let action = "looking for the row that does not fit";
+        let mut conn = self.session(action).await?;
+        let found = match row {
+            Some(row) => {
+                let sql = statements.nth_key(range, keys, except, row)?;
+                rows::keys(&mut conn, statements, &sql, action).await?.pop()
+            }
+            None => {
+                let sql = statements.keys(range, keys, except)?;
+                let keys = rows::keys(&mut conn, statements, &sql, action).await?;
+                rows::first_unfit(&mut conn, statements, keys, action).await?
+            }
+        };
+        Ok(found.map(|key| statements.key.describe(&key)).into_iter().collect())
+    }
+
+    /// Deletes and inserts rows of the shadow, in one transaction that is fenced off from a sitting
+    /// which takes the run over.
+    pub(super) async fn write(
+        &self,
+        action: &str,
+        uncommitted: Point,
+        delete: Option<&str>,
+        insert: &Insert,
+    ) -> Result<Write> {
+        let owned = self.ledger.owned(self.run()?, &self.owner);
+        // A hint of indexes is refused for a view: whoever puts one in the shadow's place runs nothing as osc.
+        // Once it was read, the table keeps its name until the transaction ends.
+        let fence = format!(
+            "SELECT ({owned}), (SELECT 1 FROM {} USE INDEX () LIMIT 1)",
+            self.helpers.shadow
+        );
+        let mut conn = self.session(action).await?;
+        let signs = self.shadow_watch.signs() && !mutation::is(Rule::WritesSigned);
+        let signature = match signs {
+            true => self.ledger.signature(self.run()?, conn.id()).to_vec(),
+            false => Vec::new(),
+        };
+        let work = Work { action, uncommitted, fence: &fence, signature: &signature };
+        rows::write(&mut conn, delete, insert, work).await
+    }
+
+    /// Fails when another sitting has taken the run over.
+    pub(super) async fn still_ours(&self) -> Result<()> {
+        let action = "looking at the ledger";
+        let mut conn = self.session(action).await?;
+        let owned = self.ledger.owned(self.run()?, &self.owner);
+        let owned: Option<u64> =
+            conn.query_first(owned).await.map_err(|error| connection_error(action, error))?;
+        if owned == Some(1) { Ok(()) } else { Err(taken_over()) }
+    }
+
+    pub(super) async fn difference(&self, scope: Scope<'_>) -> Result<Vec<Key>> {
+        let statements = &self.ready()?.statements;
+        let mut conn = self.session("comparing the tables").await?;
+        let action = "comparing the tables";
+        // One snapshot for both sides; a plain SELECT takes no lock under REPEATABLE READ either.
+        run(&mut conn, action, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+        run(&mut conn, action, "START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+        let original =
+            rows::digests(&mut conn, statements, &statements.digests(Side::Original, scope)?)
+                .await?;
+        let shadow =
+            rows::digests(&mut conn, statements, &statements.digests(Side::Shadow, scope)?).await?;
+        let differing = rows::difference(original, shadow);
+        run(&mut conn, action, "COMMIT").await?;
+        Ok(differing)
+    }
+}

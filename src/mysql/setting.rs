@@ -1,0 +1,54 @@
+//! What a run on MySQL or MariaDB is made from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::Opts;
+
+use super::catalog::table::Table;
+use super::clauses::change::Change;
+use super::connection::settings::Role;
+use super::connection::version::Flavor;
+use super::copy::shadow::Draft;
+use super::dependents::Dependents;
+use super::runs::ledger::Ledger;
+use crate::engine::progress::Progress;
+
+/// What a migration on MySQL or MariaDB is made from.
+pub struct Setting {
+    /// The server.
+    pub opts: Opts,
+    /// Its family and version.
+    pub flavor: Flavor,
+    /// What plain sessions of the same login have, where it changes values.
+    pub role: Role,
+    /// The table as it is now.
+    pub original: Table,
+    /// What is to change.
+    pub change: Change,
+    /// What hangs on the table.
+    pub dependents: Dependents,
+    /// Compare the tables before the swap.
+    pub verify: bool,
+    /// How long the cut-over waits for its locks.
+    pub cut_over_timeout: Duration,
+    /// Kill those who block the cut-over, after so long.
+    pub kill_blockers_after: Option<Duration>,
+    /// The run's counters, recorded at each checkpoint.
+    pub progress: Arc<Progress>,
+    /// The ledger, which has been looked at.
+    pub ledger: Ledger,
+}
+
+impl Setting {
+    /// What the shadow is made from.
+    pub fn draft(&self) -> Draft<'_> {
+        Draft {
+            flavor: self.flavor,
+            role: &self.role,
+            original: &self.original,
+            change: &self.change,
+            dependents: &self.dependents,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One table under change on PostgreSQL, as the engine sees it.
+
+pub(crate) mod claim;
+
+use std::sync::Arc;
+
+use super::catalog::table::number;
+use super::copy::shadow::{self, Carried};
+use super::copy::statements::Scope;
+use super::run::PostgresTable;
+use super::run::indexes;
+use super::runs::record::{self, Record};
+use super::stream::{Capture, PgStream, StreamConfig};
+use super::swap::dry_run::rehearse;
+use super::{stream, swap};
+use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
+use crate::engine::progress::Summary;
+use crate::error::{Error, Result};
+use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};
+use crate::ledger::{Checkpoint, End, is_resumable, is_waste};
+use crate::testing::failpoint::{self, Point};
+
+/// The position in the engine's state.
+pub(crate) fn position_of(state: &str) -> Option<Position> {
+    let state: serde_json::Value = serde_json::from_str(state).ok()?;
+    state.get("position")?.as_str().map(|text| Position(text.to_owned()))
+}
+
+/// Keys looked up by one statement.
+const LOOK_UP: usize = 500;
+
+impl Server for PostgresTable {
+    type Stream = PgStream;
+
+    fn key_order(&self) -> KeyOrder {
+        self.ready.get().map_or(KeyOrder::Server, |ready| ready.statements.key.order())
+    }
+
+    fn describe(&self, key: &Key) -> String {
+        match self.ready.get() {
+            Some(ready) => ready.statements.key.describe(key),
+            None => "(unknown key)".into(),
+        }
+    }
+
+    fn number(&self) -> Option<i64> {
+        self.run.get().map(|run| run.0)
+    }
+
+    async fn claim(&self) -> Result<Option<Resumable>> {
+        self.claim_run().await
+    }
+
+    async fn hold_claim(&self) -> Result<()> {
+        self.watch().await?;
+        self.hold_run().await
+    }
+
+    async fn position(&self) -> Result<Position> {
+        let client = self.sessions.plain("preparing the change stream").await?;
+        let original = &self.setting.original;
+        let key = original.key_columns(original.copy_key()?)?;
+        let names = self.names()?;
+        let version = i32::try_from(self.setting.version).unwrap_or(i32::MAX);
+        stream::drop_all(&client, &names).await?;
+        let patience = self.setting.cut_over_timeout * 10;
+        let (capture, _) = stream::choose(&client, &original.name).await?;
+        let _ = self.capture.set(capture);
+        match capture {
+            Capture::Logical => {
+                stream::prepare(&client, &original.name, &key, &names, version).await?;
+                failpoint::at(Point::Published)?;
+                stream::create_slot(&self.setting.options, &names, patience).await
+            }
+            Capture::Triggers => {
+                stream::triggers::create(&client, &original.name, &key, &names, patience).await
+            }
+        }
+    }
+
+    async fn stream(&self, position: &Position) -> Result<PgStream> {
+        let config = StreamConfig {
+            options: self.setting.options.clone(),
+            original: self.setting.original.name.clone(),
+            oid: self.setting.original.oid,
+            key: self.ready()?.statements.key.clone(),
+            run: self.run()?.0,
+            names: self.names()?,
+            capture: self.capture()?,
+            seen: Arc::clone(&self.seen),
+        };
+        PgStream::open(config, position).await
+    }
+
+    async fn start_barrier(&self) -> Result<()> {
+        if self.capture()? == Capture::Triggers {
+            // Their lock has waited for every writer.
+            return Ok(());
+        }
+        let client = self.sessions.plain("waiting for older transactions").await?;
+        stream::start_barrier(&client, self.setting.cut_over_timeout * 10).await
+    }
+
+    async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
+        let client = self.sessions.plain("creating the shadow").await?;
+        shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await?;
+        let place = shadow::place(&self.setting.original.name);
+        let clauses = self.setting.change.for_shadow(&place);
+        let blueprint = self.blueprint(&place, clauses.as_deref(), defer_indexes)?;
+        let (made, fingerprint) = shadow::create(&client, &blueprint, &self.helpers).await?;
+        failpoint::at(Point::ShadowUnrecorded)?;
+        let dependents = self.setting.dependents.clone();
+        let mut record = Record::new(made.original, made.shadow, self.capture()?, defer_indexes);
+        record.fingerprint = fingerprint;
+        record.dependents = record::digest(&client, &dependents).await?;
+        record.unchecked = dependents.to_validate();
+        record.role = self.setting.role.clone();
+        self.ledger.carry(&client, self.run()?, &self.owner, &record.text()?).await?;
+        let _ = self.record.set(record);
+        let _ = self.carried.set(Carried { made, dependents });
+        rehearse(self).await?;
+        self.get_ready(&client).await
+    }
+
+    fn defers_key(&self) -> bool {
+        self.carried().is_ok_and(|carried| {
+            let key = self.ready.get().map(|ready| ready.statements.shadow_key.as_slice());
+            key.is_some_and(|key| self.deferred_key(&carried.made.deferred, key).is_some())
+        })
+    }
+
+    async fn build_key(&self) -> Result<()> {
+        let key = self.deferred_key(&self.carried()?.made.deferred, self.shadow_key()?);
+        indexes::build(self, |index| key.is_some_and(|key| key.name == index.name)).await
+    }
+
+    async fn estimate(&self) -> Result<Rows> {
+        Ok(self.setting.original.rows)
+    }
+
+    async fn last(&self) -> Result<Option<Key>> {
+        let sql = self.ready()?.statements.last();
+        Ok(self.keys("looking for the last row", &sql).await?.pop())
+    }
+
+    async fn bound(&self, after: Option<&Key>, rows: Rows) -> Result<Option<Key>> {
+        let sql = self.ready()?.statements.bound(after, rows)?;
+        Ok(self.keys("planning a chunk", &sql).await?.pop())
+    }
+
+    async fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<CopyOutcome> {
+        let ready = self.ready()?;
+        // No index of a partitioned shadow would tell a row that is there already.
+        let partitioned = ready.shadow.kind == 'p';
+        let sql = ready.statements.copy(range, clear || partitioned, except)?;
+        let turn = partitioned.then(|| ready.statements.turn(range));
+        self.write("copying a chunk", turn, &sql, Scope::Range(range)).await
+    }
+
+    async fn checkpoint(&self, state: Option<String>) -> Result<()> {
+        let position = state.as_deref().and_then(position_of);
+        let now = Checkpoint::now(state, &self.setting.progress);
+        let client = self.sessions.take("storing the checkpoint").await?;
+        self.ledger.checkpoint(&client, self.run()?, &self.owner, &now).await?;
+        // Rule 2: whatever the stream has named so far can be read from here on.
+        self.seen.visible(&client).await?;
+        self.sessions.give_back(client);
+        if let Some(position) = position {
+            self.seen.confirm(&position);
+        }
+        Ok(())
+    }
+
+    async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
+        let statements = &self.ready()?.statements;
+        let sql = statements.refresh(keys)?;
+        self.write("refreshing rows", Some(statements.in_order()), &sql, Scope::Keys(keys)).await
+    }
+
+    async fn duplicates(
+        &self,
+        index: &str,
+        range: Option<&KeyRange>,
+        keys: &[Key],
+    ) -> Result<Vec<String>> {
+        let Some(index) = &self.unique_index(index).await? else { return Ok(Vec::new()) };
+        if index.keys.iter().any(|key| key.excludes.is_some()) {
+            return Ok(Vec::new());
+        }
+        let mut found = self.duplicates_in(index, Scope::Keys(keys)).await?;
+        if let Some(range) = range
+            && found.is_empty()
+            && keys.is_empty()
+        {
+            found = self.duplicates_in(index, Scope::Range(range)).await?;
+        }
+        Ok(found)
+    }
+
+    async fn build_indexes(&self) -> Result<()> {
+        let key = self.deferred_key(&self.carried()?.made.deferred, self.shadow_key()?);
+        indexes::build(self, |index| key.is_none_or(|key| key.name != index.name)).await?;
+        // Beside the verification, which the cut-over waits for.
+        swap::vacuum(self).await
+    }
+
+    async fn compare(&self, range: &KeyRange) -> Result<Comparison> {
+        let sql = self.ready()?.statements.compare(range)?;
+        let found = self.converting("comparing the tables", &sql).await?;
+        let row = found.first().ok_or_else(|| Error::Internal("no comparison".into()))?;
+        Ok(Comparison { rows: Rows(number(row.get(0))?), equal: row.get(1) == Some("t") })
+    }
+
+    async fn differing(&self, range: &KeyRange, limit: usize) -> Result<Vec<Key>> {
+        self.difference(Scope::Range(range), limit).await
+    }
+
+    async fn still_differing(&self, keys: &[Key]) -> Result<Vec<Key>> {
+        let mut differing = Vec::new();
+        for part in keys.chunks(LOOK_UP) {
+            differing.extend(self.difference(Scope::Keys(part), part.len()).await?);
+        }
+        Ok(differing)
+    }
+
+    async fn before_swap(&self) -> Result<()> {
+        swap::before(self).await
+    }
+
+    async fn mark(&self, marker: u64) -> Result<()> {
+        let client = self.sessions.take("writing a marker").await?;
+        self.mark_in(&client, marker).await?;
+        self.sessions.give_back(client);
+        Ok(())
+    }
+
+    async fn swap<D: Drain>(&self, marker: u64, drain: &mut D) -> Result<SwapOutcome> {
+        swap::attempt(self, marker, drain).await
+    }
+
+    async fn after_swap(&self) -> Result<Vec<String>> {
+        swap::after(self).await
+    }
+
+    async fn finish(&self, summary: &Summary) -> Result<()> {
+        let client = self.sessions.plain("recording the end of the run").await?;
+        let done = End::done(summary);
+        let _ = self.ledger.end(&client, self.run()?, Some(&self.owner), &done).await?;
+        *self.claim.lock().await = None;
+        Ok(())
+    }
+
+    async fn abandon(&self, error: &Error) -> Result<()> {
+        let Some(id) = self.run.get().copied() else { return Ok(()) };
+        let client = self.sessions.plain("recording the failure").await?;
+        let ours = self.ledger.end(&client, id, Some(&self.owner), &End::by(error)).await?;
+        // Slot and shadow of a run that was taken over are another sitting's, or somebody else's by now.
+        if !ours || is_resumable(error) {
+            return Ok(());
+        }
+        // A slot that nobody reads would fill the disk; differing tables are evidence.
+        stream::drop_all(&client, &self.names()?).await?;
+        if is_waste(error) {
+            // One that is not ours is not dropped.
+            return match shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await {
+                Err(Error::Refused(_)) => Ok(()),
+                outcome => outcome,
+            };
+        }
+        Ok(())
+    }
+
+    fn retired(&self) -> String {
+        self.helpers.retired.plain()
+    }
+}
