@@ -1,6 +1,6 @@
 //! The protocol of copy, refresh and cut-over as a model, explored to its end: with all rules the
 //! swap loses nothing in any order of steps; without any one of them there is an order in which it
-//! does. What is modelled, what is not, and what each of these orders is: `docs/protocol-model.md`.
+//! does. What is modelled, what is not, and what each of these orders is: `docs/understand/protocol-model.md`.
 #![allow(unreachable_pub, missing_docs, reason = "the model is this test's own")]
 
 #[path = "protocol_model/model.rs"]

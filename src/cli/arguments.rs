@@ -33,7 +33,7 @@ pub struct ChangeArgs {
     /// Say what would happen, and change nothing: osc plan
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
-    /// Print JSON on stdout, as docs/json.md describes it: a run's events line by line, or the plan
+    /// Print JSON on stdout, as docs/use/json.md describes it: a run's events line by line, or the plan
     #[arg(long, help_heading = "Output", conflicts_with = "quiet")]
     pub json: bool,
     /// Print warnings and errors only

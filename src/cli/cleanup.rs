@@ -30,7 +30,7 @@ pub struct CleanupArgs {
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
-    /// Print one JSON object, as docs/json.md describes it
+    /// Print one JSON object, as docs/use/json.md describes it
     #[arg(long, help_heading = "Output")]
     pub json: bool,
     /// Drop without asking

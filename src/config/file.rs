@@ -203,7 +203,7 @@ mod tests {
     fn the_manual_names_every_key() {
         use clap::Args;
 
-        let manual = include_str!("../../docs/osc-toml.md");
+        let manual = include_str!("../../docs/use/osc-toml.md");
         let example = manual.split("```toml").nth(1).and_then(|rest| rest.split("```").next());
         let example = example.unwrap();
         let profile = parse(Path::new("osc.toml"), example).unwrap().remove("production").unwrap();

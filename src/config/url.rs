@@ -127,7 +127,7 @@ fn with_host(text: &str) -> String {
     format!("{scheme}://{authority}localhost{rest}")
 }
 
-const HELP: &str = "docs/connecting.md has the parameters";
+const HELP: &str = "docs/use/connecting.md has the parameters";
 
 /// `h1:5432,h2:5433` between the user and the path.
 fn has_several_hosts(text: &str) -> bool {

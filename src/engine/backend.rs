@@ -1,6 +1,6 @@
 //! What the engine asks of a server. Whoever adds a server implements these traits.
 //!
-//! The methods name steps of the argument in `docs/how-it-works.md`; each one's doc says what the
+//! The methods name steps of the argument in `docs/understand/how-it-works.md`; each one's doc says what the
 //! engine relies on. A method that fails with [`Error::Connection`]
 //! may be called again: each is idempotent unless its doc says otherwise.
 

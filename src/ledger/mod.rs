@@ -1,6 +1,6 @@
 //! The record of every run: what, when, how far, how it ended.
 //!
-//! It lives in a schema of osc's own, and what stands there is data (`docs/decisions/ledger.md`): the
+//! It lives in a schema of osc's own, and what stands there is data (`docs/decisions/0011-ledger.md`): the
 //! server modules check its tables before they read them, and prove by the catalog what a row says.
 
 mod detail;

@@ -143,7 +143,7 @@ pub struct Helpers {
 impl Helpers {
     /// Names for the helpers of `original`: within the limit of 64 characters, and sorting after
     /// it in bytes, since MariaDB's RENAME takes its locks in that order and loses writes
-    /// otherwise (`docs/decisions/names.md`).
+    /// otherwise (`docs/decisions/0005-names.md`).
     pub fn of(original: &TableName) -> Self {
         if mutation::is(Rule::NamesSortAfter) {
             let helper = |end| original.sibling(format!("_{}_{end}", original.table.as_str()));

@@ -2,7 +2,7 @@
 //!
 //! Without the feature `faults` [`is`] is `false`, and the compiler drops what follows from it. With it,
 //! `OSC_BROKEN_RULE` names the rule that osc does not keep. `tests/it/broken_rules.rs` requires that a test
-//! fails then (`docs/broken-rules.md`).
+//! fails then (`docs/develop/mutations.md`).
 
 macro_rules! rules {
     ($($(#[doc = $words:literal])+ $rule:ident = $name:literal;)+) => {

@@ -1,6 +1,6 @@
 //! Attacks on osc through PostgreSQL, by an account that has what an application's account usually has:
 //! its rows, and CREATE in the application's schema, here in the database too. osc runs as a superuser.
-//! Each test is a promise (`docs/decisions/ledger.md`).
+//! Each test is a promise (`docs/decisions/0011-ledger.md`).
 
 use crate::support;
 use std::process::Output;

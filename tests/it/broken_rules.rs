@@ -2,7 +2,7 @@
 //! and for its reason.
 //!
 //! A few go with every run of the tests. `scripts/broken-rules` does all, and writes
-//! `docs/broken-rules.md`.
+//! `docs/develop/mutations.md`.
 
 use std::path::Path;
 use std::process::Command;

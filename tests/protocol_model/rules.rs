@@ -1,6 +1,6 @@
 //! The rules that a model can do without, one at a time.
 
-/// Something that the engine keeps to. The numbers are those of `docs/how-it-works.md`.
+/// Something that the engine keeps to. The numbers are those of `docs/understand/how-it-works.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// 1: the position is taken before the last row is looked up.

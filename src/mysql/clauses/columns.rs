@@ -3,7 +3,7 @@
 //! The servers resolve every name in the clauses against the original: `RENAME COLUMN a TO b,
 //! RENAME COLUMN b TO a` swaps, `CHANGE a b INT, ADD a INT` makes a fresh `a`, and
 //! `RENAME COLUMN a TO b, RENAME COLUMN b TO c` fails unless the original has a `b`
-//! (checked on both, `docs/roads.md`).
+//! (checked on both, `docs/use/methods.md`).
 
 use super::{ClauseKind, Clauses};
 use crate::error::{Error, Result};

@@ -1,5 +1,5 @@
 //! Statements and what osc reads in them. Each that is marked as good for a server was given to
-//! that server (`docs/roads.md`), so that the two agree.
+//! that server (`docs/use/methods.md`), so that the two agree.
 
 use proptest::prelude::*;
 

@@ -306,7 +306,7 @@ fn referenced_keys_stay(draft: &Draft<'_>, shadow: &Table) -> Result<()> {
 /// wants it. The key of the original names the rows all the same, since no two of them share it:
 /// chunks are ranges of it, and a refresh deletes whatever the shadow has under it. Only the shadow
 /// itself would take a second row with the same `id`; that none comes about is rule 4, and that none
-/// came about the verification shows, which counts the rows of each range (docs/how-it-works.md).
+/// came about the verification shows, which counts the rows of each range (docs/understand/how-it-works.md).
 fn in_shadow(
     original: &Table,
     shadow: &Table,

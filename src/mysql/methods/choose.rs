@@ -3,7 +3,7 @@
 //! Whether a change can be made instantly is for the server to say: asking costs nothing, since
 //! it refuses before it begins. A change in place is different: the server lets an index be built
 //! or a table be rebuilt in place, and every replica then stands still for as long. So in place is
-//! tried only for what is known to touch no rows (`docs/roads.md` has the experiments).
+//! tried only for what is known to touch no rows (`docs/use/methods.md` has the experiments).
 
 use super::facts::TableFacts;
 use super::inplace::in_place;

@@ -1,4 +1,4 @@
-//! Which clauses are known to be quick in place: they touch no rows (`docs/roads.md`).
+//! Which clauses are known to be quick in place: they touch no rows (`docs/use/methods.md`).
 
 use super::facts::{ColumnFacts, TableFacts};
 use crate::mysql::clauses::{Clause, ClauseKind, Clauses, ColumnDef, IndexKind};

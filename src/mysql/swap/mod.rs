@@ -446,7 +446,7 @@ async fn rename_from_outside(
 
 /// Whether the rename waits for a table's metadata lock. All helpers' names sort after the
 /// original's, and RENAME takes its locks in that order, so the table it waits for first is the
-/// original (`docs/decisions/names.md`).
+/// original (`docs/decisions/0005-names.md`).
 async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
     let mut conn = table.plain("watching the rename").await?;
     let started = Instant::now();

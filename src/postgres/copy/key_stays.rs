@@ -40,7 +40,7 @@ pub fn key_stays(
     if shadow.kind != 'p' {
         let mut indexes = shadow.indexes.iter().chain(deferred);
         // A longer key, such as `(id, created_at)`, finds rows as well, and the original's own names
-        // them: docs/how-it-works.md says why none is lost or doubled.
+        // them: docs/understand/how-it-works.md says why none is lost or doubled.
         return match indexes.any(|index| index.begins_with_key(shadow_key)) {
             true => Ok(()),
             false => refuse(

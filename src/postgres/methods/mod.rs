@@ -9,7 +9,7 @@
 //! Clauses that have an online way are known by what they say; the others are not judged by a list:
 //! they are applied to an empty copy of the table in a transaction that is rolled back, and what the
 //! server did there is looked at (`probe`). On an empty copy it shows rewrites, index builds and scans
-//! as it would on the full table. `docs/postgres-clauses.md` has the table.
+//! as it would on the full table. `docs/use/postgres-clauses.md` has the table.
 
 pub mod build_index;
 

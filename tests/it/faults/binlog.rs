@@ -28,7 +28,7 @@ impl Place {
     }
 
     /// Ends osc's sessions. MariaDB does not survive the end of one that has its locks and renames a
-    /// table with triggers (docs/limits.md): that one is spared.
+    /// table with triggers (docs/use/limits.md): that one is spared.
     async fn cut(&self, database: &str) {
         let spared = "COALESCE(INFO, '') LIKE 'RENAME TABLE%' AND STATE NOT LIKE 'Waiting%'";
         self.server.cut(&format!("DB = '{database}' AND NOT ({spared})")).await;

@@ -1,4 +1,4 @@
-//! The inputs of faults that settings were the cause of (`docs/field-bugs.md`).
+//! The inputs of faults that settings were the cause of (`docs/understand/field-bugs.md`).
 
 use std::time::Duration;
 

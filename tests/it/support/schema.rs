@@ -1,4 +1,4 @@
-//! What programs read: each line of `--json` against its schema in docs/schema.
+//! What programs read: each line of `--json` against its schema in docs/use/schema.
 //!
 //! The checker knows what those schemas use of JSON Schema, and panics for anything else in them.
 
@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-const EVENT: &str = include_str!("../../../docs/schema/event.json");
-const ERROR: &str = include_str!("../../../docs/schema/error.json");
-const PLAN: &str = include_str!("../../../docs/schema/plan.json");
-const STATUS: &str = include_str!("../../../docs/schema/status.json");
-const CLEANUP: &str = include_str!("../../../docs/schema/cleanup.json");
+const EVENT: &str = include_str!("../../../docs/use/schema/event.json");
+const ERROR: &str = include_str!("../../../docs/use/schema/error.json");
+const PLAN: &str = include_str!("../../../docs/use/schema/plan.json");
+const STATUS: &str = include_str!("../../../docs/use/schema/status.json");
+const CLEANUP: &str = include_str!("../../../docs/use/schema/cleanup.json");
 
 /// What is wrong with what a command printed; `None`: nothing.
 pub fn problem(command: &str, line: &Value) -> Option<String> {

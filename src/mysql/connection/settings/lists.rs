@@ -1,4 +1,4 @@
-//! What osc's sessions fix, and why. `docs/decisions/session-settings.md` says what is left alone.
+//! What osc's sessions fix, and why. `docs/decisions/0020-session-settings.md` says what is left alone.
 
 /// Which servers have a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

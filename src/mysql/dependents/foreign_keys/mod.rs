@@ -1,7 +1,7 @@
 //! The foreign keys of a table and those that point to it, and how they survive the swap.
 //!
 //! The shadow has none while it is copied: the argument, and the order of steps on each server,
-//! is in `docs/decisions/foreign-keys.md`.
+//! is in `docs/decisions/0008-foreign-keys.md`.
 
 pub(crate) mod indexes;
 pub(crate) mod orphans;

@@ -1,7 +1,7 @@
 //! The triggers of a table, and how they get to the new table: every write of the application fires
 //! each exactly once, before, during and after the swap.
 //!
-//! The order of steps and what a crash leaves is in `docs/decisions/triggers.md`.
+//! The order of steps and what a crash leaves is in `docs/decisions/0009-triggers.md`.
 
 pub(crate) mod statement;
 

@@ -1,6 +1,6 @@
 //! The ledger on MySQL and MariaDB: `osc_ledger` has a row for every run, `osc_marker` the markers that
 //! the stream is drained to. Both live in a database of osc's own, for all runs of the server
-//! (`docs/decisions/ledger.md`).
+//! (`docs/decisions/0011-ledger.md`).
 //!
 //! What stands there is data (rule 11). Whoever reads it has [`Ledger::vetted`] look first at what the
 //! tables are and who may write them; a row is another server's or ours; and what a row says of tables

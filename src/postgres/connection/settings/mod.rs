@@ -4,7 +4,7 @@
 //! session, from the startup packet on. One that changes *values* is the role's: what a plain session of
 //! the same role and database has, read at the start, stored with the run, and in force only while
 //! values are converted or the user's own words are read. Keys are rendered by the fixed ones.
-//! `docs/decisions/session-settings-postgres.md` has the reasons; a test walks `pg_settings` of each server.
+//! `docs/decisions/0021-session-settings-postgres.md` has the reasons; a test walks `pg_settings` of each server.
 
 pub(crate) mod list;
 pub(crate) mod role;
