@@ -23,12 +23,13 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod error;
-pub mod fnv;
 pub mod key;
-pub mod ledger;
 pub mod mysql;
 pub mod output;
-pub mod plan;
 pub mod postgres;
 pub mod testing;
 pub mod throttle;
+
+mod fnv;
+mod ledger;
+mod plan;

@@ -47,7 +47,7 @@ pub struct AlterArgs {
 ///
 /// # Errors
 /// Whatever ends the run other than success.
-pub async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> Result<()> {
+pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let (target, change, settings) = args.change.resolve()?;
     subject.set_server(&target.address);
     subject.set_table(change.table.plain());

@@ -42,7 +42,7 @@ pub struct CleanupArgs {
 ///
 /// # Errors
 /// When something cannot be dropped, or permission was not given.
-pub async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -> Result<()> {
+pub(super) async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
     subject.set_server(&target.address);
     let table = TableArg::read(&args.table, target.scheme)?;

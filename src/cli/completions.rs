@@ -24,7 +24,7 @@ pub struct CompletionsArgs {
 ///
 /// # Errors
 /// When the script cannot be written.
-pub fn run(args: CompletionsArgs, screen: &Screen) -> Result<()> {
+pub(super) fn run(args: CompletionsArgs, screen: &Screen) -> Result<()> {
     // Into memory first: the generator panics where its writer fails, as a closed pipe does.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::Cli::command(), "osc", &mut script);

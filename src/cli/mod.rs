@@ -1,16 +1,16 @@
 //! The command line: one file a command, each of them arguments, a call, and rendering.
 
-pub mod alter;
-pub mod arguments;
 pub mod change;
-pub mod cleanup;
-pub mod completions;
 pub mod diagnostics;
-pub mod plan;
-pub mod prompt;
-pub mod status;
 
+mod alter;
+mod arguments;
+mod cleanup;
+mod completions;
 mod deadline;
+mod plan;
+mod prompt;
+mod status;
 
 use clap::{ArgAction, Parser, Subcommand};
 

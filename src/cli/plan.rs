@@ -45,7 +45,7 @@ pub struct PlanArgs {
 ///
 /// # Errors
 /// Whatever keeps the plan from being made, or the change from being possible.
-pub async fn run(args: PlanArgs, screen: &Screen, subject: &Subject) -> Result<()> {
+pub(super) async fn run(args: PlanArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let (target, change, settings) = args.change.resolve()?;
     subject.set_server(&target.address);
     subject.set_table(change.table.plain());

@@ -10,7 +10,7 @@ use crate::output::screen::printable;
 ///
 /// # Errors
 /// `Usage` where there is no terminal.
-pub fn confirm(question: &str, yes: bool, help: &str) -> Result<bool> {
+pub(super) fn confirm(question: &str, yes: bool, help: &str) -> Result<bool> {
     if yes {
         return Ok(true);
     }

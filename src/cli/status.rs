@@ -36,7 +36,7 @@ pub struct StatusArgs {
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub async fn run(args: StatusArgs, screen: &Screen, subject: &Subject) -> Result<()> {
+pub(super) async fn run(args: StatusArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
     subject.set_server(&target.address);
     let table = args.table.map(|table| TableArg::read(&table, target.scheme)).transpose()?;

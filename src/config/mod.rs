@@ -2,20 +2,21 @@
 
 pub mod draft;
 pub mod file;
-pub mod http_url;
 pub mod libpq;
-pub mod load_limit;
 pub mod my_cnf;
-pub mod parameters;
 pub mod period;
-pub mod resolve;
-pub mod settings;
 pub mod strategy;
 pub mod target;
 pub mod url;
 pub mod window;
 
 pub(crate) mod found;
+pub(crate) mod http_url;
+pub(crate) mod load_limit;
+pub(crate) mod resolve;
+pub(crate) mod settings;
+
+mod parameters;
 
 use crate::error::Error;
 

@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::target::TlsMode;
 
 /// Every parameter that libpq has, with its variable; and what osc does with it.
-pub const PARAMETERS: &[(&str, Option<&str>, Fate)] = &[
+pub(super) const PARAMETERS: &[(&str, Option<&str>, Fate)] = &[
     ("host", Some("PGHOST"), Fate::Honoured),
     ("hostaddr", Some("PGHOSTADDR"), Fate::Honoured),
     ("port", Some("PGPORT"), Fate::Honoured),
@@ -141,12 +141,12 @@ pub const PARAMETERS: &[(&str, Option<&str>, Fate)] = &[
 ];
 
 /// Variables that are settings of the session.
-pub const SETTINGS: [(&str, &str); 3] =
+pub(super) const SETTINGS: [(&str, &str); 3] =
     [("PGDATESTYLE", "DateStyle"), ("PGTZ", "TimeZone"), ("PGGEQO", "geqo")];
 
 /// What osc does with a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     /// It means what libpq means by it.
     Honoured,
     /// These values are honoured; others are refused, for this reason.
@@ -159,7 +159,7 @@ pub enum Fate {
 ///
 /// # Errors
 /// What is wrong with it: osc does not know it, or cannot do it.
-pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), String> {
+pub(super) fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), String> {
     // osc's own names, which are those of MySQL's URLs.
     let name = match name {
         "ssl-mode" => "sslmode",
@@ -188,7 +188,7 @@ pub fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), String> {
 }
 
 /// What is said of a name that is none, with the one that was probably meant.
-pub fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = known
         .map(|known| (strsim::damerau_levenshtein(&name.to_ascii_lowercase(), known), known))
         .min()

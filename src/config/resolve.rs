@@ -41,13 +41,13 @@ pub struct Connection {
 
 /// The process's surroundings, as far as they matter.
 #[derive(Clone, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     variables: BTreeMap<String, String>,
 }
 
 impl Environment {
     /// This process's.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
@@ -78,7 +78,7 @@ impl Environment {
 ///
 /// # Errors
 /// `Usage` when nothing names one, or what does has a mistake.
-pub fn target(connection: &Connection, environment: &Environment) -> Result<Target> {
+pub(crate) fn target(connection: &Connection, environment: &Environment) -> Result<Target> {
     let profile = profile(connection, environment)?;
     find_target(connection, environment, profile.as_ref()).map(|(target, _)| target)
 }
@@ -87,7 +87,7 @@ pub fn target(connection: &Connection, environment: &Environment) -> Result<Targ
 ///
 /// # Errors
 /// `Usage`, as [`target`], and for replicas that make no sense.
-pub fn alter(
+pub(crate) fn alter(
     connection: &Connection,
     tuning: Tuning,
     flags: RunFlags,

@@ -48,7 +48,7 @@ impl FromStr for Indexes {
 }
 
 /// As many chunks as may ever be in flight.
-pub const MOST_THREADS: usize = 32;
+pub(crate) const MOST_THREADS: usize = 32;
 
 /// How many chunks are in flight: 1 to [`MOST_THREADS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

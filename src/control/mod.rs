@@ -1,7 +1,8 @@
 //! What an operator asks for while a run is under way.
 
 pub mod file;
-pub mod sources;
+
+pub(crate) mod sources;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;

@@ -22,7 +22,7 @@ const RESUMABLE: i32 = 3;
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn steer(
+pub(crate) fn steer(
     control_file: Option<PathBuf>,
     base: Directives,
 ) -> io::Result<(watch::Receiver<Directives>, AbortOnDropHandle<()>)> {

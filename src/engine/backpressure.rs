@@ -19,7 +19,7 @@ const CALM: Duration = Duration::from_secs(5);
 
 /// Commits a few times while nothing is copied: this is what commits take when it is quiet. Does
 /// nothing without feedback.
-pub async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
+pub(super) async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
     if !run.throttle.has_feedback() {
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
 }
 
 /// Shows the width, and tells when the copy gives way and when it no longer does; never ends.
-pub async fn tell<S: Server>(run: &Run<S>) -> Error {
+pub(super) async fn tell<S: Server>(run: &Run<S>) -> Error {
     let mut giving = run.throttle.giving();
     let mut narrow_at = None;
     loop {

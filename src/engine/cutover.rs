@@ -23,7 +23,7 @@ const ROUNDS: u32 = 20;
 
 /// The swap as it came through.
 #[derive(Debug, Clone, Copy)]
-pub struct Swapped {
+pub(super) struct Swapped {
     /// How long the original was locked.
     pub locked: Duration,
     /// Which attempt it was, from 1.
@@ -31,7 +31,7 @@ pub struct Swapped {
 }
 
 /// Waits for permission, then swaps. `suspects` are compared under the lock.
-pub async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapped> {
+pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapped> {
     run.permission().wait().await?;
     run.enter(Phase::CutOver);
     run.steadily(|| run.server.before_swap()).await?;

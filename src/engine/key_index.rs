@@ -22,12 +22,12 @@ const MOST_PARKED: usize = 50_000;
 const LONGEST_PARKED: Duration = Duration::from_secs(120);
 
 /// Whether it is time to build the index, whatever is left of the copy.
-pub fn is_due(parked: Parked) -> bool {
+pub(super) fn is_due(parked: Parked) -> bool {
     parked.keys > MOST_PARKED || parked.longest > LONGEST_PARKED
 }
 
 /// Builds the index, unless it is there, when no refresh is under way.
-pub async fn ensure<S: Server>(run: &Run<S>) -> Result<()> {
+pub(super) async fn ensure<S: Server>(run: &Run<S>) -> Result<()> {
     if run.is_keyed() {
         return Ok(());
     }
@@ -36,7 +36,7 @@ pub async fn ensure<S: Server>(run: &Run<S>) -> Result<()> {
 }
 
 /// The same for who holds [`Run::refreshing`].
-pub async fn build<S: Server>(run: &Run<S>) -> Result<()> {
+pub(super) async fn build<S: Server>(run: &Run<S>) -> Result<()> {
     if run.is_keyed() {
         return Ok(());
     }

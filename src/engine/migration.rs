@@ -31,7 +31,7 @@ use crate::throttle::Throttle;
 const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
 
 /// What a migration is given besides the server.
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// What to do.
     pub settings: Settings,
     /// Back-pressure.
@@ -47,7 +47,7 @@ pub struct Surroundings {
 }
 
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
-pub async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
+pub(crate) async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
     let stop = around.stop.clone();
     // True from the moment when everything is drained: the swap is then seen through.
     let swapping = Arc::new(watch::Sender::new(false));

@@ -1,15 +1,17 @@
 //! The migration itself. Knows no SQL and no server: [`self::backend::Server`] is all it sees of one.
 
 pub mod backend;
-pub mod backpressure;
 pub mod copy;
 pub mod coverage;
-pub mod cutover;
 pub mod dirty;
-pub mod key_index;
-pub mod migration;
-pub mod permission;
 pub mod progress;
-pub mod refresh;
-pub mod run;
-pub mod verify;
+
+pub(crate) mod migration;
+pub(crate) mod permission;
+pub(crate) mod run;
+
+mod backpressure;
+mod cutover;
+mod key_index;
+mod refresh;
+mod verify;

@@ -48,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LARGEST_CLASH: usize = 10_000;
 
 /// Runs cycles for ever; returns what ended them.
-pub async fn forever<S: Server>(run: &Run<S>) -> Error {
+pub(super) async fn forever<S: Server>(run: &Run<S>) -> Error {
     loop {
         tokio::select! {
             () = run.cycles.wanted() => {}
@@ -175,7 +175,7 @@ async fn refresh_all<S: Server>(run: &Run<S>, mut keys: Vec<Key>, width: usize) 
 }
 
 /// Refreshes `keys`, whatever stands in the way but real duplicates.
-pub async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
+pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
     let mut parts = vec![keys];
     let mut attempts = 0;
     while let Some(keys) = parts.pop() {
@@ -251,7 +251,7 @@ fn grown(together: Vec<Key>, keys: &[Key], clash: &Clash) -> Vec<Key> {
 }
 
 /// Ends the run when the clash is no staleness but real duplicates in the original.
-pub async fn fail_on_duplicates<S: Server>(
+pub(super) async fn fail_on_duplicates<S: Server>(
     run: &Run<S>,
     clash: &Clash,
     range: Option<&crate::key::KeyRange>,

@@ -372,18 +372,18 @@ impl<S: Server> Run<S> {
 }
 
 /// A pause with some randomness, so that peers do not meet again.
-pub fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..1.5))
 }
 
 /// Notes a time in a histogram.
-pub fn note(times: &Mutex<Histogram<u64>>, elapsed: Duration) {
+pub(crate) fn note(times: &Mutex<Histogram<u64>>, elapsed: Duration) {
     let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1);
     times.lock().unwrap_or_else(PoisonError::into_inner).record(micros).unwrap_or_default();
 }
 
 /// In milliseconds; `None` when nothing was noted.
-pub fn quantiles(times: &Mutex<Histogram<u64>>) -> Option<Quantiles> {
+pub(crate) fn quantiles(times: &Mutex<Histogram<u64>>) -> Option<Quantiles> {
     let times = times.lock().unwrap_or_else(PoisonError::into_inner);
     #[allow(clippy::cast_precision_loss, reason = "milliseconds for a human")]
     let millis = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;

@@ -47,7 +47,7 @@ const SHOWN: usize = 10;
 
 /// What the verification found.
 #[derive(Debug, Default)]
-pub struct Verified {
+pub(super) struct Verified {
     /// Rows compared.
     pub rows: Rows,
     /// Keys that are written so often that only the cut-over can tell.
@@ -55,7 +55,7 @@ pub struct Verified {
 }
 
 /// Compares the whole of both tables.
-pub async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
+pub(super) async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     run.progress.rows_verified.store(0, Ordering::Relaxed);
     watch_shadow(run).await?;
     let suspects = Mutex::new(HashSet::new());

@@ -177,7 +177,7 @@ pub struct End<'a> {
 }
 
 /// What a sitting of a run is known by: random, so that no two share it.
-pub fn new_owner() -> String {
+pub(crate) fn new_owner() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
@@ -222,18 +222,18 @@ impl End<'_> {
 }
 
 /// Whether the same command resumes a run that ended so.
-pub fn is_resumable(error: &Error) -> bool {
+pub(crate) fn is_resumable(error: &Error) -> bool {
     error.exit_code() == 3
 }
 
 /// Whether the shadow of a run that ended so is of no use to anybody: a run that is gone on with
 /// needs it, and differing tables are evidence.
-pub fn is_waste(error: &Error) -> bool {
+pub(crate) fn is_waste(error: &Error) -> bool {
     !is_resumable(error) && !matches!(error, Error::Verification { .. } | Error::Internal(_))
 }
 
 /// The end of a sitting whose run another one has taken over.
-pub fn taken_over() -> Error {
+pub(crate) fn taken_over() -> Error {
     Error::Stopped {
         reason: "another osc has taken over this run, or its record is gone".into(),
         help: "look at `osc status`".into(),
@@ -241,7 +241,7 @@ pub fn taken_over() -> Error {
 }
 
 /// The refusal where another run is under way on `table`.
-pub fn other_run(table: &str) -> Error {
+pub(crate) fn other_run(table: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "other-run",
         format!("another osc is already changing {table}"),
@@ -251,7 +251,7 @@ pub fn other_run(table: &str) -> Error {
 
 /// The refusal where a session holds the lock of runs on `table`, which every login can take: the
 /// `holder`, as far as the server shows it, and what ends it.
-pub fn locked_by(table: &str, holder: &str, cure: &str) -> Error {
+pub(crate) fn locked_by(table: &str, holder: &str, cure: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "other-run",
         format!("another osc is already changing {table}, or a session holds its lock: {holder}"),
@@ -262,13 +262,13 @@ pub fn locked_by(table: &str, holder: &str, cure: &str) -> Error {
 }
 
 /// Something about the ledger's own schema that osc does not trust, and the statement that cures it.
-pub fn untrusted(problem: impl Into<String>, cure: impl Into<String>) -> Finding {
+pub(crate) fn untrusted(problem: impl Into<String>, cure: impl Into<String>) -> Finding {
     Finding::new("ledger", problem, cure)
 }
 
 /// Tables of an earlier build in the schema of the application, which can write them: they are not
 /// read. `drop` is the statement that ends this.
-pub fn earlier_ledger(tables: &str, ledger: &str, drop: &str) -> Finding {
+pub(crate) fn earlier_ledger(tables: &str, ledger: &str, drop: &str) -> Finding {
     Finding::new(
         "ledger",
         format!("{tables}: the ledger of an earlier build of osc, which is not read any more"),
@@ -277,7 +277,7 @@ pub fn earlier_ledger(tables: &str, ledger: &str, drop: &str) -> Finding {
 }
 
 /// The refusal where a run is under way on a table that a foreign key joins with `table`.
-pub fn related_run(table: &str, related: &str) -> Error {
+pub(crate) fn related_run(table: &str, related: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "related-run",
         format!("another osc is changing {related}, which a foreign key joins with {table}"),
@@ -286,7 +286,7 @@ pub fn related_run(table: &str, related: &str) -> Error {
 }
 
 /// The refusal where a run on such a table was not finished: it could not be resumed after this one.
-pub fn related_unfinished(earlier: &RunRecord, table: &str, related: &str) -> Error {
+pub(crate) fn related_unfinished(earlier: &RunRecord, table: &str, related: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "related-run",
         format!(
@@ -298,7 +298,7 @@ pub fn related_unfinished(earlier: &RunRecord, table: &str, related: &str) -> Er
 }
 
 /// The refusal of a strategy that an unfinished copy cannot be resumed by.
-pub fn other_strategy(earlier: &RunRecord) -> Error {
+pub(crate) fn other_strategy(earlier: &RunRecord) -> Error {
     Error::Refused(vec![Finding::new(
         "strategy",
         format!("run {} of this change is a copy that was not finished", earlier.run),
@@ -313,7 +313,7 @@ const ALTERED: [&str; 6] =
 
 /// What ends a run that finds, when it is resumed, that its tables are not what they were; anything else
 /// leaves the copy as it is.
-pub fn altered_meanwhile(error: Error, table: &str, run: i64) -> Error {
+pub(crate) fn altered_meanwhile(error: Error, table: &str, run: i64) -> Error {
     let altered = match &error {
         Error::Refused(findings) => findings.iter().any(|found| ALTERED.contains(&found.check)),
         Error::Internal(_) | Error::Foreign(_) => true,
@@ -330,7 +330,7 @@ pub fn altered_meanwhile(error: Error, table: &str, run: i64) -> Error {
 }
 
 /// What a run ends with that has lost its lock and was not given it again.
-pub fn lock_lost(error: Error) -> Error {
+pub(crate) fn lock_lost(error: Error) -> Error {
     match error {
         Error::Refused(_) => Error::Stopped {
             reason: "the run's lock was lost, and another osc holds it now".into(),
@@ -341,7 +341,7 @@ pub fn lock_lost(error: Error) -> Error {
 }
 
 /// The refusal where a run with other clauses was not finished.
-pub fn other_clauses(earlier: &RunRecord) -> Error {
+pub(crate) fn other_clauses(earlier: &RunRecord) -> Error {
     Error::Refused(vec![Finding::new(
         "dead-run",
         format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
@@ -353,7 +353,7 @@ pub fn other_clauses(earlier: &RunRecord) -> Error {
 }
 
 /// The refusal of a cleanup behind a swap that is not settled.
-pub fn unsettled(dead: &RunRecord, table: &str, why: &str) -> Error {
+pub(crate) fn unsettled(dead: &RunRecord, table: &str, why: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "unsettled",
         format!("run {} on {table} died after its swap{why}", dead.run),
@@ -363,7 +363,7 @@ pub fn unsettled(dead: &RunRecord, table: &str, why: &str) -> Error {
 
 /// A table that `osc cleanup` can drop.
 #[derive(Debug, Clone)]
-pub struct Leftover<T> {
+pub(crate) struct Leftover<T> {
     /// The table.
     pub table: T,
     /// What it is.

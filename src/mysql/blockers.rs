@@ -29,7 +29,7 @@ struct Holder {
 /// Transactions that hold a table that the cut-over locks and are older than it may wait.
 /// MySQL tells by its performance schema; MariaDB where the plugin METADATA_LOCK_INFO is installed.
 /// `None`: none known.
-pub async fn old_transactions(
+pub(super) async fn old_transactions(
     conn: &mut Conn,
     table: &MysqlTable,
     older_than: Duration,
@@ -77,7 +77,7 @@ async fn kill(conn: &mut Conn, id: u64) -> Result<Option<String>> {
 }
 
 /// Who holds a table that the cut-over locks, for a message; empty when that is not known.
-pub async fn who(conn: &mut Conn, table: &MysqlTable, but: u32) -> Result<String> {
+pub(super) async fn who(conn: &mut Conn, table: &MysqlTable, but: u32) -> Result<String> {
     let holders = holders(conn, table, u64::from(but)).await?;
     Ok(if holders.is_empty() { String::new() } else { format!("; blocked by: {}", list(&holders)) })
 }
@@ -104,7 +104,7 @@ fn list(holders: &[Holder]) -> String {
 }
 
 /// The same for a change that locks one table only.
-pub async fn of(conn: &mut Conn, table: &TableName, flavor: Flavor) -> Result<String> {
+pub(super) async fn of(conn: &mut Conn, table: &TableName, flavor: Flavor) -> Result<String> {
     let sql = locks(flavor.is_mariadb(), [table].into_iter());
     let holders = holding(conn, &sql, 0).await?;
     Ok(if holders.is_empty() { String::new() } else { format!("; blocked by: {}", list(&holders)) })

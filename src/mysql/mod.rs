@@ -1,19 +1,20 @@
 //! Everything about MySQL and MariaDB.
 
 pub mod binlog;
-pub mod blockers;
 pub mod catalog;
-pub mod checks;
 pub mod clauses;
-pub mod commands;
 pub mod connection;
 pub mod copy;
 pub mod dependents;
 pub mod methods;
 pub mod name;
-pub mod run;
-pub mod runs;
-pub mod server;
-pub mod setting;
-pub mod swap;
 pub mod throttle;
+
+mod blockers;
+mod checks;
+pub(crate) mod commands;
+mod run;
+mod runs;
+mod server;
+mod setting;
+mod swap;

@@ -15,7 +15,7 @@ use super::runs::ledger::Ledger;
 use crate::engine::progress::Progress;
 
 /// What a migration on MySQL or MariaDB is made from.
-pub struct Setting {
+pub(super) struct Setting {
     /// The server.
     pub opts: Opts,
     /// Its family and version.
@@ -42,7 +42,7 @@ pub struct Setting {
 
 impl Setting {
     /// What the shadow is made from.
-    pub fn draft(&self) -> Draft<'_> {
+    pub(super) fn draft(&self) -> Draft<'_> {
         Draft {
             flavor: self.flavor,
             role: &self.role,

@@ -92,7 +92,7 @@ impl Face for Json {
 }
 
 /// The line with which a command that failed ends.
-pub fn error(error: &Error, about: About) -> String {
+pub(crate) fn error(error: &Error, about: About) -> String {
     line(ErrorBody {
         event: "error",
         about,

@@ -4,14 +4,16 @@
 //! counters now and then. So a terminal that is stopped, or a pipe that nobody reads, never makes
 //! the engine wait, least of all while it holds a lock.
 
-pub mod bar;
-pub mod json;
-pub mod pace;
-pub mod plain;
-pub mod quiet;
 pub mod screen;
-pub mod summary;
-pub mod text;
+
+pub(crate) mod json;
+pub(crate) mod text;
+
+mod bar;
+mod pace;
+mod plain;
+mod quiet;
+mod summary;
 
 use std::io::IsTerminal;
 use std::sync::Arc;

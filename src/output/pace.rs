@@ -19,7 +19,7 @@ const MOST: f64 = 0.99;
 
 /// A phase that can be measured, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct View {
+pub(crate) struct View {
     /// Rows done.
     pub done: u64,
     /// Rows in all, as estimated; never fewer than `done`.
@@ -34,7 +34,7 @@ pub struct View {
 
 /// Learns the rate from one look to the next.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub(super) struct Pace {
     phase: Option<Phase>,
     watched: f64,
     last: Option<(f64, u64)>,
@@ -44,12 +44,12 @@ pub struct Pace {
 
 impl Pace {
     /// Forgets: what was done until now was not done at this pace.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// Takes a look. `None`: this phase has nothing to count.
-    pub fn look(&mut self, now: &Snapshot) -> Option<View> {
+    pub(super) fn look(&mut self, now: &Snapshot) -> Option<View> {
         if self.phase != Some(now.phase) {
             self.reset();
             self.phase = Some(now.phase);

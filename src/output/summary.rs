@@ -9,7 +9,7 @@ use super::text::length;
 use crate::engine::progress::{Quantiles, Summary};
 
 /// The summary as lines, without a line's end after the last.
-pub fn text(summary: &Summary) -> String {
+pub(super) fn text(summary: &Summary) -> String {
     let mut rows: Vec<(&str, String)> = vec![("method", summary.road.clone())];
     // Only the copy has chunks, and only the copy compares and swaps.
     if summary.lock_ms.is_some() || summary.chunk_ms.is_some() || summary.rows > 0 {

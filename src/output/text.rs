@@ -8,10 +8,10 @@ use super::pace::View;
 use crate::engine::progress::{Event, Phase, Snapshot};
 
 /// Where nothing can be said.
-pub const UNKNOWN: &str = "–";
+pub(crate) const UNKNOWN: &str = "–";
 
 /// A line for an event; `None`: the summary, which has more than one.
-pub fn event(event: &Event) -> Option<String> {
+pub(crate) fn event(event: &Event) -> Option<String> {
     let text = match event {
         Event::Road { road, reason } => format!("method: {road} ({reason})"),
         Event::Phase { phase } => doing(*phase).to_owned(),
@@ -40,7 +40,7 @@ pub fn event(event: &Event) -> Option<String> {
 }
 
 /// What is being done in a phase.
-pub fn doing(phase: Phase) -> &'static str {
+pub(crate) fn doing(phase: Phase) -> &'static str {
     match phase {
         Phase::Prepare => "preparing",
         Phase::Copy => "copying rows",
@@ -54,7 +54,7 @@ pub fn doing(phase: Phase) -> &'static str {
 }
 
 /// How far a phase is, and when it will be through; or what is being done in it.
-pub fn extent(now: &Snapshot, view: Option<&View>) -> String {
+pub(crate) fn extent(now: &Snapshot, view: Option<&View>) -> String {
     let Some(view) = view else { return doing(now.phase).to_owned() };
     let done = format!("{} / {} rows", HumanCount(view.done), HumanCount(view.total));
     if now.connection_lost_seconds.is_some() {
@@ -65,7 +65,7 @@ pub fn extent(now: &Snapshot, view: Option<&View>) -> String {
 }
 
 /// What keeps the run from going at full speed, if anything does.
-pub fn hindrance(now: &Snapshot) -> Option<String> {
+pub(crate) fn hindrance(now: &Snapshot) -> Option<String> {
     if let Some(seconds) = now.connection_lost_seconds {
         let server = now.about.server.as_deref().unwrap_or("the server");
         let ago = length(Duration::try_from_secs_f64(seconds).unwrap_or_default());
@@ -86,7 +86,7 @@ pub fn hindrance(now: &Snapshot) -> Option<String> {
 }
 
 /// How fast it is, and how much the stream has left to do; nothing that is not known.
-pub fn numbers(now: &Snapshot, view: Option<&View>) -> String {
+pub(crate) fn numbers(now: &Snapshot, view: Option<&View>) -> String {
     let mut parts = Vec::new();
     if now.connection_lost_seconds.is_none() {
         parts.extend(view.map(|view| format!("{} rows/s", rate(view.rate))));
@@ -103,7 +103,7 @@ pub fn numbers(now: &Snapshot, view: Option<&View>) -> String {
 }
 
 /// All of it in one line.
-pub fn state(now: &Snapshot, view: Option<&View>) -> String {
+pub(crate) fn state(now: &Snapshot, view: Option<&View>) -> String {
     let parts = hindrance(now).into_iter().chain([numbers(now, view)]);
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
 }
@@ -124,7 +124,7 @@ fn rate(rate: Option<f64>) -> String {
 }
 
 /// A length of time in two units at most: `340ms`, `7.2s`, `1m 12s`, `3h 05m`, `2d 04h`.
-pub fn length(length: Duration) -> String {
+pub(crate) fn length(length: Duration) -> String {
     let seconds = length.as_secs();
     match seconds {
         0 => format!("{}ms", length.as_millis()),

@@ -18,7 +18,7 @@ use crate::key::Rows;
 use crate::throttle::Throttle;
 
 /// What to do where a change cannot be undone.
-pub const UNDOABLE: &str =
+pub(crate) const UNDOABLE: &str =
     "pass --yes, or --strategy copy, which keeps the old table until osc cleanup";
 
 /// What is to be done, and with what.
@@ -46,7 +46,7 @@ pub struct Job {
 }
 
 /// How a question of yes or no is asked.
-pub type Ask = Arc<dyn Fn(&str) -> Result<bool> + Send + Sync>;
+pub(crate) type Ask = Arc<dyn Fn(&str) -> Result<bool> + Send + Sync>;
 
 impl Job {
     /// Tells what the checks found.

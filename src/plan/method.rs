@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How a change is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Road {
+pub(crate) enum Road {
     /// The server changes only what it knows about the table.
     Instant,
     /// The server changes the table in place, without locks and without rewriting rows.
@@ -15,7 +15,7 @@ pub enum Road {
 
 impl Road {
     /// The word for it in output and in the ledger.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Instant => "instant",
             Self::Inplace => "inplace",

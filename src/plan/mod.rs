@@ -1,7 +1,7 @@
 //! What an ALTER means on this server, by which method it is made, and why.
 
-pub mod method;
-pub mod recognition;
+pub(crate) mod method;
+pub(crate) mod recognition;
 
 mod job;
 
@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::error::Finding;
 
-pub use job::{Ask, Job, UNDOABLE};
+pub(crate) use job::{Ask, Job, UNDOABLE};
 
 /// What `osc alter` would do.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The table.
     pub table: String,
     /// The server's name and version.
@@ -40,7 +40,7 @@ pub struct Plan {
 
 /// One method.
 #[derive(Debug, Clone, Serialize)]
-pub struct Step {
+pub(crate) struct Step {
     /// `instant`, `inplace` or `copy`.
     #[serde(rename = "method")]
     pub what: String,
@@ -52,6 +52,6 @@ pub struct Step {
 }
 
 /// What a plan says of such a clause.
-pub fn for_good(clause: &str) -> String {
+pub(crate) fn for_good(clause: &str) -> String {
     format!("{clause} cannot be undone by this method: osc asks first; {}", self::UNDOABLE)
 }

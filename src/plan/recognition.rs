@@ -6,7 +6,7 @@ use crate::error::{Error, Finding, Result};
 
 /// What a server is beside its family and version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recognition {
+pub(crate) struct Recognition {
     /// For `osc plan`: "Amazon RDS", "Group Replication, single primary". `None`: a plain server.
     pub name: Option<String>,
     /// What the operator should know.
@@ -18,20 +18,20 @@ pub struct Recognition {
 impl Recognition {
     /// A server of this name on which osc works as on any other.
     #[must_use]
-    pub fn works(name: impl Into<String>) -> Self {
+    pub(crate) fn works(name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..Self::default() }
     }
 
     /// The same with something to know.
     #[must_use]
-    pub fn noting(mut self, note: impl Into<String>) -> Self {
+    pub(crate) fn noting(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
     /// One on which a copy would lose writes, or cannot work: why, and what to do instead.
     #[must_use]
-    pub fn refused(
+    pub(crate) fn refused(
         name: impl Into<String>,
         check: &'static str,
         problem: impl Into<String>,
@@ -42,14 +42,14 @@ impl Recognition {
 
     /// The same, for a finding that others have too.
     #[must_use]
-    pub fn refused_by(name: impl Into<String>, finding: Finding) -> Self {
+    pub(crate) fn refused_by(name: impl Into<String>, finding: Finding) -> Self {
         Self { name: Some(name.into()), notes: Vec::new(), refusal: Some(finding) }
     }
 
     /// A server that speaks the protocol and is none that osc knows. `treated`: the operator says that it
     /// is like one.
     #[must_use]
-    pub fn unknown(version: &str, like: &str, treated: bool) -> Self {
+    pub(crate) fn unknown(version: &str, like: &str, treated: bool) -> Self {
         let name = format!("an unknown relative of {like} ({version})");
         if treated {
             let note = format!("{version:?} is treated as {like}, as --treat-as says");
@@ -68,7 +68,7 @@ impl Recognition {
 
     /// # Errors
     /// `Refused`, where osc changes nothing on such a server.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match &self.refusal {
             Some(finding) => Err(Error::Refused(vec![finding.clone()])),
             None => Ok(()),

@@ -12,7 +12,7 @@ const ACTION: &str = "looking for blockers";
 
 /// What is in the way of locking some tables.
 #[derive(Debug, Default)]
-pub struct Blockers {
+pub(super) struct Blockers {
     /// Transactions older than an attempt waits for, for a human; empty: go ahead.
     pub old: Vec<String>,
     /// An autovacuum is at work on them.
@@ -25,7 +25,7 @@ const AUTOVACUUM_BUDGET: Duration = Duration::from_millis(1500);
 
 impl Blockers {
     /// How long an attempt may wait for its lock that `usual`ly waits so long.
-    pub fn budget(&self, usual: Duration) -> Duration {
+    pub(super) fn budget(&self, usual: Duration) -> Duration {
         if self.autovacuum { AUTOVACUUM_BUDGET } else { usual }
     }
 }
@@ -35,7 +35,7 @@ impl Blockers {
 ///
 /// # Errors
 /// The server's.
-pub async fn look(
+pub(super) async fn look(
     client: &Client,
     tables: &[u32],
     patience: Duration,

@@ -1,8 +1,6 @@
 //! Everything about PostgreSQL.
 
-pub mod blockers;
 pub mod catalog;
-pub mod checks;
 pub mod clauses;
 pub mod commands;
 pub mod connection;
@@ -10,11 +8,14 @@ pub mod copy;
 pub mod dependents;
 pub mod methods;
 pub mod name;
-pub mod run;
 pub mod runs;
-pub mod server;
-pub mod setting;
 pub mod stream;
-pub mod swap;
 pub mod throttle;
 pub mod trust;
+
+mod blockers;
+mod checks;
+mod run;
+mod server;
+mod setting;
+mod swap;

@@ -14,7 +14,7 @@ use super::runs::ledger::Ledger;
 use crate::engine::progress::Progress;
 
 /// What a run on one table is made from.
-pub struct Setting {
+pub(super) struct Setting {
     /// How to connect.
     pub options: Options,
     /// The server's version number.

@@ -15,7 +15,7 @@ use crate::control::Directives;
 
 /// The throttle that the settings ask for. `replicas`: those whose lag counts; `gauges` makes one
 /// that looks at the server, and `vitals` what feedback sees of it; `None`: there is no copy to steer.
-pub fn usual<R: Replicas, G: Gauge, V: Vitals>(
+pub(crate) fn usual<R: Replicas, G: Gauge, V: Vitals>(
     settings: &AlterSettings,
     directives: watch::Receiver<Directives>,
     stop: &CancellationToken,

@@ -15,7 +15,7 @@ const LONGEST_LINE: u64 = 1024;
 
 /// Pauses the copy while HEAD of a URL is answered by anything but status 200, or not at all.
 #[derive(Debug)]
-pub struct Http(pub HttpUrl);
+pub(super) struct Http(pub HttpUrl);
 
 impl Http {
     async fn status(&self) -> io::Result<u16> {

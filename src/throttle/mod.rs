@@ -6,23 +6,24 @@
 //! narrows the copy by what the server has to spare, and never stops it.
 
 pub mod activity;
-pub mod feedback;
-pub mod from_settings;
-pub mod http;
 pub mod lag;
 pub mod load;
 pub mod probe;
 pub mod query;
-pub mod sound;
-pub mod window;
+
+pub(crate) mod feedback;
+pub(crate) mod from_settings;
+pub(crate) mod sound;
 
 mod concurrency;
 mod gate;
+mod http;
 mod rate_limit;
 mod signals;
 #[cfg(test)]
 mod tests;
 mod verdicts;
+mod window;
 
 use std::future::Future;
 use std::num::NonZeroU32;

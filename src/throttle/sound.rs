@@ -13,7 +13,10 @@ use crate::error::{Error, Finding, Result};
 ///
 /// # Errors
 /// The connection's.
-pub async fn gauges<G: Gauge>(settings: &AlterSettings, gauge: &mut G) -> Result<Vec<Finding>> {
+pub(crate) async fn gauges<G: Gauge>(
+    settings: &AlterSettings,
+    gauge: &mut G,
+) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (flag, limits) in
         [("--max-load", &settings.max_load), ("--critical-load", &settings.critical_load)]
@@ -59,7 +62,7 @@ fn lasting<G: Gauge>(gauge: &G, error: Error) -> Result<Option<(String, Option<S
 }
 
 /// A replica that cannot be watched.
-pub fn replica(name: &str, why: &str) -> Finding {
+pub(crate) fn replica(name: &str, why: &str) -> Finding {
     Finding::new(
         "replica",
         format!("--replica {name}: {why}"),
@@ -69,6 +72,6 @@ pub fn replica(name: &str, why: &str) -> Finding {
 
 /// # Errors
 /// `Refused`, where there are any.
-pub fn none(findings: Vec<Finding>) -> Result<()> {
+pub(crate) fn none(findings: Vec<Finding>) -> Result<()> {
     if findings.is_empty() { Ok(()) } else { Err(Error::Refused(findings)) }
 }

@@ -4,7 +4,7 @@ use super::table::Column;
 
 /// A kind of types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// TINYINT to BIGINT.
     Int,
     /// DECIMAL.
@@ -43,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind of a column's type.
-    pub fn of(column: &Column) -> Self {
+    pub(crate) fn of(column: &Column) -> Self {
         match column.data_type.as_str() {
             "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => Self::Int,
             "decimal" => Self::Decimal,
@@ -67,27 +67,27 @@ impl Kind {
     }
 
     /// Whether its values are numbers to the server, and shown as such.
-    pub fn is_number(self) -> bool {
+    pub(crate) fn is_number(self) -> bool {
         self.is_real() || matches!(self, Self::Int | Self::Decimal | Self::Year)
     }
 
     /// Whether its values are floating-point numbers.
-    pub fn is_real(self) -> bool {
+    pub(crate) fn is_real(self) -> bool {
         matches!(self, Self::Float | Self::Double)
     }
 
     /// Whether its values are dates or times.
-    pub fn is_temporal(self) -> bool {
+    pub(crate) fn is_temporal(self) -> bool {
         matches!(self, Self::Date | Self::DateTime | Self::Time)
     }
 
     /// Whether its values are text to the server, of whatever character set.
-    pub fn is_string(self) -> bool {
+    pub(crate) fn is_string(self) -> bool {
         matches!(self, Self::Text | Self::Bytes | Self::Json)
     }
 
     /// Whether its values are members of a list.
-    pub fn is_label(self) -> bool {
+    pub(crate) fn is_label(self) -> bool {
         matches!(self, Self::Enum | Self::Set)
     }
 }

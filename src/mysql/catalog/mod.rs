@@ -1,6 +1,7 @@
 //! What the server's catalog says, and how it is asked; names and literals.
 
 pub mod key;
-pub mod kind;
 pub mod query;
 pub mod table;
+
+pub(crate) mod kind;

@@ -14,7 +14,7 @@ const ACTION: &str = "checking the rights to name blockers";
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn notes(conn: &mut Conn, flavor: Flavor, kill: bool) -> Result<Vec<String>> {
+pub(crate) async fn notes(conn: &mut Conn, flavor: Flavor, kill: bool) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let cannot = if kill {
         "sessions that block the cut-over can be neither named nor ended by --kill-blockers-after"

@@ -109,7 +109,11 @@ fn strange(helper: &TableName, elsewhere: Option<&RunRecord>) -> Finding {
 }
 
 /// A retired table that is still there; a shadow that no run of ours made; another tool at work.
-pub async fn tables(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
+pub(crate) async fn tables(
+    conn: &mut Conn,
+    checked: &Checked<'_>,
+    findings: &mut Findings,
+) -> Result<()> {
     let original = &checked.original.name;
     let helpers = Helpers::of(original);
     let (runs, elsewhere) = match checked.ledger {

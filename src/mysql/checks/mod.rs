@@ -1,11 +1,12 @@
 //! The checks before the start. Each is a function of its own that adds findings: what is wrong,
 //! where, and what to do. Nothing is changed by any of them.
 
-pub mod blockers;
-pub mod leftovers;
-pub mod rights;
-pub mod server;
-pub mod table;
+pub(crate) mod leftovers;
+
+pub(crate) mod blockers;
+pub(crate) mod rights;
+pub(crate) mod server;
+mod table;
 
 use mysql_async::Conn;
 
@@ -20,7 +21,7 @@ use crate::error::Findings;
 use crate::error::Result;
 
 /// What the checks look at.
-pub struct Checked<'a> {
+pub(super) struct Checked<'a> {
     /// The server's family and version.
     pub flavor: Flavor,
     /// The table.
@@ -36,7 +37,7 @@ pub struct Checked<'a> {
 }
 
 /// Runs all checks that a copy needs.
-pub async fn all(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
+pub(super) async fn all(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
     table::definition(checked, &mut findings);
     server::binlog(conn, checked, &mut findings).await?;

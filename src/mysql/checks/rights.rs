@@ -17,7 +17,7 @@ const ON_SCHEMA: [&str; 9] =
 
 /// Compares the user's grants with what a run needs. A user with roles is believed: what a role
 /// gives is not told here, and the server will say what is missing.
-pub async fn granted(
+pub(crate) async fn granted(
     conn: &mut Conn,
     checked: &Checked<'_>,
     findings: &mut Findings,
@@ -81,7 +81,7 @@ pub async fn granted(
 }
 
 /// The refusal where the user may not run an ALTER of the server's own. A user with roles is believed.
-pub async fn may_alter(conn: &mut Conn, table: &TableName) -> Result<Option<Finding>> {
+pub(crate) async fn may_alter(conn: &mut Conn, table: &TableName) -> Result<Option<Finding>> {
     let covers = |grant: &Grant| {
         grant.covers_schema(table.schema.as_str())
             || grant.scope == format!("{}.{}", table.schema.as_str(), table.table.as_str())

@@ -42,7 +42,11 @@ async fn variables(conn: &mut Conn) -> Result<HashMap<String, String>> {
 }
 
 /// The binlog is there, in row format, in commit order, and has this schema.
-pub async fn binlog(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
+pub(crate) async fn binlog(
+    conn: &mut Conn,
+    checked: &Checked<'_>,
+    findings: &mut Findings,
+) -> Result<()> {
     let variables = variables(conn).await?;
     let is = |name: &str, value: &str| variables.get(name).is_some_and(|found| found == value);
     if !is("log_bin", "ON") {
@@ -139,7 +143,7 @@ fn minimal_image(key: &Ident) -> Finding {
 ///
 /// # Errors
 /// `Refused`, and those of `connection_error`.
-pub async fn row_image(conn: &mut Conn, original: &Table, index: &Ident) -> Result<()> {
+pub(crate) async fn row_image(conn: &mut Conn, original: &Table, index: &Ident) -> Result<()> {
     match original.clustered() {
         Some(key) if !key.name.same(index) => {
             let minimal = variables(conn).await?;
@@ -193,7 +197,7 @@ async fn filters(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings
 }
 
 /// Galera, group replication with several primaries, a replica that does not log what it applies.
-pub async fn topology(
+pub(crate) async fn topology(
     conn: &mut Conn,
     checked: &Checked<'_>,
     findings: &mut Findings,
@@ -246,7 +250,11 @@ async fn is_replica(conn: &mut Conn, checked: &Checked<'_>) -> Result<bool> {
 
 /// The space that a copy needs against what is free, where the server tells (MariaDB's DISKS
 /// plugin).
-pub async fn disk(conn: &mut Conn, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
+pub(crate) async fn disk(
+    conn: &mut Conn,
+    checked: &Checked<'_>,
+    findings: &mut Findings,
+) -> Result<()> {
     let needed = checked.original.bytes.saturating_mul(11) / 10;
     let shown = indicatif::HumanBytes(needed);
     let free: std::result::Result<Option<Option<u64>>, _> = conn

@@ -8,7 +8,7 @@ use crate::mysql::copy::shadow::checks;
 use crate::mysql::name::Ident;
 
 /// Engine, versioning, copy key.
-pub fn definition(checked: &Checked<'_>, findings: &mut Findings) {
+pub(super) fn definition(checked: &Checked<'_>, findings: &mut Findings) {
     let table = checked.original;
     let name = table.name.plain();
     if !table.engine.eq_ignore_ascii_case("InnoDB") {

@@ -6,7 +6,7 @@ use crate::mysql::name::Ident;
 
 /// Such clauses, in the user's words. `unique`: whether an index of that name is unique. Values that a
 /// narrower type cannot hold are not among them, since no server narrows a type without a rebuild.
-pub fn destructive(clauses: &Clauses, unique: impl Fn(&Ident) -> bool) -> Vec<String> {
+pub(crate) fn destructive(clauses: &Clauses, unique: impl Fn(&Ident) -> bool) -> Vec<String> {
     let is_lossy = |clause: &&Clause| match &clause.kind {
         ClauseKind::DropColumn { .. }
         | ClauseKind::DropPrimaryKey

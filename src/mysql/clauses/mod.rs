@@ -3,10 +3,11 @@
 //! The server stays the judge: osc gives it the clauses as they were written, for the shadow, and
 //! then compares the shadow's columns with what it understood ([`Clauses::prove`]).
 
-pub mod change;
-pub mod destructive;
-pub mod same;
 pub mod tokens;
+
+pub(crate) mod change;
+pub(crate) mod destructive;
+pub(crate) mod same;
 
 mod column;
 mod columns;

@@ -5,7 +5,7 @@ use crate::mysql::name::{Ident, TableName};
 
 /// Whether both texts ask for the same change. Keywords and unquoted names are the same in any case, as
 /// they are to the server.
-pub fn same(one: &str, other: &str) -> bool {
+pub(crate) fn same(one: &str, other: &str) -> bool {
     let trimmed = |text: &str| text.trim().trim_end_matches(';').trim_end().to_owned();
     let (one, other) = (trimmed(one), trimmed(other));
     let (Ok(left), Ok(right)) = (tokens(&one, None), tokens(&other, None)) else {
@@ -22,7 +22,7 @@ pub fn same(one: &str, other: &str) -> bool {
 }
 
 /// The tables that a text names after `REFERENCES`; those without a schema are in `schema`.
-pub fn referenced(text: &str, schema: &Ident) -> Vec<TableName> {
+pub(crate) fn referenced(text: &str, schema: &Ident) -> Vec<TableName> {
     let Ok(tokens) = tokens(text, None) else { return Vec::new() };
     let after = tokens.iter().enumerate().filter(|(_, token)| token.is("REFERENCES"));
     after

@@ -89,7 +89,7 @@ impl Prepared {
 }
 
 /// Changes the table.
-pub async fn alter(job: Job) -> Result<Summary> {
+pub(crate) async fn alter(job: Job) -> Result<Summary> {
     let (mut conn, prepared) = open(&job).await?;
     let mut notes = prepared.change.clauses.notes();
     notes.extend(prepared.recognised.notes.iter().cloned());
@@ -139,7 +139,7 @@ pub async fn alter(job: Job) -> Result<Summary> {
 }
 
 /// What `alter` would do. Changes nothing.
-pub async fn plan(job: &Job) -> Result<Plan> {
+pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     let (mut conn, prepared) = open(job).await?;
     let original = &prepared.original.name;
     let mut plan = Plan {

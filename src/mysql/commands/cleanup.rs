@@ -24,7 +24,7 @@ use crate::mysql::swap::outcome::is_retired;
 const RUNS: u32 = 100;
 
 /// What there is to drop, and the session that found it.
-pub struct Cleanup {
+pub(crate) struct Cleanup {
     conn: Conn,
     flavor: Flavor,
     ledger: Ledger,
@@ -40,7 +40,7 @@ pub struct Cleanup {
 
 impl Cleanup {
     /// Finds what can be dropped. Takes the table's lock, so that a run under way is never touched.
-    pub async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
+    pub(crate) async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
         let schema = schema.or(target.database.as_deref()).ok_or_else(|| Error::Usage {
             message: format!("no database selected: write shop.{table} or put /shop in the URL"),
             help: String::new(),
@@ -122,7 +122,7 @@ impl Cleanup {
     }
 
     /// Drops what was found, and closes the records of dead runs.
-    pub async fn drop_all(mut self) -> Result<()> {
+    pub(crate) async fn drop_all(mut self) -> Result<()> {
         run(&mut self.conn, "dropping tables", "SET SESSION foreign_key_checks = 0").await?;
         run(&mut self.conn, "dropping tables", "SET SESSION lock_wait_timeout = 5").await?;
         for leftover in &self.tables {

@@ -1,5 +1,5 @@
 //! One file a command: what it does on MySQL and MariaDB.
 
-pub mod alter;
-pub mod cleanup;
-pub mod status;
+pub(crate) mod alter;
+pub(crate) mod cleanup;
+pub(crate) mod status;

@@ -16,7 +16,7 @@ use crate::mysql::runs::lock::lock_name;
 const MOST: u32 = 50;
 
 /// The latest runs of a table, or of all on the server, newest first.
-pub async fn runs(
+pub(crate) async fn runs(
     target: &Target,
     schema: Option<&str>,
     table: Option<&str>,

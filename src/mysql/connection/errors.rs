@@ -12,7 +12,7 @@ use crate::error::{Error, Finding};
 /// A broken connection, and a server that is going down or has no connection left, become
 /// [`Error::Connection`]; a missing right or a wrong certificate [`Error::Refused`]; settings that
 /// can never work [`Error::Usage`]; whatever else the server says [`Error::Server`].
-pub fn connection_error(action: &str, error: mysql_async::Error) -> Error {
+pub(crate) fn connection_error(action: &str, error: mysql_async::Error) -> Error {
     match error {
         mysql_async::Error::Server(error) => server_error(action, error),
         mysql_async::Error::Io(IoError::Io(error)) => match certificate_problem(&error) {
@@ -186,7 +186,7 @@ pub(crate) fn missing_right(message: &str) -> String {
 
 /// What a failed write means.
 #[derive(Debug)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// A value exists already in the unique index of this name.
     Duplicate {
         /// The index.
@@ -208,7 +208,7 @@ pub enum WriteError {
 }
 
 /// Reads the server's error for a write.
-pub fn write_error(action: &str, error: mysql_async::Error) -> WriteError {
+pub(crate) fn write_error(action: &str, error: mysql_async::Error) -> WriteError {
     let mysql_async::Error::Server(server) = &error else {
         return WriteError::Other(connection_error(action, error));
     };
@@ -267,7 +267,7 @@ pub(crate) fn row_of(message: &str) -> Option<u64> {
 }
 
 /// What a failed statement that changes tables means.
-pub fn failed(action: &str, error: mysql_async::Error) -> Error {
+pub(crate) fn failed(action: &str, error: mysql_async::Error) -> Error {
     match error {
         mysql_async::Error::Server(error) if is_contention(error.code) => {
             no_lock(action, &error.message)
@@ -277,12 +277,12 @@ pub fn failed(action: &str, error: mysql_async::Error) -> Error {
 }
 
 /// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
-pub fn is_contention(code: u16) -> bool {
+pub(crate) fn is_contention(code: u16) -> bool {
     matches!(code, 1205 | 1213)
 }
 
 /// The end of a run that a lock stood in the way of.
-pub fn no_lock(action: &str, message: &str) -> Error {
+pub(crate) fn no_lock(action: &str, message: &str) -> Error {
     Error::Stopped {
         reason: format!("{action} failed: {message}"),
         help: "look for long transactions on the table, then run the same command again; it goes \

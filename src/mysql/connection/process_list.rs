@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// What a session of the server's is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its number.
     pub id: u64,
     /// The kind of its command, such as `Query` or `Binlog Dump`.
@@ -27,7 +27,7 @@ pub struct Process {
 
 /// The server's sessions. SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's
 /// statement has a character that utf8mb3 lacks.
-pub async fn processes(conn: &mut Conn, action: &str) -> Result<Vec<Process>> {
+pub(crate) async fn processes(conn: &mut Conn, action: &str) -> Result<Vec<Process>> {
     let rows: Vec<Row> =
         conn.all("SHOW PROCESSLIST").await.map_err(|error| connection_error(action, error))?;
     let text =
@@ -48,6 +48,6 @@ pub async fn processes(conn: &mut Conn, action: &str) -> Result<Vec<Process>> {
 }
 
 /// What the session `id` is at; `None` when it is gone.
-pub async fn process(conn: &mut Conn, id: u32, action: &str) -> Result<Option<Process>> {
+pub(crate) async fn process(conn: &mut Conn, id: u32, action: &str) -> Result<Option<Process>> {
     Ok(processes(conn, action).await?.into_iter().find(|process| process.id == u64::from(id)))
 }

@@ -19,7 +19,7 @@ const ACTION: &str = "recognising the server";
 
 /// What a server tells about itself.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// `SELECT VERSION()`.
     pub version: String,
     /// Those of `VARIABLES` that the server has, in lower case.
@@ -34,7 +34,7 @@ pub struct Facts {
 
 /// A member of a replication group.
 #[derive(Debug, Clone)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its `server_uuid`.
     pub id: String,
     /// Host and port.
@@ -70,7 +70,7 @@ impl Facts {
     ///
     /// # Errors
     /// Those of [`connection_error`](super::errors::connection_error).
-    pub async fn read(conn: &mut Conn) -> Result<Self> {
+    pub(crate) async fn read(conn: &mut Conn) -> Result<Self> {
         let sql = "SELECT VERSION(), CONNECTION_ID(), \
                    (SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '_vt')";
         let first = text_rows(conn, ACTION, sql).await?.pop();
@@ -121,7 +121,7 @@ fn member([id, place, state, role]: [String; 4]) -> Member {
 /// # Errors
 /// `Unreachable`; `Refused` where osc changes nothing on such a server; else those of
 /// [`connection_error`](super::errors::connection_error).
-pub async fn open(target: &Target, treated: bool) -> Result<(Conn, Recognition)> {
+pub(crate) async fn open(target: &Target, treated: bool) -> Result<(Conn, Recognition)> {
     let mut conn = match first(target).await {
         Ok(conn) => conn,
         Err(error) => {
@@ -145,7 +145,7 @@ async fn relative(target: &Target, treated: bool) -> Result<()> {
 }
 
 /// What the facts say. `treated`: the operator says that it is like MySQL.
-pub fn recognise(facts: &Facts, treated: bool) -> Recognition {
+pub(crate) fn recognise(facts: &Facts, treated: bool) -> Recognition {
     let found = own_online_ddl(facts)
         .or_else(|| proxy(facts))
         .or_else(|| galera(facts))

@@ -14,7 +14,7 @@ use crate::testing::mutation::{self, Rule};
 
 /// How a column's values are carried over and compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conversion {
+pub(super) struct Conversion {
     /// What is selected of the original.
     pub value: String,
     /// What the shadow has then, in bytes, as an expression over the original.
@@ -47,7 +47,7 @@ struct Pair<'a> {
 ///
 /// # Errors
 /// Why it cannot.
-pub fn conversion(old: &Column, new: &Column, flavor: Flavor) -> Result<Conversion, String> {
+pub(super) fn conversion(old: &Column, new: &Column, flavor: Flavor) -> Result<Conversion, String> {
     let (o, n) = (old.name.to_string(), new.name.to_string());
     if old.column_type == new.column_type && old.charset == new.charset {
         let fits = None;
@@ -442,7 +442,7 @@ impl Pair<'_> {
 }
 
 /// The type of a DECIMAL without its attributes, for a cast.
-pub fn decimal(column: &Column) -> Option<String> {
+pub(super) fn decimal(column: &Column) -> Option<String> {
     let (arguments, _) = column.column_type.strip_prefix("decimal")?.split_once(')')?;
     Some(format!("DECIMAL{arguments})"))
 }

@@ -14,7 +14,7 @@ use crate::mysql::name::{Comment, Ident};
 
 /// An index that is not built yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deferred {
+pub(crate) struct Deferred {
     pub(crate) name: Ident,
     parts: Vec<Part>,
     /// `USING BTREE` was written out.
@@ -89,13 +89,13 @@ impl Deferred {
     }
 
     /// Whether `table` has all that it is made of.
-    pub fn fits(&self, table: &Table) -> bool {
+    pub(crate) fn fits(&self, table: &Table) -> bool {
         self.parts.iter().all(|part| table.column(&part.column).is_some())
     }
 }
 
 /// Drops the secondary indexes that can be built after the copy; returns them.
-pub async fn drop_deferrable(
+pub(crate) async fn drop_deferrable(
     conn: &mut Conn,
     shadow: &Table,
     statements: &Statements,

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use crate::mysql::catalog::table::Column;
 
 /// Which member of `column`, an ENUM, is `text`, from 1; 0 for none.
-pub fn enum_index(column: &Column, text: &str) -> String {
+pub(super) fn enum_index(column: &Column, text: &str) -> String {
     format!("IF({text} IS NULL, NULL, FIELD({text}, {}))", members(column))
 }
 
 /// The members of `column`, a SET, that are in `text`, as a number of their bits.
-pub fn set_mask(column: &Column, text: &str) -> String {
+pub(super) fn set_mask(column: &Column, text: &str) -> String {
     let mut mask = format!("IF({text} IS NULL, NULL, 0");
     for (at, member) in split_members(members(column)).into_iter().enumerate().take(64) {
         let _ = write!(mask, " + IF(FIND_IN_SET({member}, {text}) > 0, {}, 0)", 1_u64 << at);
@@ -19,7 +19,7 @@ pub fn set_mask(column: &Column, text: &str) -> String {
 }
 
 /// Whether all members of `old` are members of `new`, in any order.
-pub fn all_stay(old: &Column, new: &Column) -> bool {
+pub(super) fn all_stay(old: &Column, new: &Column) -> bool {
     let kept = split_members(members(new));
     let all = split_members(members(old)).iter().all(|member| kept.contains(member));
     all && old.data_type == new.data_type && old.charset == new.charset

@@ -23,7 +23,7 @@ use crate::testing::failpoint::{self, Point};
 
 /// What the changed table is made from.
 #[derive(Clone, Copy)]
-pub struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     /// The server's family and version.
     pub flavor: Flavor,
     /// What plain sessions of the login have.
@@ -37,7 +37,7 @@ pub struct Draft<'a> {
 }
 
 /// Creates the empty shadow; there is no table of its name.
-pub async fn create(conn: &mut Conn, draft: &Draft<'_>, helpers: &Helpers) -> Result<()> {
+pub(crate) async fn create(conn: &mut Conn, draft: &Draft<'_>, helpers: &Helpers) -> Result<()> {
     let sql = format!("CREATE TABLE {} LIKE {}", helpers.shadow, draft.original.name);
     run(conn, ACTION, &sql).await?;
     failpoint::at(Point::ShadowCreated)?;
@@ -58,7 +58,7 @@ const ACTION: &str = "creating the shadow";
 
 /// Runs the clauses on an empty copy of the original, after `settings` such as `ALGORITHM=INSTANT`; the
 /// inner error is what the server has against them.
-pub async fn apply(
+pub(crate) async fn apply(
     conn: &mut Conn,
     draft: &Draft<'_>,
     place: &TableName,
@@ -85,7 +85,7 @@ pub async fn apply(
 }
 
 /// The refusal of clauses that the server did not take on an empty copy.
-pub fn not_taken(message: &str, code: u16) -> Error {
+pub(crate) fn not_taken(message: &str, code: u16) -> Error {
     Error::Refused(vec![Finding::new(
         "clauses",
         format!("the server does not take these clauses: {message} ({code})"),
@@ -100,7 +100,7 @@ const ANOTHER_CHECK: &str = "MySQL's CHECK names are unique in a schema, and the
                              osc cleanup: give the new CHECK another name";
 
 /// The new checks whose name another check of the schema has: MySQL would refuse the shadow for it.
-pub async fn duplicate_checks(conn: &mut Conn, draft: &Draft<'_>) -> Result<Vec<Finding>> {
+pub(crate) async fn duplicate_checks(conn: &mut Conn, draft: &Draft<'_>) -> Result<Vec<Finding>> {
     if draft.flavor.is_mariadb() || !draft.flavor.at_least(8, 0, 16) {
         return Ok(Vec::new());
     }
@@ -185,7 +185,7 @@ fn quoted(text: &str) -> Option<(Ident, &str)> {
 }
 
 /// Makes the statements from both tables' definitions; refuses where they do not fit together.
-pub fn statements(
+pub(crate) fn statements(
     draft: &Draft<'_>,
     helpers: &Helpers,
     shadow: &Table,
@@ -384,7 +384,7 @@ fn comparable(old: &Column, new: &Column) -> bool {
 
 /// Waits until transactions that a dead run left on the shadow are gone: its lock is granted only
 /// when no session has the table in an open transaction.
-pub async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()> {
+pub(crate) async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()> {
     let action = "waiting for sessions of the dead run";
     match conn.query_drop(format!("LOCK TABLES {shadow} WRITE")).await {
         Ok(()) => run(conn, action, "UNLOCK TABLES").await,
@@ -403,7 +403,7 @@ pub async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()
 }
 
 /// Whether a table has no rows. A view is refused, by the hint.
-pub async fn is_empty(conn: &mut Conn, table: &TableName) -> Result<bool> {
+pub(crate) async fn is_empty(conn: &mut Conn, table: &TableName) -> Result<bool> {
     match conn.query_first::<u8, _>(format!("SELECT 1 FROM {table} USE INDEX () LIMIT 1")).await {
         Ok(row) => Ok(row.is_none()),
         // ER_NO_SUCH_TABLE: dropped in between.
@@ -413,12 +413,12 @@ pub async fn is_empty(conn: &mut Conn, table: &TableName) -> Result<bool> {
 }
 
 /// Drops a helper table, if it is there. Whoever calls it knows that the table is osc's.
-pub async fn drop_table(conn: &mut Conn, table: &TableName) -> Result<()> {
+pub(crate) async fn drop_table(conn: &mut Conn, table: &TableName) -> Result<()> {
     run(conn, "dropping a helper table", &format!("DROP TABLE IF EXISTS {table}")).await
 }
 
 /// Whether the table has a default that a server with `NO_ZERO_DATE` or `NO_ZERO_IN_DATE` refuses.
-pub fn has_zero_dates(table: &Table) -> bool {
+pub(crate) fn has_zero_dates(table: &Table) -> bool {
     table.columns.iter().any(|column| {
         matches!(column.data_type.as_str(), "date" | "datetime" | "timestamp")
             && column.default.as_ref().is_some_and(|default| default.contains("-00"))

@@ -16,7 +16,7 @@ use crate::plan::method::Road;
 
 /// One road to try, in its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// The road.
     pub road: Road,
     /// Why it is tried, or, for the copy, why it is the road.
@@ -27,7 +27,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// The road of a run that is gone on with: the copy that it had begun.
-    pub fn going_on() -> Self {
+    pub(crate) fn going_on() -> Self {
         let reason = "resuming an unfinished run of the same change".into();
         Self { road: Road::Copy, reason, settings: &[] }
     }
@@ -36,12 +36,12 @@ impl Attempt {
     ///
     /// It waits for an exclusive metadata lock and everybody else then waits behind it: run it
     /// with a short `lock_wait_timeout`, and with `foreign_key_checks` on.
-    pub fn statement(&self, clauses: &Clauses, table: &TableName) -> Option<String> {
+    pub(crate) fn statement(&self, clauses: &Clauses, table: &TableName) -> Option<String> {
         (self.road != Road::Copy).then(|| clauses.for_table_with(table, self.settings))
     }
 
     /// The reason for the next road after the server refused this one with `message`.
-    pub fn refused(&self, message: &str) -> String {
+    pub(crate) fn refused(&self, message: &str) -> String {
         format!("{} refused by the server: {message}", self.road.word().to_ascii_uppercase())
     }
 }
@@ -50,7 +50,7 @@ impl Attempt {
 /// next is tried; any other error is about the clauses or the data and would meet a copy too.
 ///
 /// `Error::Usage` where the strategy asks for what the clauses cannot have.
-pub fn attempts(
+pub(crate) fn attempts(
     strategy: Strategy,
     clauses: &Clauses,
     flavor: Flavor,
@@ -105,7 +105,7 @@ pub fn attempts(
 
 /// Whether the error says that the server cannot go this road with this table, and not that
 /// something is wrong with the clauses or the data.
-pub fn is_refusal(code: u16) -> bool {
+pub(crate) fn is_refusal(code: u16) -> bool {
     matches!(
         code,
         1221    // MySQL: settings that do not go together (ALGORITHM with LOCK or partitions)

@@ -4,7 +4,7 @@ use crate::mysql::name::Ident;
 
 /// A column of the original, from `information_schema.COLUMNS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnFacts {
+pub(crate) struct ColumnFacts {
     /// COLUMN_NAME.
     pub name: Ident,
     /// DATA_TYPE, such as `varchar`.
@@ -23,7 +23,7 @@ pub struct ColumnFacts {
 
 /// What the choice of a road needs to know of the original.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TableFacts {
+pub(crate) struct TableFacts {
     /// `information_schema.TABLES.TABLE_COLLATION`.
     pub collation: String,
     /// Its columns.

@@ -1,7 +1,7 @@
 //! What the steps of one run on MySQL or MariaDB share: the table under change, its shadow's statements and
 //! sessions, its record.
 
-pub mod indexes;
+pub(crate) mod indexes;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -37,7 +37,7 @@ use crate::testing::failpoint::Point;
 use crate::testing::mutation::{self, Rule};
 
 /// One table under change.
-pub struct MysqlTable {
+pub(super) struct MysqlTable {
     /// What it was made from.
     pub setting: Setting,
     /// The names of its helpers.
@@ -63,7 +63,7 @@ pub struct MysqlTable {
 }
 
 /// What is known once the shadow is there.
-pub struct Ready {
+pub(super) struct Ready {
     /// The shadow's definition.
     pub shadow: Table,
     /// The statements.
@@ -76,7 +76,7 @@ pub struct Ready {
 
 impl MysqlTable {
     /// A table under change.
-    pub fn new(setting: Setting) -> Self {
+    pub(super) fn new(setting: Setting) -> Self {
         let helpers = Helpers::of(&setting.original.name);
         let ledger = setting.ledger.clone();
         let owner = new_owner();
@@ -99,17 +99,17 @@ impl MysqlTable {
     }
 
     /// The run's number.
-    pub fn run(&self) -> Result<RunId> {
+    pub(super) fn run(&self) -> Result<RunId> {
         self.run.get().copied().ok_or_else(|| Error::Internal("the run has no number yet".into()))
     }
 
     /// What is known once the shadow is there.
-    pub fn ready(&self) -> Result<&Ready> {
+    pub(super) fn ready(&self) -> Result<&Ready> {
         self.ready.get().ok_or_else(|| Error::Internal("the shadow is not there yet".into()))
     }
 
     /// What the new table must have after the swap.
-    pub fn carried(&self) -> &Carried {
+    pub(super) fn carried(&self) -> &Carried {
         self.carried.get_or_init(Carried::default)
     }
 
@@ -177,7 +177,7 @@ impl MysqlTable {
     }
 
     /// A session outside the data sessions' rules.
-    pub async fn plain(&self, action: &str) -> Result<Conn> {
+    pub(super) async fn plain(&self, action: &str) -> Result<Conn> {
         Sessions::ddl(&self.setting.opts, action).await
     }
 

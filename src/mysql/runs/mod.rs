@@ -1,6 +1,6 @@
 //! Whose a table and its run are: the ledger, the claim, the record of a run.
 
-pub mod ledger;
-pub mod lock;
-pub mod proof;
-pub mod record;
+pub(crate) mod ledger;
+pub(crate) mod lock;
+pub(crate) mod proof;
+pub(crate) mod record;

@@ -16,7 +16,7 @@ use crate::testing::mutation::{self, Rule};
 /// The numbers of a table: one, or one for each partition, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Numbers(Vec<u64>);
+pub(crate) struct Numbers(Vec<u64>);
 
 impl Numbers {
     /// Reads those of the table that has this name now; none where there is no such table of InnoDB.
@@ -27,7 +27,7 @@ impl Numbers {
     ///
     /// # Errors
     /// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
-    pub async fn of(conn: &mut Conn, mariadb: bool, name: &TableName) -> Result<Self> {
+    pub(crate) async fn of(conn: &mut Conn, mariadb: bool, name: &TableName) -> Result<Self> {
         let list = if mariadb { "INNODB_SYS_TABLES" } else { "INNODB_TABLES" };
         let sql = format!(
             "SELECT TABLE_ID, NAME, @@lower_case_table_names FROM information_schema.{list} \
@@ -45,18 +45,18 @@ impl Numbers {
     }
 
     /// Whether there is no such table.
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Without those that were there `before`.
     #[must_use]
-    pub fn without(self, before: &Self) -> Self {
+    pub(crate) fn without(self, before: &Self) -> Self {
         Self(self.0.into_iter().filter(|number| !before.0.contains(number)).collect())
     }
 
     /// Whether the table that was recorded is the one that has these numbers now.
-    pub fn have(&self, recorded: &Self) -> bool {
+    pub(crate) fn have(&self, recorded: &Self) -> bool {
         !recorded.is_none() && recorded.0.iter().all(|number| self.0.contains(number))
     }
 }
@@ -125,7 +125,7 @@ fn spells(file: &str, name: &str, fold: bool, ends: impl Fn(&str) -> bool) -> bo
 
 /// What a run recorded of the tables that it worked with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tables {
+pub(crate) struct Tables {
     /// The original's numbers at the start.
     pub original: Numbers,
     /// Those of the shadow that the run made.
@@ -137,7 +137,7 @@ pub struct Tables {
 
 /// What the catalog says of a run's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// The table that the run made has the original's name.
     Swapped,
     /// It has the shadow's name.
@@ -151,7 +151,7 @@ pub enum Standing {
 
 /// What has which number now.
 #[derive(Debug, Clone)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     original: Numbers,
     shadow: Numbers,
     retired: Numbers,
@@ -162,7 +162,7 @@ impl Catalog {
     ///
     /// # Errors
     /// Those of [`Numbers::of`].
-    pub async fn read(conn: &mut Conn, mariadb: bool, name: &TableName) -> Result<Self> {
+    pub(crate) async fn read(conn: &mut Conn, mariadb: bool, name: &TableName) -> Result<Self> {
         let helpers = Helpers::of(name);
         Ok(Self {
             original: Numbers::of(conn, mariadb, name).await?,
@@ -172,7 +172,7 @@ impl Catalog {
     }
 
     /// How the tables of a run stand.
-    pub fn standing(&self, tables: &Tables) -> Standing {
+    pub(crate) fn standing(&self, tables: &Tables) -> Standing {
         if mutation::is(Rule::FactsProved) {
             let swapped = self.shadow.is_none() && !self.retired.is_none();
             return if swapped { Standing::Swapped } else { Standing::Unswapped };
@@ -193,12 +193,12 @@ impl Catalog {
     }
 
     /// Whether the table under the shadow's name is one that one of these runs made.
-    pub fn made_shadow<'a>(&self, mut runs: impl Iterator<Item = &'a Tables>) -> bool {
+    pub(crate) fn made_shadow<'a>(&self, mut runs: impl Iterator<Item = &'a Tables>) -> bool {
         mutation::is(Rule::FactsProved) || runs.any(|run| self.shadow.have(&run.shadow))
     }
 
     /// Whether the table under the retired name is one that one of these runs began with.
-    pub fn retired_original<'a>(&self, mut runs: impl Iterator<Item = &'a Tables>) -> bool {
+    pub(crate) fn retired_original<'a>(&self, mut runs: impl Iterator<Item = &'a Tables>) -> bool {
         mutation::is(Rule::FactsProved) || runs.any(|run| self.retired.have(&run.original))
     }
 }

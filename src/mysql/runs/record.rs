@@ -13,7 +13,7 @@ use crate::mysql::dependents::Recorded;
 
 /// What a run keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The tables that it worked with.
     pub tables: Tables,
     /// Indexes left to after the copy.
@@ -29,7 +29,7 @@ impl Record {
     ///
     /// # Errors
     /// `Refused` where it is not of this version's form.
-    pub fn of(run: &RunRecord) -> Result<Self> {
+    pub(crate) fn of(run: &RunRecord) -> Result<Self> {
         let Some(text) = run.carried.as_deref() else { return Ok(Self::default()) };
         serde_json::from_str(text).map_err(|error| {
             Error::Refused(vec![Finding::new(
@@ -44,7 +44,7 @@ impl Record {
     ///
     /// # Errors
     /// `Internal`, which cannot be.
-    pub fn text(&self) -> Result<String> {
+    pub(crate) fn text(&self) -> Result<String> {
         serde_json::to_string(self)
             .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))
     }

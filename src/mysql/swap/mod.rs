@@ -6,7 +6,7 @@
 //! Waiting for the lock stalls the application, whose statements queue behind the request. So each
 //! attempt asks for so short a time that nobody minds, and takes the request back when it is over.
 
-pub mod outcome;
+pub(crate) mod outcome;
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -51,7 +51,7 @@ const BATCH: usize = 500;
 
 /// Before the first attempt: rows that a new foreign key forbids, statistics and counters of the
 /// shadow.
-pub async fn before(table: &MysqlTable) -> Result<()> {
+pub(super) async fn before(table: &MysqlTable) -> Result<()> {
     let mut conn = table.plain("preparing the swap").await?;
     let shadow = &table.helpers.shadow;
     let setting = &table.setting;
@@ -95,7 +95,7 @@ async fn counter(conn: &mut Conn, name: &TableName) -> Result<Option<u64>> {
 }
 
 /// One attempt. Whatever happens on the way, the catalog decides what the outcome was.
-pub async fn attempt<D: Drain>(
+pub(super) async fn attempt<D: Drain>(
     table: &MysqlTable,
     marker: u64,
     drain: &mut D,
@@ -520,7 +520,7 @@ async fn end_renamer(conn: &mut Conn, id: u32, action: &str) -> Result<()> {
 }
 
 /// Drops what an attempt that did not come through may have left: the sentry.
-pub async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
+pub(super) async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
     let (original, helpers) = (&table.setting.original.name, &table.helpers);
     table.carried().uninstall(conn, original, helpers).await?;
     // Last: while the sentry is there, no rename of the dead can come through.
@@ -532,7 +532,7 @@ pub async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
 
 /// After the swap: what hangs on the table is settled, as far as the lock's holder has not done it.
 /// `died`: a run died on the way, so that there was a moment when keys were not enforced.
-pub async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
+pub(super) async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
     let mut conn = table.plain("settling what hangs on the table").await?;
     let original = &table.setting.original.name;
     let carried = table.carried();

@@ -11,7 +11,7 @@ use crate::mysql::name::TableName;
 pub(crate) const SENTRY: &str = "osc sentry";
 
 /// Whether the retired name holds a real table, not a sentry.
-pub async fn is_retired(conn: &mut Conn, retired: &TableName) -> Result<bool> {
+pub(crate) async fn is_retired(conn: &mut Conn, retired: &TableName) -> Result<bool> {
     match Table::read(conn, retired).await? {
         Some(table) => Ok(!is_sentry(conn, &table).await?),
         None => Ok(false),

@@ -2,10 +2,10 @@
 
 pub mod activity;
 pub mod replica_lag;
-pub mod replication_position;
 pub mod status;
 
-pub(crate) mod lineage;
+mod lineage;
+mod replication_position;
 
 use mysql_async::Opts;
 

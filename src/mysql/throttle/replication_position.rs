@@ -7,14 +7,14 @@ use crate::error::{Error, Result};
 /// A set of global transaction identifiers, of either family: for each sequence (UUID and tag, or
 /// domain) the numbers in it, first and last of each interval.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct GtidSet(BTreeMap<String, Vec<(u64, u64)>>);
+pub(super) struct GtidSet(BTreeMap<String, Vec<(u64, u64)>>);
 
 impl GtidSet {
     /// Reads MySQL's `uuid:1-5:7:tag:1-3,uuid:1`. A server writes its intervals merged.
     ///
     /// # Errors
     /// [`Error::Internal`] when the text is no such set.
-    pub fn mysql(text: &str) -> Result<Self> {
+    pub(super) fn mysql(text: &str) -> Result<Self> {
         let unreadable = || Error::Internal(format!("cannot read the GTID set {text:?}"));
         let mut sets = BTreeMap::<String, Vec<(u64, u64)>>::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -41,7 +41,7 @@ impl GtidSet {
     ///
     /// # Errors
     /// [`Error::Internal`] when the text is no such position.
-    pub fn mariadb(text: &str) -> Result<Self> {
+    pub(super) fn mariadb(text: &str) -> Result<Self> {
         let read = |part: &str| {
             let (domain, rest) = part.split_once('-')?;
             let (_server, number) = rest.split_once('-')?;
@@ -57,12 +57,12 @@ impl GtidSet {
     }
 
     /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether all of `other` is in it.
-    pub fn contains(&self, other: &Self) -> bool {
+    pub(super) fn contains(&self, other: &Self) -> bool {
         other.0.iter().all(|(sequence, intervals)| {
             let ours = self.0.get(sequence).map(Vec::as_slice).unwrap_or_default();
             intervals.iter().all(|(first, last)| {
@@ -74,7 +74,7 @@ impl GtidSet {
 
 /// A place in a server's binary log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Coordinates {
+pub(super) struct Coordinates {
     base: String,
     number: u64,
     offset: u64,
@@ -82,20 +82,20 @@ pub struct Coordinates {
 
 impl Coordinates {
     /// The place `offset` in a file such as `binlog.000042`; `None` when that is no log's name.
-    pub fn new(file: &str, offset: u64) -> Option<Self> {
+    pub(super) fn new(file: &str, offset: u64) -> Option<Self> {
         let (base, number) = file.rsplit_once('.')?;
         Some(Self { base: base.to_owned(), number: number.parse().ok()?, offset })
     }
 
     /// Whether this place is `other` or after it, in the same log.
-    pub fn reaches(&self, other: &Self) -> bool {
+    pub(super) fn reaches(&self, other: &Self) -> bool {
         self.base == other.base && (self.number, self.offset) >= (other.number, other.offset)
     }
 }
 
 /// How far a server has come, as far as can be told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Executed {
+pub(super) struct Executed {
     /// Its transactions, where all that it writes have identifiers.
     pub gtids: Option<GtidSet>,
     /// The place in the primary's binary log.
@@ -106,7 +106,7 @@ impl Executed {
     /// Whether it is proven that everything in `earlier` is in this. Either way of telling is
     /// proof; both can be missing or blind, GTIDs where the replica was set up without the old
     /// ones, coordinates where there are servers between.
-    pub fn includes(&self, earlier: &Self) -> bool {
+    pub(super) fn includes(&self, earlier: &Self) -> bool {
         let by_gtid = self.gtids.as_ref().zip(earlier.gtids.as_ref());
         let by_place = self.coordinates.as_ref().zip(earlier.coordinates.as_ref());
         by_gtid.is_some_and(|(ours, theirs)| ours.contains(theirs))

@@ -1,4 +1,5 @@
 //! What the server's catalog says; names and literals.
 
 pub mod key;
-pub mod table;
+
+pub(crate) mod table;

@@ -304,7 +304,7 @@ impl Table {
 ///
 /// # Errors
 /// `Internal` when it is none.
-pub fn number<T: std::str::FromStr>(text: Option<&str>) -> Result<T> {
+pub(crate) fn number<T: std::str::FromStr>(text: Option<&str>) -> Result<T> {
     text.and_then(|text| text.parse().ok())
         .ok_or_else(|| Error::Internal(format!("the server's {text:?} is not a number")))
 }
@@ -449,7 +449,7 @@ async fn index_keys(client: &Client, oid: u32) -> Result<BTreeMap<String, Vec<In
 ///
 /// # Errors
 /// The server's.
-pub async fn version(client: &Client) -> Result<u32> {
+pub(crate) async fn version(client: &Client) -> Result<u32> {
     number(value(client, ACTION, "SHOW server_version_num").await?.as_deref())
 }
 
@@ -457,7 +457,7 @@ pub async fn version(client: &Client) -> Result<u32> {
 ///
 /// # Errors
 /// `Refused` when there is no such table.
-pub async fn resolve(
+pub(crate) async fn resolve(
     client: &Client,
     settings: &RoleSettings,
     schema: Option<&str>,
@@ -492,7 +492,7 @@ pub async fn resolve(
 ///
 /// # Errors
 /// The server's.
-pub async fn oid_of(client: &Client, table: &TableName) -> Result<Option<u32>> {
+pub(crate) async fn oid_of(client: &Client, table: &TableName) -> Result<Option<u32>> {
     let sql = format!("SELECT to_regclass({})::oid", Text(&table.to_string()));
     let found = value(client, "reading the catalog", &sql).await?;
     found.map(|text| number(Some(&text))).transpose()

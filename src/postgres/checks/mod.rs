@@ -7,8 +7,8 @@ mod parents;
 mod server;
 mod table;
 
-pub use parents::parents;
-pub use table::is_table;
+pub(super) use parents::parents;
+pub(super) use table::is_table;
 
 use tokio_postgres::Client;
 
@@ -20,7 +20,7 @@ use super::runs::ledger::Ledger;
 use crate::error::{Findings, Result};
 
 /// What the checks look at.
-pub struct Checked<'a> {
+pub(super) struct Checked<'a> {
     /// The server's version number.
     pub version: u32,
     /// The table.
@@ -39,7 +39,7 @@ pub struct Checked<'a> {
 ///
 /// # Errors
 /// The server's.
-pub async fn all(client: &Client, checked: &Checked<'_>) -> Result<Findings> {
+pub(super) async fn all(client: &Client, checked: &Checked<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
     table::definition(checked, &mut findings);
     server::settings(client, checked, &mut findings).await?;

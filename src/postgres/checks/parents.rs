@@ -14,7 +14,11 @@ use crate::postgres::name::Text;
 ///
 /// # Errors
 /// `Refused` where one is not; the server's.
-pub async fn parents(client: &Client, role: &RoleSettings, change: &mut Change) -> Result<()> {
+pub(crate) async fn parents(
+    client: &Client,
+    role: &RoleSettings,
+    change: &mut Change,
+) -> Result<()> {
     const ACTION: &str = "looking for the table of a foreign key";
     let Statement::Alter { clauses, .. } = &mut change.statement else { return Ok(()) };
     for action in clauses.actions.iter_mut().filter(|action| action.is_foreign_key()) {

@@ -8,7 +8,7 @@ use crate::postgres::catalog::table::Table;
 ///
 /// # Errors
 /// `Refused`.
-pub fn is_table(original: &Table) -> Result<()> {
+pub(crate) fn is_table(original: &Table) -> Result<()> {
     let what = match original.kind {
         'r' | 'p' => return Ok(()),
         'v' => "a view",

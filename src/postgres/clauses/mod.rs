@@ -1,11 +1,11 @@
 //! What was asked for, parsed: clauses of an ALTER TABLE, or a statement about an index. The only
 //! place that knows the parser.
 
-pub mod change;
 pub mod columns;
-pub mod form;
-pub mod same;
-pub mod syntax;
+
+pub(crate) mod change;
+pub(crate) mod form;
+pub(crate) mod same;
 
 mod action;
 mod constraint;
@@ -14,6 +14,7 @@ mod error;
 mod extensions;
 mod parse;
 mod refuse;
+mod syntax;
 #[cfg(test)]
 mod tests;
 

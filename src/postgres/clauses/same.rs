@@ -4,7 +4,7 @@ use squawk_syntax::SourceFile;
 
 /// Whether both texts ask for the same change. What is not quoted is the same in any case, as it is to the
 /// server.
-pub fn same(one: &str, other: &str) -> bool {
+pub(crate) fn same(one: &str, other: &str) -> bool {
     one.trim() == other.trim() || tokens(one) == tokens(other)
 }
 

@@ -65,7 +65,7 @@ impl Prepared {
 ///
 /// # Errors
 /// Whatever ends the run other than success.
-pub async fn alter(job: Job) -> Result<Summary> {
+pub(crate) async fn alter(job: Job) -> Result<Summary> {
     let (client, prepared) = open(&job).await?;
     for text in &prepared.recognised.notes {
         job.sink.event(Event::Note { text: text.clone() });
@@ -99,7 +99,7 @@ fn tell(job: &Job, road: &str, reason: &str, notes: &[String]) {
 ///
 /// # Errors
 /// The server's; `Usage` and `Refused` for clauses that cannot be.
-pub async fn plan(job: &Job) -> Result<Plan> {
+pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     let (client, prepared) = open(job).await?;
     let original = &prepared.original.name;
     let server = value(&client, "reading the version", "SHOW server_version").await?;

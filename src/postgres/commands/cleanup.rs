@@ -34,7 +34,7 @@ const ATTEMPTS: u32 = 20;
 const ACTION: &str = "dropping what is left";
 
 /// What there is to drop, and the session that found it.
-pub struct Cleanup {
+pub(crate) struct Cleanup {
     client: Client,
     role: RoleSettings,
     ledger: Ledger,
@@ -53,14 +53,14 @@ pub struct Cleanup {
 
 /// A table that was found.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub(crate) struct Found {
     name: TableName,
     oid: u32,
 }
 
 impl Found {
     /// Its name without quotes.
-    pub fn plain(&self) -> String {
+    pub(crate) fn plain(&self) -> String {
         self.name.plain()
     }
 }
@@ -70,7 +70,7 @@ impl Cleanup {
     ///
     /// # Errors
     /// `Refused` while a run is under way, or where one died behind its swap.
-    pub async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
+    pub(crate) async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
         let options = Options::of(target)?;
         // Only what osc has made itself is dropped, on a server that it does not know too.
         let (client, ..) = recognise::open(&options, true).await?;
@@ -184,7 +184,7 @@ impl Cleanup {
     ///
     /// # Errors
     /// `Stopped` when a table's lock is not to be had; the server's.
-    pub async fn drop_all(self) -> Result<()> {
+    pub(crate) async fn drop_all(self) -> Result<()> {
         methods::take_back(&self.client, &self.name, &self.halves, ATTEMPTS, LOCK_BUDGET).await?;
         let budget = format!("SET lock_timeout = {}", LOCK_BUDGET.as_millis());
         run(&self.client, ACTION, &budget).await?;

@@ -1,6 +1,7 @@
 //! One file a command: what it does on PostgreSQL.
 
-pub mod alter;
 pub mod arguments;
-pub mod cleanup;
-pub mod status;
+
+pub(crate) mod alter;
+pub(crate) mod cleanup;
+pub(crate) mod status;

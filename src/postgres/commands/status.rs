@@ -22,7 +22,7 @@ const MOST: u32 = 50;
 ///
 /// # Errors
 /// `Refused` where the ledger is not osc's alone; the server's.
-pub async fn runs(
+pub(crate) async fn runs(
     target: &Target,
     schema: Option<&str>,
     table: Option<&str>,

@@ -33,7 +33,7 @@ const PROBES: usize = 2;
 
 /// What a server tells about itself.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// `version()`.
     pub version: String,
     /// What `MARKS` gives.
@@ -103,7 +103,7 @@ async fn is_pooled(client: &Client, options: &Options) -> Result<bool> {
 ///
 /// # Errors
 /// `Unreachable`; `Refused` where osc changes nothing on such a server; else the server's.
-pub async fn open(options: &Options, treated: bool) -> Result<(Client, Facts, Recognition)> {
+pub(crate) async fn open(options: &Options, treated: bool) -> Result<(Client, Facts, Recognition)> {
     let client = match connect_bare(options, "connecting").await {
         Ok(client) => client,
         Err(error) => {
@@ -129,7 +129,7 @@ async fn relative(options: &Options, treated: bool) -> Result<()> {
 }
 
 /// What the facts say. `treated`: the operator says that it is like PostgreSQL.
-pub fn recognise(facts: &Facts, treated: bool) -> Recognition {
+pub(crate) fn recognise(facts: &Facts, treated: bool) -> Recognition {
     own_online_ddl(facts)
         .or_else(|| pooler(facts))
         .or_else(|| unknown(facts, treated))
@@ -234,7 +234,7 @@ fn cloud(facts: &Facts) -> Recognition {
 ///
 /// # Errors
 /// The server's.
-pub async fn distributed(
+pub(crate) async fn distributed(
     client: &Client,
     facts: &Facts,
     name: &TableName,

@@ -21,20 +21,15 @@ const KEPT: usize = 40;
 const ROWS: &str = "SET enable_seqscan = off; SET max_parallel_workers_per_gather = 0";
 
 /// The sessions of a run.
-pub struct Sessions {
+pub(crate) struct Sessions {
     options: Options,
     idle: Mutex<Vec<Client>>,
 }
 
 impl Sessions {
     /// None yet.
-    pub fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         Self { options, idle: Mutex::new(Vec::new()) }
-    }
-
-    /// How they connect.
-    pub fn options(&self) -> &Options {
-        &self.options
     }
 
     /// A session for one step. It is closed when dropped, unless it is given back: a step that was
@@ -42,7 +37,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Those of [`connect`].
-    pub async fn take(&self, action: &str) -> Result<Client> {
+    pub(crate) async fn take(&self, action: &str) -> Result<Client> {
         let kept = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             idle.retain(|client| !client.is_closed());
@@ -55,29 +50,18 @@ impl Sessions {
     }
 
     /// Keeps a session that has ended its step.
-    pub fn give_back(&self, client: Client) {
+    pub(crate) fn give_back(&self, client: Client) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT && !client.is_closed() {
             idle.push(client);
         }
     }
 
-    /// The rows of a query, in a kept session.
-    ///
-    /// # Errors
-    /// Those of [`connect`] and [`rows`].
-    pub async fn query(&self, action: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
-        let client = self.take(action).await?;
-        let found = rows(&client, action, sql).await?;
-        self.give_back(client);
-        Ok(found)
-    }
-
     /// The rows of a query in a transaction that begins with `first`.
     ///
     /// # Errors
     /// Those of [`connect`] and [`rows`].
-    pub async fn query_after(
+    pub(crate) async fn query_after(
         &self,
         action: &str,
         first: &str,
@@ -96,7 +80,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Those of [`connect`] and [`rows`].
-    pub async fn converting(
+    pub(crate) async fn converting(
         &self,
         action: &str,
         settings: &RoleSettings,
@@ -115,7 +99,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Those of [`connect`].
-    pub async fn own(&self, action: &str) -> Result<Client> {
+    pub(crate) async fn own(&self, action: &str) -> Result<Client> {
         let client = connect(&self.options, action).await?;
         // What is committed is on disk (`off` would be quicker): a sitting goes on after the server has
         // crashed, and counts as copied and refreshed what it was told so.
@@ -132,7 +116,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Those of [`connect`].
-    pub async fn plain(&self, action: &str) -> Result<Client> {
+    pub(crate) async fn plain(&self, action: &str) -> Result<Client> {
         plain(&self.options, action).await
     }
 }
@@ -142,7 +126,7 @@ impl Sessions {
 ///
 /// # Errors
 /// Those of [`connect`].
-pub async fn plain(options: &Options, action: &str) -> Result<Client> {
+pub(crate) async fn plain(options: &Options, action: &str) -> Result<Client> {
     connect(options, action).await
 }
 
@@ -150,7 +134,7 @@ pub async fn plain(options: &Options, action: &str) -> Result<Client> {
 ///
 /// # Errors
 /// Those of [`server_error`].
-pub async fn run(client: &Client, action: &str, sql: &str) -> Result<()> {
+pub(crate) async fn run(client: &Client, action: &str, sql: &str) -> Result<()> {
     client.batch_execute(sql).await.map_err(|error| server_error(action, &error))
 }
 
@@ -158,7 +142,7 @@ pub async fn run(client: &Client, action: &str, sql: &str) -> Result<()> {
 ///
 /// # Errors
 /// Those of [`server_error`].
-pub async fn rows(client: &Client, action: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
+pub(crate) async fn rows(client: &Client, action: &str, sql: &str) -> Result<Vec<SimpleQueryRow>> {
     let messages = client.simple_query(sql).await.map_err(|error| server_error(action, &error))?;
     let row = |message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
@@ -171,12 +155,12 @@ pub async fn rows(client: &Client, action: &str, sql: &str) -> Result<Vec<Simple
 ///
 /// # Errors
 /// Those of [`server_error`].
-pub async fn value(client: &Client, action: &str, sql: &str) -> Result<Option<String>> {
+pub(crate) async fn value(client: &Client, action: &str, sql: &str) -> Result<Option<String>> {
     let rows = rows(client, action, sql).await?;
     Ok(rows.first().and_then(|row| row.get(0)).map(str::to_owned))
 }
 
 /// A row's texts.
-pub fn texts(row: &SimpleQueryRow) -> Vec<Option<&str>> {
+pub(crate) fn texts(row: &SimpleQueryRow) -> Vec<Option<&str>> {
     (0..row.len()).map(|at| row.get(at)).collect()
 }

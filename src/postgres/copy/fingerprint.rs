@@ -15,7 +15,7 @@ const ACTION: &str = "watching the tables";
 /// An ALTER of a column that leaves its type as it is may have given every row another value, which no
 /// stream tells; it writes the column's row of the catalog anew, which its `xmin` shows. The same shows
 /// whether osc's triggers were off for a while.
-pub fn query(original: u32, shadow: u32) -> String {
+pub(crate) fn query(original: u32, shadow: u32) -> String {
     format!(
         "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, n.nspname, c.relkind, \
          c.relpersistence, c.relowner, c.relrowsecurity, c.relforcerowsecurity, \
@@ -49,12 +49,12 @@ pub fn query(original: u32, shadow: u32) -> String {
 ///
 /// # Errors
 /// The server's.
-pub async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
+pub(crate) async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
     Ok(value(client, ACTION, &query(original, shadow)).await?.unwrap_or_default())
 }
 
 /// What is said when they look otherwise.
-pub fn changed(original: &TableName) -> String {
+pub(crate) fn changed(original: &TableName) -> String {
     let original = original.plain();
     format!("another session changed {original} or its shadow while it was being copied")
 }
@@ -63,7 +63,7 @@ pub fn changed(original: &TableName) -> String {
 ///
 /// # Errors
 /// `Foreign`; the server's.
-pub async fn look(
+pub(crate) async fn look(
     client: &Client,
     (original, shadow): (u32, u32),
     made: &str,

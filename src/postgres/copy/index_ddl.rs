@@ -6,7 +6,11 @@ use crate::testing::mutation::{self, Rule};
 
 /// The statement that makes an index like this one, under the name `name` on `table`; and the one that
 /// then gives it the constraint that it backs, unless the first has done so already.
-pub fn index_like(index: &Index, name: &Ident, table: &TableName) -> (String, Option<String>) {
+pub(crate) fn index_like(
+    index: &Index,
+    name: &Ident,
+    table: &TableName,
+) -> (String, Option<String>) {
     let add = |what: &str| format!("ALTER TABLE {table} ADD CONSTRAINT {name} {what}");
     let unique = if index.unique { "UNIQUE " } else { "" };
     let create = format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition);
@@ -31,7 +35,7 @@ pub(crate) fn tablespace(name: Option<&Ident>) -> String {
 }
 
 /// Both statements of [`index_like`] in one message.
-pub fn index_with_constraint(index: &Index, name: &Ident, table: &TableName) -> String {
+pub(crate) fn index_with_constraint(index: &Index, name: &Ident, table: &TableName) -> String {
     let (make, constrain) = index_like(index, name, table);
     [Some(make), constrain].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

@@ -10,7 +10,7 @@ use crate::postgres::name::Ident;
 ///
 /// # Errors
 /// `Refused`.
-pub fn key_stays(
+pub(crate) fn key_stays(
     original: &Table,
     shadow: &Table,
     deferred: &[Index],

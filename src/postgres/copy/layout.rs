@@ -22,7 +22,7 @@ const ACTION: &str = "writing the shadow's form";
 ///
 /// # Errors
 /// The server's; `Refused` where the form names what is not there.
-pub async fn write(
+pub(crate) async fn write(
     client: &Client,
     place: &TableName,
     form: &Form,
@@ -239,7 +239,7 @@ async fn owned_sequences(client: &Client, oid: u32) -> Result<Vec<(String, Ident
 ///
 /// # Errors
 /// The server's.
-pub async fn taken(client: &Client, shadow: &TableName, form: &Form) -> Result<Vec<Ident>> {
+pub(crate) async fn taken(client: &Client, shadow: &TableName, form: &Form) -> Result<Vec<Ident>> {
     let mut taken = Vec::new();
     for name in form.partitions() {
         let sql = format!(

@@ -12,7 +12,7 @@ use crate::postgres::name::Ident;
 
 /// How a write ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Write {
+pub(crate) enum Write {
     /// So many rows were inserted and committed.
     Done(Rows),
     /// A unique or exclusion constraint of the shadow, by its index.
@@ -33,7 +33,7 @@ pub enum Write {
 ///
 /// # Errors
 /// Those of [`server_error`] that are none of the outcomes.
-pub async fn write(
+pub(crate) async fn write(
     client: &Client,
     shadow: &[&Ident],
     messages: &[String],
@@ -74,7 +74,11 @@ fn inserted(messages: &[SimpleQueryMessage]) -> u64 {
 ///
 /// # Errors
 /// Those of [`server_error`] that are none of the outcomes.
-pub fn outcome(action: &str, shadow: &[&Ident], error: &tokio_postgres::Error) -> Result<Write> {
+pub(crate) fn outcome(
+    action: &str,
+    shadow: &[&Ident],
+    error: &tokio_postgres::Error,
+) -> Result<Write> {
     let Some(db) = error.as_db_error() else { return Err(server_error(action, error)) };
     match db.code().code() {
         "23505" | "23P01" if shadow.iter().any(|name| db.table() == Some(name.as_str())) => {
@@ -115,7 +119,7 @@ fn without_values(said: &str) -> String {
 ///
 /// # Errors
 /// `Internal` when there are none.
-pub fn keys(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
+pub(crate) fn keys(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
     rows.iter().map(|row| key(columns, row, 0)).collect()
 }
 
@@ -123,7 +127,7 @@ pub fn keys(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
 ///
 /// # Errors
 /// `Internal` when both are.
-pub fn either(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
+pub(crate) fn either(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>> {
     let of = |row: &SimpleQueryRow| {
         let here = (0..columns.0.len()).all(|at| row.get(at).is_some());
         key(columns, row, if here { 0 } else { columns.0.len() })
@@ -135,7 +139,7 @@ pub fn either(columns: &KeyColumns, rows: &[SimpleQueryRow]) -> Result<Vec<Key>>
 ///
 /// # Errors
 /// `Internal` when there is none.
-pub fn key(columns: &KeyColumns, row: &SimpleQueryRow, from: usize) -> Result<Key> {
+pub(crate) fn key(columns: &KeyColumns, row: &SimpleQueryRow, from: usize) -> Result<Key> {
     let texts = texts(row);
     let own = texts
         .get(from..from + columns.0.len())

@@ -28,7 +28,7 @@ use crate::testing::{failpoint, mutation};
 
 /// What was made: what the swap must know. A later attempt derives it ([`derive()`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub(crate) struct Made {
     /// The shadow's OID: whatever its name is.
     pub shadow: u32,
     /// The original's.
@@ -54,7 +54,7 @@ pub struct Made {
 impl Made {
     /// The tables that hold the rows of `table`, which is the shadow or has become the new table: its
     /// partitions, or itself. Storage parameters are theirs.
-    pub fn holders(&self, table: &TableName) -> Vec<TableName> {
+    pub(crate) fn holders(&self, table: &TableName) -> Vec<TableName> {
         match self.partitions.as_slice() {
             [] => vec![table.clone()],
             partitions => partitions.iter().map(|name| table.sibling(name.clone())).collect(),
@@ -63,7 +63,7 @@ impl Made {
 }
 
 /// What the shadow is made from.
-pub struct Blueprint<'a> {
+pub(crate) struct Blueprint<'a> {
     /// The original.
     pub original: &'a Table,
     /// The index that backs the copy key.
@@ -89,7 +89,7 @@ pub struct Blueprint<'a> {
 const ACTION: &str = "creating the shadow";
 
 /// Where a shadow of `original` is drafted: a schema whose name nobody can guess.
-pub fn place(original: &TableName) -> TableName {
+pub(crate) fn place(original: &TableName) -> TableName {
     let schema = format!("osc_build_{:016x}", rand::random::<u64>());
     TableName { schema: Ident::new(schema), table: original.table.clone() }
 }
@@ -98,7 +98,7 @@ pub fn place(original: &TableName) -> TableName {
 ///
 /// # Errors
 /// The server's, where the clauses cannot be applied.
-pub async fn create(
+pub(crate) async fn create(
     client: &Client,
     from: &Blueprint<'_>,
     helpers: &Helpers,
@@ -116,7 +116,7 @@ pub async fn create(
 ///
 /// # Errors
 /// Those of [`create()`].
-pub async fn rehearse(client: &Client, from: &Blueprint<'_>) -> Result<Table> {
+pub(crate) async fn rehearse(client: &Client, from: &Blueprint<'_>) -> Result<Table> {
     run(client, ACTION, "BEGIN; SET LOCAL lock_timeout = '2s'").await?;
     let drafted = async {
         let made = draft(client, from, not_taken).await?;
@@ -134,7 +134,7 @@ pub async fn rehearse(client: &Client, from: &Blueprint<'_>) -> Result<Table> {
 ///
 /// # Errors
 /// The server's.
-pub async fn derive(client: &Client, from: &Blueprint<'_>, shadow: u32) -> Result<Made> {
+pub(crate) async fn derive(client: &Client, from: &Blueprint<'_>, shadow: u32) -> Result<Made> {
     run(client, ACTION, "BEGIN").await?;
     // The clauses were taken once: what fails now may not fail the next time.
     let made = draft(client, from, |error| error).await;
@@ -147,7 +147,7 @@ pub async fn derive(client: &Client, from: &Blueprint<'_>, shadow: u32) -> Resul
 const OF_THE_MOMENT: [&str; 8] = ["08", "40", "53", "55006", "55P03", "57", "58", "XX"];
 
 /// The refusal of clauses that the server did not take on an empty copy of the table.
-pub fn not_taken(error: Error) -> Error {
+pub(crate) fn not_taken(error: Error) -> Error {
     match error {
         Error::Server { message, .. } if !is_of_the_moment(&message) => {
             Error::Refused(vec![Finding::new(
@@ -451,7 +451,7 @@ async fn names(client: &Client, sql: &str) -> Result<Vec<Ident>> {
 ///
 /// # Errors
 /// The server's.
-pub async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Result<()> {
+pub(crate) async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Result<()> {
     let sql = format!("BEGIN; LOCK TABLE {shadow} IN ACCESS EXCLUSIVE MODE; COMMIT");
     run(client, "waiting for sessions of the dead run", &sql).await
 }
@@ -460,7 +460,11 @@ pub async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Result<()
 ///
 /// # Errors
 /// `Refused` where a table of this name is somebody else's; the server's.
-pub async fn drop_shadow(client: &Client, ledger: &Ledger, shadow: &TableName) -> Result<()> {
+pub(crate) async fn drop_shadow(
+    client: &Client,
+    ledger: &Ledger,
+    shadow: &TableName,
+) -> Result<()> {
     match whose(client, ledger, shadow, Function::Shadow).await? {
         None => Ok(()),
         Some(Whose::Ours(oid)) => run(client, "dropping the shadow", &drop_of(shadow, oid)).await,
@@ -470,7 +474,7 @@ pub async fn drop_shadow(client: &Client, ledger: &Ledger, shadow: &TableName) -
 
 /// The statement that drops the table `oid`, which was called `table` when it was looked at: never another
 /// one that bears the name by now.
-pub fn drop_of(table: &TableName, oid: u32) -> String {
+pub(crate) fn drop_of(table: &TableName, oid: u32) -> String {
     let body = format!(
         "BEGIN LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE; IF {}::regclass <> {oid} THEN \
          RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = {}; END IF; DROP TABLE {table}; END",
@@ -481,7 +485,7 @@ pub fn drop_of(table: &TableName, oid: u32) -> String {
 }
 
 /// The refusal of a name that somebody else's table has.
-pub fn not_ours(table: &TableName) -> Finding {
+pub(crate) fn not_ours(table: &TableName) -> Finding {
     Finding::new(
         "leftovers",
         format!("{} exists, and no run of osc made it", table.plain()),
@@ -491,7 +495,7 @@ pub fn not_ours(table: &TableName) -> Finding {
 
 /// What the swap must know.
 #[derive(Debug, Clone)]
-pub struct Carried {
+pub(crate) struct Carried {
     /// What was made.
     pub made: Made,
     /// What hung on the original at the start.

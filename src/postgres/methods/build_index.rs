@@ -37,7 +37,7 @@ pub(crate) async fn valid(client: &Client, table: &TableName, name: &Ident) -> R
 /// if it is defined just so.
 ///
 /// # Errors
-/// `Refused` as [`create`].
+/// `Refused` as [`create`](super::indexes::create).
 pub(crate) async fn build(
     client: &Client,
     role: &RoleSettings,

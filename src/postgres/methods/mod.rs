@@ -11,19 +11,19 @@
 //! server did there is looked at (`probe`). On an empty copy it shows rewrites, index builds and scans
 //! as it would on the full table. `docs/use/postgres-clauses.md` has the table.
 
-pub mod build_index;
-
-pub(crate) mod choose;
-pub(crate) mod constraints;
-pub(crate) mod facts;
-pub(crate) mod indexes;
-pub(crate) mod naming;
-pub(crate) mod partitions;
-pub(crate) mod probe;
-pub(crate) mod progress;
 pub(crate) mod record;
-pub(crate) mod run;
-pub(crate) mod step;
+
+mod build_index;
+mod choose;
+mod constraints;
+mod facts;
+mod indexes;
+mod naming;
+mod partitions;
+mod probe;
+mod progress;
+mod run;
+mod step;
 
 use std::time::Duration;
 

@@ -40,7 +40,7 @@ pub(crate) struct Place<'a> {
 /// Changes the table by a method of the server's own.
 ///
 /// # Errors
-/// Those of [`methods::run`].
+/// Those of [`methods::run()`].
 pub(crate) async fn run(
     place: Place<'_>,
     job: &Job,

@@ -25,7 +25,7 @@ const ACTION: &str = "building indexes";
 
 /// Builds those of the deferred ones that are wanted and missing, the unique ones last: what clashes
 /// then has been refreshed meanwhile.
-pub async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool) -> Result<()> {
+pub(crate) async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
     let shadow = table.read_shadow(&client).await?;
     let missing =
@@ -44,7 +44,7 @@ pub async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool) -> Re
 }
 
 /// Gives the indexes that were built the constraints that they back, where they are missing.
-pub async fn constrain(table: &PostgresTable) -> Result<()> {
+pub(crate) async fn constrain(table: &PostgresTable) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
     let name = &table.helpers.shadow;
     let shadow = table.read_shadow(&client).await?;

@@ -1,10 +1,10 @@
 //! What the steps of one run on PostgreSQL share: the table under change, its shadow's statements and
 //! sessions, its record.
 
-pub mod failed_rows;
-pub mod indexes;
+pub(crate) mod indexes;
 
-pub(crate) mod held;
+mod failed_rows;
+mod held;
 
 use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ const WATCH_PERIOD: Duration = Duration::from_secs(2);
 const VACUUM_PERIOD: Duration = Duration::from_secs(600);
 
 /// The table, and what its steps share.
-pub struct PostgresTable {
+pub(super) struct PostgresTable {
     pub(super) setting: Setting,
     pub(super) helpers: Helpers,
     pub(super) sessions: Sessions,
@@ -66,7 +66,7 @@ pub(super) struct Ready {
 
 impl PostgresTable {
     /// A table that nothing was done to yet.
-    pub fn new(setting: Setting) -> Self {
+    pub(super) fn new(setting: Setting) -> Self {
         let helpers = Helpers::of(&setting.original.name);
         Self {
             sessions: Sessions::new(setting.options.clone()),

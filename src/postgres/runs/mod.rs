@@ -1,5 +1,6 @@
 //! Whose a table and its run are: the ledger, the claim, the record of a run, osc's own schema.
 
 pub mod ledger;
-pub mod lock;
-pub mod record;
+
+pub(crate) mod lock;
+pub(crate) mod record;

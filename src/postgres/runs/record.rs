@@ -24,7 +24,7 @@ const FORM: u32 = 2;
 /// What a later attempt must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub(crate) struct Record {
     form: u32,
     /// The original's OID.
     pub original: u32,
@@ -54,7 +54,7 @@ struct Form {
 
 impl Record {
     /// A record in this version's form.
-    pub fn new(original: u32, shadow: u32, capture: Capture, deferred: bool) -> Self {
+    pub(crate) fn new(original: u32, shadow: u32, capture: Capture, deferred: bool) -> Self {
         Self {
             form: FORM,
             original,
@@ -72,7 +72,7 @@ impl Record {
     ///
     /// # Errors
     /// `Internal`.
-    pub fn text(&self) -> Result<String> {
+    pub(crate) fn text(&self) -> Result<String> {
         serde_json::to_string(self)
             .map_err(|error| Error::Internal(format!("what was made cannot be recorded: {error}")))
     }
@@ -81,7 +81,7 @@ impl Record {
     ///
     /// # Errors
     /// `Refused` where another version of osc wrote it: that one can finish the run.
-    pub fn of(run: &RunRecord) -> Result<Option<Self>> {
+    pub(crate) fn of(run: &RunRecord) -> Result<Option<Self>> {
         let Some(text) = run.carried.as_deref() else { return Ok(None) };
         let same = serde_json::from_str::<Form>(text).is_ok_and(|start| start.form == FORM);
         let read = serde_json::from_str(text).ok().filter(|_| same);
@@ -103,7 +103,7 @@ impl Record {
 ///
 /// # Errors
 /// The server's.
-pub async fn digest(client: &Client, dependents: &Dependents) -> Result<String> {
+pub(crate) async fn digest(client: &Client, dependents: &Dependents) -> Result<String> {
     let text = serde_json::to_string(dependents)
         .map_err(|error| Error::Internal(format!("what hangs on the table: {error}")))?;
     let sql = format!(
@@ -115,7 +115,7 @@ pub async fn digest(client: &Client, dependents: &Dependents) -> Result<String> 
 
 /// How far a run came, as the catalog shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
+pub(crate) enum Proof {
     /// The original's name belongs to its shadow, and the original is the retired table and has
     /// osc's guard.
     Swapped,
@@ -129,7 +129,7 @@ pub enum Proof {
 ///
 /// # Errors
 /// The server's.
-pub async fn prove(
+pub(crate) async fn prove(
     client: &Client,
     ledger: &Ledger,
     now: &Table,
@@ -153,7 +153,7 @@ pub async fn prove(
 ///
 /// # Errors
 /// `Refused`; the server's.
-pub async fn owned(client: &Client, record: &Record, shadow: &TableName) -> Result<()> {
+pub(crate) async fn owned(client: &Client, record: &Record, shadow: &TableName) -> Result<()> {
     let sql = format!(
         "SELECT pg_get_userbyid(c.relowner), current_user FROM pg_class c WHERE c.oid = {} \
          AND NOT ({} AND pg_has_role(c.relowner, 'USAGE'))",
@@ -177,7 +177,7 @@ pub async fn owned(client: &Client, record: &Record, shadow: &TableName) -> Resu
 ///
 /// # Errors
 /// The server's.
-pub async fn whose(
+pub(crate) async fn whose(
     client: &Client,
     ledger: &Ledger,
     table: &TableName,
@@ -191,7 +191,7 @@ pub async fn whose(
 
 /// Whose a table is that is called as osc calls its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// osc's, with its OID.
     Ours(u32),
     /// Somebody else's: it is left alone.

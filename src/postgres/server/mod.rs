@@ -1,6 +1,6 @@
 //! One table under change on PostgreSQL, as the engine sees it.
 
-pub(crate) mod claim;
+mod claim;
 
 use std::sync::Arc;
 

@@ -46,7 +46,7 @@ const ACTION: &str = "swapping the tables";
 
 /// Before the first attempt: the shadow gets its constraints; and its statistics and its visibility
 /// map, if it has not got them just now.
-pub async fn before(table: &PostgresTable) -> Result<()> {
+pub(super) async fn before(table: &PostgresTable) -> Result<()> {
     indexes::constrain(table).await?;
     if table.is_vacuumed() {
         return Ok(());
@@ -55,7 +55,7 @@ pub async fn before(table: &PostgresTable) -> Result<()> {
 }
 
 /// Gives the shadow its statistics and its visibility map.
-pub async fn vacuum(table: &PostgresTable) -> Result<()> {
+pub(super) async fn vacuum(table: &PostgresTable) -> Result<()> {
     let client = table.sessions.plain("preparing the swap").await?;
     let shadow = &table.helpers.shadow;
     run(&client, "preparing the swap", &format!("VACUUM (ANALYZE) {shadow}")).await?;
@@ -64,7 +64,7 @@ pub async fn vacuum(table: &PostgresTable) -> Result<()> {
 }
 
 /// One attempt. Whatever happens on the way, the catalog decides what the outcome was.
-pub async fn attempt<D: Drain>(
+pub(super) async fn attempt<D: Drain>(
     table: &PostgresTable,
     marker: u64,
     drain: &mut D,
@@ -378,7 +378,7 @@ fn renames(table: &PostgresTable) -> Result<Vec<String>> {
 }
 
 /// What follows the swap: validation of keys, the end of the stream. Idempotent.
-pub async fn after(table: &PostgresTable) -> Result<Vec<String>> {
+pub(super) async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     let client = table.sessions.plain("finishing").await?;
     if mutation::is(Rule::RetiredStays) {
         run(&client, "finishing", &format!("DROP TABLE {} CASCADE", table.helpers.retired)).await?;

@@ -1,10 +1,11 @@
 //! The sources of back-pressure that a run on PostgreSQL has.
 
 pub mod activity;
-pub mod replica_lag;
-pub mod status;
 
 pub(crate) mod wal_retention;
+
+mod replica_lag;
+mod status;
 
 use self::activity::Vitals;
 use self::replica_lag::StandbyLag;

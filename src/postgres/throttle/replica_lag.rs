@@ -18,7 +18,7 @@ const HERE: &str = "(pg_current_wal_lsn() - '0/0')::bigint";
 
 /// The standbys that stream from the primary, and those that were named.
 #[derive(Debug)]
-pub struct StandbyLag {
+pub(super) struct StandbyLag {
     primary: Session,
     named: Vec<(String, Session)>,
     /// When the primary was seen at which position, oldest first.
@@ -30,7 +30,7 @@ impl StandbyLag {
     ///
     /// # Errors
     /// Those of [`Options::of`].
-    pub fn new(primary: Options, named: &[Target]) -> Result<Self> {
+    pub(super) fn new(primary: Options, named: &[Target]) -> Result<Self> {
         let named = named
             .iter()
             .map(|target| Ok((target.address.to_string(), Session::new(Options::of(target)?))))
@@ -51,7 +51,11 @@ impl StandbyLag {
 ///
 /// # Errors
 /// Those of `primary`.
-pub async fn strangers(primary: &Options, named: &[Target], resumes: bool) -> Result<Vec<Finding>> {
+pub(super) async fn strangers(
+    primary: &Options,
+    named: &[Target],
+    resumes: bool,
+) -> Result<Vec<Finding>> {
     const ACTION: &str = "recognising the replica";
     const WHO: &str =
         "SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system())";

@@ -111,13 +111,13 @@ impl Session {
 
 /// Load and queries, over one session.
 #[derive(Debug)]
-pub struct Gauges {
+pub(super) struct Gauges {
     session: Session,
 }
 
 impl Gauges {
     /// Gauges of this server. Connects when it is first asked. The session is read-only.
-    pub fn new(options: Options) -> Self {
+    pub(super) fn new(options: Options) -> Self {
         Self { session: Session::new(options) }
     }
 }

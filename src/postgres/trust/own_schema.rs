@@ -13,7 +13,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 
 /// A trigger function of osc's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Function {
+pub(crate) enum Function {
     /// Refuses writes to a retired table: whoever comes there was bound to its OID.
     Retired,
     /// Refuses writes by a snapshot from before the swap.
@@ -24,10 +24,10 @@ pub enum Function {
 
 impl Function {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Retired, Self::Snapshot, Self::Shadow];
+    pub(crate) const ALL: [Self; 3] = [Self::Retired, Self::Snapshot, Self::Shadow];
 
     /// Its name in the schema.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Retired => "osc_retired",
             Self::Snapshot => "osc_snapshot",
@@ -36,7 +36,7 @@ impl Function {
     }
 
     /// The name of the triggers that call it.
-    pub fn trigger(self) -> &'static str {
+    pub(crate) fn trigger(self) -> &'static str {
         match self {
             Self::Retired => "osc_guard",
             Self::Snapshot => "osc_snapshot",
@@ -45,7 +45,7 @@ impl Function {
     }
 
     /// `pg_proc.prosrc`. `TG_ARGV[0]` of the snapshot's is the id of the swap's transaction.
-    pub fn body(self) -> &'static str {
+    pub(crate) fn body(self) -> &'static str {
         match self {
             Self::Retired => {
                 "BEGIN RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = pg_catalog.format(\
@@ -65,10 +65,10 @@ impl Function {
     }
 
     /// The function's setting, as the catalog has it.
-    pub const CONFIG: &str = "search_path=pg_catalog, pg_temp";
+    pub(crate) const CONFIG: &str = "search_path=pg_catalog, pg_temp";
 
     /// The statement that makes it, for nobody else's triggers.
-    pub fn create(self, schema: &Ident) -> String {
+    pub(crate) fn create(self, schema: &Ident) -> String {
         let name = TableName { schema: schema.clone(), table: Ident::new(self.name()) };
         format!(
             "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql \
@@ -79,14 +79,14 @@ impl Function {
     }
 
     /// The function as a trigger calls it.
-    pub fn of(self, schema: &Ident) -> TableName {
+    pub(crate) fn of(self, schema: &Ident) -> TableName {
         TableName { schema: schema.clone(), table: Ident::new(self.name()) }
     }
 }
 
 /// Takes away whatever rights others have on an object that was just made: those of PUBLIC, and those
 /// that default privileges gave.
-pub fn keep_private(kind: &str, object: &str) -> String {
+pub(crate) fn keep_private(kind: &str, object: &str) -> String {
     let (catalog, column, reg) = match kind {
         "SCHEMA" => ("pg_namespace", "nsp", "regnamespace"),
         "FUNCTION" => ("pg_proc", "pro", "regprocedure"),
@@ -106,7 +106,7 @@ pub fn keep_private(kind: &str, object: &str) -> String {
 }
 
 /// A trigger that marks `shadow` as one that osc made; it never fires while rows are copied.
-pub fn mark_shadow(schema: &Ident, shadow: &TableName) -> String {
+pub(crate) fn mark_shadow(schema: &Ident, shadow: &TableName) -> String {
     let function = Function::Shadow;
     format!(
         "CREATE TRIGGER {} AFTER TRUNCATE ON {shadow} FOR EACH STATEMENT EXECUTE FUNCTION {}()",
@@ -116,7 +116,7 @@ pub fn mark_shadow(schema: &Ident, shadow: &TableName) -> String {
 }
 
 /// Takes the mark off a shadow that becomes the new table.
-pub fn unmark_shadow(shadow: &TableName) -> String {
+pub(crate) fn unmark_shadow(shadow: &TableName) -> String {
     format!("DROP TRIGGER IF EXISTS {} ON {shadow}", Function::Shadow.trigger())
 }
 
@@ -124,7 +124,7 @@ pub fn unmark_shadow(shadow: &TableName) -> String {
 ///
 /// # Errors
 /// The server's.
-pub async fn bearer(
+pub(crate) async fn bearer(
     client: &Client,
     schema: &Ident,
     table: &TableName,

@@ -18,7 +18,7 @@ const ACTION: &str = "looking at osc's own schema";
 
 /// A table of osc's, as it must be.
 #[derive(Debug, Clone, Copy)]
-pub struct Plain {
+pub(crate) struct Plain {
     /// Its name.
     pub name: &'static str,
     /// Its columns in order: name, type, and `!` after the type of one that is not null.
@@ -31,7 +31,7 @@ pub struct Plain {
 
 /// What there is of osc's own schema.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct There {
+pub(crate) struct There {
     /// The schema.
     pub schema: bool,
     /// Tables, by name.
@@ -41,7 +41,7 @@ pub struct There {
 }
 
 /// An expression: whether osc trusts the role whose OID the expression `role` gives.
-pub fn trusted(role: &str) -> String {
+pub(crate) fn trusted(role: &str) -> String {
     format!(
         "EXISTS (SELECT FROM pg_catalog.pg_roles tr WHERE tr.oid = {role} AND (tr.rolsuper \
          OR tr.rolname = current_user \
@@ -68,7 +68,7 @@ fn others(acl: &str, allowed: &[&str]) -> String {
 ///
 /// # Errors
 /// The server's. What osc does not trust is in the findings.
-pub async fn look(
+pub(crate) async fn look(
     client: &Client,
     schema: &Ident,
     tables: &[Plain],

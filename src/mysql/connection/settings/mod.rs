@@ -5,8 +5,8 @@
 //! is what a plain session of the same login has: [`Role`]. `tests/session_settings` classifies every
 //! session variable of both servers, and fails where a server has one that it does not know.
 
-pub(crate) mod lists;
-pub(crate) mod role;
+mod lists;
+mod role;
 
 pub use role::Role;
 

@@ -3,10 +3,11 @@
 //! The shadow has none while it is copied: the argument, and the order of steps on each server,
 //! is in `docs/decisions/0008-foreign-keys.md`.
 
-pub(crate) mod indexes;
-pub(crate) mod orphans;
-pub(crate) mod restore;
-pub(crate) mod validate;
+pub mod orphans;
+
+mod indexes;
+mod restore;
+mod validate;
 
 pub use orphans::{OrphanSearch, orphans};
 pub use restore::{drop_outgoing, install_outgoing, redirect_incoming, restore_outgoing};

@@ -3,7 +3,7 @@
 //!
 //! The order of steps and what a crash leaves is in `docs/decisions/0009-triggers.md`.
 
-pub(crate) mod statement;
+mod statement;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;

@@ -6,8 +6,8 @@
 //! tables are and who may write them; a row is another server's or ours; and what a row says of tables
 //! is proved by the catalog ([`proof`](super::proof)).
 
-pub(crate) mod grants;
-pub(crate) mod shape;
+mod grants;
+mod shape;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, params};
@@ -28,7 +28,7 @@ use crate::testing::{failpoint, mutation};
 
 /// The ledger, as one server's runs see it.
 #[derive(Debug, Clone)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// The table of runs.
     pub runs: TableName,
     /// The table of markers.
@@ -39,7 +39,7 @@ pub struct Ledger {
 
 /// A ledger that has been looked at.
 #[derive(Debug)]
-pub struct Vetted {
+pub(crate) struct Vetted {
     /// It.
     pub ledger: Ledger,
     /// Its tables are there.
@@ -50,7 +50,7 @@ pub struct Vetted {
 
 /// What the ledger is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// To be read only.
     Read,
     /// To be written, now or by what is planned.
@@ -58,7 +58,7 @@ pub enum Purpose {
 }
 
 /// What osc needs to do in the ledger's database. TRIGGER, since who lacks it sees no trigger there.
-pub const RIGHTS: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "TRIGGER"];
+pub(crate) const RIGHTS: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "TRIGGER"];
 
 const COLUMNS: &str = "run, schema_name, table_name, clauses, road, phase, result, detail, state, \
                        rows_copied, rows_estimate, rows_verified, verification";
@@ -68,7 +68,7 @@ const MORE_COLUMNS: &str = "lock_ms, CAST(started AS CHAR), CAST(updated AS CHAR
 
 /// Which runs to read.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// Those of a schema.
     pub schema: Option<&'a str>,
     /// Those of a table.
@@ -103,7 +103,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `Refused` with what is not as it must be, each with the statement that cures it.
-    pub async fn vetted(
+    pub(crate) async fn vetted(
         conn: &mut Conn,
         flavor: Flavor,
         schema: &str,
@@ -146,7 +146,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `Refused` where a right is missing, with the statements that an administrator runs.
-    pub async fn create(&self, conn: &mut Conn) -> Result<()> {
+    pub(crate) async fn create(&self, conn: &mut Conn) -> Result<()> {
         let schema = &self.runs.schema;
         let found = shape::look(conn, schema).await?;
         if !found.wrong.is_empty() {
@@ -205,7 +205,7 @@ impl Ledger {
     }
 
     /// Records a new run.
-    pub async fn begin(&self, conn: &mut Conn, new: &NewRun<'_>) -> Result<RunId> {
+    pub(crate) async fn begin(&self, conn: &mut Conn, new: &NewRun<'_>) -> Result<RunId> {
         conn.exec_drop(
             format!(
                 "INSERT INTO {} (server, schema_name, table_name, clauses, road, phase, \
@@ -226,7 +226,7 @@ impl Ledger {
     }
 
     /// Takes a dead run over.
-    pub async fn take_over(&self, conn: &mut Conn, run: RunId, owner: &str) -> Result<()> {
+    pub(crate) async fn take_over(&self, conn: &mut Conn, run: RunId, owner: &str) -> Result<()> {
         conn.exec_drop(
             format!(
                 "UPDATE {} SET owner = :owner, result = NULL, detail = NULL, ended = NULL, \
@@ -240,7 +240,7 @@ impl Ledger {
     }
 
     /// A query that tells how often the run is `owner`'s: once or, when it was taken over, never.
-    pub fn owned(&self, run: RunId, owner: &str) -> String {
+    pub(crate) fn owned(&self, run: RunId, owner: &str) -> String {
         let (runs, server, owner) = (&self.runs, Text(&self.server), Text(owner));
         format!(
             "SELECT COUNT(*) FROM {runs} WHERE server = {server} AND run = {} AND owner = {owner}",
@@ -249,12 +249,16 @@ impl Ledger {
     }
 
     /// The newest run that this server has on a table.
-    pub async fn last(&self, conn: &mut Conn, table: &TableName) -> Result<Option<RunRecord>> {
+    pub(crate) async fn last(
+        &self,
+        conn: &mut Conn,
+        table: &TableName,
+    ) -> Result<Option<RunRecord>> {
         Ok(self.of_table(conn, table, 1).await?.into_iter().next())
     }
 
     /// This server's newest runs on a table.
-    pub async fn of_table(
+    pub(crate) async fn of_table(
         &self,
         conn: &mut Conn,
         table: &TableName,
@@ -270,7 +274,11 @@ impl Ledger {
     }
 
     /// The newest run on a table that another server began: it came by replication or in a dump.
-    pub async fn elsewhere(&self, conn: &mut Conn, table: &TableName) -> Result<Option<RunRecord>> {
+    pub(crate) async fn elsewhere(
+        &self,
+        conn: &mut Conn,
+        table: &TableName,
+    ) -> Result<Option<RunRecord>> {
         let (schema, name) = (table.schema.as_str(), table.table.as_str());
         let asked = Asked { schema: Some(schema), table: Some(name), here: false, most: 50 };
         let runs = self.runs(conn, asked).await?;
@@ -278,7 +286,7 @@ impl Ledger {
     }
 
     /// The newest runs, newest first.
-    pub async fn runs(&self, conn: &mut Conn, asked: Asked<'_>) -> Result<Vec<RunRecord>> {
+    pub(crate) async fn runs(&self, conn: &mut Conn, asked: Asked<'_>) -> Result<Vec<RunRecord>> {
         let rows: Vec<Row> = conn
             .all_of(
                 format!(
@@ -333,7 +341,7 @@ impl Ledger {
     }
 
     /// Stores a checkpoint. Fails with `Stopped` when another sitting owns the run now.
-    pub async fn checkpoint(
+    pub(crate) async fn checkpoint(
         &self,
         conn: &mut Conn,
         run: RunId,
@@ -363,7 +371,7 @@ impl Ledger {
     }
 
     /// Records what the run made and what the new table must have after the swap.
-    pub async fn carry(
+    pub(crate) async fn carry(
         &self,
         conn: &mut Conn,
         run: RunId,
@@ -387,7 +395,7 @@ impl Ledger {
     }
 
     /// Statements that sign a transaction as `session`'s of this run, and leave no row behind.
-    pub fn signature(&self, run: RunId, session: u32) -> [String; 2] {
+    pub(crate) fn signature(&self, run: RunId, session: u32) -> [String; 2] {
         let (markers, server, run) = (&self.markers, Text(&self.server), run.0);
         let sign = signature(session);
         [
@@ -399,7 +407,7 @@ impl Ledger {
     }
 
     /// Forgets what a run recorded of its tables; the caller has the table's lock.
-    pub async fn forget_record(&self, conn: &mut Conn, run: RunId) -> Result<()> {
+    pub(crate) async fn forget_record(&self, conn: &mut Conn, run: RunId) -> Result<()> {
         conn.exec_drop(
             format!(
                 "UPDATE {} SET carried = NULL WHERE server = :server AND run = :run",
@@ -412,7 +420,7 @@ impl Ledger {
     }
 
     /// Commits a marker.
-    pub async fn mark(&self, conn: &mut Conn, run: RunId, marker: u64) -> Result<()> {
+    pub(crate) async fn mark(&self, conn: &mut Conn, run: RunId, marker: u64) -> Result<()> {
         // A marker that was written before its connection broke may be there already: that is the
         // commit that is wanted, but a new one must follow for the caller to be sure of it.
         for sql in [
@@ -437,7 +445,7 @@ impl Ledger {
 
     /// Records how a run ended that is `owner`'s, and forgets its markers; `false`: it is not any more.
     /// `None`: whoever's it was, it is dead; the caller has the table's lock.
-    pub async fn end(
+    pub(crate) async fn end(
         &self,
         conn: &mut Conn,
         run: RunId,

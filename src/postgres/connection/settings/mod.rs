@@ -6,8 +6,8 @@
 //! values are converted or the user's own words are read. Keys are rendered by the fixed ones.
 //! `docs/decisions/0021-session-settings-postgres.md` has the reasons; a test walks `pg_settings` of each server.
 
-pub(crate) mod list;
-pub(crate) mod role;
+mod list;
+mod role;
 
 use crate::testing::mutation::{self, Rule};
 
