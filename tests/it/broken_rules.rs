@@ -220,7 +220,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     no_read_locks_mysql: (NoReadLocks, rules,
         "the_application_waits_for_no_chunk_on_mysql", "locks rows of the original");
     lock_budget_mariadb: (LockBudget, cutover,
-        "an_open_transaction_puts_the_cut_over_off_and_nobody_waits_for_it_on_mariadb", "longest_stall");
+        "an_open_transaction_puts_the_cut_over_off_and_nobody_waits_for_it_on_mariadb", "Lock wait timeout exceeded");
     lock_budget_mysql: (LockBudget, cutover,
         "an_open_transaction_is_named_and_nobody_waits_for_it_on_mysql", "Lock wait timeout exceeded");
     lost_chunk_again_mysql: (LostChunkAgain, rules,
@@ -258,7 +258,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     snapshot_guarded_postgres: (SnapshotGuarded, postgres_dependents,
         "the_snapshot_guard_stays_while_an_older_snapshot_is_open", "drop_if_over");
     looked_at_under_lock_postgres: (LookedAtUnderLock, postgres_program,
-        "what_somebody_adds_just_before_the_swap_is_not_lost", "CREATE INDEX late");
+        "what_somebody_adds_just_before_the_swap_is_not_lost", "CREATE VIEW late");
     dependents_follow_mysql: (DependentsFollow, survival,
         "everything_on_a_table_survives_under_writers_on_mysql", "users_osc_old");
     dependents_follow_mariadb: (DependentsFollow, survival,
