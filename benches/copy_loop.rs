@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use osc::engine::copy::Sizer;
-use osc::engine::coverage::{Coverage, Edge, Limit};
+use osc::engine::coverage::{Coverage, Limit, Watermark};
 use osc::engine::dirty::Dirty;
 use osc::engine::progress::Progress;
 use osc::key::{Key, KeyRange, Rows};
@@ -91,7 +91,7 @@ fn planning(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(MANY));
     group.bench_function("chunks of 10,000 rows", |bencher| {
         bencher.iter(|| {
-            let mut coverage = Coverage::resume(Edge::Start, Limit::At(key(MANY)));
+            let mut coverage = Coverage::resume(Watermark::Start, Limit::At(key(MANY)));
             let sizer = Sizer::new(Rows(ROWS_A_CHUNK), Rows(MANY));
             let mut open = Vec::new();
             for upto in (ROWS_A_CHUNK..=MANY).step_by(10_000) {
@@ -110,7 +110,7 @@ fn planning(criterion: &mut Criterion) {
             }
         });
     });
-    let mut coverage = Coverage::resume(Edge::Start, Limit::At(key(MANY)));
+    let mut coverage = Coverage::resume(Watermark::Start, Limit::At(key(MANY)));
     for upto in 1..=4 {
         coverage.hand_out(Some(key(upto * ROWS_A_CHUNK)));
     }

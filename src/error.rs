@@ -115,7 +115,7 @@ pub enum Error {
         rows: Vec<String>,
     },
     /// Somebody changed a table under the run (DDL, TRUNCATE), so its result would be wrong.
-    #[error("ended, the original is as its users left it: {0}")]
+    #[error("ended, osc left the original table unchanged: {0}")]
     Foreign(String),
     /// The stream cannot go on from where it must.
     #[error("the change stream has a gap after {position}: {reason}")]

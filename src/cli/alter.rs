@@ -65,7 +65,7 @@ pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> 
         .map_err(|error| failed("cannot start a thread", error))?;
     let sink = reporter.sink();
     let stop = CancellationToken::new();
-    let mut wishes = directives.clone();
+    let mut aborts = directives.clone();
     let job = Job {
         target,
         schema: change.table.schema,
@@ -86,7 +86,7 @@ pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> 
     };
     let aborted = async move {
         // The sender ends with the process only.
-        if wishes.wait_for(|wishes| wishes.abort).await.is_ok() {
+        if aborts.wait_for(|directives| directives.abort).await.is_ok() {
             stop.cancel();
         }
         std::future::pending::<()>().await;

@@ -93,10 +93,13 @@ async fn clean(
                 within(target, postgres::commands::cleanup::Cleanup::find(target, schema, name))
                     .await?;
             for stream in &cleanup.streams {
-                screen.line(&format!("{}: the replication slot of a dead run", one_line(stream)));
+                screen.line(&format!(
+                    "{}: the replication slot of an unfinished run",
+                    one_line(stream)
+                ));
             }
             for half in &cleanup.halves {
-                screen.line(&format!("half-done by a dead run: {}", one_line(&half.sql)));
+                screen.line(&format!("half-done by an unfinished run: {}", one_line(&half.sql)));
             }
             let dropped = listed(&cleanup.tables, postgres::commands::cleanup::Found::plain);
             agree(&dropped, args.yes, screen)?;

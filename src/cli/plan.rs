@@ -70,7 +70,7 @@ pub(super) async fn show(
         settings,
         directives,
         progress: Arc::new(Progress::of(subject.clone())),
-        sink: Arc::new(Silence),
+        sink: Arc::new(NullSink),
         stop: CancellationToken::new(),
         ask: Arc::new(|_| Ok(false)),
     };
@@ -88,7 +88,7 @@ pub(super) async fn show(
     } else {
         screen.page(&text(&plan))?;
     }
-    let copies = plan.roads.iter().all(|step| step.what == "copy");
+    let copies = plan.methods.iter().all(|step| step.what == "copy");
     if copies && !plan.refusals.is_empty() {
         return Err(Error::Refused(plan.refusals));
     }
@@ -104,9 +104,9 @@ struct Answer<'a> {
 }
 
 /// Takes events that nobody asked for.
-struct Silence;
+struct NullSink;
 
-impl Sink for Silence {
+impl Sink for NullSink {
     fn event(&self, _: Event) {}
 }
 
@@ -130,7 +130,7 @@ fn text(plan: &Plan) -> String {
         true => "\nosc will make this change by:\n",
         false => "\nosc will try, in this order:\n",
     });
-    for (at, step) in plan.roads.iter().enumerate() {
+    for (at, step) in plan.methods.iter().enumerate() {
         let _ = writeln!(text, "  {}. {}: {}", at + 1, step.what, one_line(&step.why));
         if let Some(statement) = &step.statement {
             let _ = writeln!(text, "     {}", several(statement));

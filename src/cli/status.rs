@@ -132,7 +132,7 @@ fn shown(run: &RunRecord) -> String {
         "run {}  {}  {}  {}, {}\n    {}\n    started {} UTC, last seen {} UTC; {} of about {} rows",
         run.run,
         one_line(&full_name(run)),
-        one_line(&run.road),
+        one_line(&run.method),
         one_line(&run.phase),
         one_line(&state(run)),
         if run.clauses.is_empty() {

@@ -119,7 +119,7 @@ pub(super) const PARAMETERS: &[(&str, Option<&str>, Fate)] = &[
         Fate::Only(&[], "osc reads no encrypted keys: decrypt it, readable for you only"),
     ),
     ("sslkeylogfile", None, Fate::Only(&[], "osc writes no keys")),
-    ("requirepeer", Some("PGREQUIREPEER"), Fate::Only(&[], "osc does not look at a socket's peer")),
+    ("requirepeer", Some("PGREQUIREPEER"), Fate::Only(&[], "osc does not check a socket's peer")),
     (
         "require_auth",
         Some("PGREQUIREAUTH"),
@@ -171,10 +171,10 @@ pub(super) fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Stri
     if name == "socket" {
         return draft.set_transport(name, value).map(drop);
     }
-    let Some((_, _, fate)) = PARAMETERS.iter().find(|(known, ..)| *known == name) else {
+    let Some((_, _, outcomes)) = PARAMETERS.iter().find(|(known, ..)| *known == name) else {
         return Err(unknown(name, PARAMETERS.iter().map(|(known, ..)| *known)));
     };
-    match fate {
+    match outcomes {
         Fate::Honoured => honour(draft, name, value),
         Fate::Ignored(_) => Ok(()),
         Fate::Only(values, _) if values.iter().any(|known| known.eq_ignore_ascii_case(value)) => {
@@ -316,10 +316,10 @@ mod tests {
 
     #[test]
     fn every_name_is_honoured_or_refused_with_its_reason() {
-        for (name, _, fate) in PARAMETERS {
+        for (name, _, outcomes) in PARAMETERS {
             let refused =
                 |value: &str| set(&mut Draft::new(Scheme::Postgres), name, value).unwrap_err();
-            match fate {
+            match outcomes {
                 Fate::Only(values, reason) => {
                     assert!(refused("something else").contains(reason), "{name}");
                     for value in *values {

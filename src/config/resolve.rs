@@ -112,7 +112,7 @@ pub(crate) fn alter(
     let tuning = tuning.over(base);
     // PostgreSQL tells of its standbys itself.
     if lag_asked && tuning.replicas.is_empty() && target.scheme == Scheme::Mysql {
-        return Err(usage("--max-lag has no replica to look at", "name one with --replica URL"));
+        return Err(usage("--max-lag has no replica to watch", "name one with --replica URL"));
     }
     if tuning.hold && tuning.control_file.is_none() {
         return Err(usage(

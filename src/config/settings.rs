@@ -112,10 +112,10 @@ pub struct Tuning {
     #[arg(long, value_name = "KIND", help_heading = "Safety", value_parser = words::<Scheme>(&Scheme::WORDS))]
     #[serde(deserialize_with = "parsed")]
     pub treat_as: Option<Scheme>,
-    /// Which road to take [default: auto, the cheapest safe one]
+    /// Which method to take [default: auto, the cheapest safe one]
     ///
     /// instant: metadata only; inplace: the server's own online DDL; copy: a shadow table that is
-    /// filled, verified and swapped in. A road that the server cannot take for this change is
+    /// filled, verified and swapped in. A method that the server cannot take for this change is
     /// refused.
     #[arg(long, value_name = "ROAD", help_heading = "Speed", value_parser = words::<Strategy>(&Strategy::WORDS))]
     #[serde(deserialize_with = "parsed")]
@@ -251,7 +251,7 @@ pub struct AlterSettings {
     pub indexes: Indexes,
     /// What a server that is not recognised is treated as.
     pub treat_as: Option<Scheme>,
-    /// Which road to take.
+    /// Which method to take.
     pub strategy: Strategy,
     /// Copy at most so many rows a second.
     pub max_rows_per_second: Option<NonZeroU32>,

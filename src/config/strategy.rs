@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// What the operator asks for (`--strategy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// The cheapest road that is safe.
+    /// The cheapest method that is safe.
     #[default]
     Auto,
     /// Instant or not at all.

@@ -2,7 +2,7 @@
 //!
 //! Absent: run. Empty: paused. Else TOML. It is read again every 200 ms, by
 //! content: editors replace files, and network file systems tell nobody of changes. A mistake
-//! pauses the copy, says where it is, and leaves the other wishes as they were.
+//! pauses the copy, says where it is, and leaves the other directives as they were.
 
 use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
@@ -165,7 +165,7 @@ fn directives(
     base: &Directives,
     before: &Directives,
 ) -> Directives {
-    let is_old = *first == Before::of(reading) && !mutation::is(Rule::PermissionIsNewer);
+    let is_old = *first == Before::of(reading) && !mutation::active(Rule::PermissionIsNewer);
     let file = path.display();
     let content = match reading {
         Ok(None) => return base.clone(),

@@ -21,7 +21,7 @@ pub enum CutOver {
     Now,
 }
 
-/// The operator's wishes at one moment. The engine reads them from a `tokio::sync::watch`.
+/// The operator's directives at one moment. The engine reads them from a `tokio::sync::watch`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directives {
     /// Why the copy is paused by the operator; `None`: it is not.
@@ -50,7 +50,7 @@ impl Directives {
     }
 }
 
-/// What the operator wishes as long as no control file says otherwise.
+/// What the operator directives as long as no control file says otherwise.
 impl From<&AlterSettings> for Directives {
     fn from(settings: &AlterSettings) -> Self {
         Self {

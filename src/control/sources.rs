@@ -1,4 +1,4 @@
-//! The operator's wishes from all sides: the control file and the process's signals.
+//! The operator's directives from all sides: the control file and the process's signals.
 
 use std::io;
 use std::path::PathBuf;
@@ -49,16 +49,16 @@ pub(crate) fn steer(
                 std::future::pending().await
             };
             tokio::select! {
-                mut wishes = changed => {
-                    wishes.abort |= asked_to_end;
-                    sender.send_replace(wishes);
+                mut directives = changed => {
+                    directives.abort |= asked_to_end;
+                    sender.send_replace(directives);
                 }
                 () = ends.next() => {
                     if asked_to_end {
                         std::process::exit(RESUMABLE);
                     }
                     asked_to_end = true;
-                    sender.send_modify(|wishes| wishes.abort = true);
+                    sender.send_modify(|directives| directives.abort = true);
                 }
             }
         }
@@ -115,15 +115,15 @@ mod tests {
     async fn a_signal_asks_for_the_end_and_the_file_does_not_take_it_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("F");
-        let (mut wishes, _task) = steer(Some(path.clone()), Directives::default()).unwrap();
-        assert!(!wishes.borrow_and_update().abort);
+        let (mut directives, _task) = steer(Some(path.clone()), Directives::default()).unwrap();
+        assert!(!directives.borrow_and_update().abort);
 
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)
             .unwrap();
-        wishes.wait_for(|now| now.abort).await.unwrap();
+        directives.wait_for(|now| now.abort).await.unwrap();
 
         std::fs::write(&path, "pause = true\nabort = false").unwrap();
-        let now = wishes.wait_for(|now| now.pause.is_some()).await.unwrap();
+        let now = directives.wait_for(|now| now.pause.is_some()).await.unwrap();
         assert!(now.abort);
     }
 }

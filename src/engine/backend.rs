@@ -104,7 +104,7 @@ pub struct Drained {
     pub suspects: Vec<Key>,
 }
 
-/// What an earlier sitting of this run left, read from the ledger.
+/// What an earlier attempt of this run left, read from the ledger.
 #[derive(Debug, Clone)]
 pub struct Resumable {
     /// The engine's own state, as it was given to [`Server::checkpoint`].

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::backend::{CopyOutcome, Server};
-use super::coverage::{ChunkNumber, Edge};
+use super::coverage::{ChunkNumber, Watermark};
 use super::dirty::SLOW_COPY_KEYS;
 use super::key_index;
 use super::refresh::{fail_on_duplicates, refresh_keys};
@@ -114,10 +114,10 @@ async fn worker<S: Server>(
 ) -> Result<()> {
     loop {
         wait_for_turn(run, number).await;
-        if *run.coverage().handed_out() == Edge::End {
+        if *run.coverage().handed_out() == Watermark::End {
             return Ok(());
         }
-        while run.dirty.len() > SLOW_COPY_KEYS && !mutation::is(Rule::CopyWaits) {
+        while run.dirty.len() > SLOW_COPY_KEYS && !mutation::active(Rule::CopyWaits) {
             run.cycles.next_whole().await;
         }
         let rows = sizer.rows(run.threads());
@@ -130,9 +130,9 @@ async fn worker<S: Server>(
         };
         sizer.hand_out(rows);
         let started = Instant::now();
-        failpoint::at(Point::ChunkPlanned)?;
+        failpoint::hit(Point::ChunkPlanned)?;
         let written = copy_chunk(run, &range, resumed).await?;
-        failpoint::at(Point::ChunkCopied)?;
+        failpoint::hit(Point::ChunkCopied)?;
         let took = started.elapsed();
         note(&run.chunk_times, took);
         if range.upto.is_some() {
@@ -149,7 +149,7 @@ async fn worker<S: Server>(
 /// Workers above the wished number wait for more to be wished, or for the end.
 async fn wait_for_turn<S: Server>(run: &Run<S>, number: usize) {
     let mut directives = run.directives.clone();
-    while number >= run.threads() && *run.coverage().handed_out() != Edge::End {
+    while number >= run.threads() && *run.coverage().handed_out() != Watermark::End {
         tokio::select! {
             changed = directives.changed() => if changed.is_err() {
                 run.chunk_ended.notified().await;
@@ -166,9 +166,9 @@ async fn plan<S: Server>(
 ) -> Result<Option<(ChunkNumber, KeyRange)>> {
     let _alone = planner.lock().await;
     let after = match run.coverage().handed_out().clone() {
-        Edge::Start => None,
-        Edge::At(key) => Some(key),
-        Edge::End => return Ok(None),
+        Watermark::Start => None,
+        Watermark::At(key) => Some(key),
+        Watermark::End => return Ok(None),
     };
     let upto = run.steadily(|| run.server.bound(after.as_ref(), rows)).await?;
     Ok(Some(run.coverage().hand_out(upto)))
@@ -194,7 +194,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
         // Under `KeyOrder::Server`, refreshes may have put rows ahead of the copy.
         let met = run.server.key_order() == KeyOrder::Server && run.is_keyed();
         let outcome = match run.server.copy(range, clear || met, &except).await {
-            Err(error) if error.is_connection() && mutation::is(Rule::LostChunkAgain) => {
+            Err(error) if error.is_connection() && mutation::active(Rule::LostChunkAgain) => {
                 CopyOutcome::Written(Rows(0))
             }
             Err(error) if error.is_connection() => {
@@ -257,7 +257,7 @@ async fn refresh_alone<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
-    let _alone = mutation::unless(Rule::RepairAlone, run.refreshing.lock()).await;
+    let _alone = mutation::skip_if(Rule::RepairAlone, run.refreshing.lock()).await;
     key_index::build(run).await?;
     refresh_keys(run, keys).await
 }

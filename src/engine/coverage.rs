@@ -17,7 +17,7 @@ use crate::testing::mutation::{self, Rule};
 /// An edge in the key space: everything up to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
-pub enum Edge {
+pub enum Watermark {
     /// Before the first key.
     #[default]
     Start,
@@ -40,7 +40,7 @@ pub enum Limit {
     Empty,
 }
 
-impl Edge {
+impl Watermark {
     fn of_upper(bound: Option<&Key>) -> Self {
         bound.map_or(Self::End, |key| Self::At(key.clone()))
     }
@@ -65,18 +65,18 @@ pub struct ChunkNumber(u64);
 #[derive(Debug, Default)]
 pub struct Coverage {
     limit: Limit,
-    handed_out: Edge,
-    copied: Edge,
+    handed_out: Watermark,
+    copied: Watermark,
     next: u64,
     lowest_open: u64,
     in_flight: BTreeMap<ChunkNumber, KeyRange>,
-    ended: BTreeMap<ChunkNumber, Edge>,
+    ended: BTreeMap<ChunkNumber, Watermark>,
 }
 
 impl Coverage {
     /// Goes on from a checkpoint's edge.
-    pub fn resume(copied: Edge, limit: Limit) -> Self {
-        let copied = if limit == Limit::Empty { Edge::End } else { copied };
+    pub fn resume(copied: Watermark, limit: Limit) -> Self {
+        let copied = if limit == Limit::Empty { Watermark::End } else { copied };
         Self { limit, handed_out: copied.clone(), copied, ..Self::default() }
     }
 
@@ -86,12 +86,12 @@ impl Coverage {
     }
 
     /// Up to where chunks have been handed out.
-    pub fn handed_out(&self) -> &Edge {
+    pub fn handed_out(&self) -> &Watermark {
         &self.handed_out
     }
 
     /// Up to where everything is copied.
-    pub fn copied(&self) -> &Edge {
+    pub fn copied(&self) -> &Watermark {
         &self.copied
     }
 
@@ -99,18 +99,18 @@ impl Coverage {
     /// start after this call, or rule 3 breaks: keys `Ahead` are dropped from the dirty set.
     pub fn hand_out(&mut self, upto: Option<Key>) -> (ChunkNumber, KeyRange) {
         let after = match &self.handed_out {
-            Edge::Start | Edge::End => None,
-            Edge::At(key) => Some(key.clone()),
+            Watermark::Start | Watermark::End => None,
+            Watermark::At(key) => Some(key.clone()),
         };
         let number = ChunkNumber(self.next);
         self.next += 1;
         let range = match &self.limit {
             Limit::At(limit) if upto.as_ref().is_none_or(|upto| upto >= limit) => {
-                self.handed_out = Edge::End;
+                self.handed_out = Watermark::End;
                 KeyRange { after, upto: Some(limit.clone()) }
             }
             _ => {
-                self.handed_out = Edge::of_upper(upto.as_ref());
+                self.handed_out = Watermark::of_upper(upto.as_ref());
                 KeyRange { after, upto }
             }
         };
@@ -122,7 +122,7 @@ impl Coverage {
     pub fn end(&mut self, number: ChunkNumber) {
         let Some(range) = self.in_flight.remove(&number) else { return };
         let last = matches!((&self.limit, &range.upto), (Limit::At(l), Some(upto)) if l == upto);
-        let edge = if last { Edge::End } else { Edge::of_upper(range.upto.as_ref()) };
+        let edge = if last { Watermark::End } else { Watermark::of_upper(range.upto.as_ref()) };
         self.ended.insert(number, edge);
         while let Some(edge) = self.ended.remove(&ChunkNumber(self.lowest_open)) {
             self.copied = edge;
@@ -137,19 +137,19 @@ impl Coverage {
             Limit::At(limit) => key > limit,
             Limit::Empty => true,
         };
-        if beyond && !mutation::is(Rule::BeyondRefreshed) {
+        if beyond && !mutation::active(Rule::BeyondRefreshed) {
             return Place::Copied;
         }
         let ahead = match &self.handed_out {
-            Edge::Start => true,
-            Edge::At(edge) => key > edge,
-            Edge::End => false,
+            Watermark::Start => true,
+            Watermark::At(edge) => key > edge,
+            Watermark::End => false,
         };
         if ahead {
             Place::Ahead
         } else if self.in_flight.values().any(|range| range.contains(key)) {
             Place::InFlight
-        } else if mutation::is(Rule::CopiedRefreshed) {
+        } else if mutation::active(Rule::CopiedRefreshed) {
             Place::Ahead
         } else {
             Place::Copied
@@ -185,18 +185,18 @@ mod tests {
         let (last, range) = coverage.hand_out(None);
         assert_eq!(range, KeyRange { after: Some(key(9)), upto: None });
         coverage.end(second);
-        assert_eq!(*coverage.copied(), Edge::Start);
+        assert_eq!(*coverage.copied(), Watermark::Start);
         assert_eq!(coverage.place(&key(7)), Place::Copied);
         coverage.end(first);
-        assert_eq!(*coverage.copied(), Edge::At(key(9)));
+        assert_eq!(*coverage.copied(), Watermark::At(key(9)));
         coverage.end(last);
-        assert_eq!(*coverage.copied(), Edge::End);
+        assert_eq!(*coverage.copied(), Watermark::End);
         assert_eq!(coverage.place(&key(200)), Place::Copied);
     }
 
     #[test]
     fn a_resumed_copy_hands_out_from_its_checkpoint() {
-        let mut coverage = Coverage::resume(Edge::At(key(9)), Limit::Open);
+        let mut coverage = Coverage::resume(Watermark::At(key(9)), Limit::Open);
         assert_eq!(coverage.place(&key(9)), Place::Copied);
         assert_eq!(coverage.place(&key(10)), Place::Ahead);
         assert_eq!(coverage.hand_out(None).1, KeyRange { after: Some(key(9)), upto: None });
@@ -204,17 +204,17 @@ mod tests {
 
     #[test]
     fn keys_beyond_the_limit_are_the_streams_from_the_start() {
-        let mut coverage = Coverage::resume(Edge::Start, Limit::At(key(9)));
+        let mut coverage = Coverage::resume(Watermark::Start, Limit::At(key(9)));
         assert_eq!(coverage.place(&key(10)), Place::Copied);
         assert_eq!(coverage.place(&key(9)), Place::Ahead);
         let (first, _) = coverage.hand_out(Some(key(5)));
         let (last, range) = coverage.hand_out(None);
         assert_eq!(range, KeyRange { after: Some(key(5)), upto: Some(key(9)) });
-        assert_eq!(*coverage.handed_out(), Edge::End);
+        assert_eq!(*coverage.handed_out(), Watermark::End);
         coverage.end(first);
-        assert_eq!(*coverage.copied(), Edge::At(key(5)));
+        assert_eq!(*coverage.copied(), Watermark::At(key(5)));
         coverage.end(last);
-        assert_eq!(*coverage.copied(), Edge::End);
-        assert_eq!(*Coverage::resume(Edge::Start, Limit::Empty).copied(), Edge::End);
+        assert_eq!(*coverage.copied(), Watermark::End);
+        assert_eq!(*Coverage::resume(Watermark::Start, Limit::Empty).copied(), Watermark::End);
     }
 }

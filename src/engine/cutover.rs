@@ -35,14 +35,14 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
     run.permission().wait().await?;
     run.enter(Phase::CutOver);
     run.steadily(|| run.server.before_swap()).await?;
-    failpoint::at(Point::SwapPrepared)?;
+    failpoint::hit(Point::SwapPrepared)?;
     let mut pause = Duration::from_millis(100);
     for attempt in 1..=run.settings.cut_over_attempts {
         if run.permission().wait().await? == Given::Awaited {
             run.enter(Phase::CutOver);
         }
         come_close(run).await?;
-        let alone = mutation::unless(Rule::CutOverAlone, run.refreshing.lock()).await;
+        let alone = mutation::skip_if(Rule::CutOverAlone, run.refreshing.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
         let outcome = run.server.swap(run.dirty.lock_marker(), &mut drainer).await;
         let taken = drainer.taken;
@@ -99,7 +99,7 @@ struct Drainer<'a, S> {
 impl<S: Server> Drain for Drainer<'_, S> {
     async fn drain(&mut self, marker: u64) -> Result<Drained> {
         let run = self.run;
-        let marker = if mutation::is(Rule::MarkerAwaited) { 0 } else { marker };
+        let marker = if mutation::active(Rule::MarkerAwaited) { 0 } else { marker };
         tokio::time::timeout(run.settings.cut_over_timeout, run.dirty.marker(marker))
             .await
             .map_err(|_| Error::Stopped {
@@ -108,7 +108,7 @@ impl<S: Server> Drain for Drainer<'_, S> {
             })?;
         let batch = self.taken.insert(run.dirty.take());
         run.dirty.set_swapping(true);
-        failpoint::at(Point::SwapDrained)?;
+        failpoint::hit(Point::SwapDrained)?;
         Ok(Drained {
             dirty: batch.keys.iter().cloned().collect(),
             suspects: self.suspects.to_vec(),

@@ -38,9 +38,9 @@ struct Inner {
     untouched: HashSet<Key>,
 }
 
-/// The markers of this sitting: numbered on from a random number, and the last one seen.
+/// The markers of this attempt: numbered on from a random number, and the last one seen.
 ///
-/// A run that is gone on with reads the log again in which an earlier sitting left its markers.
+/// A run that is gone on with reads the log again in which an earlier attempt left its markers.
 /// Taken for ours they would end a wait before the stream is where it must be.
 struct Markers {
     first: u64,
@@ -63,11 +63,11 @@ impl Markers {
         *self.seen.borrow() == self.lock.load(Ordering::SeqCst)
     }
 
-    /// The stream has delivered a marker, perhaps one of an earlier sitting. After a reconnection
+    /// The stream has delivered a marker, perhaps one of an earlier attempt. After a reconnection
     /// one of ours may come again: then those after it come again too.
     fn came(&self, marker: u64) {
         let ours = self.first..self.next.load(Ordering::SeqCst);
-        if ours.contains(&marker) || mutation::is(Rule::OwnMarkersOnly) {
+        if ours.contains(&marker) || mutation::active(Rule::OwnMarkersOnly) {
             self.seen.send_replace(marker);
         }
     }
@@ -279,7 +279,7 @@ impl Dirty {
     async fn wait_for_room(&self) {
         loop {
             let taken = self.taken.notified();
-            if self.len() < MOST_KEYS || mutation::is(Rule::SetBounded) {
+            if self.len() < MOST_KEYS || mutation::active(Rule::SetBounded) {
                 return;
             }
             taken.await;
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_of_an_earlier_sitting_is_not_taken_for_ours() {
+    fn a_marker_of_an_earlier_attempt_is_not_taken_for_ours() {
         let dirty = empty();
         let ours = dirty.next_marker();
         for theirs in [ours - 1, ours + 1, u64::MAX] {

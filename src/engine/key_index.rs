@@ -42,11 +42,11 @@ pub(super) async fn build<S: Server>(run: &Run<S>) -> Result<()> {
     }
     // Chunks in flight would wait for it in the server, and longer than they may.
     let _no_chunk = run.apart.write().await;
-    failpoint::at(Point::KeyBegun)?;
+    failpoint::hit(Point::KeyBegun)?;
     run.steadily(|| run.server.build_key()).await?;
-    failpoint::at(Point::KeyBuilt)?;
+    failpoint::hit(Point::KeyBuilt)?;
     run.set_keyed();
-    if !mutation::is(Rule::AsideRefreshed) {
+    if !mutation::active(Rule::AsideRefreshed) {
         run.dirty.unpark();
     }
     Ok(())

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Server;
-use super::coverage::{Edge, Limit};
+use super::coverage::{Limit, Watermark};
 use super::cutover::{Swapped, cut_over};
 use super::progress::{Event, Phase, Progress, Sink, Summary};
 use super::run::{Run, Settings, State, quantiles};
@@ -31,12 +31,12 @@ use crate::throttle::Throttle;
 const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
 
 /// What a migration is given besides the server.
-pub(crate) struct Surroundings {
+pub(crate) struct MigrationContext {
     /// What to do.
     pub settings: Settings,
     /// Back-pressure.
     pub throttle: Arc<Throttle>,
-    /// The operator's wishes.
+    /// The operator's directives.
     pub directives: watch::Receiver<Directives>,
     /// Counters for whoever shows them.
     pub progress: Arc<Progress>,
@@ -47,13 +47,16 @@ pub(crate) struct Surroundings {
 }
 
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
-pub(crate) async fn migrate<S: Server>(server: Arc<S>, around: Surroundings) -> Result<Summary> {
+pub(crate) async fn migrate<S: Server>(
+    server: Arc<S>,
+    around: MigrationContext,
+) -> Result<Summary> {
     let stop = around.stop.clone();
     // True from the moment when everything is drained: the swap is then seen through.
     let swapping = Arc::new(watch::Sender::new(false));
     let outcome = tokio::select! {
         biased;
-        outcome = road(Arc::clone(&server), around, Arc::clone(&swapping)) => outcome,
+        outcome = method(Arc::clone(&server), around, Arc::clone(&swapping)) => outcome,
         () = async {
             asked_to_stop(&stop, &swapping).await;
             // For a last checkpoint; before there is anything to store, this is what ends the run.
@@ -79,9 +82,9 @@ fn stopped() -> Error {
     Error::Stopped { reason: "on request".into(), help: AGAIN.into() }
 }
 
-async fn road<S: Server>(
+async fn method<S: Server>(
     server: Arc<S>,
-    around: Surroundings,
+    around: MigrationContext,
     swapping: Arc<watch::Sender<bool>>,
 ) -> Result<Summary> {
     around.sink.event(Event::Phase { phase: Phase::Prepare });
@@ -89,11 +92,11 @@ async fn road<S: Server>(
     if let Some(run) = server.number() {
         around.progress.subject().set_run(run);
     }
-    failpoint::at(Point::Claimed)?;
+    failpoint::hit(Point::Claimed)?;
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
         let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
         around.sink.event(Event::Note { text });
-        let summary = Summary { road: "copy".into(), ..Summary::default() };
+        let summary = Summary { method: "copy".into(), ..Summary::default() };
         return finish(&server, &around.sink, &around.progress, summary).await;
     }
     let (state, resumed) = match earlier {
@@ -104,14 +107,14 @@ async fn road<S: Server>(
         around.sink.event(Event::Resumed { rows: state.rows });
     }
     begun(server, around, swapping, state, resumed).await.map_err(|error| {
-        if mutation::is(Rule::CopyKept) { error } else { error.keeping_the_copy() }
+        if mutation::active(Rule::CopyKept) { error } else { error.keeping_the_copy() }
     })
 }
 
 /// From the first checkpoint on, there is a copy to keep.
 async fn begun<S: Server>(
     server: Arc<S>,
-    around: Surroundings,
+    around: MigrationContext,
     swapping: Arc<watch::Sender<bool>>,
     state: State,
     resumed: bool,
@@ -120,7 +123,7 @@ async fn begun<S: Server>(
     around.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
     let start = state.position.clone();
     let stream = server.stream(&start).await?;
-    failpoint::at(Point::StreamOpened)?;
+    failpoint::hit(Point::StreamOpened)?;
     let run = Run::new(
         server,
         around.settings,
@@ -142,7 +145,7 @@ async fn begun<S: Server>(
         error = backpressure::tell(&run) => Err(error),
     };
     if matches!(outcome, Err(Error::Stopped { .. }))
-        // So that the next sitting need not copy again what this one did since the last one.
+        // So that the next attempt need not copy again what this one did since the last one.
         && let Err(error) = run.checkpoint().await
     {
         tracing::info!(%error, "no last checkpoint");
@@ -154,11 +157,11 @@ async fn begun<S: Server>(
 /// Rule 1: position, then the shadow and the barrier, then the first chunk.
 async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let position: Position = server.position().await?;
-    failpoint::at(Point::Positioned)?;
+    failpoint::hit(Point::Positioned)?;
     server.create_shadow(settings.defer_indexes).await?;
-    failpoint::at(Point::ShadowMade)?;
+    failpoint::hit(Point::ShadowMade)?;
     server.start_barrier().await?;
-    failpoint::at(Point::Barrier)?;
+    failpoint::hit(Point::Barrier)?;
     let limit = match server.key_order() {
         KeyOrder::Server => Limit::Open,
         KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
@@ -166,10 +169,10 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
     let indexed = !settings.defer_indexes;
     let hold = settings.hold;
     let state =
-        State { position, copied: Edge::Start, limit, rows: 0, indexed, hold, paused: None };
+        State { position, copied: Watermark::Start, limit, rows: 0, indexed, hold, paused: None };
     server.checkpoint(Some(state.text()?)).await?;
-    failpoint::at(Point::FirstCheckpoint)?;
-    if mutation::is(Rule::StreamBeforeCopy) {
+    failpoint::hit(Point::FirstCheckpoint)?;
+    if mutation::active(Rule::StreamBeforeCopy) {
         return Ok(State { position: server.position().await?, ..state });
     }
     Ok(state)
@@ -213,9 +216,9 @@ async fn index<S: Server>(run: &Run<S>) -> Result<()> {
         return Ok(());
     }
     run.enter(Phase::Index);
-    failpoint::at(Point::IndexBegun)?;
+    failpoint::hit(Point::IndexBegun)?;
     run.steadily(|| run.server.build_indexes()).await?;
-    failpoint::at(Point::IndexBuilt)?;
+    failpoint::hit(Point::IndexBuilt)?;
     run.indexed.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -227,13 +230,13 @@ async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
     }
     run.enter(Phase::Verify);
     let verified = verify(run).await?;
-    failpoint::at(Point::Verified)?;
+    failpoint::hit(Point::Verified)?;
     Ok(Some(verified))
 }
 
 fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {
     Summary {
-        road: "copy".into(),
+        method: "copy".into(),
         rows: run.progress.rows_copied.load(Ordering::Relaxed),
         refreshed: run.progress.refreshed_keys.load(Ordering::Relaxed),
         verified_rows: verified.map(|verified| verified.rows.0),
@@ -253,14 +256,14 @@ async fn finish<S: Server>(
 ) -> Result<Summary> {
     progress.set_phase(Phase::Finish);
     sink.event(Event::Phase { phase: Phase::Finish });
-    failpoint::at(Point::Swapped).map_err(unfinished)?;
+    failpoint::hit(Point::Swapped).map_err(unfinished)?;
     summary.warnings = server.after_swap().await.map_err(unfinished)?;
     summary.warnings.extend(progress.strangers());
-    failpoint::at(Point::AfterDone).map_err(unfinished)?;
+    failpoint::hit(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await.map_err(unfinished)?;
-    failpoint::at(Point::Finished).map_err(unfinished)?;
+    failpoint::hit(Point::Finished).map_err(unfinished)?;
     progress.set_phase(Phase::Done);
     Ok(summary)
 }

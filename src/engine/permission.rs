@@ -14,7 +14,7 @@ use crate::throttle::Throttle;
 /// Who must agree before the original is changed, and where it is reported that somebody does not.
 #[derive(Clone, Copy)]
 pub struct Permission<'a> {
-    /// The operator's wishes.
+    /// The operator's directives.
     pub directives: &'a watch::Receiver<Directives>,
     /// Back-pressure: the window, lag, load and the rest.
     pub throttle: &'a Throttle,
@@ -44,7 +44,7 @@ impl Permission<'_> {
     /// `Stopped` when the operator aborts, or the throttle ends the run.
     pub async fn wait(&self) -> Result<Given> {
         let mut given = Given::AtOnce;
-        if mutation::is(Rule::PermissionFirst) {
+        if mutation::active(Rule::PermissionFirst) {
             return Ok(given);
         }
         loop {
@@ -69,14 +69,14 @@ impl Permission<'_> {
         let mut given = Given::AtOnce;
         loop {
             {
-                let wishes = directives.borrow_and_update();
-                if wishes.abort {
+                let directives = directives.borrow_and_update();
+                if directives.abort {
                     return Err(Error::Stopped {
                         reason: "aborted by the operator".into(),
                         help: AGAIN.into(),
                     });
                 }
-                if wishes.permit(self.held) {
+                if directives.permit(self.held) {
                     return Ok(given);
                 }
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::throttle::feedback::Giving;
+use crate::throttle::feedback::Pacing;
 
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ pub struct Progress {
     started: Instant,
     phase: Mutex<Phase>,
     throttled: Mutex<Option<String>>,
-    giving: Mutex<Option<Giving>>,
+    giving: Mutex<Option<Pacing>>,
     waiting: Mutex<Option<String>>,
     subject: Subject,
     lost: Mutex<Option<Instant>>,
@@ -221,7 +221,7 @@ impl Progress {
     }
 
     /// Says how wide the copy is, and why it is not wider.
-    pub fn set_giving(&self, giving: Option<Giving>) {
+    pub fn set_giving(&self, giving: Option<Pacing>) {
         *locked(&self.giving) = giving;
     }
 
@@ -279,10 +279,10 @@ impl Progress {
 pub enum Event {
     /// The method was chosen.
     #[serde(rename = "method")]
-    Road {
+    Method {
         /// `instant`, `inplace` or `copy`.
         #[serde(rename = "method")]
-        road: String,
+        method: String,
         /// Why.
         reason: String,
     },
@@ -362,7 +362,7 @@ pub struct Summary {
     pub clauses: String,
     /// The method.
     #[serde(rename = "method")]
-    pub road: String,
+    pub method: String,
     /// Rows copied.
     pub rows: u64,
     /// Keys refreshed from the stream.

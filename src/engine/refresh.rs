@@ -63,20 +63,20 @@ pub(super) async fn forever<S: Server>(run: &Run<S>) -> Error {
 
 async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     let number = run.cycles.begin();
-    if mutation::is(Rule::OnlyCopyThrottled) {
+    if mutation::active(Rule::OnlyCopyThrottled) {
         drop(run.throttle.admit(0).await?);
     }
     run.steadily(|| run.server.hold_claim()).await?;
     run.warn_of_strangers();
     let batch = run.dirty.take();
-    failpoint::at(Point::RefreshTaken)?;
-    if mutation::is(Rule::AppliedAfterRefresh) {
+    failpoint::hit(Point::RefreshTaken)?;
+    if mutation::active(Rule::AppliedAfterRefresh) {
         batch.position.iter().for_each(|position| run.set_applied(position.clone()));
     }
-    if !mutation::is(Rule::VisibleFirst) {
+    if !mutation::active(Rule::VisibleFirst) {
         run.checkpoint().await?;
     }
-    failpoint::at(Point::RefreshCheckpointed)?;
+    failpoint::hit(Point::RefreshCheckpointed)?;
     if !run.is_keyed() {
         put_aside(run, batch).await?;
         run.cycles.end(number);
@@ -95,16 +95,16 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
             }
         }
         KeyOrder::Server => {
-            let _alone = mutation::unless(Rule::TurnsTaken, run.apart.write()).await;
+            let _alone = mutation::skip_if(Rule::TurnsTaken, run.apart.write()).await;
             refresh_all(run, batch.keys.into_iter().collect(), 1).await?;
         }
     }
-    if mutation::is(Rule::VisibleFirst) {
+    if mutation::active(Rule::VisibleFirst) {
         run.checkpoint().await?;
     }
     if let Some(position) = batch.position {
         run.set_applied(position);
-        failpoint::at(Point::RefreshApplied)?;
+        failpoint::hit(Point::RefreshApplied)?;
     }
     count(taken);
     run.cycles.end(number);
@@ -124,7 +124,7 @@ async fn put_aside<S: Server>(run: &Run<S>, batch: Batch) -> Result<()> {
         return key_index::build(run).await;
     }
     if let Some(position) =
-        batch.position.filter(|_| parked.keys == 0 || mutation::is(Rule::AsideHeld))
+        batch.position.filter(|_| parked.keys == 0 || mutation::active(Rule::AsideHeld))
     {
         run.set_applied(position);
     }
@@ -146,7 +146,7 @@ async fn refresh_around_chunks<S: Server>(
             let coverage = run.coverage();
             keys.retain(|key| match coverage.place(key) {
                 Place::Ahead => false,
-                Place::InFlight if !mutation::is(Rule::InFlightWaits) => true,
+                Place::InFlight if !mutation::active(Rule::InFlightWaits) => true,
                 Place::InFlight | Place::Copied => {
                     copied.push(key.clone());
                     false
@@ -185,7 +185,7 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
         let started = Instant::now();
         match run.with_room(|| run.server.refresh(&keys)).await? {
             CopyOutcome::Written(_) => {
-                failpoint::at(Point::RefreshWritten)?;
+                failpoint::hit(Point::RefreshWritten)?;
                 note(&run.refresh_times, started.elapsed());
                 continue;
             }

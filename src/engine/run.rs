@@ -12,7 +12,7 @@ use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 
 use super::backend::Server;
-use super::coverage::{Coverage, Edge, Limit};
+use super::coverage::{Coverage, Limit, Watermark};
 use super::dirty::Dirty;
 use super::permission::Permission;
 use super::progress::{Event, Phase, Progress, Quantiles, Sink};
@@ -64,7 +64,7 @@ pub struct State {
     /// From where the stream must be read: everything before it is in the shadow.
     pub position: Position,
     /// Up to where the copy is done.
-    pub copied: Edge,
+    pub copied: Watermark,
     /// Where the copy ends.
     pub limit: Limit,
     /// Rows copied so far.
@@ -95,7 +95,7 @@ pub struct Run<S> {
     pub settings: Settings,
     /// Back-pressure.
     pub throttle: Arc<Throttle>,
-    /// The operator's wishes.
+    /// The operator's directives.
     pub directives: watch::Receiver<Directives>,
     /// Counters for whoever shows them.
     pub progress: Arc<Progress>,
@@ -298,12 +298,12 @@ impl<S: Server> Run<S> {
         self.sink.event(Event::Phase { phase });
     }
 
-    /// Chunks in flight, as the operator wishes.
+    /// Chunks in flight, as the operator directives.
     pub fn threads(&self) -> usize {
         self.directives.borrow().threads.map_or(self.settings.threads, std::num::NonZero::get)
     }
 
-    /// Time of a chunk, as the operator wishes; less where the copy gives way.
+    /// Time of a chunk, as the operator directives; less where the copy gives way.
     pub fn chunk_time(&self) -> Duration {
         let wish = self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time);
         wish.mul_f64(self.throttle.share())

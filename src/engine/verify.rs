@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::backend::Server;
 use super::copy::Sizer;
-use super::coverage::Edge;
+use super::coverage::Watermark;
 use super::run::Run;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange, Rows};
@@ -59,7 +59,7 @@ pub(super) async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     run.progress.rows_verified.store(0, Ordering::Relaxed);
     watch_shadow(run).await?;
     let suspects = Mutex::new(HashSet::new());
-    let edge = tokio::sync::Mutex::new(Edge::Start);
+    let edge = tokio::sync::Mutex::new(Watermark::Start);
     let all = Rows(run.progress.rows_copied.load(Ordering::Relaxed));
     let sizer = Sizer::new(FIRST_ROWS, all);
     stream::iter(0..run.threads())
@@ -86,7 +86,7 @@ async fn watch_shadow<S: Server>(run: &Run<S>) -> Result<()> {
 async fn worker<S: Server>(
     run: &Run<S>,
     sizer: &Sizer,
-    edge: &tokio::sync::Mutex<Edge>,
+    edge: &tokio::sync::Mutex<Watermark>,
     suspects: &Mutex<HashSet<Key>>,
 ) -> Result<()> {
     loop {
@@ -96,8 +96,8 @@ async fn worker<S: Server>(
         sizer.hand_out(rows);
         let started = Instant::now();
         let comparison = run.steadily(|| run.server.compare(&range)).await?;
-        failpoint::at(Point::Compared)?;
-        if !comparison.equal && !mutation::is(Rule::DifferencesCount) {
+        failpoint::hit(Point::Compared)?;
+        if !comparison.equal && !mutation::active(Rule::DifferencesCount) {
             sizer.shrink(PART);
             look_closer(run, &range, comparison.rows, suspects).await?;
         } else if range.upto.is_some() {
@@ -142,17 +142,17 @@ async fn look_closer<S: Server>(
 
 async fn plan<S: Server>(
     run: &Run<S>,
-    edge: &tokio::sync::Mutex<Edge>,
+    edge: &tokio::sync::Mutex<Watermark>,
     rows: Rows,
 ) -> Result<Option<KeyRange>> {
     let mut edge = edge.lock().await;
     let after = match &*edge {
-        Edge::Start => None,
-        Edge::At(key) => Some(key.clone()),
-        Edge::End => return Ok(None),
+        Watermark::Start => None,
+        Watermark::At(key) => Some(key.clone()),
+        Watermark::End => return Ok(None),
     };
     let upto = run.steadily(|| run.server.bound(after.as_ref(), rows)).await?;
-    *edge = upto.clone().map_or(Edge::End, Edge::At);
+    *edge = upto.clone().map_or(Watermark::End, Watermark::At);
     Ok(Some(KeyRange { after, upto }))
 }
 

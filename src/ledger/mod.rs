@@ -29,7 +29,7 @@ pub struct RunRecord {
     pub clauses: String,
     /// `instant`, `inplace`, `copy`.
     #[serde(rename = "method")]
-    pub road: String,
+    pub method: String,
     /// The phase it reached.
     pub phase: String,
     /// `done`, `failed`, `stopped`; `None` while it runs, or after a crash.
@@ -134,11 +134,11 @@ pub struct NewRun<'a> {
     pub table: &'a str,
     /// The clauses.
     pub clauses: &'a str,
-    /// The road.
-    pub road: &'a str,
+    /// The method.
+    pub method: &'a str,
     /// Whether the tables will be compared.
     pub verify: bool,
-    /// The sitting's token.
+    /// The attempt's token.
     pub owner: &'a str,
 }
 
@@ -176,7 +176,7 @@ pub struct End<'a> {
     pub verification: Option<&'a str>,
 }
 
-/// What a sitting of a run is known by: random, so that no two share it.
+/// What an attempt of a run is known by: random, so that no two share it.
 pub(crate) fn new_owner() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
@@ -232,7 +232,7 @@ pub(crate) fn is_waste(error: &Error) -> bool {
     !is_resumable(error) && !matches!(error, Error::Verification { .. } | Error::Internal(_))
 }
 
-/// The end of a sitting whose run another one has taken over.
+/// The end of an attempt whose run another one has taken over.
 pub(crate) fn taken_over() -> Error {
     Error::Stopped {
         reason: "another osc has taken over this run, or its record is gone".into(),
@@ -271,7 +271,7 @@ pub(crate) fn untrusted(problem: impl Into<String>, cure: impl Into<String>) -> 
 pub(crate) fn earlier_ledger(tables: &str, ledger: &str, drop: &str) -> Finding {
     Finding::new(
         "ledger",
-        format!("{tables}: the ledger of an earlier build of osc, which is not read any more"),
+        format!("{tables}: the ledger of an earlier build of osc, which is no longer read"),
         format!("osc keeps its ledger in {ledger} now; when no run of that build is left: {drop}"),
     )
 }
@@ -309,7 +309,7 @@ pub(crate) fn other_strategy(earlier: &RunRecord) -> Error {
 /// The checks by which a resumed run finds that its tables are not what they were. Others tell of the login
 /// and its rights, which come back.
 const ALTERED: [&str; 6] =
-    ["column-fate", "conversion", "copy-key", "new-column-default", "referenced-key", "table"];
+    ["column-outcomes", "conversion", "copy-key", "new-column-default", "referenced-key", "table"];
 
 /// What ends a run that finds, when it is resumed, that its tables are not what they were; anything else
 /// leaves the copy as it is.
@@ -321,8 +321,7 @@ pub(crate) fn altered_meanwhile(error: Error, table: &str, run: i64) -> Error {
     };
     match altered {
         true => Error::Foreign(format!(
-            "{table} was altered by another session while run {run} was not running, so that its copy is \
-             of no use any more ({})",
+            "{table} was altered by another session while run {run} was not running, so its copy cannot be used ({})",
             error.problem()
         )),
         false => error.keeping_the_copy(),
@@ -343,7 +342,7 @@ pub(crate) fn lock_lost(error: Error) -> Error {
 /// The refusal where a run with other clauses was not finished.
 pub(crate) fn other_clauses(earlier: &RunRecord) -> Error {
     Error::Refused(vec![Finding::new(
-        "dead-run",
+        "unfinished-run",
         format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
         format!(
             "rerun with the same clauses to resume it, or discard it with: osc cleanup {}",
@@ -383,7 +382,7 @@ mod tests {
             schema: "shop".into(),
             table: "users".into(),
             clauses: String::new(),
-            road: "copy".into(),
+            method: "copy".into(),
             phase: phase.into(),
             result: result.map(Into::into),
             detail: None,

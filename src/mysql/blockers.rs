@@ -34,7 +34,7 @@ pub(super) async fn old_transactions(
     table: &MysqlTable,
     older_than: Duration,
 ) -> Result<Option<String>> {
-    if mutation::is(Rule::LockBudget) {
+    if mutation::active(Rule::LockBudget) {
         return Ok(None);
     }
     let holders = holders(conn, table, 0).await?;

@@ -145,7 +145,7 @@ impl Helpers {
     /// it in bytes, since MariaDB's RENAME takes its locks in that order and loses writes
     /// otherwise (`docs/decisions/0005-names.md`).
     pub fn of(original: &TableName) -> Self {
-        if mutation::is(Rule::NamesSortAfter) {
+        if mutation::active(Rule::NamesSortAfter) {
             let helper = |end| original.sibling(format!("_{}_{end}", original.table.as_str()));
             return Self { shadow: helper("osc_new"), retired: helper("osc_old") };
         }

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::pace::{Pace, View};
 use super::screen::Screen;
-use super::{Face, screen, summary, text};
+use super::{Renderer, screen, summary, text};
 use crate::engine::progress::{Event, Snapshot, Summary};
 
 const INTERVAL: Duration = Duration::from_millis(150);
@@ -71,7 +71,7 @@ fn steps(fraction: f64) -> u64 {
     (fraction * 1000.0) as u64
 }
 
-impl Face for Bar {
+impl Renderer for Bar {
     fn interval(&self) -> Option<Duration> {
         Some(INTERVAL)
     }

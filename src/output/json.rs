@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::pace::Pace;
-use super::{Face, screen};
+use super::{Renderer, screen};
 use crate::engine::progress::{About, Event, Snapshot};
 use crate::error::Error;
 use crate::error::Finding;
@@ -73,7 +73,7 @@ impl Json {
     }
 }
 
-impl Face for Json {
+impl Renderer for Json {
     fn interval(&self) -> Option<Duration> {
         Some(PROGRESS_EVERY)
     }

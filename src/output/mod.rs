@@ -50,8 +50,8 @@ impl Mode {
 }
 
 /// One way of showing a run.
-trait Face: Send {
-    /// How often [`Face::tick`] is called; `None`: never.
+trait Renderer: Send {
+    /// How often [`Renderer::tick`] is called; `None`: never.
     fn interval(&self) -> Option<Duration>;
     /// Shows an event.
     fn event(&mut self, event: &Event, now: &Snapshot);
@@ -68,9 +68,9 @@ enum Message {
 
 /// Hands events to the thread that shows them. Never waits.
 #[derive(Debug, Clone)]
-struct Mouth(Sender<Message>);
+struct EventSender(Sender<Message>);
 
-impl Sink for Mouth {
+impl Sink for EventSender {
     fn event(&self, event: Event) {
         // After the reporter's end there is nobody left to tell.
         let _ = self.0.send(Message::Event(event));
@@ -80,7 +80,7 @@ impl Sink for Mouth {
 /// Shows one run, until it is finished or dropped.
 #[derive(Debug)]
 pub struct Reporter {
-    mouth: Mouth,
+    events: EventSender,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -89,7 +89,7 @@ pub struct Reporter {
 /// # Errors
 /// When no thread can be started.
 pub fn reporter(mode: Mode, progress: Arc<Progress>, screen: &Screen) -> std::io::Result<Reporter> {
-    let mut face: Box<dyn Face> = match mode {
+    let mut renderer: Box<dyn Renderer> = match mode {
         Mode::Bar => Box::new(bar::Bar::new(screen.clone())),
         Mode::Plain => Box::new(plain::Plain::new(screen.clone())),
         Mode::Json => Box::new(json::Json::default()),
@@ -97,24 +97,24 @@ pub fn reporter(mode: Mode, progress: Arc<Progress>, screen: &Screen) -> std::io
     };
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new().name("osc-report".into()).spawn(move || {
-        show(face.as_mut(), &progress, &receiver);
-        face.close();
+        show(renderer.as_mut(), &progress, &receiver);
+        renderer.close();
     })?;
-    Ok(Reporter { mouth: Mouth(sender), thread: Some(thread) })
+    Ok(Reporter { events: EventSender(sender), thread: Some(thread) })
 }
 
-fn show(face: &mut dyn Face, progress: &Progress, messages: &Receiver<Message>) {
-    let mut next = face.interval().map(|interval| Instant::now() + interval);
+fn show(renderer: &mut dyn Renderer, progress: &Progress, messages: &Receiver<Message>) {
+    let mut next = renderer.interval().map(|interval| Instant::now() + interval);
     loop {
         let message = match next {
             Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match message {
-            Ok(Message::Event(event)) => face.event(&event, &progress.snapshot()),
+            Ok(Message::Event(event)) => renderer.event(&event, &progress.snapshot()),
             Err(RecvTimeoutError::Timeout) => {
-                face.tick(&progress.snapshot());
-                next = face.interval().map(|interval| Instant::now() + interval);
+                renderer.tick(&progress.snapshot());
+                next = renderer.interval().map(|interval| Instant::now() + interval);
             }
             Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -124,7 +124,7 @@ fn show(face: &mut dyn Face, progress: &Progress, messages: &Receiver<Message>) 
 impl Reporter {
     /// Where the engine sends its events.
     pub fn sink(&self) -> Arc<dyn Sink> {
-        Arc::new(self.mouth.clone())
+        Arc::new(self.events.clone())
     }
 
     /// Shows what was sent and ends: the bar is gone afterwards, the summary is printed.
@@ -136,7 +136,7 @@ impl Reporter {
     }
 
     fn close(&mut self) -> Option<JoinHandle<()>> {
-        let _ = self.mouth.0.send(Message::Close);
+        let _ = self.events.0.send(Message::Close);
         self.thread.take()
     }
 }

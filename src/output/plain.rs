@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use super::screen::Screen;
-use super::{Face, summary, text};
+use super::{Renderer, summary, text};
 use crate::engine::progress::{Event, Snapshot};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ impl Plain {
     }
 }
 
-impl Face for Plain {
+impl Renderer for Plain {
     fn interval(&self) -> Option<Duration> {
         Some(LINE_EVERY)
     }

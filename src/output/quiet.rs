@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::screen::Screen;
-use super::{Face, text};
+use super::{Renderer, text};
 use crate::engine::progress::{Event, Snapshot};
 
 pub(crate) struct Quiet {
@@ -16,7 +16,7 @@ impl Quiet {
     }
 }
 
-impl Face for Quiet {
+impl Renderer for Quiet {
     fn interval(&self) -> Option<Duration> {
         None
     }

@@ -10,7 +10,7 @@ use crate::engine::progress::{Quantiles, Summary};
 
 /// The summary as lines, without a line's end after the last.
 pub(super) fn text(summary: &Summary) -> String {
-    let mut rows: Vec<(&str, String)> = vec![("method", summary.road.clone())];
+    let mut rows: Vec<(&str, String)> = vec![("method", summary.method.clone())];
     // Only the copy has chunks, and only the copy compares and swaps.
     if summary.lock_ms.is_some() || summary.chunk_ms.is_some() || summary.rows > 0 {
         rows.push(("rows", copied(summary)));
@@ -90,7 +90,7 @@ mod tests {
         let summary = Summary {
             table: "shop.users".into(),
             clauses: "ADD COLUMN a INT".into(),
-            road: "copy".into(),
+            method: "copy".into(),
             rows: 1_000_000,
             refreshed: 312,
             verified_rows: Some(1_000_311),
@@ -120,7 +120,7 @@ done: shop.users ADD COLUMN a INT
     fn a_change_without_a_copy_says_nothing_of_rows() {
         let summary = Summary {
             table: "t".into(),
-            road: "instant".into(),
+            method: "instant".into(),
             seconds: 0.02,
             ..Default::default()
         };

@@ -13,7 +13,7 @@ pub(crate) const UNKNOWN: &str = "–";
 /// A line for an event; `None`: the summary, which has more than one.
 pub(crate) fn event(event: &Event) -> Option<String> {
     let text = match event {
-        Event::Road { road, reason } => format!("method: {road} ({reason})"),
+        Event::Method { method, reason } => format!("method: {method} ({reason})"),
         Event::Phase { phase } => doing(*phase).to_owned(),
         Event::Resumed { rows } => {
             format!("resuming from the checkpoint: {} rows are copied", HumanCount(*rows))

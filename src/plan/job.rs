@@ -9,7 +9,7 @@ use crate::config::settings::AlterSettings;
 use crate::config::target::Target;
 use crate::control::Directives;
 use crate::engine::backend::Server;
-use crate::engine::migration::{Surroundings, migrate};
+use crate::engine::migration::{MigrationContext, migrate};
 use crate::engine::permission::Permission;
 use crate::engine::progress::{Event, Progress, Sink, Summary};
 use crate::engine::run::Settings;
@@ -33,7 +33,7 @@ pub struct Job {
     pub clauses: String,
     /// How.
     pub settings: AlterSettings,
-    /// The operator's wishes.
+    /// The operator's directives.
     pub directives: watch::Receiver<Directives>,
     /// Counters for whoever shows them.
     pub progress: Arc<Progress>,
@@ -53,7 +53,7 @@ impl Job {
     ///
     /// # Errors
     /// `Refused`, where they found reasons not to start.
-    pub fn heed(&self, findings: Findings) -> Result<()> {
+    pub fn into_result(&self, findings: Findings) -> Result<()> {
         if !findings.refusals.is_empty() {
             return Err(Error::Refused(findings.refusals));
         }
@@ -95,7 +95,7 @@ impl Job {
         }
     }
 
-    /// Takes the copy's road with `server`.
+    /// Takes the copy's method with `server`.
     ///
     /// # Errors
     /// Whatever ends the run other than success.
@@ -106,7 +106,7 @@ impl Job {
         defer_indexes: bool,
     ) -> Result<Summary> {
         let settings = &self.settings;
-        let around = Surroundings {
+        let around = MigrationContext {
             settings: Settings {
                 threads: settings.threads.get(),
                 chunk_rows: Rows(settings.chunk_size.get()),

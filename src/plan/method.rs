@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How a change is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Road {
+pub(crate) enum Method {
     /// The server changes only what it knows about the table.
     Instant,
     /// The server changes the table in place, without locks and without rewriting rows.
@@ -13,7 +13,7 @@ pub(crate) enum Road {
     Copy,
 }
 
-impl Road {
+impl Method {
     /// The word for it in output and in the ledger.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -24,7 +24,7 @@ impl Road {
     }
 }
 
-impl fmt::Display for Road {
+impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }

@@ -29,7 +29,7 @@ pub(crate) struct Plan {
     pub decided: bool,
     /// The method; where it is not certain, those that would be tried, in order.
     #[serde(rename = "methods")]
-    pub roads: Vec<Step>,
+    pub methods: Vec<Step>,
     /// What a copy would run.
     pub statements: Vec<String>,
     /// Things to know.

@@ -1,6 +1,6 @@
 //! Failure points: places at which a test can end the program, fail the step, or cut its sessions.
 //!
-//! Without the feature `faults` [`at`] is nothing at all. With it, `OSC_FAULT` names one point and what
+//! Without the feature `faults` [`hit`] is nothing at all. With it, `OSC_FAULT` names one point and what
 //! happens there once: `chunk.copied=kill`, or `chunk.copied@3=kill` for the third time it is passed.
 //!
 //! - `kill` ends the program as `kill -9` would;
@@ -25,7 +25,7 @@ pub enum Place {
     Mariadb,
     /// The same, on PostgreSQL only.
     Postgres,
-    /// On the roads that are PostgreSQL's own.
+    /// On the methods that are PostgreSQL's own.
     Steps,
     /// In a source of the throttle, of whatever run has one.
     Source,
@@ -169,12 +169,12 @@ points! {
 /// What was asked for with `error`.
 #[cfg(not(feature = "faults"))]
 #[inline]
-pub const fn at(_: Point) -> Result<()> {
+pub const fn hit(_: Point) -> Result<()> {
     Ok(())
 }
 
 #[cfg(feature = "faults")]
-pub use acting::at;
+pub use acting::hit;
 
 #[cfg(feature = "faults")]
 mod acting {
@@ -233,7 +233,7 @@ mod acting {
     ///
     /// # Errors
     /// What was asked for with `error`.
-    pub fn at(point: Point) -> Result<()> {
+    pub fn hit(point: Point) -> Result<()> {
         let Some(wish) = WISH.as_ref().filter(|wish| wish.point == point) else { return Ok(()) };
         let less = |left: u64| left.checked_sub(1);
         if wish.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) != Ok(1) {

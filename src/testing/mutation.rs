@@ -1,6 +1,6 @@
 //! Rules switched off, one at a time: for tests of the tests only.
 //!
-//! Without the feature `faults` [`is`] is `false`, and the compiler drops what follows from it. With it,
+//! Without the feature `faults` [`active`] is `false`, and the compiler drops what follows from it. With it,
 //! `OSC_BROKEN_RULE` names the rule that osc does not keep. `tests/it/broken_rules.rs` requires that a test
 //! fails then (`docs/develop/mutations.md`).
 
@@ -98,7 +98,7 @@ rules! {
     LongRowsCompared = "long-rows-compared";
     /// 9: a chunk whose connection broke is copied again.
     LostChunkAgain = "lost-chunk-again";
-    /// 9: a sitting that was taken over writes nothing more.
+    /// 9: an attempt that was taken over writes nothing more.
     Fenced = "fenced";
     /// 9: what is committed on PostgreSQL is on disk.
     CommitsOnDisk = "commits-on-disk";
@@ -136,7 +136,7 @@ rules! {
     LedgerVetted = "ledger-vetted";
     /// The cut-over waits for its marker.
     MarkerAwaited = "marker-awaited";
-    /// A marker of an earlier sitting is not taken for one of ours.
+    /// A marker of an earlier attempt is not taken for one of ours.
     OwnMarkersOnly = "own-markers-only";
     /// No cycle of the refresher is under way beside the cut-over.
     CutOverAlone = "cut-over-alone";
@@ -203,22 +203,22 @@ rules! {
 }
 
 /// Does `work`, by which `rule` is kept; `None` when it is broken.
-pub async fn unless<T>(rule: Rule, work: impl Future<Output = T>) -> Option<T> {
-    if is(rule) { None } else { Some(work.await) }
+pub async fn skip_if<T>(rule: Rule, work: impl Future<Output = T>) -> Option<T> {
+    if active(rule) { None } else { Some(work.await) }
 }
 
 /// Whether osc is to break `rule`.
 #[cfg(not(feature = "faults"))]
 #[inline]
-pub const fn is(_: Rule) -> bool {
+pub const fn active(_: Rule) -> bool {
     false
 }
 
 #[cfg(feature = "faults")]
-pub use asked::is;
+pub use chosen::active;
 
 #[cfg(feature = "faults")]
-mod asked {
+mod chosen {
     use std::io::Write;
     use std::sync::LazyLock;
 
@@ -235,7 +235,7 @@ mod asked {
     });
 
     /// Whether osc is to break `rule`.
-    pub fn is(rule: Rule) -> bool {
+    pub fn active(rule: Rule) -> bool {
         *BROKEN == Some(rule)
     }
 }

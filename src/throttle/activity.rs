@@ -15,7 +15,7 @@ pub const RECENTLY: u64 = 2;
 
 /// The server at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Pulse {
+pub struct ActivitySample {
     /// Sessions other than osc's are at work, or may be: osc has no right to look into them.
     pub others: bool,
     /// Their statements that are under way, those older than [`LONGEST_STATEMENT`] not counted;
@@ -26,15 +26,15 @@ pub struct Pulse {
     pub log: Option<(f64, String)>,
 }
 
-/// Takes the pulse; implemented by the server's module.
-pub trait Vitals: Send + 'static {
+/// Takes the sample; implemented by the server's module.
+pub trait ActivityProbe: Send + 'static {
     /// Looks at the server.
-    fn pulse(&mut self) -> impl Future<Output = Result<Pulse>> + Send;
+    fn sample(&mut self) -> impl Future<Output = Result<ActivitySample>> + Send;
 }
 
 /// What the run felt since it was last asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Felt {
+pub(super) struct Observed {
     /// How long its own small commits took, on average.
     pub(super) commit: Option<Duration>,
     /// The lag of the slowest replica, and its limit.
@@ -50,9 +50,9 @@ struct Inner {
 
 /// Where the run leaves what it feels. Clones are one place.
 #[derive(Debug, Clone, Default)]
-pub struct Feelings(Arc<Mutex<Inner>>);
+pub struct LatencyFeed(Arc<Mutex<Inner>>);
 
-impl Feelings {
+impl LatencyFeed {
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -76,11 +76,11 @@ impl Feelings {
     }
 
     /// What was felt since the last call.
-    pub(super) fn take(&self) -> Felt {
+    pub(super) fn take(&self) -> Observed {
         self.with(|inner| {
             let commit = inner.time.checked_div(inner.commits);
             (inner.commits, inner.time) = (0, Duration::ZERO);
-            Felt { commit, lag: inner.lag }
+            Observed { commit, lag: inner.lag }
         })
     }
 }
@@ -91,16 +91,16 @@ mod tests {
 
     #[test]
     fn commits_are_averaged_and_forgotten_and_the_lag_stays() {
-        let feelings = Feelings::default();
-        assert_eq!(feelings.take(), Felt::default());
+        let latencies = LatencyFeed::default();
+        assert_eq!(latencies.take(), Observed::default());
         let (second, limit) = (Duration::from_secs(1), Duration::from_secs(2));
-        feelings.commit(second);
-        feelings.clone().commit(3 * second);
-        feelings.lag(Some(second), limit);
+        latencies.commit(second);
+        latencies.clone().commit(3 * second);
+        latencies.lag(Some(second), limit);
         let lag = Some((second, limit));
-        assert_eq!(feelings.take(), Felt { commit: Some(2 * second), lag });
-        assert_eq!(feelings.take(), Felt { commit: None, lag });
-        feelings.lag(None, limit);
-        assert_eq!(feelings.take(), Felt::default());
+        assert_eq!(latencies.take(), Observed { commit: Some(2 * second), lag });
+        assert_eq!(latencies.take(), Observed { commit: None, lag });
+        latencies.lag(None, limit);
+        assert_eq!(latencies.take(), Observed::default());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::activity::{Feelings, Vitals};
+use super::activity::{ActivityProbe, LatencyFeed};
 use super::concurrency::Width;
 use super::gate::Gate;
 use super::probe::brief;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What feedback makes of the copy.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Giving {
+pub struct Pacing {
     /// Chunks in flight; below one, the share of the time in which one is.
     pub width: f64,
     /// The width as a part of the full one, from almost 0 to 1.
@@ -39,29 +39,29 @@ pub struct Giving {
 }
 
 /// Steers the gate, for ever.
-pub(super) async fn steer<V: Vitals>(
+pub(super) async fn steer<V: ActivityProbe>(
     mut vitals: V,
     threads: usize,
     directives: watch::Receiver<Directives>,
-    feelings: Feelings,
+    latencies: LatencyFeed,
     gate: Arc<Gate>,
-    told: watch::Sender<Option<Giving>>,
+    told: watch::Sender<Option<Pacing>>,
 ) {
     let mut signals = Signals::default();
     let mut width = Width::full(threads);
     let mut reason = None;
     loop {
         let begun = Instant::now();
-        let pulse = match timeout(PATIENCE, vitals.pulse()).await {
-            Ok(Ok(pulse)) => Some(pulse),
+        let sample = match timeout(PATIENCE, vitals.sample()).await {
+            Ok(Ok(sample)) => Some(sample),
             Ok(Err(error)) => {
-                tracing::debug!(error = brief(&error), "the server's pulse is unknown");
+                tracing::debug!(error = brief(&error), "the server's sample is unknown");
                 None
             }
             Err(_) => None,
         };
         let looked = begun.elapsed();
-        signals.take(pulse, feelings.take());
+        signals.take(sample, latencies.take());
         let pressure = signals.pressure();
         width.set_full(directives.borrow().threads.map_or(threads, std::num::NonZero::get));
         let pressed = width.step(pressure.load);
@@ -75,7 +75,7 @@ pub(super) async fn steer<V: Vitals>(
             reason = Some(pressure.reason);
         }
         gate.set_width(width.get());
-        let giving = Giving { width: width.get(), share: width.share(), reason: reason.clone() };
+        let giving = Pacing { width: width.get(), share: width.share(), reason: reason.clone() };
         told.send_replace(Some(giving));
         sleep_until(begun + PERIOD.max(looked * RARELY)).await;
     }

@@ -4,18 +4,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Throttle;
-use super::activity::Vitals;
+use super::activity::ActivityProbe;
 use super::http::Http;
 use super::lag::Lag;
 use super::load::Load;
-use super::probe::{Gauge, Replicas};
+use super::probe::{Replicas, StatusProbe};
 use super::query::Query;
 use crate::config::settings::AlterSettings;
 use crate::control::Directives;
 
 /// The throttle that the settings ask for. `replicas`: those whose lag counts; `gauges` makes one
 /// that looks at the server, and `vitals` what feedback sees of it; `None`: there is no copy to steer.
-pub(crate) fn usual<R: Replicas, G: Gauge, V: Vitals>(
+pub(crate) fn usual<R: Replicas, G: StatusProbe, V: ActivityProbe>(
     settings: &AlterSettings,
     directives: watch::Receiver<Directives>,
     stop: &CancellationToken,
@@ -25,7 +25,7 @@ pub(crate) fn usual<R: Replicas, G: Gauge, V: Vitals>(
 ) -> Throttle {
     let mut throttle = Throttle::new(directives, settings.max_rows_per_second, stop);
     if let Some(replicas) = replicas {
-        let lag = Lag::new(replicas, settings.max_lag).telling(throttle.feelings());
+        let lag = Lag::new(replicas, settings.max_lag).telling(throttle.latencies());
         throttle = throttle.with(lag);
     }
     if !settings.max_load.is_empty() || !settings.critical_load.is_empty() {

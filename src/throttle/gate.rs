@@ -25,7 +25,7 @@ struct State {
 
 /// Whether the next chunk may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Passage {
+pub(super) enum Admission {
     /// Now.
     Free,
     /// At that moment, if nothing changes.
@@ -37,7 +37,7 @@ pub(super) enum Passage {
 /// Leave for one chunk. It is in flight until this is dropped.
 #[derive(Debug)]
 #[must_use = "the chunk is in flight for as long as this lives"]
-pub struct Turn {
+pub struct Permit {
     gate: Arc<Gate>,
     begun: Instant,
 }
@@ -50,22 +50,22 @@ impl Gate {
     }
 
     /// Whether the next chunk may pass.
-    pub(super) fn passage(&self) -> Passage {
+    pub(super) fn passage(&self) -> Admission {
         let state = self.lock();
-        let Some(width) = state.width else { return Passage::Free };
+        let Some(width) = state.width else { return Admission::Free };
         if f64::from(state.in_flight) + 1.0 > width.max(1.0) {
-            return Passage::Full;
+            return Admission::Full;
         }
         match state.closed_until {
-            Some(until) if width < 1.0 && Instant::now() < until => Passage::At(until),
-            _ => Passage::Free,
+            Some(until) if width < 1.0 && Instant::now() < until => Admission::At(until),
+            _ => Admission::Free,
         }
     }
 
     /// Lets a chunk pass.
-    pub(super) fn pass(self: &Arc<Self>) -> Turn {
+    pub(super) fn pass(self: &Arc<Self>) -> Permit {
         self.lock().in_flight += 1;
-        Turn { gate: Arc::clone(self), begun: Instant::now() }
+        Permit { gate: Arc::clone(self), begun: Instant::now() }
     }
 
     /// Returns when the width has changed or a chunk has ended since the last call. For one caller.
@@ -78,7 +78,7 @@ impl Gate {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
@@ -98,17 +98,17 @@ mod tests {
     #[test]
     fn as_many_pass_as_the_width_allows() {
         let gate = Arc::new(Gate::default());
-        let many: Vec<Turn> = (0..9).map(|_| gate.pass()).collect();
-        assert_eq!(gate.passage(), Passage::Free);
+        let many: Vec<Permit> = (0..9).map(|_| gate.pass()).collect();
+        assert_eq!(gate.passage(), Admission::Free);
         gate.set_width(2.5);
-        assert_eq!(gate.passage(), Passage::Full);
+        assert_eq!(gate.passage(), Admission::Full);
         drop(many);
         let _one = gate.pass();
-        assert_eq!(gate.passage(), Passage::Free);
+        assert_eq!(gate.passage(), Admission::Free);
         let two = gate.pass();
-        assert_eq!(gate.passage(), Passage::Full);
+        assert_eq!(gate.passage(), Admission::Full);
         drop(two);
-        assert_eq!(gate.passage(), Passage::Free);
+        assert_eq!(gate.passage(), Admission::Free);
     }
 
     #[tokio::test(start_paused = true)]
@@ -117,14 +117,14 @@ mod tests {
         gate.set_width(0.25);
         let turn = gate.pass();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(gate.passage(), Passage::Full);
+        assert_eq!(gate.passage(), Admission::Full);
         drop(turn);
-        assert_eq!(gate.passage(), Passage::At(Instant::now() + Duration::from_millis(300)));
+        assert_eq!(gate.passage(), Admission::At(Instant::now() + Duration::from_millis(300)));
         gate.set_width(1.0);
-        assert_eq!(gate.passage(), Passage::Free);
+        assert_eq!(gate.passage(), Admission::Free);
         gate.set_width(0.25);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(gate.passage(), Passage::Free);
+        assert_eq!(gate.passage(), Admission::Free);
     }
 
     #[tokio::test(start_paused = true)]

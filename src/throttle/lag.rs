@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::activity::Feelings;
+use super::activity::LatencyFeed;
 use super::probe::{Replicas, brief};
 use super::{Source, Verdict};
 use crate::control::Directives;
@@ -12,19 +12,19 @@ use crate::control::Directives;
 pub struct Lag<R> {
     replicas: R,
     limit: Duration,
-    feelings: Feelings,
+    latencies: LatencyFeed,
 }
 
 impl<R: Replicas> Lag<R> {
     /// `limit` holds unless the operator names another.
     pub fn new(replicas: R, limit: Duration) -> Self {
-        Self { replicas, limit, feelings: Feelings::default() }
+        Self { replicas, limit, latencies: LatencyFeed::default() }
     }
 
     /// Tells the feedback of the lag, too.
     #[must_use]
-    pub fn telling(self, feelings: Feelings) -> Self {
-        Self { feelings, ..self }
+    pub fn telling(self, latencies: LatencyFeed) -> Self {
+        Self { latencies, ..self }
     }
 }
 
@@ -42,14 +42,14 @@ impl<R: Replicas> Source for Lag<R> {
         Duration::from_secs(3)
     }
 
-    async fn check(&mut self, wishes: &Directives) -> Verdict {
-        let limit = wishes.max_lag.unwrap_or(self.limit);
+    async fn check(&mut self, directives: &Directives) -> Verdict {
+        let limit = directives.max_lag.unwrap_or(self.limit);
         let lags = match self.replicas.lags().await {
             Ok(lags) => lags,
             Err(error) => return Verdict::Pause(format!("replica lag: {}", brief(&error))),
         };
         let slowest = lags.iter().filter_map(|(_, lag)| lag.as_ref().ok()).max();
-        self.feelings.lag(slowest.copied(), limit);
+        self.latencies.lag(slowest.copied(), limit);
         let reasons: Vec<String> = lags
             .into_iter()
             .filter_map(|(name, lag)| match lag {
@@ -94,7 +94,8 @@ mod tests {
             lag.check(&Directives::default()).await,
             Verdict::Pause(format!("replica b:2 lags 4.2s (limit 1.5s); {unknown}"))
         );
-        let wishes = Directives { max_lag: Some(Duration::from_secs(5)), ..Directives::default() };
-        assert_eq!(lag.check(&wishes).await, Verdict::Pause(unknown.into()));
+        let directives =
+            Directives { max_lag: Some(Duration::from_secs(5)), ..Directives::default() };
+        assert_eq!(lag.check(&directives).await, Verdict::Pause(unknown.into()));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::probe::{Gauge, brief};
+use super::probe::{StatusProbe, brief};
 use super::{Source, Verdict};
 use crate::config::load_limit::Limit;
 use crate::control::Directives;
@@ -22,7 +22,7 @@ pub struct Load<G> {
     critical_since: Option<Instant>,
 }
 
-impl<G: Gauge> Load<G> {
+impl<G: StatusProbe> Load<G> {
     /// Both lists may be empty.
     pub fn new(gauge: G, max: Vec<Limit>, critical: Vec<Limit>) -> Self {
         Self { gauge, max, critical, critical_since: None }
@@ -43,7 +43,7 @@ impl<G: Gauge> Load<G> {
             return if since.elapsed() >= PROOF {
                 Verdict::End(format!("critical load: {reason}"))
             } else {
-                Verdict::Pause(format!("load is critical, to be looked at once more: {reason}"))
+                Verdict::Pause(format!("critical load, checking again in 1s: {reason}"))
             };
         }
         self.critical_since = None;
@@ -51,7 +51,7 @@ impl<G: Gauge> Load<G> {
     }
 }
 
-impl<G: Gauge> Source for Load<G> {
+impl<G: StatusProbe> Source for Load<G> {
     fn name(&self) -> &'static str {
         "load"
     }
@@ -77,7 +77,7 @@ mod tests {
     /// `judge` asks nobody.
     struct Nobody;
 
-    impl Gauge for Nobody {
+    impl StatusProbe for Nobody {
         async fn status(&mut self, _: &[&str]) -> crate::error::Result<Vec<f64>> {
             Ok(Vec::new())
         }

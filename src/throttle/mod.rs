@@ -1,7 +1,7 @@
 //! The sources of back-pressure, one a file, and the one place that combines them.
 //!
 //! A [`Source`] looks at one thing at its own pace. [`Throttle`] runs them all, adds the
-//! operator's wishes and the row rate, and lets the copy through a chunk at a time. It fails
+//! operator's directives and the row rate, and lets the copy through a chunk at a time. It fails
 //! closed: what has not been seen, or cannot be, pauses the copy. [`feedback`] is no source: it
 //! narrows the copy by what the server has to spare, and never stops it.
 
@@ -31,22 +31,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use feedback::Giving;
-use gate::{Gate, Passage};
+use feedback::Pacing;
+use gate::{Admission, Gate};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use self::activity::{Feelings, Vitals};
+use self::activity::{ActivityProbe, LatencyFeed};
 use self::rate_limit::Meter;
-use self::verdicts::{Board, Slot};
+use self::verdicts::{VerdictSlot, Verdicts};
 use crate::control::Directives;
 use crate::error::{AGAIN, Error, Result};
 use crate::testing::failpoint::{self, Point};
 
-pub use gate::Turn;
+pub use gate::Permit;
 
 /// Chunks that give way take at least this part of their usual time: shorter ones cost more than
 /// they spare.
@@ -79,21 +79,21 @@ pub trait Source: Send + 'static {
 
     /// Looks. What cannot be seen is [`Verdict::Pause`]. Dropped when it takes too long, or when
     /// the run ends.
-    fn check(&mut self, wishes: &Directives) -> impl Future<Output = Verdict> + Send;
+    fn check(&mut self, directives: &Directives) -> impl Future<Output = Verdict> + Send;
 }
 
 /// Says when the copy may go on. Its tasks end when it is dropped.
 #[derive(Debug)]
 pub struct Throttle {
-    board: Arc<Board>,
+    board: Arc<Verdicts>,
     directives: watch::Receiver<Directives>,
     rate: Option<NonZeroU32>,
     meter: Mutex<Meter>,
     unused: AtomicU32,
     gate: Arc<Gate>,
     feedback: bool,
-    feelings: Feelings,
-    giving: watch::Sender<Option<Giving>>,
+    latencies: LatencyFeed,
+    giving: watch::Sender<Option<Pacing>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -107,13 +107,13 @@ impl Throttle {
         stop: &CancellationToken,
     ) -> Self {
         let throttle = Self {
-            board: Arc::new(Board::new(stop.child_token())),
+            board: Arc::new(Verdicts::new(stop.child_token())),
             rate,
             meter: Mutex::new(Meter::default()),
             unused: AtomicU32::default(),
             gate: Arc::default(),
             feedback: false,
-            feelings: Feelings::default(),
+            latencies: LatencyFeed::default(),
             giving: watch::Sender::default(),
             stop: stop.child_token(),
             tasks: TaskTracker::new(),
@@ -128,7 +128,7 @@ impl Throttle {
     #[must_use]
     pub fn with<S: Source>(self, source: S) -> Self {
         let name = source.name().to_owned();
-        let slot = self.board.slot(Verdict::Pause(format!("{name}: not looked at yet")));
+        let slot = self.board.slot(Verdict::Pause(format!("{name}: waiting for the first check")));
         self.spawn(&name, watch_source(source, slot, self.directives.clone()));
         self
     }
@@ -136,12 +136,12 @@ impl Throttle {
     /// Steers how many chunks are in flight by what `vitals` show of the server and by what the run
     /// feels itself. At most `threads` unless the operator names another number.
     #[must_use]
-    pub fn with_feedback<V: Vitals>(mut self, vitals: V, threads: usize) -> Self {
+    pub fn with_feedback<V: ActivityProbe>(mut self, vitals: V, threads: usize) -> Self {
         let steered = feedback::steer(
             vitals,
             threads,
             self.directives.clone(),
-            self.feelings.clone(),
+            self.latencies.clone(),
             Arc::clone(&self.gate),
             self.giving.clone(),
         );
@@ -156,22 +156,22 @@ impl Throttle {
     }
 
     /// Where sources leave what they feel, for the feedback.
-    pub fn feelings(&self) -> Feelings {
-        self.feelings.clone()
+    pub fn latencies(&self) -> LatencyFeed {
+        self.latencies.clone()
     }
 
     /// A small commit of the run's own took so long: what the application's take too.
     pub fn felt_commit(&self, took: Duration) {
-        self.feelings.commit(took);
+        self.latencies.commit(took);
     }
 
     /// How far the slowest replica lags behind, as last seen; `None`: none is watched.
     pub fn replica_lag(&self) -> Option<Duration> {
-        self.feelings.latest_lag()
+        self.latencies.latest_lag()
     }
 
     /// What feedback makes of the copy, a few times a second; `None`: nothing yet, or it is off.
-    pub fn giving(&self) -> watch::Receiver<Option<Giving>> {
+    pub fn giving(&self) -> watch::Receiver<Option<Pacing>> {
         self.giving.subscribe()
     }
 
@@ -194,7 +194,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`Error::Stopped`] when the operator aborts, a source ends the run, or the run is cancelled.
-    pub async fn admit(&self, rows: u32) -> Result<Turn> {
+    pub async fn admit(&self, rows: u32) -> Result<Permit> {
         let mut meter = self.meter.lock().await;
         let mut reason = self.board.reason();
         let mut directives = self.directives.clone();
@@ -209,9 +209,9 @@ impl Throttle {
             meter.give_back(self.unused.swap(0, Ordering::Relaxed));
             let ready = match self.gate.passage() {
                 _ if paused => None,
-                Passage::Full => None,
-                Passage::At(moment) => Some(moment),
-                Passage::Free => match meter.take(&mut left) {
+                Admission::Full => None,
+                Admission::At(moment) => Some(moment),
+                Admission::Free => match meter.take(&mut left) {
                     None => return Ok(self.gate.pass()),
                     later => later,
                 },
@@ -270,15 +270,15 @@ impl Drop for Throttle {
     }
 }
 
-fn operator(wishes: &Directives) -> Verdict {
-    match &wishes.pause {
-        _ if wishes.abort => Verdict::End("aborted by the operator".into()),
+fn operator(directives: &Directives) -> Verdict {
+    match &directives.pause {
+        _ if directives.abort => Verdict::End("aborted by the operator".into()),
         Some(reason) => Verdict::Pause(reason.clone()),
         None => Verdict::Run,
     }
 }
 
-async fn obey(slot: Slot, mut directives: watch::Receiver<Directives>) {
+async fn obey(slot: VerdictSlot, mut directives: watch::Receiver<Directives>) {
     loop {
         slot.set(operator(&directives.borrow_and_update()));
         if directives.changed().await.is_err() {
@@ -290,17 +290,17 @@ async fn obey(slot: Slot, mut directives: watch::Receiver<Directives>) {
 
 async fn watch_source<S: Source>(
     mut source: S,
-    slot: Slot,
+    slot: VerdictSlot,
     mut directives: watch::Receiver<Directives>,
 ) {
     loop {
         let started = Instant::now();
-        let wishes = directives.borrow_and_update().clone();
+        let now = directives.borrow_and_update().clone();
         let patience = source.patience();
-        if let Err(error) = failpoint::at(Point::SourceLooks) {
+        if let Err(error) = failpoint::hit(Point::SourceLooks) {
             slot.set(Verdict::Pause(error.to_string()));
         }
-        let verdict = timeout(patience, source.check(&wishes)).await.unwrap_or_else(|_| {
+        let verdict = timeout(patience, source.check(&now)).await.unwrap_or_else(|_| {
             Verdict::Pause(format!("{}: no answer within {patience:?}", source.name()))
         });
         slot.set(verdict);

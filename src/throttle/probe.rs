@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 
 /// Numbers that a server tells.
-pub trait Gauge: Send + 'static {
+pub trait StatusProbe: Send + 'static {
     /// The values of these status variables, in their order. A variable that the server does not
     /// have, or that is no number, is an error.
     fn status(&mut self, names: &[&str]) -> impl Future<Output = Result<Vec<f64>>> + Send;

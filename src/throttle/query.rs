@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::probe::{Gauge, brief};
+use super::probe::{StatusProbe, brief};
 use super::{Source, Verdict};
 use crate::control::Directives;
 
@@ -14,7 +14,7 @@ pub struct Query<G> {
     sql: String,
 }
 
-impl<G: Gauge> Query<G> {
+impl<G: StatusProbe> Query<G> {
     /// `sql` is asked once a second.
     pub fn new(gauge: G, sql: impl Into<String>) -> Self {
         Self { gauge, sql: sql.into() }
@@ -56,7 +56,7 @@ fn uncommented(sql: &str) -> &str {
     }
 }
 
-impl<G: Gauge> Source for Query<G> {
+impl<G: StatusProbe> Source for Query<G> {
     fn name(&self) -> &'static str {
         "throttle query"
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::activity::{Felt, Pulse};
+use super::activity::{ActivitySample, Observed};
 
 /// The weight of what was seen last.
 const FRESH: f64 = 0.4;
@@ -62,18 +62,18 @@ impl Seen {
 pub(super) struct Signals {
     commit: Seen,
     working: Seen,
-    latest: Pulse,
+    latest: ActivitySample,
     lag: Option<(Duration, Duration)>,
 }
 
 impl Signals {
-    /// Takes what was seen since the last step; `pulse` is `None` where the server did not tell.
-    pub(super) fn take(&mut self, pulse: Option<Pulse>, felt: Felt) {
-        if let Some(pulse) = pulse {
-            if let Some(working) = pulse.working {
+    /// Takes what was seen since the last step; `sample` is `None` where the server did not tell.
+    pub(super) fn take(&mut self, sample: Option<ActivitySample>, felt: Observed) {
+        if let Some(sample) = sample {
+            if let Some(working) = sample.working {
                 self.working.see(f64::from(working));
             }
-            self.latest = pulse;
+            self.latest = sample;
         }
         if let Some(commit) = felt.commit {
             self.commit.see(commit.as_secs_f64() * 1000.0);
@@ -123,18 +123,18 @@ fn millis(millis: f64) -> String {
 mod tests {
     use super::*;
 
-    fn commit(millis: u64) -> Felt {
-        Felt { commit: Some(Duration::from_millis(millis)), lag: None }
+    fn commit(millis: u64) -> Observed {
+        Observed { commit: Some(Duration::from_millis(millis)), lag: None }
     }
 
-    fn busy(working: u32) -> Option<Pulse> {
-        Some(Pulse { others: true, working: Some(working), log: None })
+    fn busy(working: u32) -> Option<ActivitySample> {
+        Some(ActivitySample { others: true, working: Some(working), log: None })
     }
 
-    fn after(steps: impl IntoIterator<Item = (Option<Pulse>, Felt)>) -> Signals {
+    fn after(steps: impl IntoIterator<Item = (Option<ActivitySample>, Observed)>) -> Signals {
         let mut signals = Signals::default();
-        for (pulse, felt) in steps {
-            signals.take(pulse, felt);
+        for (sample, felt) in steps {
+            signals.take(sample, felt);
         }
         signals
     }
@@ -155,12 +155,12 @@ mod tests {
     fn where_nobody_else_is_at_work_nothing_but_lag_is_pressure() {
         let alone = |felt| {
             let log = Some((9.0, "the log is full".to_owned()));
-            (Some(Pulse { others: false, working: Some(0), log }), felt)
+            (Some(ActivitySample { others: false, working: Some(0), log }), felt)
         };
         let mut signals = after([alone(commit(1)), alone(commit(900)), alone(commit(900))]);
         assert!(signals.pressure().load < 0.01);
         let lag = Some((Duration::from_millis(1200), Duration::from_millis(1500)));
-        signals.take(None, Felt { commit: None, lag });
+        signals.take(None, Observed { commit: None, lag });
         let pressure = signals.pressure();
         assert!((pressure.load - 0.8).abs() < 1e-9);
         assert_eq!(pressure.reason, "a replica lags 1.2s (limit 1.5s)");
@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn the_hardest_pressure_is_told() {
-        let full = Pulse { others: true, working: Some(3), log: Some((0.9, "full".into())) };
+        let full =
+            ActivitySample { others: true, working: Some(3), log: Some((0.9, "full".into())) };
         let signals = after([(Some(full), commit(1))]);
         assert_eq!(signals.pressure(), Pressure { load: 0.9, reason: "full".into() });
     }

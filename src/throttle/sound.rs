@@ -3,7 +3,7 @@
 //! The throttle fails closed: what it cannot see pauses the copy. That is right for what comes and
 //! goes, and would be a pause for ever where a name is misspelt.
 
-use super::probe::{Gauge, brief};
+use super::probe::{StatusProbe, brief};
 use super::query;
 use crate::config::settings::AlterSettings;
 use crate::error::{Error, Finding, Result};
@@ -13,7 +13,7 @@ use crate::error::{Error, Finding, Result};
 ///
 /// # Errors
 /// The connection's.
-pub(crate) async fn gauges<G: Gauge>(
+pub(crate) async fn gauges<G: StatusProbe>(
     settings: &AlterSettings,
     gauge: &mut G,
 ) -> Result<Vec<Finding>> {
@@ -48,7 +48,7 @@ pub(crate) async fn gauges<G: Gauge>(
 }
 
 /// Why this error would come every time, with what helps where the error knows; `None`: it may pass.
-fn lasting<G: Gauge>(gauge: &G, error: Error) -> Result<Option<(String, Option<String>)>> {
+fn lasting<G: StatusProbe>(gauge: &G, error: Error) -> Result<Option<(String, Option<String>)>> {
     match error {
         Error::Connection { .. } | Error::Internal(_) => Err(error),
         error if gauge.passes(&error) => Ok(None),

@@ -40,8 +40,8 @@ impl Source for OneSecond {
         Duration::from_secs(3600)
     }
 
-    async fn check(&mut self, wishes: &Directives) -> Verdict {
-        match wishes.max_lag {
+    async fn check(&mut self, directives: &Directives) -> Verdict {
+        match directives.max_lag {
             Some(limit) if limit < Duration::from_secs(1) => Verdict::Pause("1s".into()),
             _ => Verdict::Run,
         }
@@ -68,20 +68,20 @@ impl Source for Deaf {
 /// A server on which others are at work, and that shows how many statements are under way.
 struct Patient(watch::Receiver<u32>);
 
-impl Vitals for Patient {
-    async fn pulse(&mut self) -> Result<activity::Pulse> {
-        Ok(activity::Pulse { others: true, working: Some(*self.0.borrow()), log: None })
+impl ActivityProbe for Patient {
+    async fn sample(&mut self) -> Result<activity::ActivitySample> {
+        Ok(activity::ActivitySample { others: true, working: Some(*self.0.borrow()), log: None })
     }
 }
 
 struct Stage {
-    wishes: watch::Sender<Directives>,
+    directives: watch::Sender<Directives>,
     stop: CancellationToken,
 }
 
 fn stage(rate: u32) -> (Stage, Throttle) {
-    let stage = Stage { wishes: watch::Sender::default(), stop: CancellationToken::new() };
-    let throttle = Throttle::new(stage.wishes.subscribe(), NonZeroU32::new(rate), &stage.stop);
+    let stage = Stage { directives: watch::Sender::default(), stop: CancellationToken::new() };
+    let throttle = Throttle::new(stage.directives.subscribe(), NonZeroU32::new(rate), &stage.stop);
     (stage, throttle)
 }
 
@@ -107,7 +107,7 @@ async fn without_sources_the_copy_runs() {
 async fn a_source_that_was_not_looked_at_yet_holds_the_copy_back() {
     let (_stage, throttle) = stage(0);
     let throttle = throttle.with(Deaf);
-    assert_eq!(throttle.paused().unwrap(), "deaf: not looked at yet");
+    assert_eq!(throttle.paused().unwrap(), "deaf: waiting for the first check");
     assert!(!admits(&throttle).await);
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(throttle.paused().unwrap(), "deaf: no answer within 2s");
@@ -158,15 +158,15 @@ async fn critical_load_ends_the_run_resumably_and_for_all_who_wait() {
 #[tokio::test(start_paused = true)]
 async fn the_operator_pauses_goes_on_and_aborts_within_a_moment() {
     let (stage, throttle) = stage(0);
-    stage.wishes.send_modify(|wishes| wishes.pause = Some("paused by hand".into()));
+    stage.directives.send_modify(|directives| directives.pause = Some("paused by hand".into()));
     tokio::task::yield_now().await;
     assert!(!admits(&throttle).await);
     assert_eq!(throttle.paused().unwrap(), "paused by hand");
-    stage.wishes.send_modify(|wishes| wishes.pause = None);
+    stage.directives.send_modify(|directives| directives.pause = None);
     assert!(admits(&throttle).await);
-    stage.wishes.send_modify(|wishes| wishes.pause = Some("again".into()));
+    stage.directives.send_modify(|directives| directives.pause = Some("again".into()));
     tokio::task::yield_now().await;
-    let abort = async { stage.wishes.send_modify(|wishes| wishes.abort = true) };
+    let abort = async { stage.directives.send_modify(|directives| directives.abort = true) };
     let (result, ()) = tokio::join!(timeout(MOMENT, throttle.admit(1)), abort);
     assert!(matches!(result, Ok(Err(Error::Stopped { .. }))));
 }
@@ -176,10 +176,10 @@ async fn a_change_of_the_limit_reaches_a_source_at_once() {
     let (stage, throttle) = stage(0);
     let throttle = throttle.with(OneSecond);
     assert!(admits(&throttle).await);
-    stage.wishes.send_modify(|wishes| wishes.max_lag = Some(MOMENT));
+    stage.directives.send_modify(|directives| directives.max_lag = Some(MOMENT));
     tokio::time::sleep(MOMENT).await;
     assert!(!admits(&throttle).await);
-    stage.wishes.send_modify(|wishes| wishes.max_lag = None);
+    stage.directives.send_modify(|directives| directives.max_lag = None);
     assert!(admits(&throttle).await);
 }
 
@@ -189,7 +189,9 @@ async fn a_change_of_the_rate_reaches_a_copy_that_waits() {
     let start = Instant::now();
     let raise = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        stage.wishes.send_modify(|wishes| wishes.max_rows_per_second = NonZeroU32::new(100_000));
+        stage
+            .directives
+            .send_modify(|directives| directives.max_rows_per_second = NonZeroU32::new(100_000));
     };
     let (result, ()) = tokio::join!(throttle.admit(10_000), raise);
     drop(result.unwrap());
@@ -255,7 +257,7 @@ async fn feedback_narrows_the_copy_and_lets_it_go() {
 async fn a_wish_for_fewer_threads_bounds_the_width() {
     let (stage, throttle) = stage(0);
     let throttle = throttle.with_feedback(Patient(watch::Sender::new(1).subscribe()), 4);
-    stage.wishes.send_modify(|wishes| wishes.threads = NonZeroUsize::new(2));
+    stage.directives.send_modify(|directives| directives.threads = NonZeroUsize::new(2));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(chunks(&throttle).await.0, 2);
 }

@@ -9,7 +9,7 @@ use super::Verdict;
 
 /// The latest verdict of each source, the combined reason, and the end.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct Verdicts {
     verdicts: Mutex<Vec<Verdict>>,
     reason: watch::Sender<Option<String>>,
     ended: CancellationToken,
@@ -18,24 +18,24 @@ pub(super) struct Board {
 /// One source's place on the board. When it is dropped, for instance because the source's task
 /// panicked, the copy pauses: nobody looks any more.
 #[derive(Debug)]
-pub(super) struct Slot {
-    board: Arc<Board>,
+pub(super) struct VerdictSlot {
+    board: Arc<Verdicts>,
     index: usize,
 }
 
-impl Board {
+impl Verdicts {
     /// An empty board. `ended` is cancelled at the first [`Verdict::End`].
     pub(super) fn new(ended: CancellationToken) -> Self {
         Self { verdicts: Mutex::default(), reason: watch::Sender::default(), ended }
     }
 
     /// A place for one more source, which says `first` so far.
-    pub(super) fn slot(self: &Arc<Self>, first: Verdict) -> Slot {
+    pub(super) fn slot(self: &Arc<Self>, first: Verdict) -> VerdictSlot {
         let mut verdicts = self.lock();
         let index = verdicts.len();
         verdicts.push(first);
         self.publish(&verdicts);
-        Slot { board: Arc::clone(self), index }
+        VerdictSlot { board: Arc::clone(self), index }
     }
 
     /// Why the copy is paused or ends. Wakes its readers unless only numbers changed.
@@ -80,7 +80,7 @@ impl Board {
     }
 }
 
-impl Slot {
+impl VerdictSlot {
     /// Replaces the source's verdict. The end is final.
     pub(super) fn set(&self, verdict: Verdict) {
         let mut verdicts = self.board.lock();
@@ -93,7 +93,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for VerdictSlot {
     fn drop(&mut self) {
         self.set(Verdict::Pause("a source of the throttle has stopped".into()));
     }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn reasons_are_joined_and_the_end_is_final() {
-        let board = Arc::new(Board::new(CancellationToken::new()));
+        let board = Arc::new(Verdicts::new(CancellationToken::new()));
         let (one, two) = (board.slot(Verdict::Run), board.slot(Verdict::Run));
         one.set(Verdict::Pause("lag 1.0s".into()));
         two.set(Verdict::Pause("night".into()));
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn only_a_change_of_words_wakes_a_reader_and_the_numbers_are_fresh() {
-        let board = Arc::new(Board::new(CancellationToken::new()));
+        let board = Arc::new(Verdicts::new(CancellationToken::new()));
         let slot = board.slot(Verdict::Run);
         let mut reader = board.reason();
         slot.set(Verdict::Pause("lags 9.8s".into()));
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_source_that_has_gone_pauses_the_copy() {
-        let board = Arc::new(Board::new(CancellationToken::new()));
+        let board = Arc::new(Verdicts::new(CancellationToken::new()));
         drop(board.slot(Verdict::Run));
         assert!(board.reason().borrow().is_some());
     }

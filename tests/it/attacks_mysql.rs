@@ -12,7 +12,7 @@ use osc::mysql::methods::run;
 use osc::mysql::methods::run::Statement;
 use osc::mysql::name::TableName;
 use osc::mysql::throttle::status::Gauges;
-use osc::throttle::probe::Gauge;
+use osc::throttle::probe::StatusProbe;
 use tokio_util::sync::CancellationToken;
 
 const ADD: &str = "ADD COLUMN added INT NOT NULL DEFAULT 5";
@@ -115,7 +115,7 @@ impl<'a> Place<'a> {
     async fn forge(&self, clauses: &str, result: &str, state: &str, carried: &str) {
         let (app, ledger) = (&self.app, &self.ledger);
         let sql = format!(
-            "INSERT INTO {ledger}.osc_ledger (server, schema_name, table_name, clauses, road, phase, result, \
+            "INSERT INTO {ledger}.osc_ledger (server, schema_name, table_name, clauses, method, phase, result, \
              state, verification, owner, carried, started, updated) SELECT server, '{app}', 't', '{clauses}', \
              'copy', 'done', {result}, {state}, 'off', '', {carried}, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3) \
              FROM {ledger}.osc_ledger LIMIT 1"

@@ -21,7 +21,7 @@ const INSTANT: &str = "ALTER n SET DEFAULT 7";
 /// The columns of the ledger, for one who makes a table like it.
 const COLUMNS: &str = "system bigint NOT NULL, database oid NOT NULL, \
     run bigint GENERATED ALWAYS AS IDENTITY, schema_name text NOT NULL, table_name text NOT NULL, \
-    clauses text NOT NULL, road text NOT NULL, phase text NOT NULL, result text, detail text, \
+    clauses text NOT NULL, method text NOT NULL, phase text NOT NULL, result text, detail text, \
     state text, rows_copied bigint NOT NULL, rows_estimate bigint NOT NULL, rows_verified bigint, \
     verification text NOT NULL, lock_ms double precision, owner text NOT NULL, carried text, \
     started timestamptz NOT NULL, updated timestamptz NOT NULL, ended timestamptz, \
@@ -136,7 +136,7 @@ impl Scene {
     /// A row that only one with osc's rights could write: even that is not believed.
     async fn forge(&self, clauses: &str, carried: &str) {
         self.exec(&format!(
-            "INSERT INTO osc.osc_ledger (system, database, schema_name, table_name, clauses, road, \
+            "INSERT INTO osc.osc_ledger (system, database, schema_name, table_name, clauses, method, \
              phase, rows_copied, rows_estimate, verification, owner, state, carried, started, updated) \
              SELECT system_identifier, d.oid, 'public', 't', '{clauses}', 'copy', 'copy', 1, 1, 'on', \
              'x', '{{\"position\":\"0/0\",\"copied\":\"Start\",\"limit\":\"Open\",\"rows\":0,\
@@ -411,7 +411,7 @@ async fn cleanup_drops_nothing_that_osc_did_not_make() {
         .await;
     scene.exec("SELECT pg_create_logical_replication_slot('osc_1_2_{d}', 'pgoutput')").await;
     // The run of the instant change has the number 1.
-    scene.exec("UPDATE osc.osc_ledger SET result = NULL, ended = NULL, road = 'copy'").await;
+    scene.exec("UPDATE osc.osc_ledger SET result = NULL, ended = NULL, method = 'copy'").await;
     scene.forge(COPIED, &record("t_osc_old", "t")).await;
     scene.forge("ADD INDEX", &record("t", "t_osc_new")).await;
     done(&scene.osc(&["cleanup", "t", "--yes"]));

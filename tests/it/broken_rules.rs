@@ -91,7 +91,7 @@ cases! { USUAL
     no_read_locks_mariadb: (NoReadLocks, rules,
         "the_application_waits_for_no_chunk_on_mariadb", "waits for the chunk");
     fenced_mariadb: (Fenced, rules,
-        "a_sitting_that_was_taken_over_writes_nothing_more_on_mariadb", "rules.rs");
+        "an_attempt_that_was_taken_over_writes_nothing_more_on_mariadb", "rules.rs");
     retired_stays_mariadb: (RetiredStays, unfinished,
         "the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table_on_mariadb", "the retired table is gone");
     marker_awaited_mariadb: (MarkerAwaited, rules_drain,
@@ -160,9 +160,9 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     xa_at_commit_mysql: (XaAtCommit, rules_stream,
         "mysql::a_prepared_transaction_is_refreshed_at_its_commit", "lost or old");
     xa_holds_position_mysql: (XaHoldsPosition, rules_stream,
-        "mysql::a_prepared_transaction_is_read_again_by_the_next_sitting", "lost or old");
+        "mysql::a_prepared_transaction_is_read_again_by_the_next_attempt", "lost or old");
     xa_holds_position_mariadb: (XaHoldsPosition, rules_stream,
-        "mariadb::a_prepared_transaction_is_read_again_by_the_next_sitting", "lost or old");
+        "mariadb::a_prepared_transaction_is_read_again_by_the_next_attempt", "lost or old");
     copied_refreshed_mysql: (CopiedRefreshed, rules_overlap,
         "mysql::rows_move_across_the_copys_edge", "lost or old");
     beyond_refreshed_mariadb: (BeyondRefreshed, rules_overlap,
@@ -228,9 +228,9 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     lost_chunk_again_mariadb: (LostChunkAgain, rules,
         "a_chunk_whose_connection_is_killed_is_copied_once_on_mariadb", "code: Some(");
     fenced_mysql: (Fenced, rules,
-        "a_sitting_that_was_taken_over_writes_nothing_more_on_mysql", "rules.rs");
+        "an_attempt_that_was_taken_over_writes_nothing_more_on_mysql", "rules.rs");
     fenced_postgres: (Fenced, postgres_survival,
-        "a_sitting_that_was_taken_over_writes_nothing_more", "postgres_survival.rs");
+        "an_attempt_that_was_taken_over_writes_nothing_more", "postgres_survival.rs");
     commits_on_disk_postgres: (CommitsOnDisk, postgres_survival,
         "no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy", "5000 12502500 bigint");
     retired_stays_mysql: (RetiredStays, unfinished,
@@ -238,9 +238,9 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     marker_awaited_mysql: (MarkerAwaited, rules_drain,
         "mysql::writes_just_before_the_lock_are_drained", "writes");
     own_markers_only_mariadb: (OwnMarkersOnly, rules_drain,
-        "mariadb::a_marker_of_an_earlier_sitting_ends_no_drain", "writes");
+        "mariadb::a_marker_of_an_earlier_attempt_ends_no_drain", "writes");
     own_markers_only_mysql: (OwnMarkersOnly, rules_drain,
-        "mysql::a_marker_of_an_earlier_sitting_ends_no_drain", "writes");
+        "mysql::a_marker_of_an_earlier_attempt_ends_no_drain", "writes");
     facts_proved_cleanup_mysql: (FactsProved, attacks_mysql,
         "mysql::cleanup_drops_no_table_that_osc_did_not_make", "attacks_mysql.rs");
     ledger_vetted_mariadb: (LedgerVetted, attacks_mysql,

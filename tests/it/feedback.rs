@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use osc::config::target::{Address, Scheme, Target, Tls, TlsMode};
 use osc::postgres::connection::connect::Options;
-use osc::throttle::activity::Vitals;
+use osc::throttle::activity::ActivityProbe;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -368,11 +368,11 @@ async fn without_feedback_nothing_is_narrowed(any: Any) {
 }
 
 /// Others at work, and their statements under way.
-async fn pulse(vitals: &mut impl Vitals) -> (bool, Option<u32>) {
-    let pulse = vitals.pulse().await.unwrap();
-    let (load, words) = pulse.log.unwrap();
+async fn sample(vitals: &mut impl ActivityProbe) -> (bool, Option<u32>) {
+    let sample = vitals.sample().await.unwrap();
+    let (load, words) = sample.log.unwrap();
     assert!((0.0..1.0).contains(&load), "{load} {words}");
-    (pulse.others, pulse.working)
+    (sample.others, sample.working)
 }
 
 fn target(scheme: Scheme, port: u16, user: &str) -> Target {
@@ -388,10 +388,10 @@ fn target(scheme: Scheme, port: u16, user: &str) -> Target {
     }
 }
 
-async fn look_until(vitals: &mut impl Vitals, wanted: (bool, Option<u32>)) {
+async fn look_until(vitals: &mut impl ActivityProbe, wanted: (bool, Option<u32>)) {
     let begun = Instant::now();
     loop {
-        let seen = pulse(vitals).await;
+        let seen = sample(vitals).await;
         if seen == wanted {
             return;
         }
@@ -401,7 +401,7 @@ async fn look_until(vitals: &mut impl Vitals, wanted: (bool, Option<u32>)) {
 }
 
 /// Looking is a statement too, and osc's own.
-async fn others_are_told_from_osc(any: &Any, vitals: &mut impl Vitals) {
+async fn others_are_told_from_osc(any: &Any, vitals: &mut impl ActivityProbe) {
     let idle = any.session().await;
     look_until(vitals, (false, Some(0))).await;
     let (mut holder, waiting) = any.jam().await;
@@ -418,7 +418,7 @@ async fn others_are_told_from_osc_on(kind: Kind) {
     let any = Any::mysql(kind).await;
     let Any::Mysql(server) = &any else { unreachable!() };
     let target = target(Scheme::Mysql, server.port(), "root");
-    let mut vitals = osc::mysql::throttle::activity::Vitals::new(
+    let mut vitals = osc::mysql::throttle::activity::ActivityProbe::new(
         osc::mysql::connection::connect::opts(&target).unwrap(),
     );
     others_are_told_from_osc(&any, &mut vitals).await;
@@ -440,7 +440,7 @@ async fn others_are_told_from_osc_on_postgres_even_where_osc_may_not_look_into_t
     any.server().exec("postgres", "CREATE ROLE weak LOGIN").await;
     let of = |role| {
         let target = target(Scheme::Postgres, any.server().port(), role);
-        osc::postgres::throttle::activity::Vitals::new(Options::of(&target).unwrap())
+        osc::postgres::throttle::activity::ActivityProbe::new(Options::of(&target).unwrap())
     };
     others_are_told_from_osc(&any, &mut of("postgres")).await;
     let mut weak = of("weak");

@@ -96,7 +96,7 @@ async fn the_same_change_resumes_however_it_is_written(kind: Kind) {
         assert!(said.contains("[strategy]"), "{said}");
         let (code, said) = osc(&url, &[command, "t", "MODIFY u BIGINT"]);
         assert_eq!(code, Some(4), "{said}");
-        assert!(said.contains("[dead-run]"), "{said}");
+        assert!(said.contains("[unfinished-run]"), "{said}");
     }
     let mut run = Run::at(&url, &["t", "modify v bigint /* the same */"]);
     run.event(|event| event["event"] == "resumed").await;
@@ -344,7 +344,7 @@ mod postgres {
                 assert!(said.contains("[strategy]"), "{said}");
                 let (code, said) = osc(&url, &[command, "t", "ALTER u TYPE bigint"]);
                 assert_eq!(code, Some(4), "{said}");
-                assert!(said.contains("[dead-run]"), "{said}");
+                assert!(said.contains("[unfinished-run]"), "{said}");
             }
             let again = "alter  v type BIGINT -- the same";
             if altered {

@@ -4,7 +4,7 @@ use crate::support;
 use std::process::Command;
 
 use crate::support::postgres::{Major, Postgres};
-use osc::postgres::clauses::columns::Fate;
+use osc::postgres::clauses::columns::ColumnOutcomes;
 use osc::postgres::dependents::{Dependents, Names, after_swap};
 use osc::postgres::name::{Helpers, Ident, TableName};
 use osc::postgres::runs::ledger::Ledger;
@@ -96,16 +96,16 @@ async fn columns(client: &Client) -> Vec<Ident> {
 /// A swap as the cut-over makes it, with the copy made at once; up to the commit.
 struct Swap {
     dependents: Dependents,
-    fate: Fate,
+    outcomes: ColumnOutcomes,
     names: Names,
 }
 
 impl Swap {
     /// Makes and fills the shadow. `{}` in `clauses` is its name.
-    async fn prepare(client: &Client, clauses: &str, fate: Fate) -> Self {
+    async fn prepare(client: &Client, clauses: &str, outcomes: ColumnOutcomes) -> Self {
         let names = names();
         let dependents = Dependents::read(client, &names.original).await.unwrap();
-        let findings = dependents.refusals(&fate);
+        let findings = dependents.refusals(&outcomes);
         assert!(findings.is_empty(), "{findings:?}");
         let (original, shadow) = (&names.original, &names.shadow);
         let like = format!("CREATE TABLE {shadow} (LIKE {original} INCLUDING ALL)");
@@ -126,7 +126,7 @@ impl Swap {
             "INSERT INTO {shadow} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {original}"
         );
         run(client, &[copy]).await;
-        Self { dependents, fate, names }
+        Self { dependents, outcomes, names }
     }
 
     /// Everything up to the lock on the original.
@@ -141,9 +141,9 @@ impl Swap {
 
     async fn commit(&self, client: &Client) {
         let Names { original, retired, .. } = &self.names;
-        run(client, &self.dependents.before_renames(&self.names, &self.fate)).await;
+        run(client, &self.dependents.before_renames(&self.names, &self.outcomes)).await;
         run(client, &renames(client, &self.names).await).await;
-        run(client, &self.dependents.after_renames(&self.names, &self.fate)).await;
+        run(client, &self.dependents.after_renames(&self.names, &self.outcomes)).await;
         run(client, &guards::retired(&own(), retired)).await;
         run(client, &guards::snapshot(&own(), original)).await;
         run(client, &["COMMIT".into()]).await;
@@ -283,8 +283,8 @@ async fn everything_stays(server: &Postgres) {
         .await
         .unwrap();
     let (before, seen) = (dump(server, &database), picture(&client).await);
-    let fate = Fate::unchanged(columns(&client).await);
-    let swap = Swap::prepare(&client, "", fate).await;
+    let outcomes = ColumnOutcomes::unchanged(columns(&client).await);
+    let swap = Swap::prepare(&client, "", outcomes).await;
     assert_eq!(swap.whole(&client).await, Vec::<String>::new());
     swap.drop_retired(&client).await;
     assert_same(&before, &dump(server, &database));
@@ -301,14 +301,14 @@ async fn a_swap_back_into_the_retired_table_brings_everything_back_too() {
     let client = connect(server, "boss", &database).await;
     everything(&client).await;
     let (before, seen) = (dump(server, &database), picture(&client).await);
-    let fate = Fate::unchanged(columns(&client).await);
-    let swap = Swap::prepare(&client, "", fate.clone()).await;
+    let outcomes = ColumnOutcomes::unchanged(columns(&client).await);
+    let swap = Swap::prepare(&client, "", outcomes.clone()).await;
     swap.whole(&client).await;
     run(&client, &[guards::release_retired(&swap.names.retired)]).await;
     let undone = swap.names.original.sibling(Ident::new("users_undone"));
     let names = Names { retired: undone, shadow: swap.names.retired, ..swap.names };
     let dependents = Dependents::read(&client, &names.original).await.unwrap();
-    let back = Swap { dependents, fate, names };
+    let back = Swap { dependents, outcomes, names };
     // The first swap's indexes have taken the names that the second needs.
     let names_taken = "DO $$ DECLARE n text; BEGIN FOR n IN SELECT relname FROM pg_class \
         WHERE relname LIKE '%\\_osc\\_old' AND relkind IN ('i', 'S') LOOP \
@@ -328,9 +328,9 @@ async fn views_over_a_retyped_column_are_made_anew_with_everything_on_them() {
     let (database, client) = small(server).await;
     run(&client, &["DROP FUNCTION add_user".into()]).await;
     let (before, seen) = (dump(server, &database), picture(&client).await);
-    let mut fate = Fate::unchanged(columns(&client).await);
-    fate.retyped.insert(Ident::new("id"));
-    let swap = Swap::prepare(&client, "ALTER TABLE {} ALTER id TYPE bigint", fate).await;
+    let mut outcomes = ColumnOutcomes::unchanged(columns(&client).await);
+    outcomes.retyped.insert(Ident::new("id"));
+    let swap = Swap::prepare(&client, "ALTER TABLE {} ALTER id TYPE bigint", outcomes).await;
     swap.whole(&client).await;
     swap.drop_retired(&client).await;
     let wider = |dump: &String| {
@@ -346,12 +346,12 @@ async fn views_over_a_retyped_column_are_made_anew_with_everything_on_them() {
 async fn what_hangs_on_a_dropped_column_goes_and_what_hangs_on_a_renamed_one_follows() {
     let server = support::shared_postgres();
     let (database, client) = small(server).await;
-    let mut fate = Fate::unchanged(columns(&client).await);
-    fate.columns.insert(Ident::new("org_id"), None);
-    fate.columns.insert(Ident::new("spare"), Some(Ident::new("free")));
+    let mut outcomes = ColumnOutcomes::unchanged(columns(&client).await);
+    outcomes.columns.insert(Ident::new("org_id"), None);
+    outcomes.columns.insert(Ident::new("spare"), Some(Ident::new("free")));
     let clauses = "ALTER TABLE {} DROP org_id; ALTER TABLE {} RENAME spare TO free";
     let before = dump(server, &database);
-    let swap = Swap::prepare(&client, clauses, fate).await;
+    let swap = Swap::prepare(&client, clauses, outcomes).await;
     swap.whole(&client).await;
     swap.drop_retired(&client).await;
     // What the server's own way leaves.
@@ -386,10 +386,10 @@ async fn what_cannot_be_carried_over_is_refused_with_its_reason() {
             "row-security",
         ),
     ];
-    let fate = Fate::unchanged(columns(&client).await);
+    let outcomes = ColumnOutcomes::unchanged(columns(&client).await);
     let original = names().original;
     let clean = Dependents::read(&client, &original).await.unwrap();
-    assert_eq!(clean.refusals(&fate), []);
+    assert_eq!(clean.refusals(&outcomes), []);
     for (statement, check) in cases {
         let version =
             strings(&admin, "SELECT current_setting('server_version_num')").await.remove(0);
@@ -403,18 +403,18 @@ async fn what_cannot_be_carried_over_is_refused_with_its_reason() {
         admin.batch_execute(statement).await.unwrap_or_else(|e| panic!("{e:?} {statement}"));
         admin.batch_execute("SET LOCAL ROLE boss").await.unwrap();
         let dependents = Dependents::read(&admin, &original).await.unwrap();
-        let checks: Vec<_> = dependents.refusals(&fate).iter().map(|one| one.check).collect();
+        let checks: Vec<_> = dependents.refusals(&outcomes).iter().map(|one| one.check).collect();
         assert!(checks.contains(&check), "{statement}: {checks:?}");
         assert_ne!(dependents, clean, "{statement}");
         admin.batch_execute("ROLLBACK").await.unwrap();
     }
-    let mut dropped = fate.clone();
+    let mut dropped = outcomes.clone();
     dropped.columns.insert(Ident::new("email"), None);
     assert!(clean.refusals(&dropped).iter().any(|one| one.check == "dropped-column"));
-    let mut retyped = fate.clone();
+    let mut retyped = outcomes.clone();
     retyped.retyped.insert(Ident::new("id"));
     assert!(clean.refusals(&retyped).iter().any(|one| one.check == "function-type"));
-    let mut renamed = fate;
+    let mut renamed = outcomes;
     renamed.columns.insert(Ident::new("id"), Some(Ident::new("ident")));
     assert!(clean.refusals(&renamed).iter().any(|one| one.check == "renamed-column"));
 }
@@ -426,8 +426,8 @@ async fn orphans_are_shown_and_leave_their_foreign_key_unchecked() {
     let admin = connect(server, "postgres", &database).await;
     let orphan = "SET session_replication_role = replica; INSERT INTO orders VALUES (7, 999)";
     admin.batch_execute(orphan).await.unwrap();
-    let fate = Fate::unchanged(columns(&client).await);
-    let swap = Swap::prepare(&client, "", fate).await;
+    let outcomes = ColumnOutcomes::unchanged(columns(&client).await);
+    let swap = Swap::prepare(&client, "", outcomes).await;
     let warnings = swap.whole(&client).await;
     assert!(warnings.len() == 1 && warnings[0].contains("(999)"), "{warnings:?}");
     admin.batch_execute("DELETE FROM orders WHERE id = 7").await.unwrap();
@@ -442,8 +442,8 @@ async fn orphans_are_shown_and_leave_their_foreign_key_unchecked() {
 async fn statements_that_wait_for_the_swap_land_in_the_new_table_or_are_told_to_retry() {
     let server = support::shared_postgres();
     let (database, client) = small(server).await;
-    let fate = Fate::unchanged(columns(&client).await);
-    let swap = Swap::prepare(&client, "", fate).await;
+    let outcomes = ColumnOutcomes::unchanged(columns(&client).await);
+    let swap = Swap::prepare(&client, "", outcomes).await;
     let there = |id: u32| format!("SELECT count(*) = 1 FROM users WHERE id = {id}");
     let statements = [
         ("INSERT INTO users (id, email) VALUES (101, 'x')", there(101)),
@@ -517,8 +517,8 @@ async fn the_snapshot_guard_stays_while_an_older_snapshot_is_open() {
     let old = connect(server, "boss", &database).await;
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
     old.batch_execute(begin).await.unwrap();
-    let fate = Fate::unchanged(columns(&client).await);
-    let swap = Swap::prepare(&client, "", fate).await;
+    let outcomes = ColumnOutcomes::unchanged(columns(&client).await);
+    let swap = Swap::prepare(&client, "", outcomes).await;
     swap.lock(&client).await;
     swap.commit(&client).await;
     assert!(!guards::drop_if_over(&client, &swap.names.original).await.unwrap());

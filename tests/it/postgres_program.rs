@@ -1,4 +1,4 @@
-//! `osc` on PostgreSQL as its users meet it: roads, refusals, data that does not fit, what is left.
+//! `osc` on PostgreSQL as its users meet it: methods, refusals, data that does not fit, what is left.
 
 use crate::support;
 use std::process::Output;
@@ -194,14 +194,14 @@ async fn a_plan_changes_nothing() {
     let database = table(server).await;
     let everything = "SELECT count(*) FROM pg_class";
     let before = server.value(&database, everything).await;
-    for (clauses, road) in [
+    for (clauses, method) in [
         ("ADD a int", "instant"),
         ("ADD CONSTRAINT u UNIQUE (name)", "inplace"),
         ("ALTER n TYPE bigint", "copy"),
     ] {
         let output = osc(server, &database, &["plan", "t", clauses]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        assert!(said(&output).contains(&format!("1. {road}")), "{}", said(&output));
+        assert!(said(&output).contains(&format!("1. {method}")), "{}", said(&output));
     }
     assert_eq!(server.value(&database, everything).await, before);
 }
@@ -310,7 +310,11 @@ async fn what_somebody_adds_just_before_the_swap_is_not_lost() {
         std::fs::remove_file(&file).unwrap();
         let ended = run.end().await;
         assert_eq!(ended.code, Some(1), "{adds}: {ended:#?}");
-        assert!(ended.error().contains("as its users left it"), "{adds}: {}", ended.error());
+        assert!(
+            ended.error().contains("left the original table unchanged"),
+            "{adds}: {}",
+            ended.error()
+        );
         assert_eq!(server.value(&database, &format!("SELECT {there}")).await, "t", "{adds}");
         server.exec(&database, drops).await;
         untouched(server, &database, adds).await;

@@ -209,7 +209,7 @@ async fn a_cut_walsender_is_a_lost_connection_and_loses_nothing() {
     assert!(end(&mut stream).await.is_connection(), "and stays so");
     let mut stream = f.stream(&start).await.unwrap();
     assert_eq!(f.keys(&mut stream, 2).await, ["id = 11"]);
-    // Another sitting takes the slot over from this one.
+    // Another attempt takes the slot over from this one.
     let mut other = f.stream(&start).await.unwrap();
     assert_eq!(f.keys(&mut other, 3).await, ["id = 11"]);
     assert!(end(&mut stream).await.is_connection());

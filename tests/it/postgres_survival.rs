@@ -10,7 +10,7 @@ use crate::support::proxy::Proxy;
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, n int, name text NOT NULL);
     INSERT INTO t SELECT i, i, 'name ' || i FROM generate_series(1, 5000) AS i; ANALYZE t";
 
-/// A sitting goes on after a crash and does not copy again what the server said was committed; with
+/// An attempt goes on after a crash and does not copy again what the server said was committed; with
 /// `synchronous_commit = off` the last tenths of a second were gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy() {
@@ -38,9 +38,9 @@ async fn no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy() {
     assert_eq!(server.value(&database, sums).await, "5000 12502500 bigint");
 }
 
-/// A sitting whose lock was lost may live on beside the one that takes over.
+/// An attempt whose lock was lost may live on beside the one that takes over.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sitting_that_was_taken_over_writes_nothing_more() {
+async fn an_attempt_that_was_taken_over_writes_nothing_more() {
     let server = support::shared_postgres();
     let database = support::postgres_database(server).await;
     server.exec(&database, TABLE).await;

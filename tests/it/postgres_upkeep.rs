@@ -178,7 +178,7 @@ async fn commits_that_nobody_sees_yet_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cleanup_takes_back_what_a_dead_run_left_on_the_servers_own_road() {
+async fn cleanup_takes_back_what_a_dead_run_left_on_the_servers_own_method() {
     let server = Postgres::start(Major::SYSTEM);
     let database = table(&server).await;
     server

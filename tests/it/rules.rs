@@ -222,8 +222,8 @@ async fn a_chunk_whose_connection_is_killed_is_copied_once_on_mysql() {
     killed_chunks_leave_no_duplicates(Kind::Mysql).await;
 }
 
-/// A sitting whose lock was lost may live on beside the one that takes over.
-async fn a_sitting_that_was_taken_over_writes_nothing(kind: Kind) {
+/// An attempt whose lock was lost may live on beside the one that takes over.
+async fn an_attempt_that_was_taken_over_writes_nothing(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
     let arguments = ["t", CLAUSES, "--chunk-size", "50", "--chunk-time", "5ms"];
@@ -249,13 +249,13 @@ async fn a_sitting_that_was_taken_over_writes_nothing(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sitting_that_was_taken_over_writes_nothing_more_on_mariadb() {
-    a_sitting_that_was_taken_over_writes_nothing(Kind::Mariadb).await;
+async fn an_attempt_that_was_taken_over_writes_nothing_more_on_mariadb() {
+    an_attempt_that_was_taken_over_writes_nothing(Kind::Mariadb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sitting_that_was_taken_over_writes_nothing_more_on_mysql() {
-    a_sitting_that_was_taken_over_writes_nothing(Kind::Mysql).await;
+async fn an_attempt_that_was_taken_over_writes_nothing_more_on_mysql() {
+    an_attempt_that_was_taken_over_writes_nothing(Kind::Mysql).await;
 }
 
 /// Whoever holds the shadow for a while, as an index build does, holds the copy up and does not end

@@ -31,8 +31,8 @@ async fn writes_just_before_the_lock_are_drained(kind: Kind) {
     drained(kind, false).await;
 }
 
-/// As the next sitting reads it that goes on after a kill in the cut-over.
-async fn a_marker_of_an_earlier_sitting_ends_no_drain(kind: Kind) {
+/// As the next attempt reads it that goes on after a kill in the cut-over.
+async fn a_marker_of_an_earlier_attempt_ends_no_drain(kind: Kind) {
     drained(kind, true).await;
 }
 
@@ -103,6 +103,6 @@ async fn no_cycle_is_under_way_beside_the_cut_over(kind: Kind) {
 
 on_both_servers! {
     writes_just_before_the_lock_are_drained
-    a_marker_of_an_earlier_sitting_ends_no_drain
+    a_marker_of_an_earlier_attempt_ends_no_drain
     no_cycle_is_under_way_beside_the_cut_over
 }

@@ -151,7 +151,7 @@ async fn a_prepared_transaction_is_refreshed_at_its_commit(kind: Kind) {
     committed_later(kind, false).await;
 }
 
-async fn a_prepared_transaction_is_read_again_by_the_next_sitting(kind: Kind) {
+async fn a_prepared_transaction_is_read_again_by_the_next_attempt(kind: Kind) {
     committed_later(kind, true).await;
 }
 
@@ -182,6 +182,6 @@ on_both_servers! {
     the_stream_begins_before_the_copy
     a_change_is_refreshed_when_it_is_visible
     a_prepared_transaction_is_refreshed_at_its_commit
-    a_prepared_transaction_is_read_again_by_the_next_sitting
+    a_prepared_transaction_is_read_again_by_the_next_attempt
     a_key_that_was_not_refreshed_is_named_again_after_a_kill
 }

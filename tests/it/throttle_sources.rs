@@ -14,7 +14,7 @@ use osc::mysql::throttle::replica_lag::ReplicaLag;
 use osc::mysql::throttle::status::Gauges;
 use osc::throttle::lag::Lag;
 use osc::throttle::load::Load;
-use osc::throttle::probe::{Gauge, Replicas};
+use osc::throttle::probe::{Replicas, StatusProbe};
 use osc::throttle::query::Query;
 use osc::throttle::{Source, Throttle, Verdict};
 use secrecy::SecretString;
@@ -85,8 +85,9 @@ async fn a_replica_that_stops_applying_pauses_the_copy_until_it_has_caught_up(ki
     let primary = Server::start(kind);
     let replica = primary.replica().await;
     let source = Lag::new(replica_lag(&primary, &replica), SECOND);
-    let wishes = watch::Sender::new(Directives::default());
-    let throttle = Throttle::new(wishes.subscribe(), None, &CancellationToken::new()).with(source);
+    let directives = watch::Sender::new(Directives::default());
+    let throttle =
+        Throttle::new(directives.subscribe(), None, &CancellationToken::new()).with(source);
     drop(timeout(SOON, throttle.admit(1)).await.unwrap().unwrap());
 
     let mut changed = throttle.changed();

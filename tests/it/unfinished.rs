@@ -1,4 +1,4 @@
-//! What a run that was not finished means for the next command, whatever road that would take.
+//! What a run that was not finished means for the next command, whatever method that would take.
 
 use crate::runs::Run;
 use crate::support;
@@ -86,10 +86,10 @@ async fn spares_other_runs(kind: Kind) {
 
     let (code, said) = osc(server, &database, &["alter", "t", CLAUSES]);
     assert_eq!(code, Some(0), "{said}");
-    let roads = format!(
-        "SELECT GROUP_CONCAT(road, ' ', result) FROM osc.osc_ledger WHERE schema_name = '{database}'"
+    let methods = format!(
+        "SELECT GROUP_CONCAT(method, ' ', result) FROM osc.osc_ledger WHERE schema_name = '{database}'"
     );
-    assert_eq!(server.value(&roads).await, "copy done");
+    assert_eq!(server.value(&methods).await, "copy done");
     assert_eq!(osc(server, &database, &INSTANT).0, Some(0));
 }
 

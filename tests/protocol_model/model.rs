@@ -72,7 +72,7 @@ pub enum Action {
     /// A chunk up to this key is handed out.
     HandOut(u8),
     Write(Whose, Step),
-    /// A dead sitting's transaction rolls back.
+    /// A dead attempt's transaction rolls back.
     DeadRollBack,
     /// The repair that this chunk needs begins.
     BeginRepair(u8),
@@ -107,7 +107,7 @@ impl Protocol {
     /// that are not visible yet are still locked.
     fn app(&self, state: &State, actions: &mut Vec<Action>) {
         let locked = match state.run {
-            Run::Up(sitting) => sitting.cut_over != CutOver::Open && self.keeps(Rule::LockIsHeld),
+            Run::Up(attempt) => attempt.cut_over != CutOver::Open && self.keeps(Rule::LockIsHeld),
             Run::Preparing { .. } | Run::Down => false,
             Run::Swapped => true,
         };
@@ -155,52 +155,52 @@ impl Protocol {
 
     /// Where osc cannot compare keys, a chunk begins only while no cycle refreshes.
     fn may_begin(&self, state: &State, whose: Whose) -> bool {
-        let Run::Up(sitting) = state.run else { return true };
+        let Run::Up(attempt) = state.run else { return true };
         let clears = state.write(whose).is_some_and(|write| write.clears);
-        if clears && !sitting.keyed {
+        if clears && !attempt.keyed {
             return false;
         }
-        let refreshing = matches!(sitting.cycle, Cycle::Refreshing { write: Some(_), .. });
+        let refreshing = matches!(attempt.cycle, Cycle::Refreshing { write: Some(_), .. });
         !(self.order == Order::Server
             && self.keeps(Rule::TakingTurns)
             && matches!(whose, Whose::Chunk(_))
             && refreshing)
     }
 
-    fn sitting_actions(&self, state: &State, sitting: &Sitting, actions: &mut Vec<Action>) {
-        let there_is_more = sitting.read < state.log.len();
-        if there_is_more && (sitting.dirty.len() < self.room || !self.keeps(Rule::NoRoomNoReading))
+    fn attempt_actions(&self, state: &State, attempt: &Sitting, actions: &mut Vec<Action>) {
+        let there_is_more = attempt.read < state.log.len();
+        if there_is_more && (attempt.dirty.len() < self.room || !self.keeps(Rule::NoRoomNoReading))
         {
             actions.push(Action::StreamDelivers);
         }
-        if sitting.chunks[CHUNKS - 1].is_none() {
-            actions.extend((sitting.handed_out + 1..=sitting.limit).map(Action::HandOut));
+        if attempt.chunks[CHUNKS - 1].is_none() {
+            actions.extend((attempt.handed_out + 1..=attempt.limit).map(Action::HandOut));
         }
-        let no_cycle = sitting.cycle == Cycle::Idle;
-        let cycle_may_begin = (sitting.cut_over == CutOver::Open
+        let no_cycle = attempt.cycle == Cycle::Idle;
+        let cycle_may_begin = (attempt.cut_over == CutOver::Open
             || !self.keeps(Rule::CutOverAlone))
-            && (sitting.repair.is_none() || !self.keeps(Rule::RepairsAlone));
-        for chunk in sitting.in_flight() {
-            let asks = !chunk.needs.is_empty() && sitting.repair.is_none();
-            if asks && sitting.keyed && (no_cycle || !self.keeps(Rule::RepairsAlone)) {
+            && (attempt.repair.is_none() || !self.keeps(Rule::RepairsAlone));
+        for chunk in attempt.in_flight() {
+            let asks = !chunk.needs.is_empty() && attempt.repair.is_none();
+            if asks && attempt.keyed && (no_cycle || !self.keeps(Rule::RepairsAlone)) {
                 actions.push(Action::BeginRepair(chunk.from));
             }
         }
-        match sitting.cycle {
+        match attempt.cycle {
             Cycle::Idle if cycle_may_begin => {
-                if !sitting.dirty.is_empty() || sitting.read > sitting.applied {
+                if !attempt.dirty.is_empty() || attempt.read > attempt.applied {
                     actions.push(Action::TakeDirty);
                 }
             }
             Cycle::Taken { .. } => actions.push(Action::Checkpoint),
-            Cycle::Refreshing { write: None, .. } if !sitting.keyed => {
+            Cycle::Refreshing { write: None, .. } if !attempt.keyed => {
                 actions.push(Action::PutAside);
             }
             Cycle::Refreshing { keys, write: None, .. } => {
-                let waits = self.waiting(sitting, keys);
+                let waits = self.waiting(attempt, keys);
                 let turn = self.order == Order::Bytes
                     || !self.keeps(Rule::TakingTurns)
-                    || sitting.in_flight().all(|chunk| !chunk.write.has_begun());
+                    || attempt.in_flight().all(|chunk| !chunk.write.has_begun());
                 if waits != keys && turn {
                     actions.push(Action::Sort);
                 }
@@ -210,15 +210,15 @@ impl Protocol {
             }
             Cycle::Idle | Cycle::Refreshing { .. } => {}
         }
-        let no_chunk = sitting.in_flight().all(|chunk| !chunk.write.has_begun());
-        if !sitting.keyed && no_cycle && no_chunk {
+        let no_chunk = attempt.in_flight().all(|chunk| !chunk.write.has_begun());
+        if !attempt.keyed && no_cycle && no_chunk {
             actions.push(Action::BuildKey);
         }
-        match sitting.cut_over {
+        match attempt.cut_over {
             CutOver::Open => {
                 let nobody_writes = state.visible == state.log.len();
-                let ready = sitting.is_copied()
-                    && sitting.keyed
+                let ready = attempt.is_copied()
+                    && attempt.keyed
                     && (no_cycle || !self.keeps(Rule::CutOverAlone));
                 if ready && nobody_writes && state.attempts_left > 0 {
                     actions.push(Action::Lock);
@@ -246,146 +246,146 @@ impl Protocol {
     }
 
     /// The keys of a cycle that wait for their chunks.
-    pub fn waiting(&self, sitting: &Sitting, keys: Keys) -> Keys {
+    pub fn waiting(&self, attempt: &Sitting, keys: Keys) -> Keys {
         if self.order == Order::Server || self.without == Some(Rule::InFlightWaits) {
             return Keys::default();
         }
         if self.without == Some(Rule::InFlightIsRefreshed) {
             return Keys::default();
         }
-        sitting.placed(keys, Place::InFlight)
+        attempt.placed(keys, Place::InFlight)
     }
 
     /// The keys of a cycle that are dropped.
-    fn dropped(&self, sitting: &Sitting, keys: Keys) -> Keys {
+    fn dropped(&self, attempt: &Sitting, keys: Keys) -> Keys {
         if self.order == Order::Server {
             return Keys::default();
         }
         let broken = match self.without {
-            Some(Rule::BehindIsRefreshed) => sitting.placed(keys, Place::Copied),
-            Some(Rule::BeyondIsRefreshed) => sitting.placed(keys, Place::Beyond),
-            Some(Rule::InFlightIsRefreshed) => sitting.placed(keys, Place::InFlight),
+            Some(Rule::BehindIsRefreshed) => attempt.placed(keys, Place::Copied),
+            Some(Rule::BeyondIsRefreshed) => attempt.placed(keys, Place::Beyond),
+            Some(Rule::InFlightIsRefreshed) => attempt.placed(keys, Place::InFlight),
             _ => Keys::default(),
         };
-        sitting.placed(keys, Place::Ahead).and(broken)
+        attempt.placed(keys, Place::Ahead).and(broken)
     }
 
-    fn sitting_step(&self, state: &mut State, sitting: &mut Sitting, action: Action) {
+    fn attempt_step(&self, state: &mut State, attempt: &mut Sitting, action: Action) {
         match action {
             Action::StreamDelivers => {
-                let Some(entry) = state.log.at(sitting.read) else { return };
-                sitting.read += 1;
+                let Some(entry) = state.log.at(attempt.read) else { return };
+                attempt.read += 1;
                 for key in entry.touched.each() {
                     // Kept, there is room whenever the stream is read.
-                    if self.keeps(Rule::NoRoomNoReading) || sitting.dirty.len() < self.room {
-                        sitting.dirty = sitting.dirty.with(key);
+                    if self.keeps(Rule::NoRoomNoReading) || attempt.dirty.len() < self.room {
+                        attempt.dirty = attempt.dirty.with(key);
                     }
                 }
-                if let CutOver::Marked { marker, came } = &mut sitting.cut_over {
+                if let CutOver::Marked { marker, came } = &mut attempt.cut_over {
                     let own = entry.marker == *marker || !self.keeps(Rule::MarkerIsOwn);
                     *came |= entry.marker != 0 && own;
                 }
             }
             Action::HandOut(upto) => {
-                let chunk = Chunk::new(sitting.handed_out, upto, sitting.clears);
-                sitting.handed_out = upto;
-                if let Some(slot) = sitting.chunks.iter_mut().find(|slot| slot.is_none()) {
+                let chunk = Chunk::new(attempt.handed_out, upto, attempt.clears);
+                attempt.handed_out = upto;
+                if let Some(slot) = attempt.chunks.iter_mut().find(|slot| slot.is_none()) {
                     *slot = Some(chunk);
                 }
             }
             Action::BeginRepair(from) => {
-                let chunk = sitting.in_flight().find(|chunk| chunk.from == from);
-                sitting.repair =
+                let chunk = attempt.in_flight().find(|chunk| chunk.from == from);
+                attempt.repair =
                     chunk.map(|chunk| Repair { chunk: from, write: Write::new(chunk.needs, true) });
             }
             Action::TakeDirty => {
-                let keys = std::mem::take(&mut sitting.dirty);
-                sitting.cycle = Cycle::Taken { keys, position: sitting.read };
+                let keys = std::mem::take(&mut attempt.dirty);
+                attempt.cycle = Cycle::Taken { keys, position: attempt.read };
             }
             Action::Checkpoint => {
-                let Cycle::Taken { keys, position } = sitting.cycle else { return };
+                let Cycle::Taken { keys, position } = attempt.cycle else { return };
                 if !self.keeps(Rule::AppliedWhenRefreshed) {
-                    sitting.applied = position;
+                    attempt.applied = position;
                 }
                 let whole = self.keeps(Rule::EdgeOfEndedChunks);
                 state.checkpoint = Some(Checkpoint {
-                    position: sitting.applied,
-                    edge: if whole { sitting.edge() } else { sitting.handed_out },
-                    limit: sitting.limit,
+                    position: attempt.applied,
+                    edge: if whole { attempt.edge() } else { attempt.handed_out },
+                    limit: attempt.limit,
                 });
                 if self.keeps(Rule::VisibleBeforeRefreshed) {
                     state.visible = state.log.len();
                 }
-                sitting.cycle = Cycle::Refreshing { keys, position, write: None };
-                if sitting.keyed {
-                    sitting.end_cycle();
+                attempt.cycle = Cycle::Refreshing { keys, position, write: None };
+                if attempt.keyed {
+                    attempt.end_cycle();
                 }
             }
             Action::Sort => {
-                let Cycle::Refreshing { keys, position, .. } = sitting.cycle else { return };
-                let waits = self.waiting(sitting, keys);
-                let refreshed = keys.but(waits).but(self.dropped(sitting, keys));
+                let Cycle::Refreshing { keys, position, .. } = attempt.cycle else { return };
+                let waits = self.waiting(attempt, keys);
+                let refreshed = keys.but(waits).but(self.dropped(attempt, keys));
                 let write = (!refreshed.is_empty()).then(|| Write::new(refreshed, true));
-                sitting.cycle = Cycle::Refreshing { keys: waits, position, write };
-                sitting.end_cycle();
+                attempt.cycle = Cycle::Refreshing { keys: waits, position, write };
+                attempt.end_cycle();
             }
             Action::PutAside => {
-                let Cycle::Refreshing { keys, position, .. } = sitting.cycle else { return };
-                sitting.aside = sitting.aside.and(keys.but(self.dropped(sitting, keys)));
-                if sitting.aside.is_empty() || !self.keeps(Rule::AsideHoldsPosition) {
-                    sitting.applied = position;
+                let Cycle::Refreshing { keys, position, .. } = attempt.cycle else { return };
+                attempt.aside = attempt.aside.and(keys.but(self.dropped(attempt, keys)));
+                if attempt.aside.is_empty() || !self.keeps(Rule::AsideHoldsPosition) {
+                    attempt.applied = position;
                 }
-                sitting.cycle = Cycle::Idle;
+                attempt.cycle = Cycle::Idle;
             }
             Action::BuildKey => {
-                sitting.keyed = true;
-                let aside = std::mem::take(&mut sitting.aside);
+                attempt.keyed = true;
+                let aside = std::mem::take(&mut attempt.aside);
                 if self.keeps(Rule::AsideComesBack) {
-                    sitting.dirty = sitting.dirty.and(aside);
+                    attempt.dirty = attempt.dirty.and(aside);
                 }
                 // Refreshes may put rows ahead of the copy from here on. A chunk looks when it begins.
-                sitting.clears |= self.order == Order::Server;
-                for chunk in sitting.chunks.iter_mut().flatten() {
-                    chunk.write.clears |= sitting.clears && !chunk.write.has_begun();
+                attempt.clears |= self.order == Order::Server;
+                for chunk in attempt.chunks.iter_mut().flatten() {
+                    chunk.write.clears |= attempt.clears && !chunk.write.has_begun();
                 }
             }
             Action::PutBack => {
-                if let Cycle::Refreshing { keys, .. } = sitting.cycle {
-                    sitting.dirty = sitting.dirty.and(keys);
-                    sitting.cycle = Cycle::Idle;
+                if let Cycle::Refreshing { keys, .. } = attempt.cycle {
+                    attempt.dirty = attempt.dirty.and(keys);
+                    attempt.cycle = Cycle::Idle;
                 }
             }
-            Action::Lock => sitting.cut_over = CutOver::Locked,
+            Action::Lock => attempt.cut_over = CutOver::Locked,
             Action::Mark => {
                 let marker = state.attempts_left;
                 state.attempts_left -= 1;
                 state.log.push(Entry { marker, ..Entry::default() });
                 state.visible = state.log.len();
-                sitting.cut_over = CutOver::Marked { marker, came: false };
+                attempt.cut_over = CutOver::Marked { marker, came: false };
             }
             Action::Drain => {
-                sitting.cut_over = CutOver::Drained { taken: std::mem::take(&mut sitting.dirty) };
+                attempt.cut_over = CutOver::Drained { taken: std::mem::take(&mut attempt.dirty) };
             }
             Action::RefreshUnderLock => {
-                let CutOver::Drained { taken } = sitting.cut_over else { return };
+                let CutOver::Drained { taken } = attempt.cut_over else { return };
                 let mut write = Write::new(taken, true);
                 write.delete(present(&state.shadow));
                 write.read(state.log.rows(state.visible));
-                sitting.cut_over = CutOver::Clashed;
+                attempt.cut_over = CutOver::Clashed;
                 if let Outcome::Written(after) =
                     write.outcome(&state.shadow, Keys::default(), false)
                 {
                     state.shadow = after;
-                    sitting.cut_over = CutOver::Refreshed { taken };
+                    attempt.cut_over = CutOver::Refreshed { taken };
                 }
             }
             Action::Unlock => {
-                if let CutOver::Drained { taken } | CutOver::Refreshed { taken } = sitting.cut_over
+                if let CutOver::Drained { taken } | CutOver::Refreshed { taken } = attempt.cut_over
                     && self.keeps(Rule::TakenComesBack)
                 {
-                    sitting.dirty = sitting.dirty.and(taken);
+                    attempt.dirty = attempt.dirty.and(taken);
                 }
-                sitting.cut_over = CutOver::Open;
+                attempt.cut_over = CutOver::Open;
             }
             _ => {}
         }
@@ -484,7 +484,7 @@ impl Model for Protocol {
                     actions.push(Action::BarrierAndLastRow);
                 }
             }
-            Run::Up(sitting) => self.sitting_actions(state, sitting, actions),
+            Run::Up(attempt) => self.attempt_actions(state, attempt, actions),
             Run::Down => {
                 if state.dead.is_none() || !self.keeps(Rule::TheDeadAreGone) {
                     actions.push(Action::Resume);
@@ -517,9 +517,9 @@ impl Model for Protocol {
             }
             Action::Rename => state.run = Run::Swapped,
             _ => {
-                let Run::Up(mut sitting) = state.run else { return None };
-                self.sitting_step(&mut state, &mut sitting, action);
-                state.run = Run::Up(sitting);
+                let Run::Up(mut attempt) = state.run else { return None };
+                self.attempt_step(&mut state, &mut attempt, action);
+                state.run = Run::Up(attempt);
             }
         }
         state.forget();

@@ -43,7 +43,7 @@ pub enum Rule {
     LockIsHeld,
     /// Cut-over: the stream is read up to the marker.
     MarkerIsAwaited,
-    /// Cut-over: a marker of an earlier sitting is not taken for this one's.
+    /// Cut-over: a marker of an earlier attempt is not taken for this one's.
     MarkerIsOwn,
     /// Cut-over: the keys that a failed attempt took are dirty again.
     TakenComesBack,

@@ -19,7 +19,7 @@ pub struct State {
     pub doubled: bool,
     /// What the ledger says.
     pub checkpoint: Option<Checkpoint>,
-    /// A transaction of a dead sitting that the server is still at.
+    /// A transaction of a dead attempt that the server is still at.
     pub dead: Option<Write>,
     /// The program.
     pub run: Run,
@@ -229,7 +229,7 @@ pub enum Whose {
     Repair,
     /// Of the refresher's cycle.
     Cycle,
-    /// Of a sitting that is dead.
+    /// Of an attempt that is dead.
     Dead,
 }
 
@@ -278,19 +278,19 @@ impl Sitting {
 impl State {
     /// Whether osc is at work, and so.
     pub fn is_up(&self, so: impl Fn(&Sitting) -> bool) -> bool {
-        matches!(&self.run, Run::Up(sitting) if so(sitting))
+        matches!(&self.run, Run::Up(attempt) if so(attempt))
     }
 
     /// All transactions of ours that are under way or about to be.
     pub fn writes(&self) -> impl Iterator<Item = (Whose, Write)> {
-        let sitting = match self.run {
-            Run::Up(sitting) => Some(sitting),
+        let attempt = match self.run {
+            Run::Up(attempt) => Some(attempt),
             Run::Preparing { .. } | Run::Down | Run::Swapped => None,
         };
-        let chunks = sitting.into_iter().flat_map(|sitting| sitting.chunks).flatten();
+        let chunks = attempt.into_iter().flat_map(|attempt| attempt.chunks).flatten();
         let at_work = chunks.filter(|chunk| !chunk.written && chunk.needs.is_empty());
-        let repair = sitting.and_then(|sitting| sitting.repair);
-        let cycle = sitting.and_then(|sitting| match sitting.cycle {
+        let repair = attempt.and_then(|attempt| attempt.repair);
+        let cycle = attempt.and_then(|attempt| match attempt.cycle {
             Cycle::Refreshing { write, .. } => write,
             Cycle::Idle | Cycle::Taken { .. } => None,
         });
@@ -316,9 +316,9 @@ impl State {
     pub fn set_write(&mut self, whose: Whose, now: Write) {
         match (whose, &mut self.run) {
             (Whose::Dead, _) => self.dead = Some(now),
-            (Whose::Chunk(from), Run::Up(sitting)) => {
-                let chunk = sitting.in_flight().find(|chunk| chunk.from == from);
-                sitting.set_chunk(from, chunk.map(|chunk| Chunk { write: now, ..chunk }));
+            (Whose::Chunk(from), Run::Up(attempt)) => {
+                let chunk = attempt.in_flight().find(|chunk| chunk.from == from);
+                attempt.set_chunk(from, chunk.map(|chunk| Chunk { write: now, ..chunk }));
             }
             (Whose::Repair, Run::Up(Sitting { repair: Some(Repair { write, .. }), .. }))
             | (
@@ -334,22 +334,22 @@ impl State {
         match (whose, &mut self.run) {
             // Whatever failed was rolled back.
             (Whose::Dead, _) => self.dead = None,
-            (Whose::Chunk(from), Run::Up(sitting)) => {
-                let chunk = sitting.in_flight().find(|chunk| chunk.from == from);
+            (Whose::Chunk(from), Run::Up(attempt)) => {
+                let chunk = attempt.in_flight().find(|chunk| chunk.from == from);
                 if let Some(chunk) = chunk {
-                    sitting.end_chunk(chunk, outcome);
+                    attempt.end_chunk(chunk, outcome);
                 }
             }
-            (Whose::Repair, Run::Up(sitting)) => {
-                if let Some(repair) = sitting.repair {
-                    sitting.end_repair(repair, outcome);
+            (Whose::Repair, Run::Up(attempt)) => {
+                if let Some(repair) = attempt.repair {
+                    attempt.end_repair(repair, outcome);
                 }
             }
-            (Whose::Cycle, Run::Up(sitting)) => {
-                if let Cycle::Refreshing { write: write @ Some(_), .. } = &mut sitting.cycle {
+            (Whose::Cycle, Run::Up(attempt)) => {
+                if let Cycle::Refreshing { write: write @ Some(_), .. } = &mut attempt.cycle {
                     *write = write.and_then(|write| write.after(outcome));
                 }
-                sitting.end_cycle();
+                attempt.end_cycle();
             }
             _ => {}
         }

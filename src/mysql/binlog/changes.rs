@@ -356,7 +356,7 @@ impl Changes {
         let known = match self.tables.get(&event.table) {
             Some(Role::Other) => return Ok(()),
             Some(Role::Original)
-                if mutation::is(Rule::CompressedRead) && (packed || self.payload.is_some()) =>
+                if mutation::active(Rule::CompressedRead) && (packed || self.payload.is_some()) =>
             {
                 return Ok(());
             }
@@ -418,12 +418,12 @@ impl Changes {
         let keys = &mut transaction.touched.original;
         layout.read(&event, rows, |before, after| {
             if let Some(before) = before
-                && (after.is_none() || !mutation::is(Rule::BothKeys))
+                && (after.is_none() || !mutation::active(Rule::BothKeys))
             {
                 keys.push(layout.key().encode(before)?);
             }
             if let Some(after) = after
-                && (before != Some(after) || mutation::is(Rule::BothKeys))
+                && (before != Some(after) || mutation::active(Rule::BothKeys))
             {
                 keys.push(layout.key().encode(after)?);
             }
@@ -448,7 +448,7 @@ impl Changes {
                 self.transaction.open = true;
                 self.transaction.xa = true;
             }
-            Statement::Mark if mutation::is(Rule::GroupsWhole) => self.finish(head, None)?,
+            Statement::Mark if mutation::active(Rule::GroupsWhole) => self.finish(head, None)?,
             Statement::Mark => {}
             Statement::End | Statement::XaOnePhase => self.finish(head, None)?,
             Statement::XaResolved(xid) => {
@@ -458,7 +458,7 @@ impl Changes {
                 }
                 self.finish(head, None)?;
             }
-            Statement::Foreign(_) if mutation::is(Rule::ForeignTold) => {
+            Statement::Foreign(_) if mutation::active(Rule::ForeignTold) => {
                 self.statement_alone(head)?;
             }
             Statement::Foreign(what) => {
@@ -487,7 +487,7 @@ impl Changes {
             std::mem::take(&mut self.transaction);
         self.tables.clear();
         if let Some(xid) = prepared
-            && !mutation::is(Rule::XaAtCommit)
+            && !mutation::active(Rule::XaAtCommit)
         {
             self.prepared.prepare(xid, std::mem::take(&mut touched), self.place.clone());
         }

@@ -68,7 +68,7 @@ impl GtidSet {
 }
 
 /// A transaction's number as an event gives it. They begin at 1: a set with another could not be
-/// read again by the next sitting.
+/// read again by the next attempt.
 pub(super) fn number(number: u64) -> Read<u64> {
     match number {
         0 => Err(Malformed("a GTID has the number 0".into())),

@@ -56,7 +56,7 @@ impl Place {
     /// its own making.
     pub(super) fn advance(offset: &mut u64, low: u32) {
         const WRAP: u64 = 1 << 32;
-        if mutation::is(Rule::LongOffsets) {
+        if mutation::active(Rule::LongOffsets) {
             *offset = u64::from(low);
             return;
         }

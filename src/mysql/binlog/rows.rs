@@ -167,7 +167,7 @@ impl Layout {
         let mut after = before.clone();
         while !bytes.is_empty() {
             self.row(&first, &mut bytes, &mut before)?;
-            if !mutation::is(Rule::ImagesTogether) {
+            if !mutation::active(Rule::ImagesTogether) {
                 after.clone_from(&before);
             }
             if event.images == Images::BothPartial && bytes.variable()? & 1 != 0 {

@@ -79,7 +79,7 @@ pub struct Shadow {
 impl Shadow {
     /// Whether the watch has begun.
     pub(super) fn is_watched(&self) -> bool {
-        self.watch.passed.load(Ordering::SeqCst) && !mutation::is(Rule::ShadowWatched)
+        self.watch.passed.load(Ordering::SeqCst) && !mutation::active(Rule::ShadowWatched)
     }
 
     /// What another session's statement does to the shadow, if it does anything.

@@ -67,7 +67,7 @@ pub(super) fn decode(column: &Column, key: &KeyKind, raw: &[u8]) -> Read<KeyValu
         (KeyKind::Binary { pad }, _) => {
             let mut bytes = raw.to_vec();
             // The log leaves out zero bytes at the end of values of fixed length.
-            if !mutation::is(Rule::KeysPadded) {
+            if !mutation::active(Rule::KeysPadded) {
                 bytes.resize(bytes.len().max(pad.unwrap_or(0)), 0);
             }
             KeyValue::Bytes(bytes)

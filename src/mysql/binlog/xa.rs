@@ -84,7 +84,7 @@ impl PreparedList {
     pub(super) fn hold(&self) -> Option<&Place> {
         self.0
             .first()
-            .filter(|_| !mutation::is(Rule::XaHoldsPosition))
+            .filter(|_| !mutation::active(Rule::XaHoldsPosition))
             .map(|prepared| &prepared.before)
     }
 }

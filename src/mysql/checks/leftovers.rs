@@ -43,7 +43,7 @@ impl Proof {
         let records = runs.iter().filter_map(|run| Record::of(run).ok());
         let recorded: Vec<Tables> = records.map(|record| record.tables).collect();
         let died = |run: &RunRecord| {
-            run.road == "copy" && run.carried.is_none() && run.result.as_deref() != Some("done")
+            run.method == "copy" && run.carried.is_none() && run.result.as_deref() != Some("done")
         };
         let unrecorded = runs.iter().any(died);
         Ok(Self { catalog, recorded, unrecorded })
@@ -104,7 +104,7 @@ fn strange(helper: &TableName, elsewhere: Option<&RunRecord>) -> Finding {
     Finding::new(
         "leftovers",
         format!("{} exists, and no run of osc on this server made it{hint}", helper.plain()),
-        format!("rename it or, if nobody needs it: DROP TABLE {helper}"),
+        format!("rename it or, if it is not needed: DROP TABLE {helper}"),
     )
 }
 
@@ -148,8 +148,7 @@ pub(crate) async fn tables(
     }
     if let Some(run) = elsewhere.filter(RunRecord::is_unfinished) {
         findings.notes.push(format!(
-            "run {} on this table was begun on another server ({}) and not finished there; osc does \
-             not go on with it here",
+            "run {} on this table was begun on another server ({}) and not finished there; osc does not resume it here",
             run.run,
             run.elsewhere.as_deref().unwrap_or_default()
         ));

@@ -1,6 +1,6 @@
 //! What is to change, in the form that the shadow needs.
 
-use super::{Clauses, Fate, ForeignKeyChanges, ShadowNames};
+use super::{Clauses, ColumnOutcome, ForeignKeyChanges, ShadowNames};
 use crate::error::Result;
 use crate::mysql::catalog::table::Table;
 use crate::mysql::connection::version::Flavor;
@@ -33,12 +33,12 @@ impl Change {
         let kept = clauses
             .column_fates(&original.column_names())?
             .into_iter()
-            .filter_map(|(old, fate)| match fate {
-                Fate::Kept(new) if mutation::is(Rule::RenamesFollowed) => {
+            .filter_map(|(old, outcomes)| match outcomes {
+                ColumnOutcome::Kept(new) if mutation::active(Rule::RenamesFollowed) => {
                     old.same(&new).then_some((old, new))
                 }
-                Fate::Kept(new) => Some((old, new)),
-                Fate::Dropped => None,
+                ColumnOutcome::Kept(new) => Some((old, new)),
+                ColumnOutcome::Dropped => None,
             })
             .collect();
         let foreign_keys = clauses.foreign_keys(flavor, &existing)?;

@@ -11,7 +11,7 @@ use crate::mysql::name::Ident;
 
 /// What becomes of one column of the original.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum ColumnOutcome {
     /// Its values are carried to the column of this name.
     Kept(
         /// The name in the shadow.
@@ -27,13 +27,13 @@ fn refused(message: String) -> Error {
     Error::Usage { message, help: help.into() }
 }
 
-struct Fates {
-    known: Vec<(Ident, Fate)>,
+struct ColumnOutcomes {
+    known: Vec<(Ident, ColumnOutcome)>,
     settled: Vec<bool>,
 }
 
-impl Fates {
-    fn settle(&mut self, name: &Ident, if_exists: bool, fate: Fate) -> Result<()> {
+impl ColumnOutcomes {
+    fn settle(&mut self, name: &Ident, if_exists: bool, outcomes: ColumnOutcome) -> Result<()> {
         let Some(at) = self.known.iter().position(|(old, _)| old.same(name)) else {
             if if_exists {
                 return Ok(());
@@ -47,7 +47,7 @@ impl Fates {
                 return Err(refused(format!("two clauses say what becomes of column {name}")));
             }
             *settled = true;
-            *known = fate;
+            *known = outcomes;
         }
         Ok(())
     }
@@ -58,36 +58,37 @@ impl Clauses {
     ///
     /// `Error::Usage` where a clause names a column that is not there, names one twice, or would
     /// give two columns one name.
-    pub fn column_fates(&self, original: &[Ident]) -> Result<Vec<(Ident, Fate)>> {
-        let kept = original.iter().map(|name| (name.clone(), Fate::Kept(name.clone())));
-        let mut fates = Fates { known: kept.collect(), settled: vec![false; original.len()] };
+    pub fn column_fates(&self, original: &[Ident]) -> Result<Vec<(Ident, ColumnOutcome)>> {
+        let kept = original.iter().map(|name| (name.clone(), ColumnOutcome::Kept(name.clone())));
+        let mut outcomes =
+            ColumnOutcomes { known: kept.collect(), settled: vec![false; original.len()] };
         for clause in &self.clauses {
             match &clause.kind {
                 ClauseKind::DropColumn { name, if_exists } => {
-                    fates.settle(name, *if_exists, Fate::Dropped)?;
+                    outcomes.settle(name, *if_exists, ColumnOutcome::Dropped)?;
                 }
                 ClauseKind::ChangeColumn { from, to, if_exists } => {
-                    fates.settle(from, *if_exists, Fate::Kept(to.name.clone()))?;
+                    outcomes.settle(from, *if_exists, ColumnOutcome::Kept(to.name.clone()))?;
                 }
                 ClauseKind::RenameColumn { from, to, if_exists } => {
-                    fates.settle(from, *if_exists, Fate::Kept(to.clone()))?;
+                    outcomes.settle(from, *if_exists, ColumnOutcome::Kept(to.clone()))?;
                 }
                 ClauseKind::ModifyColumn { column, if_exists } => {
                     let known = original.iter().find(|name| name.same(&column.name));
                     let same = known.unwrap_or(&column.name).clone();
-                    fates.settle(&column.name, *if_exists, Fate::Kept(same))?;
+                    outcomes.settle(&column.name, *if_exists, ColumnOutcome::Kept(same))?;
                 }
                 _ => {}
             }
         }
         let added = self.added_columns(original);
-        let mut names: Vec<&Ident> = targets(&fates.known).chain(&added).collect();
+        let mut names: Vec<&Ident> = targets(&outcomes.known).chain(&added).collect();
         while let Some(name) = names.pop() {
             if names.iter().any(|other| other.same(name)) {
                 return Err(refused(format!("two columns would have the name {name}")));
             }
         }
-        Ok(fates.known)
+        Ok(outcomes.known)
     }
 
     /// The columns that the clauses add to a table with the columns `original`.
@@ -111,10 +112,14 @@ impl Clauses {
     /// Proves that the shadow's columns, read from the server after it has run the clauses, are
     /// those that osc understood, and returns [`Clauses::column_fates`] with the names as the
     /// server spells them. `Error::Usage` where they are not.
-    pub fn prove(&self, original: &[Ident], shadow: &[Ident]) -> Result<Vec<(Ident, Fate)>> {
-        let mut fates = self.column_fates(original)?;
+    pub fn prove(
+        &self,
+        original: &[Ident],
+        shadow: &[Ident],
+    ) -> Result<Vec<(Ident, ColumnOutcome)>> {
+        let mut outcomes = self.column_fates(original)?;
         let added = self.added_columns(original);
-        let expected: Vec<&Ident> = targets(&fates).chain(&added).collect();
+        let expected: Vec<&Ident> = targets(&outcomes).chain(&added).collect();
         let differ = |what: &str, name: &Ident| {
             let message = format!(
                 "the server understood the clauses otherwise than osc: column {name} {what}"
@@ -129,21 +134,21 @@ impl Clauses {
         if let Some(name) = shadow.iter().find(|got| !expected.iter().any(|name| got.same(name))) {
             return Err(differ("is in the new table and should not be", name));
         }
-        for (_, fate) in &mut fates {
-            if let Fate::Kept(name) = fate
+        for (_, outcomes) in &mut outcomes {
+            if let ColumnOutcome::Kept(name) = outcomes
                 && let Some(spelt) = shadow.iter().find(|got| got.same(name))
             {
                 *name = spelt.clone();
             }
         }
-        Ok(fates)
+        Ok(outcomes)
     }
 }
 
-fn targets(fates: &[(Ident, Fate)]) -> impl Iterator<Item = &Ident> {
-    fates.iter().filter_map(|(_, fate)| match fate {
-        Fate::Kept(name) => Some(name),
-        Fate::Dropped => None,
+fn targets(outcomes: &[(Ident, ColumnOutcome)]) -> impl Iterator<Item = &Ident> {
+    outcomes.iter().filter_map(|(_, outcomes)| match outcomes {
+        ColumnOutcome::Kept(name) => Some(name),
+        ColumnOutcome::Dropped => None,
     })
 }
 
@@ -156,12 +161,12 @@ mod tests {
     }
 
     /// `a>b` for a kept column, `a-` for a dropped one.
-    fn fates(original: &str, clauses: &str) -> String {
+    fn outcomes(original: &str, clauses: &str) -> String {
         match Clauses::parse(clauses).unwrap().column_fates(&idents(original)) {
-            Ok(fates) => {
-                let words = fates.iter().map(|(old, fate)| match fate {
-                    Fate::Kept(new) => format!("{}>{}", old.0, new.0),
-                    Fate::Dropped => format!("{}-", old.0),
+            Ok(outcomes) => {
+                let words = outcomes.iter().map(|(old, outcomes)| match outcomes {
+                    ColumnOutcome::Kept(new) => format!("{}>{}", old.0, new.0),
+                    ColumnOutcome::Dropped => format!("{}-", old.0),
                 });
                 words.collect::<Vec<_>>().join(" ")
             }
@@ -188,7 +193,7 @@ mod tests {
             ("ADD COLUMN IF NOT EXISTS a INT", "a>a b>b"),
             ("MODIFY A BIGINT FIRST", "a>a b>b"),
         ] {
-            assert_eq!(fates("a b", clauses), expected, "{clauses}");
+            assert_eq!(outcomes("a b", clauses), expected, "{clauses}");
         }
     }
 
@@ -203,7 +208,7 @@ mod tests {
             ("RENAME COLUMN a TO b", "two columns would have the name `b`"),
             ("ADD c INT, ADD COLUMN (C INT)", "two columns would have the name `C`"),
         ] {
-            assert_eq!(fates("a b", clauses), expected, "{clauses}");
+            assert_eq!(outcomes("a b", clauses), expected, "{clauses}");
         }
     }
 
@@ -211,8 +216,8 @@ mod tests {
     fn the_servers_columns_are_the_proof() {
         let clauses = Clauses::parse("CHANGE a c INT, ADD d INT").unwrap();
         let prove = |shadow: &str| clauses.prove(&idents("a b"), &idents(shadow));
-        let fates = prove("C b d").unwrap();
-        assert_eq!(fates[0], (Ident::new("a"), Fate::Kept(Ident::new("C"))));
+        let outcomes = prove("C b d").unwrap();
+        assert_eq!(outcomes[0], (Ident::new("a"), ColumnOutcome::Kept(Ident::new("C"))));
         for (shadow, name) in [("c b", "`d`"), ("c b d e", "`e`"), ("a b d", "`c`")] {
             let error = prove(shadow).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");

@@ -22,7 +22,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-pub use self::columns::Fate;
+pub use self::columns::ColumnOutcome;
 pub use column::{ColumnDef, InlineReference, Place};
 pub use error::ClauseError;
 pub use foreign::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};

@@ -216,7 +216,7 @@ fn unknown(start: Cursor<'_>, cursor: Cursor<'_>) -> Kind {
     let known = start.text(cursor.since(&start));
     Err(cursor.error(
         format!("this was not expected after {known}"),
-        "clauses are separated by commas; a reserved word as a name stands in backticks",
+        "clauses are separated by commas; quote a reserved word used as a name with backticks",
     ))
 }
 

@@ -1,4 +1,4 @@
-//! `osc alter` and `osc plan` on MySQL and MariaDB: read, check, choose the road, go.
+//! `osc alter` and `osc plan` on MySQL and MariaDB: read, check, choose the method, go.
 
 use std::sync::Arc;
 
@@ -42,11 +42,11 @@ use crate::mysql::runs::record::Record;
 use crate::mysql::server::claim::replaced;
 use crate::mysql::setting::Setting;
 use crate::mysql::{checks, clauses, throttle};
-use crate::plan::method::Road;
+use crate::plan::method::Method;
 use crate::plan::recognition::Recognition;
 use crate::plan::{Job, Plan, Step, for_good};
 
-/// Everything that is known before the road is taken.
+/// Everything that is known before the method is taken.
 struct Prepared {
     opts: Opts,
     flavor: Flavor,
@@ -75,8 +75,8 @@ impl Prepared {
 
     /// Those that can still come to it: the first alone, where that is certain.
     fn open(&self) -> &[Attempt] {
-        let roads = &self.decided.roads;
-        if self.decided.doubts.is_empty() { roads.get(..1).unwrap_or_default() } else { roads }
+        let methods = &self.decided.methods;
+        if self.decided.doubts.is_empty() { methods.get(..1).unwrap_or_default() } else { methods }
     }
 
     /// The clauses that take away for good what a copy would keep.
@@ -97,22 +97,24 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
     for text in notes {
         job.sink.event(Event::Note { text });
     }
-    if let Some(first) = prepared.decided.roads.first().filter(|first| first.road != Road::Copy) {
+    if let Some(first) =
+        prepared.decided.methods.first().filter(|first| first.method != Method::Copy)
+    {
         let table = prepared.original.name.plain();
-        job.agree(&table, first.road.word(), &prepared.lost()).await?;
+        job.agree(&table, first.method.word(), &prepared.lost()).await?;
     }
     let mut summary = None;
     let mut because = None;
-    for attempt in &prepared.decided.roads {
+    for attempt in &prepared.decided.methods {
         let reason = because.take().unwrap_or_else(|| attempt.reason.clone());
-        if attempt.road == Road::Copy {
-            let road = attempt.road.to_string();
-            job.sink.event(Event::Road { road, reason });
+        if attempt.method == Method::Copy {
+            let method = attempt.method.to_string();
+            job.sink.event(Event::Method { method, reason });
             break;
         }
         match go_native(&mut conn, &job, &prepared, attempt).await? {
             Ok(done) => {
-                job.sink.event(Event::Road { road: attempt.road.to_string(), reason });
+                job.sink.event(Event::Method { method: attempt.method.to_string(), reason });
                 summary = Some(done);
                 break;
             }
@@ -123,9 +125,11 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
             }
         }
     }
-    let mut summary = match (summary, prepared.decided.roads.last()) {
+    let mut summary = match (summary, prepared.decided.methods.last()) {
         (Some(summary), _) => summary,
-        (None, Some(last)) if last.road == Road::Copy => copy(&mut conn, &job, prepared).await?,
+        (None, Some(last)) if last.method == Method::Copy => {
+            copy(&mut conn, &job, prepared).await?
+        }
         (None, _) => {
             return Err(Error::Refused(vec![Finding::new(
                 "strategy",
@@ -151,7 +155,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
         notes: prepared.change.clauses.notes(),
         ..Plan::default()
     };
-    if prepared.decided.roads.first().is_some_and(|first| first.road != Road::Copy) {
+    if prepared.decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
         plan.notes.extend(prepared.lost().iter().map(|clause| for_good(clause)));
     }
     plan.notes.extend(prepared.recognised.notes.iter().cloned());
@@ -161,13 +165,13 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     plan.decided = prepared.decided.doubts.is_empty();
     plan.notes.extend(prepared.decided.doubts.iter().map(|doubt| format!("not certain: {doubt}")));
     for attempt in prepared.open() {
-        plan.roads.push(Step {
-            what: attempt.road.to_string(),
+        plan.methods.push(Step {
+            what: attempt.method.to_string(),
             why: attempt.reason.clone(),
             statement: attempt.statement(&prepared.change.clauses, original),
         });
     }
-    if prepared.open().iter().any(|attempt| attempt.road == Road::Copy) {
+    if prepared.open().iter().any(|attempt| attempt.method == Method::Copy) {
         let findings = check(&mut conn, &prepared).await?;
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
@@ -264,7 +268,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?
     };
     let decided = if dead.is_some() {
-        Decided { roads: vec![Attempt::going_on()], ..Decided::default() }
+        Decided { methods: vec![Attempt::going_on()], ..Decided::default() }
     } else {
         let draft = Draft {
             flavor,
@@ -273,10 +277,10 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
             change: &change,
             dependents: &dependents,
         };
-        let roads = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
-        probe::decide(&opts, &draft, &ledger.ledger.runs.schema, roads).await?
+        let methods = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
+        probe::decide(&opts, &draft, &ledger.ledger.runs.schema, methods).await?
     };
-    if decided.roads.first().is_some_and(|first| first.road != Road::Copy) {
+    if decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
         let schema = &ledger.ledger.runs.schema;
         let mut lacking = privileges::lacking(conn, schema, &ledger::RIGHTS).await?;
         if lacking.is_none() {
@@ -400,7 +404,7 @@ async fn fits(conn: &mut Conn, prepared: &Prepared, shadow: &Table) -> Result<()
     checks::server::row_image(conn, original, &statements.index).await
 }
 
-/// One of the server's own roads; the inner error is the server's refusal.
+/// One of the server's own methods; the inner error is the server's refusal.
 async fn go_native(
     conn: &mut Conn,
     job: &Job,
@@ -449,16 +453,16 @@ async fn go_native(
         Native::Refused(reason) => Ok(Err(reason)),
         Native::Done { attempts } => {
             let mut warnings = Vec::new();
-            let road = attempt.road.word();
+            let method = attempt.method.word();
             if let Err(error) =
-                record_native(conn, job, ledger, name, &prepared.change.text, road).await
+                record_native(conn, job, ledger, name, &prepared.change.text, method).await
             {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
             Ok(Ok(Summary {
                 table: name.plain(),
                 clauses: prepared.change.text.clone(),
-                road: road.into(),
+                method: method.into(),
                 attempts,
                 warnings,
                 ..Summary::default()
@@ -494,14 +498,14 @@ async fn record_native(
     ledger: &Ledger,
     name: &TableName,
     clauses: &str,
-    road: &str,
+    method: &str,
 ) -> Result<()> {
     let owner = new_owner();
     let new = NewRun {
         schema: name.schema.as_str(),
         table: name.table.as_str(),
         clauses,
-        road,
+        method,
         verify: false,
         owner: &owner,
     };
@@ -514,7 +518,7 @@ async fn record_native(
 async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
     if !prepared.made {
         let findings = check(conn, &prepared).await?;
-        job.heed(findings)?;
+        job.into_result(findings)?;
     }
     let settings = &job.settings;
     let defer_indexes = match settings.indexes {

@@ -111,7 +111,13 @@ impl Cleanup {
         let proof = Proof::read(conn, self.flavor, runs, name).await?;
         if let Some(found) = shadow {
             let ours = proof.is_our_shadow(conn, &found.name).await?;
-            sort(&mut self.tables, &mut self.spared, found, "the shadow of a dead run", ours);
+            sort(
+                &mut self.tables,
+                &mut self.spared,
+                found,
+                "the shadow of an unfinished run",
+                ours,
+            );
         }
         if let Some(found) = retired {
             // A sentry holds nothing.
@@ -151,7 +157,7 @@ fn sort(
         tables.push(Leftover { bytes: found.bytes, table: found.name, what });
     } else {
         spared.push(format!(
-            "{}: no run of osc on this server made it, so it is left alone; if nobody needs it: DROP \
+            "{}: no run of osc on this server made it, so it is left alone; if it is not needed: DROP \
              TABLE {}",
             found.name.plain(),
             found.name

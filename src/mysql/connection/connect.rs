@@ -42,8 +42,7 @@ pub fn opts(target: &Target) -> Result<Opts> {
             message: "osc sends no password to another host without TLS: it would encrypt it with \
                       whatever key the server shows"
                 .into(),
-            help: "leave ssl-mode=disabled out of the URL; or say get-server-public-key=true there, if \
-                   nobody can be between you and the server"
+            help: "leave ssl-mode=disabled out of the URL; or say get-server-public-key=true there, if no one can listen between you and the server"
                 .into(),
         });
     }

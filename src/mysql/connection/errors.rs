@@ -41,7 +41,7 @@ pub(crate) fn untrusted(action: &str, problem: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "tls",
         format!("{action}: no trusted TLS connection: {problem}"),
-        "name the CA that signed the server's certificate, and connect by a name that stands in it",
+        "name the CA that signed the server's certificate, and use a host name that it covers",
     )])
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn server_error(action: &str, error: mysql_async::ServerError) -> Err
         code if READ_ONLY.contains(&code) => Error::Stopped {
             reason: format!("{action} failed: {message}"),
             help: "let the server write again (a primary that is not read only, with room on its disk), then \
-                   run the same command again; it goes on from the checkpoint"
+                   run the same command again; it resumes from the checkpoint"
                 .into(),
         },
         1045 | 1130 | 1698 => Error::Refused(vec![Finding::new(
@@ -285,8 +285,7 @@ pub(crate) fn is_contention(code: u16) -> bool {
 pub(crate) fn no_lock(action: &str, message: &str) -> Error {
     Error::Stopped {
         reason: format!("{action} failed: {message}"),
-        help: "look for long transactions on the table, then run the same command again; it goes \
-               on from the checkpoint"
+        help: "look for long transactions on the table, then run the same command again; it resumes from the checkpoint"
             .into(),
     }
 }

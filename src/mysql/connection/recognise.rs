@@ -292,8 +292,7 @@ fn group(facts: &Facts) -> Option<Recognition> {
         );
     }
     Some(Recognition::works(name).noting(
-        "if another member of the group becomes primary, the run stops and cannot be resumed there: it is \
-         begun anew",
+        "if another member of the group becomes primary, the run stops and cannot be resumed there: it starts over",
     ))
 }
 

@@ -105,7 +105,7 @@ impl Pair<'_> {
     /// The old value as the server shows it. By itself a FLOAT would go into text as a DOUBLE, with
     /// digits that it never had, and YEAR and ZEROFILL without their zeros.
     fn shown(&self) -> String {
-        let carried = !mutation::is(Rule::ShownAsText);
+        let carried = !mutation::active(Rule::ShownAsText);
         match self.from {
             kind if kind.is_number() && carried => format!("CONCAT({})", self.o),
             _ => self.o.clone(),

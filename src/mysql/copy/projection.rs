@@ -232,7 +232,7 @@ fn is_long(column: &Column) -> bool {
         column.data_type.as_str(),
         "text" | "mediumtext" | "longtext" | "blob" | "mediumblob" | "longblob" | "json" | "vector"
     );
-    (long || column.is_spatial()) && !mutation::is(Rule::LongRowsCompared)
+    (long || column.is_spatial()) && !mutation::active(Rule::LongRowsCompared)
 }
 
 impl Projection {

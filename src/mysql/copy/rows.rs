@@ -51,7 +51,7 @@ pub struct Work<'a> {
     /// The failure point before its commit.
     pub uncommitted: Point,
     /// A query that holds the shadow until the transaction's end, and whose first value is 0 when
-    /// another sitting has taken the run over. That one takes the run over and waits for those who
+    /// another attempt has taken the run over. That one takes the run over and waits for those who
     /// hold the shadow then; so either it waits for this transaction, or this one sees it.
     pub fence: &'a str,
     /// Statements that show in the log that the transaction is osc's, where that matters.
@@ -70,7 +70,7 @@ pub async fn write(
     conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
     let owned = conn.query_first::<(u64, Option<u64>), _>(work.fence).await;
     let outcome = match owned {
-        Ok(Some((owned, _))) if owned > 0 || mutation::is(Rule::Fenced) => {
+        Ok(Some((owned, _))) if owned > 0 || mutation::active(Rule::Fenced) => {
             // First: the stream must know whose the rows are that follow.
             match sign(conn, work.signature).await {
                 Ok(()) => write_statements(conn, delete, insert, action).await,
@@ -82,7 +82,7 @@ pub async fn write(
     };
     match outcome {
         Ok(Write::Done(rows)) => {
-            failpoint::at(work.uncommitted)?;
+            failpoint::hit(work.uncommitted)?;
             match conn.query_drop("COMMIT").await {
                 Ok(()) => Ok(Write::Done(rows)),
                 Err(error) => read(write_error(action, error)),
@@ -125,7 +125,7 @@ async fn write_statements(
         return read(write_error(action, error));
     }
     // Of what the server does not tell: that a number loses its fraction, or a member its name.
-    if let Some(misfits) = insert.misfits.as_ref().filter(|_| !mutation::is(Rule::LossSeen)) {
+    if let Some(misfits) = insert.misfits.as_ref().filter(|_| !mutation::active(Rule::LossSeen)) {
         match conn.query::<(String, String), _>(misfits).await {
             Ok(found) => {
                 if let Some(message) = found.first().map(|(why, _)| why.clone()) {
@@ -140,7 +140,7 @@ async fn write_statements(
         return read(write_error(action, error));
     }
     let rows = Rows(conn.affected_rows());
-    let swallowed = [Rule::PlainInsert, Rule::Strict, Rule::WarningsCount].map(mutation::is);
+    let swallowed = [Rule::PlainInsert, Rule::Strict, Rule::WarningsCount].map(mutation::active);
     if conn.get_warnings() == 0 || swallowed.contains(&true) {
         return Ok(Write::Done(rows));
     }
@@ -297,7 +297,7 @@ pub async fn wait_for_prepared(conn: &mut Conn, most: Duration) -> Result<()> {
         }
         Err(error) => Err(connection_error("waiting for prepared transactions", error)),
     };
-    if mutation::is(Rule::StartBarrier) {
+    if mutation::active(Rule::StartBarrier) {
         return Ok(());
     }
     let first = list(conn.all("XA RECOVER").await)?;

@@ -40,7 +40,7 @@ pub(crate) struct Draft<'a> {
 pub(crate) async fn create(conn: &mut Conn, draft: &Draft<'_>, helpers: &Helpers) -> Result<()> {
     let sql = format!("CREATE TABLE {} LIKE {}", helpers.shadow, draft.original.name);
     run(conn, ACTION, &sql).await?;
-    failpoint::at(Point::ShadowCreated)?;
+    failpoint::hit(Point::ShadowCreated)?;
     match apply(conn, draft, &helpers.shadow, &[]).await? {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -250,7 +250,7 @@ fn prove_columns(original: &Table, shadow: &Table, kept: &[(Ident, Ident)]) -> R
         .filter(|(old, new)| original.column(old).is_none() || shadow.column(new).is_none())
         .map(|(old, new)| {
             Finding::new(
-                "column-fate",
+                "column-outcomes",
                 format!("column {old} should have become {new}, but the server did otherwise"),
                 "write the change in clauses that osc knows, or in several runs",
             )
@@ -385,7 +385,7 @@ fn comparable(old: &Column, new: &Column) -> bool {
 /// Waits until transactions that a dead run left on the shadow are gone: its lock is granted only
 /// when no session has the table in an open transaction.
 pub(crate) async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()> {
-    let action = "waiting for sessions of the dead run";
+    let action = "waiting for sessions of the unfinished run";
     match conn.query_drop(format!("LOCK TABLES {shadow} WRITE")).await {
         Ok(()) => run(conn, action, "UNLOCK TABLES").await,
         // ER_NO_SUCH_TABLE: a rename of the dead run has come through.

@@ -214,7 +214,7 @@ impl Statements {
 
     /// Copies a range, but for some keys.
     pub fn copy(&self, range: &KeyRange, except: &[Key]) -> Result<Insert> {
-        let verb = if mutation::is(Rule::PlainInsert) { "INSERT IGNORE" } else { "INSERT" };
+        let verb = if mutation::active(Rule::PlainInsert) { "INSERT IGNORE" } else { "INSERT" };
         Ok(self.insert(verb, &self.scope(range, except)?))
     }
 
@@ -238,7 +238,7 @@ impl Statements {
 
     /// Writes keys to the shadow, as they are in the original.
     pub fn rewrite(&self, keys: &[Key]) -> Result<Insert> {
-        let verb = if mutation::is(Rule::NoReplace) { "REPLACE" } else { "INSERT" };
+        let verb = if mutation::active(Rule::NoReplace) { "REPLACE" } else { "INSERT" };
         Ok(self.insert(verb, &self.one_of(Side::Original, keys)?))
     }
 

@@ -198,7 +198,7 @@ impl Carried {
         }
     }
 
-    /// What an earlier sitting recorded, so far as the catalog bears it out. `new`: the table that has
+    /// What an earlier attempt recorded, so far as the catalog bears it out. `new`: the table that has
     /// the original's place after the swap.
     ///
     /// # Errors

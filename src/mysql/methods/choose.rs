@@ -1,4 +1,4 @@
-//! Which road an ALTER takes: the cheapest that holds nobody up.
+//! Which method an ALTER takes: the cheapest that holds nobody up.
 //!
 //! Whether a change can be made instantly is for the server to say: asking costs nothing, since
 //! it refuses before it begins. A change in place is different: the server lets an index be built
@@ -12,24 +12,24 @@ use crate::error::{Error, Result};
 use crate::mysql::clauses::{Clause, ClauseKind, Clauses};
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::name::TableName;
-use crate::plan::method::Road;
+use crate::plan::method::Method;
 
-/// One road to try, in its turn.
+/// One method to try, in its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attempt {
-    /// The road.
-    pub road: Road,
-    /// Why it is tried, or, for the copy, why it is the road.
+    /// The method.
+    pub method: Method,
+    /// Why it is tried, or, for the copy, why it is the method.
     pub reason: String,
     /// What stands before the clauses: `ALGORITHM=…`, and `LOCK=NONE` where it goes with it.
     pub settings: &'static [&'static str],
 }
 
 impl Attempt {
-    /// The road of a run that is gone on with: the copy that it had begun.
+    /// The method of a run that is gone on with: the copy that it had begun.
     pub(crate) fn going_on() -> Self {
         let reason = "resuming an unfinished run of the same change".into();
-        Self { road: Road::Copy, reason, settings: &[] }
+        Self { method: Method::Copy, reason, settings: &[] }
     }
 
     /// The statement that tries it; `None` for the copy, which is more than a statement.
@@ -37,16 +37,16 @@ impl Attempt {
     /// It waits for an exclusive metadata lock and everybody else then waits behind it: run it
     /// with a short `lock_wait_timeout`, and with `foreign_key_checks` on.
     pub(crate) fn statement(&self, clauses: &Clauses, table: &TableName) -> Option<String> {
-        (self.road != Road::Copy).then(|| clauses.for_table_with(table, self.settings))
+        (self.method != Method::Copy).then(|| clauses.for_table_with(table, self.settings))
     }
 
-    /// The reason for the next road after the server refused this one with `message`.
+    /// The reason for the next method after the server refused this one with `message`.
     pub(crate) fn refused(&self, message: &str) -> String {
-        format!("{} refused by the server: {message}", self.road.word().to_ascii_uppercase())
+        format!("{} refused by the server: {message}", self.method.word().to_ascii_uppercase())
     }
 }
 
-/// The roads to try in their order. Where one fails with an error that [`is_refusal`] knows, the
+/// The methods to try in their order. Where one fails with an error that [`is_refusal`] knows, the
 /// next is tried; any other error is about the clauses or the data and would meet a copy too.
 ///
 /// `Error::Usage` where the strategy asks for what the clauses cannot have.
@@ -57,13 +57,13 @@ pub(crate) fn attempts(
     facts: &TableFacts,
 ) -> Result<Vec<Attempt>> {
     let instant = |reason: &str| Attempt {
-        road: Road::Instant,
+        method: Method::Instant,
         reason: reason.into(),
         // MySQL refuses INSTANT together with any LOCK but DEFAULT (error 1221).
         settings: &["ALGORITHM=INSTANT"],
     };
     let inplace = |reason: String, unbounded: bool| Attempt {
-        road: Road::Inplace,
+        method: Method::Inplace,
         reason,
         // MariaDB's NOCOPY is INPLACE without a rebuild.
         settings: if flavor.is_mariadb() && !unbounded {
@@ -72,7 +72,7 @@ pub(crate) fn attempts(
             &["ALGORITHM=INPLACE", "LOCK=NONE"]
         },
     };
-    let copy = |reason: String| Attempt { road: Road::Copy, reason, settings: &[] };
+    let copy = |reason: String| Attempt { method: Method::Copy, reason, settings: &[] };
     let blocked = clauses.clauses.iter().find_map(never_native);
     let asked = |word: &str| format!("--strategy {word}");
     match (strategy, blocked) {
@@ -85,25 +85,25 @@ pub(crate) fn attempts(
         (Strategy::Instant, None) => Ok(vec![instant(&asked("instant"))]),
         (Strategy::Inplace, None) => Ok(vec![inplace(asked("inplace"), true)]),
         (Strategy::Auto, None) => {
-            let mut roads = Vec::new();
+            let mut methods = Vec::new();
             if supports_instant(flavor) {
-                roads.push(instant(
+                methods.push(instant(
                     "osc tries ALGORITHM=INSTANT first; if the server refuses, nothing has changed",
                 ));
             }
             match in_place(clauses, flavor, facts) {
                 Ok(reason) => {
-                    roads.push(inplace(reason, false));
-                    roads.push(copy("the server can do it neither instantly nor in place, so osc copies the table".into()));
+                    methods.push(inplace(reason, false));
+                    methods.push(copy("the server can do it neither instantly nor in place, so osc copies the table".into()));
                 }
-                Err(reason) => roads.push(copy(reason)),
+                Err(reason) => methods.push(copy(reason)),
             }
-            Ok(roads)
+            Ok(methods)
         }
     }
 }
 
-/// Whether the error says that the server cannot go this road with this table, and not that
+/// Whether the error says that the server cannot go this method with this table, and not that
 /// something is wrong with the clauses or the data.
 pub(crate) fn is_refusal(code: u16) -> bool {
     matches!(
@@ -180,14 +180,14 @@ mod tests {
         }
     }
 
-    fn roads(strategy: Strategy, clauses: &str, flavor: Flavor) -> Vec<Attempt> {
+    fn methods(strategy: Strategy, clauses: &str, flavor: Flavor) -> Vec<Attempt> {
         let clauses = Clauses::parse(clauses).unwrap();
         attempts(strategy, &clauses, flavor, &facts()).unwrap()
     }
 
     fn words(clauses: &str, flavor: Flavor) -> String {
-        let roads = roads(Strategy::Auto, clauses, flavor);
-        roads.iter().map(|attempt| attempt.road.word()).collect::<Vec<_>>().join(" ")
+        let methods = methods(Strategy::Auto, clauses, flavor);
+        methods.iter().map(|attempt| attempt.method.word()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -234,8 +234,8 @@ mod tests {
             assert_eq!(words(clauses, MARIADB), "instant inplace copy");
         }
         assert_eq!(words("ADD a INT UNIQUE", MARIADB), "instant copy");
-        let roads = roads(Strategy::Auto, "DROP COLUMN a", MARIADB);
-        assert_eq!(roads[1].settings, ["ALGORITHM=NOCOPY", "LOCK=NONE"]);
+        let methods = methods(Strategy::Auto, "DROP COLUMN a", MARIADB);
+        assert_eq!(methods[1].settings, ["ALGORITHM=NOCOPY", "LOCK=NONE"]);
     }
 
     #[test]
@@ -254,8 +254,8 @@ mod tests {
 
     #[test]
     fn the_strategy_is_obeyed() {
-        let only = |strategy| roads(strategy, "ADD INDEX (a)", MYSQL);
-        assert_eq!(only(Strategy::Copy)[0].road, Road::Copy);
+        let only = |strategy| methods(strategy, "ADD INDEX (a)", MYSQL);
+        assert_eq!(only(Strategy::Copy)[0].method, Method::Copy);
         let inplace = only(Strategy::Inplace);
         let table = TableName::new("s", "t");
         let clauses = Clauses::parse("ADD INDEX (a)").unwrap();

@@ -21,7 +21,7 @@ pub(crate) struct ColumnFacts {
     pub generated: bool,
 }
 
-/// What the choice of a road needs to know of the original.
+/// What the choice of a method needs to know of the original.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct TableFacts {
     /// `information_schema.TABLES.TABLE_COLLATION`.

@@ -25,7 +25,7 @@ pub(crate) fn in_place(
 }
 
 /// `Ok`: in place this clause is quick (with the reason; `None`: it does nothing). `Err`: why a
-/// copy is the road.
+/// copy is the method.
 fn quick(
     clause: &Clause,
     flavor: Flavor,
@@ -45,7 +45,7 @@ fn quick(
         ClauseKind::DropCheck { .. } => fine("drops a check"),
         ClauseKind::DropConstraint { .. } => fine("drops a constraint"),
         ClauseKind::TableOption { name, .. } if is_quick_option(name) => {
-            fine("changes what the table says of itself")
+            fine("changes table options only")
         }
         ClauseKind::ModifyColumn { column, .. } => {
             quick_definition(&column.name, column, facts, collation)
@@ -62,7 +62,7 @@ fn quick(
             copy("adds an index whose building locks writers out".into())
         }
         ClauseKind::AddIndex { .. } => {
-            copy("adds an index: building it in place would hold replicas up".into())
+            copy("adds an index: building it in place would stall replicas".into())
         }
         ClauseKind::AddPrimaryKey { .. } | ClauseKind::DropPrimaryKey => {
             copy("changes the primary key, which rewrites every row".into())

@@ -21,7 +21,7 @@ use crate::mysql::copy::shadow::{self, Draft, not_taken};
 use crate::mysql::name::{Ident, TableName, Text, account};
 use crate::mysql::runs::ledger::create_database;
 use crate::mysql::runs::proof;
-use crate::plan::method::Road;
+use crate::plan::method::Method;
 
 const ACTION: &str = "trying the clauses on an empty copy";
 
@@ -41,7 +41,7 @@ const RIGHTS: [&str; 5] = ["SELECT", "INSERT", "CREATE", "ALTER", "DROP"];
 #[derive(Debug, Default)]
 pub(crate) struct Decided {
     /// The methods, from the one on that the copy took.
-    pub(crate) roads: Vec<Attempt>,
+    pub(crate) methods: Vec<Attempt>,
     /// Why the first of them is not certain; empty: it is.
     pub(crate) doubts: Vec<String>,
     /// What was done to find it out.
@@ -53,7 +53,7 @@ pub(crate) struct Decided {
 /// What came of an attempt: outside, why the server was not heard; inside, what it has against the change.
 type Heard<T> = Result<std::result::Result<T, Error>>;
 
-/// Tries `roads` in their order on an empty copy of the table, which is dropped again. Where that cannot be
+/// Tries `methods` in their order on an empty copy of the table, which is dropped again. Where that cannot be
 /// done, all of them are left open.
 ///
 /// # Errors
@@ -62,10 +62,10 @@ pub(crate) async fn decide(
     opts: &Opts,
     draft: &Draft<'_>,
     schema: &Ident,
-    roads: Vec<Attempt>,
+    methods: Vec<Attempt>,
 ) -> Result<Decided> {
     let mut notes = Vec::new();
-    match attempt(opts, draft, schema, roads.clone(), &mut notes).await {
+    match attempt(opts, draft, schema, methods.clone(), &mut notes).await {
         Ok(heard) => Ok(Decided { notes, ..heard? }),
         Err(error @ Error::Internal(_)) => Err(error),
         Err(error) => {
@@ -73,7 +73,7 @@ pub(crate) async fn decide(
                 "the clauses could not be tried on an empty copy of the table: {}",
                 because(&error)
             )];
-            Ok(Decided { roads, doubts, notes, shadow: None })
+            Ok(Decided { methods, doubts, notes, shadow: None })
         }
     }
 }
@@ -97,7 +97,7 @@ async fn attempt(
     opts: &Opts,
     draft: &Draft<'_>,
     schema: &Ident,
-    roads: Vec<Attempt>,
+    methods: Vec<Attempt>,
     notes: &mut Vec<String>,
 ) -> Heard<Decided> {
     if !draft.original.engine.eq_ignore_ascii_case("InnoDB")
@@ -112,7 +112,7 @@ async fn attempt(
         return Err(Error::Refused(lacking));
     }
     alone(&mut conn).await?;
-    let heard = on_a_copy(&mut conn, draft, schema, roads, notes).await;
+    let heard = on_a_copy(&mut conn, draft, schema, methods, notes).await;
     // The lock goes with the session, and at once this way.
     let _ = run(&mut conn, ACTION, &format!("DO RELEASE_LOCK('{LOCK}')")).await;
     let _ = conn.disconnect().await;
@@ -160,13 +160,13 @@ async fn on_a_copy(
     conn: &mut Conn,
     draft: &Draft<'_>,
     schema: &Ident,
-    roads: Vec<Attempt>,
+    methods: Vec<Attempt>,
     notes: &mut Vec<String>,
 ) -> Heard<Decided> {
     let number: u64 = rand::rng().random();
     let place = TableName::new(schema.as_str(), format!("{PREFIX}{number:016x}"));
     make(conn, draft, &place, notes).await?;
-    let heard = tried(conn, draft, &place, roads).await;
+    let heard = tried(conn, draft, &place, methods).await;
     notes.push(match shadow::drop_table(conn, &place).await {
         Ok(()) => format!(
             "the clauses were tried on an empty copy of the table in the database {}, which is dropped again",
@@ -222,14 +222,14 @@ async fn tried(
     conn: &mut Conn,
     draft: &Draft<'_>,
     place: &TableName,
-    mut roads: Vec<Attempt>,
+    mut methods: Vec<Attempt>,
 ) -> Heard<Decided> {
     let mut refused: Vec<String> = Vec::new();
     let facts = Hidden::of(conn, draft).await?;
     // The copy has no foreign keys to drop.
     let unseen = !draft.change.foreign_keys.dropped.is_empty();
-    while let Some(attempt) = roads.first()
-        && attempt.road != Road::Copy
+    while let Some(attempt) = methods.first()
+        && attempt.method != Method::Copy
         && !unseen
     {
         let answer = match facts.obstacle(draft, attempt) {
@@ -240,19 +240,19 @@ async fn tried(
         };
         match answer {
             Ok(()) => {
-                if let Some(first) = roads.first_mut() {
+                if let Some(first) = methods.first_mut() {
                     first.reason = taken(first);
                 }
-                let doubts = facts.doubts(draft, &roads);
-                return Ok(Ok(Decided { roads, doubts, ..Decided::default() }));
+                let doubts = facts.doubts(draft, &methods);
+                return Ok(Ok(Decided { methods, doubts, ..Decided::default() }));
             }
             Err((None, why)) => refused.push(attempt.refused(&why)),
             Err((Some(code), why)) if is_refusal(code) => refused.push(attempt.refused(&why)),
             Err((Some(code), why)) => return Ok(Err(not_taken(&why, code))),
         }
-        roads.remove(0);
+        methods.remove(0);
     }
-    if roads.is_empty() {
+    if methods.is_empty() {
         return Ok(Err(Error::Refused(vec![Finding::new(
             "strategy",
             refused.join("; "),
@@ -264,14 +264,14 @@ async fn tried(
     }
     let shadow = Table::read(conn, place).await?;
     let mut doubts = Vec::new();
-    match roads.first_mut() {
-        Some(first) if first.road == Road::Copy => {
+    match methods.first_mut() {
+        Some(first) if first.method == Method::Copy => {
             refused.push(std::mem::take(&mut first.reason));
             first.reason = refused.join("; ");
         }
         _ => doubts.push("an empty copy has no foreign keys that could be dropped".into()),
     }
-    Ok(Ok(Decided { roads, doubts, shadow, ..Decided::default() }))
+    Ok(Ok(Decided { methods, doubts, shadow, ..Decided::default() }))
 }
 
 /// The inner error is about the clauses.
@@ -292,8 +292,8 @@ async fn apply(
 
 /// Why the method was chosen.
 fn taken(attempt: &Attempt) -> String {
-    match attempt.road {
-        Road::Instant => {
+    match attempt.method {
+        Method::Instant => {
             "metadata only: the server takes ALGORITHM=INSTANT on an empty copy".into()
         }
         _ => format!("the server takes it in place on an empty copy; {}", attempt.reason),
@@ -330,14 +330,14 @@ impl Hidden {
     fn obstacle(&self, draft: &Draft<'_>, attempt: &Attempt) -> Option<String> {
         let most = if draft.flavor.at_least(9, 1, 0) { 255 } else { 64 };
         let full = self.versions.is_some_and(|versions| versions >= most);
-        (attempt.road == Road::Instant && full)
+        (attempt.method == Method::Instant && full)
             .then(|| format!("the table has {most} row versions, the most that the server keeps"))
     }
 
     /// Why what a copy has taken is not certain for the original.
-    fn doubts(&self, draft: &Draft<'_>, roads: &[Attempt]) -> Vec<String> {
+    fn doubts(&self, draft: &Draft<'_>, methods: &[Attempt]) -> Vec<String> {
         let mut doubts = Vec::new();
-        let instant = roads.first().is_some_and(|first| first.road == Road::Instant);
+        let instant = methods.first().is_some_and(|first| first.method == Method::Instant);
         if instant && self.versions.is_none() {
             doubts.push(
                 "the table's row versions cannot be read, of which there may be too many".into(),

@@ -1,4 +1,4 @@
-//! The roads that the server goes by itself: INSTANT, and INPLACE where it touches no rows.
+//! The methods that the server goes by itself: INSTANT, and INPLACE where it touches no rows.
 //!
 //! Even these need the table's exclusive metadata lock for a moment. A statement that waits for it
 //! holds up everybody behind it, so the wait is cut short and tried again later.
@@ -31,7 +31,7 @@ pub enum Native {
         /// Attempts needed.
         attempts: u32,
     },
-    /// The server cannot go this road; the reason.
+    /// The server cannot go this method; the reason.
     Refused(String),
 }
 

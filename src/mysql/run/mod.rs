@@ -148,7 +148,11 @@ impl MysqlTable {
 
     /// The settings by which values are converted: those of the run's first attempt.
     fn role(&self) -> Role {
-        if mutation::is(Rule::RoleStored) { self.setting.role.clone() } else { self.known().role }
+        if mutation::active(Rule::RoleStored) {
+            self.setting.role.clone()
+        } else {
+            self.known().role
+        }
     }
 
     pub(super) async fn numbers(&self, conn: &mut Conn, table: &TableName) -> Result<Numbers> {
@@ -165,7 +169,7 @@ impl MysqlTable {
     /// Fails where the table under the shadow's name is not the one that the run made.
     pub(super) async fn shadow_stands(&self, conn: &mut Conn) -> Result<()> {
         let now = self.numbers(conn, &self.helpers.shadow).await?;
-        if mutation::is(Rule::FactsProved) || now.have(&self.known().tables.shadow) {
+        if mutation::active(Rule::FactsProved) || now.have(&self.known().tables.shadow) {
             return Ok(());
         }
         let name = self.helpers.shadow.plain();
@@ -185,7 +189,7 @@ impl MysqlTable {
     pub(super) async fn get_ready(&self, conn: &mut Conn) -> Result<&Ready> {
         let shadow =
             Table::read(conn, &self.helpers.shadow).await?.ok_or_else(|| Error::Stopped {
-                reason: "the shadow of the dead run is gone".into(),
+                reason: "the shadow of the unfinished run is gone".into(),
                 help: "discard it with: osc cleanup TABLE; then start again".into(),
             })?;
         let (statements, reading) =
@@ -276,7 +280,7 @@ impl MysqlTable {
         Ok(found.map(|key| statements.key.describe(&key)).into_iter().collect())
     }
 
-    /// Deletes and inserts rows of the shadow, in one transaction that is fenced off from a sitting
+    /// Deletes and inserts rows of the shadow, in one transaction that is fenced off from an attempt
     /// which takes the run over.
     pub(super) async fn write(
         &self,
@@ -293,7 +297,7 @@ impl MysqlTable {
             self.helpers.shadow
         );
         let mut conn = self.session(action).await?;
-        let signs = self.shadow_watch.signs() && !mutation::is(Rule::WritesSigned);
+        let signs = self.shadow_watch.signs() && !mutation::active(Rule::WritesSigned);
         let signature = match signs {
             true => self.ledger.signature(self.run()?, conn.id()).to_vec(),
             false => Vec::new(),
@@ -302,7 +306,7 @@ impl MysqlTable {
         rows::write(&mut conn, delete, insert, work).await
     }
 
-    /// Fails when another sitting has taken the run over.
+    /// Fails when another attempt has taken the run over.
     pub(super) async fn still_ours(&self) -> Result<()> {
         let action = "looking at the ledger";
         let mut conn = self.session(action).await?;

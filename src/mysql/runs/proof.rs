@@ -173,7 +173,7 @@ impl Catalog {
 
     /// How the tables of a run stand.
     pub(crate) fn standing(&self, tables: &Tables) -> Standing {
-        if mutation::is(Rule::FactsProved) {
+        if mutation::active(Rule::FactsProved) {
             let swapped = self.shadow.is_none() && !self.retired.is_none();
             return if swapped { Standing::Swapped } else { Standing::Unswapped };
         }
@@ -194,12 +194,12 @@ impl Catalog {
 
     /// Whether the table under the shadow's name is one that one of these runs made.
     pub(crate) fn made_shadow<'a>(&self, mut runs: impl Iterator<Item = &'a Tables>) -> bool {
-        mutation::is(Rule::FactsProved) || runs.any(|run| self.shadow.have(&run.shadow))
+        mutation::active(Rule::FactsProved) || runs.any(|run| self.shadow.have(&run.shadow))
     }
 
     /// Whether the table under the retired name is one that one of these runs began with.
     pub(crate) fn retired_original<'a>(&self, mut runs: impl Iterator<Item = &'a Tables>) -> bool {
-        mutation::is(Rule::FactsProved) || runs.any(|run| self.retired.have(&run.original))
+        mutation::active(Rule::FactsProved) || runs.any(|run| self.retired.have(&run.original))
     }
 }
 

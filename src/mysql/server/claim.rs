@@ -32,7 +32,7 @@ impl MysqlTable {
     pub(crate) async fn claim_run(&self) -> Result<Option<Resumable>> {
         let claim = self.take_lock(0).await?;
         *self.claim.lock().await = Some(claim);
-        failpoint::at(Point::Locked)?;
+        failpoint::hit(Point::Locked)?;
         let mut conn = self.plain("reading the ledger").await?;
         self.ledger.create(&mut conn).await?;
         let name = &self.setting.original.name;
@@ -45,7 +45,7 @@ impl MysqlTable {
             return Err(other_clauses(&earlier));
         }
         let record = Record::of(&earlier)?;
-        // First: what a sitting writes that lives on is seen by the wait, or sees this.
+        // First: what an attempt writes that lives on is seen by the wait, or sees this.
         let id = RunId(earlier.run);
         self.ledger.take_over(&mut conn, id, &self.owner).await?;
         shadow::wait_for_the_dead(&mut conn, &self.helpers.shadow).await?;
@@ -133,7 +133,7 @@ impl MysqlTable {
             schema: self.setting.original.name.schema.as_str(),
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
-            road: "copy",
+            method: "copy",
             verify: self.setting.verify,
             owner: &self.owner,
         };
@@ -149,7 +149,7 @@ pub(crate) fn replaced(dead: &RunRecord, table: &TableName) -> Error {
     Error::Refused(vec![Finding::new(
         "unsettled",
         format!(
-            "run {} swapped the tables and died, and {} was written anew since: what follows the swap \
+            "run {} swapped the tables and died, and {} was rebuilt since: what follows the swap \
              may not be done",
             dead.run,
             table.plain()

@@ -96,7 +96,7 @@ impl Server for MysqlTable {
         self.has_shadow.store(true, Ordering::Relaxed);
         let index = &self.get_ready(&mut conn).await?.statements.index;
         checks::server::row_image(&mut conn, &setting.original, index).await?;
-        failpoint::at(Point::ShadowAltered)?;
+        failpoint::hit(Point::ShadowAltered)?;
         let carried = Carried::settle(
             &mut conn,
             &setting.original,
@@ -113,7 +113,7 @@ impl Server for MysqlTable {
         } else {
             Vec::new()
         };
-        failpoint::at(Point::ShadowStripped)?;
+        failpoint::hit(Point::ShadowStripped)?;
         let original = self.numbers(&mut conn, name).await?;
         let shadow = self.numbers(&mut conn, &self.helpers.shadow).await?.without(&before);
         if original.is_none() || shadow.is_none() {
@@ -256,7 +256,7 @@ impl Server for MysqlTable {
         let end = End::by(error);
         let ours = self.ledger.end(&mut conn, run_id, Some(&self.owner), &end).await?;
         // What can never be gone on from would only fill the disk; differing tables are evidence. The shadow
-        // of a run that was taken over is another sitting's, or somebody else's by now.
+        // of a run that was taken over is another attempt's, or somebody else's by now.
         if ours && is_waste(error) && self.has_shadow.load(Ordering::Relaxed) {
             // Without a number it was made a moment ago.
             let just_made = self.known().tables.shadow.is_none();

@@ -181,7 +181,7 @@ async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
             Err(error) => return Err(connection_error(action, error)),
         }
     }
-    failpoint::at(Point::SwapReady)
+    failpoint::hit(Point::SwapReady)
 }
 
 /// Tables are locked by their names, which others may have taken before. Fails where the shadow's was;
@@ -210,7 +210,7 @@ fn longest_idle(table: &MysqlTable) -> u64 {
 fn over_budget(table: &MysqlTable, locked_at: Instant) -> Option<Attempt> {
     let most = Duration::from_secs(longest_idle(table));
     let held = locked_at.elapsed();
-    (held > most && !mutation::is(Rule::ServerEndsLock)).then(|| {
+    (held > most && !mutation::active(Rule::ServerEndsLock)).then(|| {
         let reason = format!("the table had been locked for {:.1} s already", held.as_secs_f64());
         not_yet(reason, locked_at)
     })
@@ -237,22 +237,22 @@ async fn locked<D: Drain>(
         return Ok(not_yet(reason, asked_at));
     }
     let locked_at = Instant::now();
-    failpoint::at(Point::SwapLocked)?;
+    failpoint::hit(Point::SwapLocked)?;
     // One that takes the run over waits for the lock on the shadow from here on.
     table.still_ours().await?;
     crate::engine::backend::Server::mark(table, marker).await?;
-    failpoint::at(Point::SwapMarked)?;
+    failpoint::hit(Point::SwapMarked)?;
     // Until the stream is drained, the session that holds the locks has nothing else to do.
     let (drained, taken) = tokio::try_join!(drain.drain(marker), name_taken(table, holder))?;
     if let Some(reason) = taken {
         return Ok(not_yet(reason, locked_at));
     }
     refresh_under_lock(table, holder, &drained).await?;
-    failpoint::at(Point::SwapRefreshed)?;
+    failpoint::hit(Point::SwapRefreshed)?;
     // Ids that were given out and deleted again since the attempts began must not be given out twice.
-    mutation::unless(Rule::CounterUnderLock, raise_counter(holder, table)).await.transpose()?;
+    mutation::skip_if(Rule::CounterUnderLock, raise_counter(holder, table)).await.transpose()?;
     table.carried().install(holder, original, &table.helpers, mariadb).await?;
-    failpoint::at(Point::SwapInstalled)?;
+    failpoint::hit(Point::SwapInstalled)?;
     if let Some(late) = over_budget(table, locked_at) {
         return Ok(late);
     }
@@ -272,7 +272,8 @@ async fn within_budget(
 ) -> Result<Option<String>> {
     let action = "locking the table";
     tokio::pin!(request);
-    let budget = if mutation::is(Rule::LockBudget) { Duration::from_secs(60) } else { LOCK_BUDGET };
+    let budget =
+        if mutation::active(Rule::LockBudget) { Duration::from_secs(60) } else { LOCK_BUDGET };
     let outcome = match tokio::time::timeout(budget, &mut request).await {
         Ok(outcome) => outcome,
         Err(_) => {
@@ -313,7 +314,7 @@ async fn refresh_under_lock(
 ) -> Result<()> {
     let action = "refreshing under the lock";
     let statements = &table.ready()?.statements;
-    if mutation::is(Rule::NeverBegins) {
+    if mutation::active(Rule::NeverBegins) {
         run(holder, action, "START TRANSACTION").await?;
     }
     for keys in drained.dirty.chunks(BATCH) {
@@ -374,16 +375,16 @@ async fn rename_under_lock(
         Ok(()) => {
             let original = &table.setting.original.name;
             let restored = async {
-                failpoint::at(Point::SwapRenamed)?;
-                if mutation::is(Rule::DependentsFollow) {
+                failpoint::hit(Point::SwapRenamed)?;
+                if mutation::active(Rule::DependentsFollow) {
                     return Ok(());
                 }
                 table.carried().restore_locked(holder, original, &table.helpers).await?;
-                failpoint::at(Point::SwapRestored)
+                failpoint::hit(Point::SwapRestored)
             };
             if let Err(error) = restored.await {
                 table.died_in_swap.store(true, Ordering::Relaxed);
-                tracing::info!(%error, "what hangs on the table is settled after the lock");
+                tracing::info!(%error, "the table's dependents are settled after the lock");
             }
             run(holder, "unlocking", "UNLOCK TABLES").await?;
             let locked = locked_at.elapsed();
@@ -412,7 +413,7 @@ async fn rename_from_outside(
     let statement = rename(table);
     let renaming = tokio::spawn(async move { renamer.query_drop(statement).await });
     let waits = seen_waiting(table, id).await;
-    match waits.and_then(|waits| failpoint::at(Point::SwapWaits).map(|()| waits)) {
+    match waits.and_then(|waits| failpoint::hit(Point::SwapWaits).map(|()| waits)) {
         Ok(true) => {}
         Ok(false) => {
             let mut conn = table.plain("renaming the tables").await?;
@@ -428,9 +429,9 @@ async fn rename_from_outside(
     }
     // From here on the rename may go through: everything is drained and refreshed.
     let dropped = holder.query_drop(format!("DROP TABLE {}", table.helpers.retired)).await;
-    let unguarded = failpoint::at(Point::SwapUnguarded);
+    let unguarded = failpoint::hit(Point::SwapUnguarded);
     let unlocked = holder.query_drop("UNLOCK TABLES").await;
-    let released = failpoint::at(Point::SwapUnlocked);
+    let released = failpoint::hit(Point::SwapUnlocked);
     let renamed = renaming.await;
     let locked = locked_at.elapsed();
     let answered = dropped.is_ok() && unlocked.is_ok() && matches!(renamed, Ok(Ok(())));
@@ -533,15 +534,15 @@ pub(super) async fn clear_away(conn: &mut Conn, table: &MysqlTable) -> Result<()
 /// After the swap: what hangs on the table is settled, as far as the lock's holder has not done it.
 /// `died`: a run died on the way, so that there was a moment when keys were not enforced.
 pub(super) async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>> {
-    let mut conn = table.plain("settling what hangs on the table").await?;
+    let mut conn = table.plain("settling the table's dependents").await?;
     let original = &table.setting.original.name;
     let carried = table.carried();
-    if mutation::is(Rule::RetiredStays) {
+    if mutation::active(Rule::RetiredStays) {
         shadow::drop_table(&mut conn, &table.helpers.retired).await?;
     }
     let mut warnings =
         std::mem::take(&mut *table.remarks.lock().unwrap_or_else(PoisonError::into_inner));
-    if !mutation::is(Rule::DependentsFollow) {
+    if !mutation::active(Rule::DependentsFollow) {
         warnings.extend(carried.restore(&mut conn, original, &table.helpers).await?);
     }
     warnings.extend(carried.orphans(&mut conn, original, died).await?);

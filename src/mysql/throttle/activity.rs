@@ -8,7 +8,7 @@ use mysql_async::{Opts, Row};
 use super::status::{Session, text};
 use crate::error::Result;
 use crate::mysql::connection::own_sessions::{Opening, is_ours};
-use crate::throttle::activity::{LONGEST_STATEMENT, Pulse, RECENTLY};
+use crate::throttle::activity::{ActivitySample, LONGEST_STATEMENT, RECENTLY};
 
 const ACTION: &str = "looking at the server for the feedback";
 
@@ -27,7 +27,7 @@ const LOG_SQL: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_checkp
 
 /// Looks at the sessions and the redo log, over one session of its own.
 #[derive(Debug)]
-pub struct Vitals {
+pub struct ActivityProbe {
     opts: Opts,
     session: Session,
     looks: u32,
@@ -36,7 +36,7 @@ pub struct Vitals {
     before: HashSet<u64>,
 }
 
-impl Vitals {
+impl ActivityProbe {
     /// Those of this server. Connects when it is first asked. The session is read-only. Sees others'
     /// sessions by the right PROCESS.
     pub fn new(opts: Opts) -> Self {
@@ -50,8 +50,8 @@ impl Vitals {
     }
 }
 
-impl crate::throttle::activity::Vitals for Vitals {
-    async fn pulse(&mut self) -> Result<Pulse> {
+impl crate::throttle::activity::ActivityProbe for ActivityProbe {
+    async fn sample(&mut self) -> Result<ActivitySample> {
         // SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's statement has a
         // character that utf8mb3 lacks.
         let sessions = self.session.rows(ACTION, "SHOW PROCESSLIST").await?;
@@ -61,7 +61,7 @@ impl crate::throttle::activity::Vitals for Vitals {
             self.log = log(&self.session.rows(ACTION, LOG_SQL).await?);
         }
         self.looks = self.looks.wrapping_add(1);
-        let mut pulse = Pulse { others: false, working: Some(0), log: self.log.clone() };
+        let mut sample = ActivitySample { others: false, working: Some(0), log: self.log.clone() };
         let others = sessions.iter().filter_map(Other::read);
         let mut others: Vec<Other> =
             others.filter(|other| !is_ours(&self.opts, other.id)).collect();
@@ -70,12 +70,12 @@ impl crate::throttle::activity::Vitals for Vitals {
         let (old, new): (Vec<_>, Vec<_>) =
             others.iter().partition(|other| before.contains(&other.id));
         for other in old.into_iter().chain(new.into_iter().skip(opening)) {
-            pulse.others |= other.is_at_work();
+            sample.others |= other.is_at_work();
             if other.is_working() {
-                pulse.working = pulse.working.map(|working| working + 1);
+                sample.working = sample.working.map(|working| working + 1);
             }
         }
-        Ok(pulse)
+        Ok(sample)
     }
 }
 

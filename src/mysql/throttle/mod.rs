@@ -9,7 +9,7 @@ mod replication_position;
 
 use mysql_async::Opts;
 
-use self::activity::Vitals;
+use self::activity::ActivityProbe;
 use self::replica_lag::ReplicaLag;
 use self::status::Gauges;
 use super::connection::connect;
@@ -40,6 +40,6 @@ pub fn build(job: &Job, primary: &Opts, copies: bool) -> Result<Throttle> {
     let replicas = replicas(job)?;
     let replicas = (!replicas.is_empty()).then(|| ReplicaLag::new(primary.clone(), replicas));
     let gauges = || Gauges::new(primary.clone());
-    let vitals = copies.then(|| Vitals::new(primary.clone()));
+    let vitals = copies.then(|| ActivityProbe::new(primary.clone()));
     Ok(usual(settings, job.directives.clone(), &job.stop, replicas, gauges, vitals))
 }

@@ -14,7 +14,7 @@ use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::single;
 use crate::mysql::connection::version::{Family, Flavor};
 use crate::mysql::name::Text;
-use crate::throttle::probe::Gauge;
+use crate::throttle::probe::StatusProbe;
 
 /// The server gives a statement up after so many seconds: the throttle has not waited for its
 /// answer so long, and unanswered questions must not pile up.
@@ -122,7 +122,7 @@ impl Gauges {
     }
 }
 
-impl Gauge for Gauges {
+impl StatusProbe for Gauges {
     async fn status(&mut self, names: &[&str]) -> Result<Vec<f64>> {
         const ACTION: &str = "reading the server's status";
         if names.is_empty() {

@@ -26,8 +26,8 @@ pub(super) async fn tried(
         return Ok(());
     }
     if change.form.partitioning.is_some() {
-        let fate = change.fate(original);
-        findings.refusals.extend(checked.dependents.unpartitionable(&fate));
+        let outcomes = change.outcomes(original);
+        findings.refusals.extend(checked.dependents.unpartitionable(&outcomes));
         let adds = change.adds_foreign_keys() && checked.version < 180_000;
         if adds {
             findings.refuse(

@@ -46,9 +46,9 @@ pub(super) async fn all(client: &Client, checked: &Checked<'_>) -> Result<Findin
     server::rights(client, checked, &mut findings).await?;
     server::disk(checked, &mut findings);
     leftovers::relations(client, checked, &mut findings).await?;
-    let fate = checked.change.fate(checked.original);
-    findings.refusals.extend(checked.dependents.refusals(&fate));
-    findings.notes.extend(checked.dependents.notes(&fate));
+    let outcomes = checked.change.outcomes(checked.original);
+    findings.refusals.extend(checked.dependents.refusals(&outcomes));
+    findings.notes.extend(checked.dependents.notes(&outcomes));
     form::tried(client, checked, &mut findings).await?;
     Ok(findings)
 }

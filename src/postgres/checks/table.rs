@@ -4,7 +4,7 @@ use super::Checked;
 use crate::error::{Error, Finding, Findings, Result};
 use crate::postgres::catalog::table::Table;
 
-/// Whether it is a table at all, partitioned or not: no road is for anything else.
+/// Whether it is a table at all, partitioned or not: no method is for anything else.
 ///
 /// # Errors
 /// `Refused`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::columns::{Columns, Fate};
+use super::columns::{ColumnOutcomes, Columns};
 use super::form::Form;
 use super::{Clauses, Statement};
 use crate::error::Result;
@@ -60,17 +60,17 @@ impl Change {
     }
 
     /// What becomes of each column.
-    pub fn fate(&self, original: &Table) -> Fate {
+    pub fn outcomes(&self, original: &Table) -> ColumnOutcomes {
         let names = original.columns.iter().map(|column| &column.name);
-        let mut fate = Fate::unchanged(names.clone().cloned());
+        let mut outcomes = ColumnOutcomes::unchanged(names.clone().cloned());
         for name in names {
-            fate.columns.insert(name.clone(), self.columns.new_name(name));
+            outcomes.columns.insert(name.clone(), self.columns.new_name(name));
         }
         if let Some(clauses) = self.clauses() {
-            fate.retyped.extend(clauses.retyped());
-            fate.dropped_constraints.extend(clauses.dropped_constraints());
+            outcomes.retyped.extend(clauses.retyped());
+            outcomes.dropped_constraints.extend(clauses.dropped_constraints());
         }
-        fate
+        outcomes
     }
 
     /// Whether the clauses add foreign keys.

@@ -8,7 +8,7 @@ use crate::postgres::name::Ident;
 
 /// What becomes of the columns, and of the constraints that the shadow cannot show.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fate {
+pub struct ColumnOutcomes {
     /// Every column of the original, and its name in the new table; `None`: it is dropped.
     pub columns: BTreeMap<Ident, Option<Ident>>,
     /// Columns of the original (by their old names) whose type changes.
@@ -24,8 +24,8 @@ pub struct Fate {
     pub restarted: BTreeSet<Ident>,
 }
 
-impl Fate {
-    /// The fate of columns that all stay as they are.
+impl ColumnOutcomes {
+    /// The outcomes of columns that all stay as they are.
     pub fn unchanged(columns: impl IntoIterator<Item = Ident>) -> Self {
         let columns = columns.into_iter().map(|name| (name.clone(), Some(name))).collect();
         Self { columns, ..Self::default() }
@@ -76,11 +76,12 @@ mod tests {
 
     #[test]
     fn a_column_stays_is_renamed_or_is_dropped() {
-        let mut fate = Fate::unchanged([Ident::new("a"), Ident::new("b"), Ident::new("c")]);
-        fate.columns.insert(Ident::new("b"), Some(Ident::new("bee")));
-        fate.columns.insert(Ident::new("c"), None);
-        assert_eq!(fate.of(&Ident::new("a")), Some(&Ident::new("a")));
-        assert!(fate.renames(&Ident::new("b")) && !fate.renames(&Ident::new("a")));
-        assert!(fate.drops(&Ident::new("c")) && !fate.drops(&Ident::new("b")));
+        let mut outcomes =
+            ColumnOutcomes::unchanged([Ident::new("a"), Ident::new("b"), Ident::new("c")]);
+        outcomes.columns.insert(Ident::new("b"), Some(Ident::new("bee")));
+        outcomes.columns.insert(Ident::new("c"), None);
+        assert_eq!(outcomes.of(&Ident::new("a")), Some(&Ident::new("a")));
+        assert!(outcomes.renames(&Ident::new("b")) && !outcomes.renames(&Ident::new("a")));
+        assert!(outcomes.drops(&Ident::new("c")) && !outcomes.drops(&Ident::new("b")));
     }
 }

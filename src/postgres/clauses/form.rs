@@ -89,7 +89,7 @@ pub(crate) fn missing(column: &Ident) -> Error {
             "a column cannot be moved to its place: there is no column {column}, or not any more"
         ),
         "FIRST and AFTER are about the columns that the table has when all other clauses are done; \
-         a column stands after another one",
+         a column goes after another one",
     )])
 }
 

@@ -1,4 +1,4 @@
-//! `osc alter` and `osc plan` on PostgreSQL: read, check, choose the road, go.
+//! `osc alter` and `osc plan` on PostgreSQL: read, check, choose the method, go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::copy::key_stays::key_stays;
 use crate::postgres::copy::shadow::{self, Blueprint};
 use crate::postgres::dependents::Dependents;
-use crate::postgres::methods::{Chosen, Road, record};
+use crate::postgres::methods::{Chosen, Method, record};
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::run::PostgresTable;
 use crate::postgres::runs::ledger::Ledger;
@@ -35,7 +35,7 @@ use crate::postgres::setting::Setting;
 use crate::postgres::trust::functions;
 use crate::postgres::{checks, methods, throttle};
 
-/// Everything that is known before the road is taken.
+/// Everything that is known before the method is taken.
 struct Prepared {
     options: Options,
     version: u32,
@@ -71,15 +71,16 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
         job.sink.event(Event::Note { text: text.clone() });
     }
     let mut summary = match &prepared.chosen {
-        Some(Chosen { road: Road::Copy, reason, notes, .. }) => {
+        Some(Chosen { method: Method::Copy, reason, notes, .. }) => {
             tell(&job, "copy", reason, notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }
-        Some(chosen) => own_road(&client, &job, &prepared, chosen).await?,
+        Some(chosen) => own_method(&client, &job, &prepared, chosen).await?,
         None => {
             // What hangs on the table may be more than when the run began.
-            let fate = prepared.change.fate(&prepared.original);
-            let notes = if prepared.made { Vec::new() } else { prepared.dependents.notes(&fate) };
+            let outcomes = prepared.change.outcomes(&prepared.original);
+            let notes =
+                if prepared.made { Vec::new() } else { prepared.dependents.notes(&outcomes) };
             tell(&job, "copy", "resuming an unfinished run of the same change", &notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }
@@ -88,11 +89,11 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
     Ok(summary)
 }
 
-fn tell(job: &Job, road: &str, reason: &str, notes: &[String]) {
+fn tell(job: &Job, method: &str, reason: &str, notes: &[String]) {
     for text in notes {
         job.sink.event(Event::Note { text: text.clone() });
     }
-    job.sink.event(Event::Road { road: road.into(), reason: reason.into() });
+    job.sink.event(Event::Method { method: method.into(), reason: reason.into() });
 }
 
 /// What `alter` would do. Changes nothing.
@@ -115,17 +116,17 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     };
     if let Some(chosen) = &prepared.chosen {
         plan.notes.extend(chosen.notes.iter().cloned());
-        if chosen.road != Road::Copy {
+        if chosen.method != Method::Copy {
             plan.notes.extend(prepared.lost().iter().map(|clause| for_good(clause)));
         }
-        let statements = chosen.road.statements();
-        plan.roads.push(Step {
-            what: chosen.road.word().into(),
+        let statements = chosen.method.statements();
+        plan.methods.push(Step {
+            what: chosen.method.word().into(),
             why: chosen.reason.clone(),
             statement: (!statements.is_empty()).then(|| statements.join(";\n")),
         });
     }
-    if prepared.chosen.as_ref().is_none_or(|chosen| chosen.road == Road::Copy) {
+    if prepared.chosen.as_ref().is_none_or(|chosen| chosen.method == Method::Copy) {
         let findings = check(&client, job, &prepared).await?;
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
@@ -345,33 +346,33 @@ async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
     }
 }
 
-/// One of the server's own roads.
-async fn own_road(
+/// One of the server's own methods.
+async fn own_method(
     client: &Client,
     job: &Job,
     prepared: &Prepared,
     chosen: &Chosen,
 ) -> Result<Summary> {
     let name = &prepared.original.name;
-    job.agree(&name.plain(), chosen.road.word(), &prepared.lost()).await?;
+    job.agree(&name.plain(), chosen.method.word(), &prepared.lost()).await?;
     let related = lock::related(client, &prepared.change, name).await?;
     lock::take(client, name, &related, Duration::ZERO).await?;
     if let Some((run, _)) = unfinished(client, &prepared.ledger, &prepared.original).await? {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
-    tell(job, chosen.road.word(), &chosen.reason, &chosen.notes);
+    tell(job, chosen.method.word(), &chosen.reason, &chosen.notes);
     let (options, role, ledger) = (&prepared.options, &prepared.role, prepared.ledger.clone());
     let place = record::Place { client, options, role, ledger };
-    record::run(place, job, name, &prepared.change.text, &chosen.road).await
+    record::run(place, job, name, &prepared.change.text, &chosen.method).await
 }
 
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
     if prepared.chosen.is_some() {
         let findings = check(client, job, &prepared).await?;
-        job.heed(findings)?;
+        job.into_result(findings)?;
     } else if !prepared.made && prepared.change.is_empty() {
-        tracing::debug!("a rewrite is gone on with");
+        tracing::debug!("resuming an unfinished rewrite");
     }
     let settings = &job.settings;
     let defer_indexes = settings.indexes != Indexes::During;

@@ -15,7 +15,7 @@ use crate::postgres::connection::recognise;
 use crate::postgres::connection::session::{run, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::copy::shadow::drop_of;
-use crate::postgres::methods::{Road, Undo};
+use crate::postgres::methods::{Method, Undo};
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::{lock_number, taken};
@@ -43,7 +43,7 @@ pub(crate) struct Cleanup {
     pub tables: Vec<Leftover<Found>>,
     /// Slots and publications that dead runs left, for a human.
     pub streams: Vec<String>,
-    /// What takes back half-done steps of dead runs on the server's own roads.
+    /// What takes back half-done steps of dead runs on the server's own methods.
     pub halves: Vec<Undo>,
     /// Runs whose records this osc cannot read: they are forgotten.
     pub forgotten: Vec<i64>,
@@ -116,7 +116,7 @@ impl Cleanup {
                 Err(_) => self.forgotten.push(dead.run),
             }
             self.unfinished.push(RunId(dead.run));
-            if dead.road != Road::Copy.word() {
+            if dead.method != Method::Copy.word() {
                 self.halves.extend(self.half_done(dead).await?);
                 continue;
             }
@@ -126,7 +126,7 @@ impl Cleanup {
         }
         let helpers = Helpers::of(&self.name);
         for (table, function, what) in [
-            (helpers.shadow, Function::Shadow, "the shadow of a dead run"),
+            (helpers.shadow, Function::Shadow, "the shadow of an unfinished run"),
             (helpers.retired, Function::Retired, "the retired table"),
         ] {
             let oid = match whose(&self.client, &self.ledger, &table, function).await? {
@@ -146,7 +146,7 @@ impl Cleanup {
         Ok(())
     }
 
-    /// What a run left that died on one of the server's own roads: its clauses tell the steps.
+    /// What a run left that died on one of the server's own methods: its clauses tell the steps.
     async fn half_done(&self, dead: &RunRecord) -> Result<Vec<Undo>> {
         let absent = methods::foreign_keys(&self.client, &self.name).await?;
         let change = Change::parse(&dead.clauses, &self.name, absent)?;
@@ -155,7 +155,7 @@ impl Cleanup {
             && let Some(finding) =
                 of_others(&self.client, &now, &self.role, &dead.clauses).await?.first()
         {
-            tracing::warn!("what `{}` left cannot be told: {}", dead.clauses, finding.problem);
+            tracing::warn!("what `{}` left is not known: {}", dead.clauses, finding.problem);
             return Ok(Vec::new());
         }
         let version = version(&self.client).await?;
@@ -169,8 +169,8 @@ impl Cleanup {
             version,
         )
         .await;
-        match chosen.map(|chosen| chosen.road) {
-            Ok(Road::Steps(steps)) => methods::leftovers(&self.client, &steps).await,
+        match chosen.map(|chosen| chosen.method) {
+            Ok(Method::Steps(steps)) => methods::leftovers(&self.client, &steps).await,
             Ok(_) => Ok(Vec::new()),
             Err(error) if error.is_connection() => Err(error),
             Err(error) => {

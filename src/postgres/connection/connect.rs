@@ -309,7 +309,7 @@ pub fn at_first(target: &Target) -> impl FnOnce(Error) -> Error + '_ {
     |error| error.at_first(&target.address, "a PostgreSQL server")
 }
 
-/// SQLSTATE of a statement by a sitting whose run another one has taken over.
+/// SQLSTATE of a statement by an attempt whose run another one has taken over.
 pub(crate) const TAKEN_OVER: &str = "OS001";
 
 /// SQLSTATE of a statement before which the tables were not those of the run.
@@ -320,7 +320,7 @@ pub(crate) const NOT_AS_MADE: &str = "OS002";
 ///
 /// A broken connection, and a server that is going down, starting up or has no connection left,
 /// become [`Error::Connection`]; a missing right or a login that failed [`Error::Refused`]; a run
-/// that another sitting has taken over [`Error::Stopped`];
+/// that another attempt has taken over [`Error::Stopped`];
 /// whatever else the server says [`Error::Server`], with its SQLSTATE in the message.
 pub fn server_error(action: &str, error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
@@ -402,8 +402,7 @@ fn without_answer(action: &str, error: &tokio_postgres::Error) -> Error {
             return Error::Refused(vec![Finding::new(
                 "tls",
                 format!("{action}: no trusted TLS connection: {problem}"),
-                "name the CA that signed the server's certificate, and connect by a name that \
-                 stands in it",
+                "name the CA that signed the server's certificate, and use a host name that it covers",
             )]);
         }
         source = cause.source();

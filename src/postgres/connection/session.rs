@@ -101,9 +101,9 @@ impl Sessions {
     /// Those of [`connect`].
     pub(crate) async fn own(&self, action: &str) -> Result<Client> {
         let client = connect(&self.options, action).await?;
-        // What is committed is on disk (`off` would be quicker): a sitting goes on after the server has
+        // What is committed is on disk (`off` would be quicker): an attempt goes on after the server has
         // crashed, and counts as copied and refreshed what it was told so.
-        let flush = if mutation::is(Rule::CommitsOnDisk) { "off" } else { "local" };
+        let flush = if mutation::active(Rule::CommitsOnDisk) { "off" } else { "local" };
         let setup = format!(
             "{ROWS}; SET synchronous_commit = {flush}; SET lock_timeout = {}",
             LOCK_WAIT.as_millis()

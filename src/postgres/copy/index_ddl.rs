@@ -15,7 +15,7 @@ pub(crate) fn index_like(
     let unique = if index.unique { "UNIQUE " } else { "" };
     let create = format!("CREATE {unique}INDEX {name} ON {table} {}", index.definition);
     // Neither definition tells the tablespace. In one message SET LOCAL holds to its end.
-    let there = |sql: String| match mutation::is(Rule::IndexesPlaced) {
+    let there = |sql: String| match mutation::active(Rule::IndexesPlaced) {
         true => sql,
         false => format!("{}; {sql}", tablespace(index.tablespace.as_ref())),
     };

@@ -147,7 +147,7 @@ fn hash_of<'a>(columns: impl Iterator<Item = &'a (&'a Ident, String, bool)>, see
     };
     let mut parts = list(&hashed);
     // What a type's hash does not tell, its text does.
-    if !texts.is_empty() && mutation::is(Rule::SameNotEqual) {
+    if !texts.is_empty() && mutation::active(Rule::SameNotEqual) {
         parts.extend(list(&texts));
     } else if !texts.is_empty() {
         parts.push(format!("ROW({})::text", list(&texts).join(", ")));

@@ -105,7 +105,7 @@ pub(crate) async fn create(
 ) -> Result<(Made, String)> {
     run(client, ACTION, "BEGIN").await?;
     let made = build(client, from, helpers).await;
-    failpoint::at(Point::ShadowUncommitted)?;
+    failpoint::hit(Point::ShadowUncommitted)?;
     let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
     run(client, ACTION, end).await?;
     made
@@ -239,7 +239,7 @@ async fn draft(
         autovacuum: None,
         deferred: Vec::new(),
     };
-    if !mutation::is(Rule::UnprovedLater) {
+    if !mutation::active(Rule::UnprovedLater) {
         made.unproved = take_unproved(client, place).await?;
     }
     let resolved = resolved_again(client, shadow.oid).await?;
@@ -299,7 +299,7 @@ async fn settle(
         let sql = format!("ALTER TABLE {holder} SET (autovacuum_enabled = off)");
         run(client, ACTION, &sql).await?;
     }
-    if !mutation::is(Rule::PgShadowOwned) {
+    if !mutation::active(Rule::PgShadowOwned) {
         for table in holders.iter().filter(|holder| *holder != place).chain([place]) {
             let sql = format!("ALTER TABLE {table} OWNER TO CURRENT_USER");
             run(client, ACTION, &sql).await?;
@@ -453,7 +453,7 @@ async fn names(client: &Client, sql: &str) -> Result<Vec<Ident>> {
 /// The server's.
 pub(crate) async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Result<()> {
     let sql = format!("BEGIN; LOCK TABLE {shadow} IN ACCESS EXCLUSIVE MODE; COMMIT");
-    run(client, "waiting for sessions of the dead run", &sql).await
+    run(client, "waiting for sessions of the unfinished run", &sql).await
 }
 
 /// Drops the shadow, if it is there and osc made it; never what hangs on it.
@@ -489,7 +489,7 @@ pub(crate) fn not_ours(table: &TableName) -> Finding {
     Finding::new(
         "leftovers",
         format!("{} exists, and no run of osc made it", table.plain()),
-        "rename or drop it, if nobody needs it",
+        "rename it, or drop it if it is not needed",
     )
 }
 

@@ -55,7 +55,7 @@ impl Statements {
 
     /// The operators of the key's column at this place; `None`: those that every search path finds.
     fn operators(&self, at: usize) -> Option<&Operators> {
-        if mutation::is(Rule::PgOperatorsNamed) {
+        if mutation::active(Rule::PgOperatorsNamed) {
             return None;
         }
         self.operators.get(at).and_then(Option::as_ref)
@@ -205,7 +205,8 @@ impl Statements {
     /// One chunk, to be written in one transaction. `clear`: the shadow may hold rows of it already.
     pub fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<String> {
         let insert = self.insert(Scope::Range(range), except)?;
-        let ignore = if mutation::is(Rule::PlainInsert) { " ON CONFLICT DO NOTHING" } else { "" };
+        let ignore =
+            if mutation::active(Rule::PlainInsert) { " ON CONFLICT DO NOTHING" } else { "" };
         let insert = insert + ignore;
         if !clear {
             return Ok(insert);
@@ -226,7 +227,7 @@ impl Statements {
     /// Before a refresh, in its transaction. Two of them never overlap: the lock is taken before the snapshots,
     /// so the later one reads what the earlier one has read, or newer.
     pub fn in_order(&self) -> String {
-        let alone = if mutation::is(Rule::RefreshesInOrder) { "_shared" } else { "" };
+        let alone = if mutation::active(Rule::RefreshesInOrder) { "_shared" } else { "" };
         format!("SELECT pg_advisory_xact_lock{alone}({})", self.lock)
     }
 

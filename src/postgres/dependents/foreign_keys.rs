@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use super::sql;
 use super::validation;
 use crate::error::Result;
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::connection::connect::NOT_AS_MADE;
 use crate::postgres::name::{Ident, TableName, Text};
 
@@ -44,10 +44,10 @@ impl ForeignKey {
     }
 
     /// Whether the clauses take the key away, with one of its columns or by name.
-    pub(super) fn goes(&self, fate: &Fate) -> bool {
+    pub(super) fn goes(&self, outcomes: &ColumnOutcomes) -> bool {
         self.outbound
-            && (fate.dropped_constraints.contains(&self.name)
-                || self.columns.iter().any(|column| fate.drops(column)))
+            && (outcomes.dropped_constraints.contains(&self.name)
+                || self.columns.iter().any(|column| outcomes.drops(column)))
     }
 
     /// Whether it is to be checked after the swap, as it had been before.
@@ -186,12 +186,12 @@ mod tests {
     fn a_key_goes_with_its_column_or_by_name() {
         let mut own = key("");
         own.outbound = true;
-        let mut fate = Fate::unchanged([Ident::new("a"), Ident::new("b")]);
-        assert!(!own.goes(&fate));
-        fate.dropped_constraints.insert(Ident::new("fk"));
-        assert!(own.goes(&fate) && !key("").goes(&fate));
-        fate.dropped_constraints.clear();
-        fate.columns.insert(Ident::new("b"), None);
-        assert!(own.goes(&fate));
+        let mut outcomes = ColumnOutcomes::unchanged([Ident::new("a"), Ident::new("b")]);
+        assert!(!own.goes(&outcomes));
+        outcomes.dropped_constraints.insert(Ident::new("fk"));
+        assert!(own.goes(&outcomes) && !key("").goes(&outcomes));
+        outcomes.dropped_constraints.clear();
+        outcomes.columns.insert(Ident::new("b"), None);
+        assert!(own.goes(&outcomes));
     }
 }

@@ -38,7 +38,7 @@ use tokio_postgres::Client;
 
 pub use unproved::IS_UNPROVED;
 
-use super::clauses::columns::Fate;
+use super::clauses::columns::ColumnOutcomes;
 use super::connection::connect::server_error;
 use super::name::{Ident, TableName};
 use crate::error::{Error, Result};
@@ -100,7 +100,7 @@ impl Dependents {
     /// # Errors
     /// [`Error::Foreign`] where there is no such table; those of [`server_error`].
     pub async fn read(client: &Client, original: &TableName) -> Result<Self> {
-        const ACTION: &str = "reading what hangs on the table";
+        const ACTION: &str = "reading the table's dependents";
         let failed = |error| server_error(ACTION, &error);
         let query = "SELECT pg_catalog.current_setting('search_path'), \
              pg_catalog.set_config('search_path', '', false)";
@@ -116,7 +116,7 @@ impl Dependents {
     }
 
     async fn read_qualified(client: &Client, original: &TableName) -> Result<Self> {
-        let failed = |error| server_error("reading what hangs on the table", &error);
+        let failed = |error| server_error("reading the table's dependents", &error);
         let query = "SELECT c.oid, pg_catalog.current_setting('server_version_num')::int4 \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
@@ -191,7 +191,7 @@ impl Dependents {
     /// The statements that take [`Dependents::locks`], in order.
     ///
     /// `LOCK` on a view locks its base tables too, the original among them, and a child locked after
-    /// the original deadlocks with whoever writes to the child. Giving a view to the owner that it has
+    /// the original deadlocks with whoever writes to the child. Pacing a view to the owner that it has
     /// locks the view alone and changes nothing.
     pub fn lock_statements(&self) -> Vec<String> {
         let views = self
@@ -248,9 +248,9 @@ impl Dependents {
 
     /// SQL for the swap's transaction, before the renames: takes from the original what the new
     /// table gets.
-    pub fn before_renames(&self, names: &Names, fate: &Fate) -> Vec<String> {
+    pub fn before_renames(&self, names: &Names, outcomes: &ColumnOutcomes) -> Vec<String> {
         let original = &names.original;
-        let anew = views::anew(&self.views, fate);
+        let anew = views::anew(&self.views, outcomes);
         let mut statements: Vec<String> =
             self.publications.iter().filter_map(|one| publications::drop(one, original)).collect();
         statements.extend(self.foreign_keys.iter().map(foreign_keys::ForeignKey::drop));
@@ -262,27 +262,30 @@ impl Dependents {
         }
         statements.extend(views::before(&self.views, &anew));
         statements.extend(self.statistics.iter().map(statistics::before));
-        let counters = self.sequences.iter().flat_map(|one| sequences::before(one, names, fate));
+        let counters =
+            self.sequences.iter().flat_map(|one| sequences::before(one, names, outcomes));
         statements.extend(sequences::from_no_view(counters.collect()));
         statements
     }
 
     /// SQL for the swap's transaction, after the renames: binds everything to the new table.
-    pub fn after_renames(&self, names: &Names, fate: &Fate) -> Vec<String> {
-        if mutation::is(Rule::DependentsFollow) {
+    pub fn after_renames(&self, names: &Names, outcomes: &ColumnOutcomes) -> Vec<String> {
+        if mutation::active(Rule::DependentsFollow) {
             return Vec::new();
         }
         let table = &names.original;
-        let anew = views::anew(&self.views, fate);
+        let anew = views::anew(&self.views, outcomes);
         let unproved = self.unproved.iter().filter(|one| {
-            fate.unproved.contains(&one.name) && !fate.dropped_constraints.contains(&one.name)
+            outcomes.unproved.contains(&one.name)
+                && !outcomes.dropped_constraints.contains(&one.name)
         });
         let mut statements: Vec<String> = unproved.map(|one| unproved::add(one, table)).collect();
-        statements.extend(settings::after(&self.settings, names, fate));
+        statements.extend(settings::after(&self.settings, names, outcomes));
         for sequence in &self.sequences {
-            statements.extend(sequences::after(sequence, names, fate));
+            statements.extend(sequences::after(sequence, names, outcomes));
         }
-        statements.extend(self.statistics.iter().map(|one| statistics::after(one, names, fate)));
+        statements
+            .extend(self.statistics.iter().map(|one| statistics::after(one, names, outcomes)));
         statements.extend(views::after(&self.views, &self.rules, &anew, self.oid));
         statements.extend(self.functions_anew());
         statements.extend(self.own_rules().flat_map(rules::create));
@@ -293,13 +296,14 @@ impl Dependents {
         statements.extend(self.triggers.iter().flat_map(|one| triggers::create(one, table)));
         statements.extend(self.policies.iter().flat_map(|one| policies::create(one, table)));
         statements.extend(settings::row_security(&self.settings, table));
-        let keys = self.foreign_keys.iter().filter(|key| !key.goes(fate));
+        let keys = self.foreign_keys.iter().filter(|key| !key.goes(outcomes));
         statements.extend(keys.flat_map(foreign_keys::ForeignKey::add));
-        if !mutation::is(Rule::DisabledStay) {
+        if !mutation::active(Rule::DisabledStay) {
             statements.extend(self.internal.iter().map(internal::state));
         }
-        statements
-            .extend(self.publications.iter().filter_map(|one| publications::add(one, table, fate)));
+        statements.extend(
+            self.publications.iter().filter_map(|one| publications::add(one, table, outcomes)),
+        );
         statements
     }
 

@@ -2,19 +2,19 @@
 
 use super::Dependents;
 use crate::error::Finding;
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 
 /// Foreign keys on partitioned tables can be NOT VALID from this version on.
 pub(super) const UNCHECKED_KEYS: i32 = 180_000;
 
 impl Dependents {
     /// Reasons not to begin, where the new table is partitioned and the original is not.
-    pub fn unpartitionable(&self, fate: &Fate) -> Vec<Finding> {
+    pub fn unpartitionable(&self, outcomes: &ColumnOutcomes) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut refuse = |check: &'static str, what: String, help: &'static str| {
             findings.push(Finding::new(check, what, help));
         };
-        for key in self.foreign_keys.iter().filter(|key| !key.goes(fate)) {
+        for key in self.foreign_keys.iter().filter(|key| !key.goes(outcomes)) {
             if !key.outbound || key.is_self() {
                 refuse(
                     "foreign-key-partitioned",

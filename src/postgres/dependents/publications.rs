@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use super::sql;
 use crate::error::Result;
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::name::{Ident, TableName};
 
 /// A publication that sends the table's changes.
@@ -65,13 +65,17 @@ pub(super) fn drop(publication: &Publication, original: &TableName) -> Option<St
 }
 
 /// Takes the new table in.
-pub(super) fn add(publication: &Publication, table: &TableName, fate: &Fate) -> Option<String> {
+pub(super) fn add(
+    publication: &Publication,
+    table: &TableName,
+    outcomes: &ColumnOutcomes,
+) -> Option<String> {
     if publication.wide {
         return None;
     }
     let list = publication.columns.as_ref().map(|columns| {
         let names: Vec<String> =
-            columns.iter().filter_map(|column| fate.of(column)).map(Ident::to_string).collect();
+            columns.iter().filter_map(|column| outcomes.of(column)).map(Ident::to_string).collect();
         format!(" ({})", names.join(", "))
     });
     let filter = publication.filter.as_ref().map(|filter| format!(" WHERE ({filter})"));
@@ -95,10 +99,10 @@ mod tests {
             used: vec![],
             owned: true,
         };
-        let mut fate = Fate::default();
-        fate.columns.insert(Ident::new("a"), Some(Ident::new("b")));
+        let mut outcomes = ColumnOutcomes::default();
+        outcomes.columns.insert(Ident::new("a"), Some(Ident::new("b")));
         assert_eq!(
-            add(&publication, &TableName::new("s", "t"), &fate).unwrap(),
+            add(&publication, &TableName::new("s", "t"), &outcomes).unwrap(),
             "ALTER PUBLICATION \"p\" ADD TABLE ONLY \"s\".\"t\" (\"id\", \"b\") WHERE ((id > 5))"
         );
         let wide = Publication { wide: true, ..publication };

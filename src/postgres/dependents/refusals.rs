@@ -3,11 +3,11 @@
 use super::partitioned::UNCHECKED_KEYS;
 use super::{Dependents, Ident, grants, sequences, views};
 use crate::error::Finding;
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 
 impl Dependents {
     /// Reasons not to begin: what could not be carried over to the new table.
-    pub fn refusals(&self, fate: &Fate) -> Vec<Finding> {
+    pub fn refusals(&self, outcomes: &ColumnOutcomes) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self
             .obstacles
             .iter()
@@ -20,9 +20,9 @@ impl Dependents {
                 )
             })
             .collect();
-        self.refuse_views(fate, &mut findings);
-        self.refuse_columns(fate, &mut findings);
-        self.refuse_rights(fate, &mut findings);
+        self.refuse_views(outcomes, &mut findings);
+        self.refuse_columns(outcomes, &mut findings);
+        self.refuse_rights(outcomes, &mut findings);
         if self.settings.hides_rows {
             findings.push(Finding::new(
                 "row-security",
@@ -58,8 +58,8 @@ impl Dependents {
         findings
     }
 
-    fn refuse_views(&self, fate: &Fate, findings: &mut Vec<Finding>) {
-        let anew = views::anew(&self.views, fate);
+    fn refuse_views(&self, outcomes: &ColumnOutcomes, findings: &mut Vec<Finding>) {
+        let anew = views::anew(&self.views, outcomes);
         for view in &self.views {
             let name = view.name.plain();
             if view.materialized {
@@ -77,7 +77,7 @@ impl Dependents {
                     findings.push(Finding::new(
                         "view-held",
                         format!(
-                            "the view {name} must be made anew, since a column changes its type, but \
+                            "the view {name} must be created again, since a column changes its type, but \
                              {holder} hangs on it"
                         ),
                         "drop what hangs on the view, and create it again afterwards",
@@ -117,27 +117,28 @@ impl Dependents {
         texts
     }
 
-    fn refuse_columns(&self, fate: &Fate, findings: &mut Vec<Finding>) {
+    fn refuse_columns(&self, outcomes: &ColumnOutcomes, findings: &mut Vec<Finding>) {
         for (what, columns) in self.texts() {
             for column in columns {
-                if fate.drops(column) {
+                if outcomes.drops(column) {
                     findings.push(Finding::new(
                         "dropped-column",
                         format!("{what} names the column {column}, which is to be dropped"),
                         "change it first, so that it does without the column",
                     ));
-                } else if fate.renames(column) {
+                } else if outcomes.renames(column) {
                     findings.push(renamed(&what, column));
                 }
             }
         }
-        for key in self.foreign_keys.iter().filter(|key| key.outbound && !key.goes(fate)) {
-            for column in key.columns.iter().filter(|column| fate.renames(column)) {
+        for key in self.foreign_keys.iter().filter(|key| key.outbound && !key.goes(outcomes)) {
+            for column in key.columns.iter().filter(|column| outcomes.renames(column)) {
                 findings.push(renamed(&format!("the foreign key {}", key.name), column));
             }
         }
         for function in &self.functions {
-            for column in function.columns.iter().filter(|column| fate.retyped.contains(column)) {
+            for column in function.columns.iter().filter(|column| outcomes.retyped.contains(column))
+            {
                 findings.push(Finding::new(
                     "function-type",
                     format!(
@@ -150,8 +151,8 @@ impl Dependents {
         }
     }
 
-    fn refuse_rights(&self, fate: &Fate, findings: &mut Vec<Finding>) {
-        let anew = views::anew(&self.views, fate);
+    fn refuse_rights(&self, outcomes: &ColumnOutcomes, findings: &mut Vec<Finding>) {
+        let anew = views::anew(&self.views, outcomes);
         let mut refuse = |what: String| {
             findings.push(Finding::new(
                 "rights",
@@ -203,9 +204,9 @@ impl Dependents {
     }
 
     /// What the user should know, though nothing is lost by it.
-    pub fn notes(&self, fate: &Fate) -> Vec<String> {
+    pub fn notes(&self, outcomes: &ColumnOutcomes) -> Vec<String> {
         let mut notes = grants::notes(&self.settings.grants, &self.table);
-        let anew = views::anew(&self.views, fate);
+        let anew = views::anew(&self.views, outcomes);
         for view in self.views.iter().filter(|view| anew.contains(&view.oid)) {
             notes.push(format!(
                 "the view {} will be dropped and created again, since a column changes its type",
@@ -213,10 +214,10 @@ impl Dependents {
             ));
             notes.extend(grants::notes(&view.grants, &view.name));
         }
-        for key in self.foreign_keys.iter().filter(|key| key.goes(fate)) {
+        for key in self.foreign_keys.iter().filter(|key| key.goes(outcomes)) {
             notes.push(format!("the foreign key {} goes", key.name));
         }
-        notes.extend(self.sequences.iter().filter_map(|one| sequences::note(one, fate)));
+        notes.extend(self.sequences.iter().filter_map(|one| sequences::note(one, outcomes)));
         for publication in self.publications.iter().filter(|publication| !publication.wide) {
             notes.push(format!(
                 "subscribers of the publication {} need ALTER SUBSCRIPTION … REFRESH PUBLICATION WITH \

@@ -8,7 +8,7 @@ use super::Names;
 use super::grants::{self, Grant, On};
 use super::sql;
 use crate::error::Result;
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::testing::mutation::{self, Rule};
 
@@ -102,7 +102,7 @@ pub(super) fn on_shadow(sequences: &[Sequence], place: &TableName) -> Vec<String
             "u" => format!("ALTER SEQUENCE {now} SET UNLOGGED"),
             _ => format!("ALTER SEQUENCE {now} SET LOGGED"),
         });
-        let typed = (!mutation::is(Rule::SequencesTyped))
+        let typed = (!mutation::active(Rule::SequencesTyped))
             .then(|| format!("ALTER SEQUENCE {now} AS {}", one.data_type));
         let named = format!("ALTER SEQUENCE {now} RENAME TO {}", one.name.table);
         typed.into_iter().chain(logged).chain([named])
@@ -120,7 +120,7 @@ pub(super) fn counters(sequences: &[Sequence], place: &TableName) -> Vec<String>
 /// The statements, which read sequences by their names: a view may stand in the place of one by now, for
 /// not all of them can be locked.
 pub(super) fn from_no_view(mut statements: Vec<String>) -> Vec<String> {
-    if !(statements.is_empty() || mutation::is(Rule::ObjectsProved)) {
+    if !(statements.is_empty() || mutation::active(Rule::ObjectsProved)) {
         statements.insert(0, views_refused("view, foreign-table"));
         statements.push(views_refused(""));
     }
@@ -147,17 +147,17 @@ fn set(from: &TableName, to: &str, more: &str) -> String {
 /// needed.
 pub(super) fn lock(sequence: &Sequence) -> Option<String> {
     let (name, owner) = (&sequence.name, &sequence.owner);
-    let locked = sequence.identity && !mutation::is(Rule::CountersLocked);
+    let locked = sequence.identity && !mutation::active(Rule::CountersLocked);
     locked.then(|| format!("ALTER SEQUENCE {name} OWNER TO {owner}"))
 }
 
 /// Before the renames, under the lock: carries a sequence's place over, and frees its name where it
 /// stays with the retired table.
-pub(super) fn before(sequence: &Sequence, names: &Names, fate: &Fate) -> Vec<String> {
+pub(super) fn before(sequence: &Sequence, names: &Names, outcomes: &ColumnOutcomes) -> Vec<String> {
     let Sequence { name, column, .. } = sequence;
     let old = name.sibling(name.table.with_suffix(OLD));
     let away = format!("ALTER SEQUENCE {name} RENAME TO {}", old.table);
-    let Some(new) = fate.of(column) else { return vec![away] };
+    let Some(new) = outcomes.of(column) else { return vec![away] };
     let to = of_identity(&names.shadow, new);
     if !sequence.identity {
         // A serial column that becomes an identity column goes on where it is, unless the clauses
@@ -168,8 +168,8 @@ pub(super) fn before(sequence: &Sequence, names: &Names, fate: &Fate) -> Vec<Str
         );
         return vec![set(name, &to, &usual)];
     }
-    let carried = (!fate.restarted.contains(new)).then(|| set(&old, &to, ""));
-    let stop = (!mutation::is(Rule::CountersLocked)).then(|| stop(sequence, &old));
+    let carried = (!outcomes.restarted.contains(new)).then(|| set(&old, &to, ""));
+    let stop = (!mutation::active(Rule::CountersLocked)).then(|| stop(sequence, &old));
     [away, go_on(sequence, &to)].into_iter().chain(carried).chain(stop).collect()
 }
 
@@ -203,8 +203,8 @@ fn stop(sequence: &Sequence, old: &TableName) -> String {
 
 /// Gives the sequence to the new table, or the new sequence its rights and comment, after the
 /// renames. A sequence whose column is dropped stays with the retired table.
-pub(super) fn after(sequence: &Sequence, names: &Names, fate: &Fate) -> Vec<String> {
-    let (Some(column), name) = (fate.of(&sequence.column), &sequence.name) else {
+pub(super) fn after(sequence: &Sequence, names: &Names, outcomes: &ColumnOutcomes) -> Vec<String> {
+    let (Some(column), name) = (outcomes.of(&sequence.column), &sequence.name) else {
         return Vec::new();
     };
     if !sequence.identity {
@@ -223,10 +223,10 @@ pub(super) fn after(sequence: &Sequence, names: &Names, fate: &Fate) -> Vec<Stri
 }
 
 /// A sequence that is left narrower than its column becomes.
-pub(super) fn note(sequence: &Sequence, fate: &Fate) -> Option<String> {
+pub(super) fn note(sequence: &Sequence, outcomes: &ColumnOutcomes) -> Option<String> {
     let narrow = !sequence.identity
         && sequence.data_type != "bigint"
-        && fate.retyped.contains(&sequence.column);
+        && outcomes.retyped.contains(&sequence.column);
     narrow.then(|| {
         let name = sequence.name.plain();
         format!(

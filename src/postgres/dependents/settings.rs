@@ -7,7 +7,7 @@ use super::Names;
 use super::grants::{self, Grant, On};
 use super::sql;
 use crate::error::{Error, Result};
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::name::{Ident, TableName, Text};
 
 /// The original's settings.
@@ -198,14 +198,15 @@ fn index_there(table: &TableName, index: &TableName) -> String {
 
 /// What the new table gets by its final name. The owner stays the shadow's, which the clauses may
 /// have changed.
-pub(super) fn after(settings: &Settings, names: &Names, fate: &Fate) -> Vec<String> {
+pub(super) fn after(settings: &Settings, names: &Names, outcomes: &ColumnOutcomes) -> Vec<String> {
     let table = &names.original;
     let mut statements = vec![grants::clear(On::Table, table)];
-    statements.extend(grants::give(&settings.grants, On::Table, table, |column| fate.of(column)));
+    statements
+        .extend(grants::give(&settings.grants, On::Table, table, |column| outcomes.of(column)));
     statements.extend(sql::comment(&format!("TABLE {table}"), settings.comment.as_ref()));
     statements.extend(sql::comment(&format!("TYPE {table}"), settings.type_comment.as_ref()));
     for column in &settings.columns {
-        if let Some(name) = fate.of(&column.name) {
+        if let Some(name) = outcomes.of(&column.name) {
             let object = format!("COLUMN {table}.{name}");
             statements.extend(sql::comment(&object, column.comment.as_ref()));
         }

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use super::Names;
 use super::sql;
 use crate::error::Result;
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::name::{Ident, TableName, Text};
 
 /// A statistics object.
@@ -58,10 +58,10 @@ pub(super) fn before(statistic: &Statistic) -> String {
 
 /// Finds the new table's object of the same definition and gives it name, schema, owner, target
 /// and comment. Where the clauses dropped one of its columns, the server dropped it too.
-pub(super) fn after(statistic: &Statistic, names: &Names, fate: &Fate) -> String {
+pub(super) fn after(statistic: &Statistic, names: &Names, outcomes: &ColumnOutcomes) -> String {
     let name = &statistic.name;
     let mut columns: Vec<&str> =
-        statistic.columns.iter().filter_map(|c| fate.of(c)).map(Ident::as_str).collect();
+        statistic.columns.iter().filter_map(|c| outcomes.of(c)).map(Ident::as_str).collect();
     columns.sort_unstable();
     let columns: Vec<String> = columns.iter().map(|column| Text(column).to_string()).collect();
     let table = names.original.to_string();

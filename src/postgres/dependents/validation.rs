@@ -26,7 +26,7 @@ pub fn before_reading(table: &TableName, name: &Ident, trusts_owner: bool) -> St
 }
 
 fn looked(table: &TableName, name: &Ident, mode: &str, trusts_owner: bool) -> String {
-    match trusts_owner || mutation::is(Rule::ObjectsProved) {
+    match trusts_owner || mutation::active(Rule::ObjectsProved) {
         true => String::new(),
         false => proved(table, name, mode) + "; ",
     }

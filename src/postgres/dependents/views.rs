@@ -10,7 +10,7 @@ use super::rules::{self, Rule};
 use super::triggers::{self, Trigger};
 use super::{settings, sql};
 use crate::error::Result;
-use crate::postgres::clauses::columns::Fate;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::name::{Ident, TableName};
 
 /// A view, plain or materialised.
@@ -113,14 +113,14 @@ const COLUMNS: &str = "ARRAY(SELECT DISTINCT ua.attname::text FROM pg_catalog.pg
      JOIN pg_catalog.pg_attribute ua ON ua.attrelid = $1 AND ua.attnum = ud.refobjsubid \
      WHERE ur.ev_class = c.oid AND ur.rulename = '_RETURN' ORDER BY 1)";
 
-/// OIDs of the views that must be made anew, since a column of theirs may change its type: those
+/// OIDs of the views that must be created again, since a column of theirs may change its type: those
 /// that name a retyped column or show the row type, and whatever reads them. All others keep their
 /// shape and are replaced.
-pub(super) fn anew(views: &[View], fate: &Fate) -> BTreeSet<u32> {
+pub(super) fn anew(views: &[View], outcomes: &ColumnOutcomes) -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
     for view in views {
         let touched = view.row_type
-            || view.columns.iter().any(|column| fate.retyped.contains(column))
+            || view.columns.iter().any(|column| outcomes.retyped.contains(column))
             || view.reads.iter().any(|read| found.contains(read));
         if touched {
             found.insert(view.oid);
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_view_that_keeps_its_shape_is_replaced_and_its_readers_need_nothing() {
         let views = [view(1, 100, &["a"]), view(2, 1, &[])];
-        let anew = anew(&views, &Fate::default());
+        let anew = anew(&views, &ColumnOutcomes::default());
         assert!(anew.is_empty() && before(&views, &anew).is_empty());
         assert_eq!(
             after(&views, &[], &anew, 100),
@@ -229,8 +229,9 @@ mod tests {
     #[test]
     fn views_over_a_retyped_column_are_dropped_outermost_first_and_made_innermost_first() {
         let views = [view(1, 100, &["a"]), view(2, 1, &[])];
-        let fate = Fate { retyped: [Ident::new("a")].into(), ..Fate::default() };
-        let anew = anew(&views, &fate);
+        let outcomes =
+            ColumnOutcomes { retyped: [Ident::new("a")].into(), ..ColumnOutcomes::default() };
+        let anew = anew(&views, &outcomes);
         assert_eq!(before(&views, &anew), ["DROP VIEW \"s\".\"v2\"", "DROP VIEW \"s\".\"v1\""]);
         let made = after(&views, &[], &anew, 100);
         let made: Vec<_> = made.iter().filter(|text| text.starts_with("CREATE VIEW")).collect();

@@ -1,4 +1,4 @@
-//! Which road a change takes.
+//! Which method a change takes.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::constraints::{Online, mark};
 use super::facts::Facts;
 use super::probe::{Seen, probe};
 use super::step::{Look, Step};
-use super::{Chosen, Judged, Road, build_index, constraints, indexes};
+use super::{Chosen, Judged, Method, build_index, constraints, indexes};
 use crate::config::strategy::Strategy;
 use crate::error::{Error, Finding, Result};
 use crate::postgres::clauses::form::Form;
@@ -18,7 +18,7 @@ use crate::postgres::clauses::{
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::name::{Ident, TableName, Text};
 
-/// Chooses the road.
+/// Chooses the method.
 ///
 /// # Errors
 /// `Refused` where the strategy that was asked for cannot be; the server's where the clauses cannot
@@ -31,8 +31,8 @@ pub async fn choose(
     strategy: Strategy,
     version: u32,
 ) -> Result<Chosen> {
-    let chosen = |road, reason: &str| Chosen {
-        road,
+    let chosen = |method, reason: &str| Chosen {
+        method,
         reason: reason.into(),
         notes: Vec::new(),
         clauses: Vec::new(),
@@ -41,7 +41,7 @@ pub async fn choose(
     let clauses = match statement {
         Statement::CreateIndex(create) => {
             let (steps, name) = indexes::create(client, role, create, original, &facts).await?;
-            let mut chosen = chosen(Road::Steps(steps), "indexes are built concurrently");
+            let mut chosen = chosen(Method::Steps(steps), "indexes are built concurrently");
             if create.name.is_none() {
                 chosen.notes.push(format!("the index gets the name {name}"));
             }
@@ -50,21 +50,21 @@ pub async fn choose(
         Statement::DropIndex { indexes: named, if_exists } => {
             let steps = indexes::drop(client, named, *if_exists, original).await?;
             let reason = "indexes are dropped concurrently";
-            return allowed(strategy, chosen(Road::Steps(steps), reason));
+            return allowed(strategy, chosen(Method::Steps(steps), reason));
         }
         Statement::Alter { clauses, .. } => clauses,
     };
     let own = Form::of(clauses).reason();
     if let Some(reason) = own {
         refuse_in_place(clauses, "what needs a copy")?;
-        return allowed(strategy, chosen(Road::Copy, reason));
+        return allowed(strategy, chosen(Method::Copy, reason));
     }
     if strategy == Strategy::Copy {
         refuse_in_place(clauses, "--strategy copy")?;
-        return Ok(chosen(Road::Copy, "--strategy copy"));
+        return Ok(chosen(Method::Copy, "--strategy copy"));
     }
     if clauses.is_empty() {
-        return allowed(strategy, chosen(Road::Copy, "no clauses: the table is rewritten"));
+        return allowed(strategy, chosen(Method::Copy, "no clauses: the table is rewritten"));
     }
     Choice { client, role, original, facts, version, strategy }.of(clauses).await
 }
@@ -111,20 +111,20 @@ impl Choice<'_> {
             });
             if seen.is_nothing() && !needs_steps {
                 let step = self.metadata(clauses, &[]);
-                return Ok(chosen(Road::Direct(step), "metadata only", judged));
+                return Ok(chosen(Method::Direct(step), "metadata only", judged));
             }
             let left = if steps.is_empty() { seen } else { self.judge_rest(&rest).await? };
             if steps.is_empty() || !left.is_nothing() {
                 refuse_in_place(clauses, "what needs a copy")?;
-                return allowed(self.strategy, chosen(Road::Copy, &left.to_string(), judged));
+                return allowed(self.strategy, chosen(Method::Copy, &left.to_string(), judged));
             }
             let steps = self.assemble(&rest, first, steps, last);
             let reason = "the server has an online way for each clause";
-            return allowed(self.strategy, chosen(Road::Steps(steps), reason, judged));
+            return allowed(self.strategy, chosen(Method::Steps(steps), reason, judged));
         }
         let steps = self.assemble(&rest, first, steps, last);
         let reason = "going on with the step that an earlier run left";
-        allowed(self.strategy, chosen(Road::Steps(steps), reason, Vec::new()))
+        allowed(self.strategy, chosen(Method::Steps(steps), reason, Vec::new()))
     }
 
     /// Metadata first, where a step is about a column that it adds, and whether that was done;
@@ -328,8 +328,8 @@ fn half_built() -> Error {
     )])
 }
 
-fn chosen(road: Road, reason: &str, clauses: Vec<Judged>) -> Chosen {
-    Chosen { road, reason: reason.into(), notes: Vec::new(), clauses }
+fn chosen(method: Method, reason: &str, clauses: Vec<Judged>) -> Chosen {
+    Chosen { method, reason: reason.into(), notes: Vec::new(), clauses }
 }
 
 fn refuse_in_place(clauses: &Clauses, with: &str) -> Result<()> {
@@ -343,9 +343,11 @@ fn refuse_in_place(clauses: &Clauses, with: &str) -> Result<()> {
 }
 
 fn allowed(strategy: Strategy, chosen: Chosen) -> Result<Chosen> {
-    let fits = match (strategy, &chosen.road) {
-        (Strategy::Auto, _) | (_, Road::Direct(_)) | (Strategy::Inplace, Road::Steps(_)) => true,
-        (Strategy::Copy, road) => *road == Road::Copy,
+    let fits = match (strategy, &chosen.method) {
+        (Strategy::Auto, _) | (_, Method::Direct(_)) | (Strategy::Inplace, Method::Steps(_)) => {
+            true
+        }
+        (Strategy::Copy, method) => *method == Method::Copy,
         _ => false,
     };
     if fits {

@@ -1,6 +1,6 @@
 //! Constraints in steps: added first, proved afterwards.
 //!
-//! A constraint that osc adds has a comment until the road is at its end. By it a rerun tells a
+//! A constraint that osc adds has a comment until the method is at its end. By it a rerun tells a
 //! half-done step of its own from a constraint that somebody else made.
 
 use super::facts::Facts;
@@ -16,7 +16,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 pub(crate) struct Online {
     /// Its steps.
     pub(crate) steps: Vec<Step>,
-    /// What is said last, when the whole road is behind: the mark goes.
+    /// What is said last, when the whole method is behind: the mark goes.
     pub(crate) last: Vec<String>,
     /// An earlier run got as far as adding the constraint.
     pub(crate) begun: bool,

@@ -1,4 +1,4 @@
-//! What the roads must know of the table as it is.
+//! What the methods must know of the table as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 

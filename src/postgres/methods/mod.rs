@@ -1,6 +1,6 @@
-//! Which road a change takes on PostgreSQL, and the roads that are the server's own.
+//! Which method a change takes on PostgreSQL, and the methods that are the server's own.
 //!
-//! | road | when |
+//! | method | when |
 //! |---|---|
 //! | direct | metadata only: one statement under a short lock |
 //! | steps | the server has an online way: an index built concurrently, a constraint that is added first and validated afterwards |
@@ -43,9 +43,9 @@ pub use step::{Look, Step, Undo};
 /// How long one attempt may wait for its lock: what the application may see as a stall.
 pub const LOCK_BUDGET: Duration = Duration::from_millis(200);
 
-/// A road.
+/// A method.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Road {
+pub enum Method {
     /// One transaction of metadata.
     Direct(Step),
     /// Several, each online.
@@ -54,7 +54,7 @@ pub enum Road {
     Copy,
 }
 
-impl Road {
+impl Method {
     /// The word for the ledger and the output.
     pub fn word(&self) -> &'static str {
         match self {
@@ -74,11 +74,11 @@ impl Road {
     }
 }
 
-/// A road and why.
+/// A method and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
-    /// The road.
-    pub road: Road,
+    /// The method.
+    pub method: Method,
     /// Why.
     pub reason: String,
     /// Things to know.

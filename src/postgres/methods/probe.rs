@@ -116,7 +116,7 @@ pub async fn expressions(
             let whole = value(client, ACTION, &sql).await?.unwrap_or_default();
             let inner = whole.strip_prefix('(').and_then(|text| text.strip_suffix(" IS NULL)"));
             let inner = inner.ok_or_else(|| {
-                Error::Internal(format!("the server tells USING otherwise: {whole}"))
+                Error::Internal(format!("the server reads USING differently: {whole}"))
             })?;
             told.insert(column.clone(), inner.to_owned());
             let sql = format!("ALTER TABLE {place} DROP CONSTRAINT osc_expression");

@@ -1,4 +1,4 @@
-//! A run on one of the server's own roads, and its record in the ledger.
+//! A run on one of the server's own methods, and its record in the ledger.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::{Going, Road};
+use super::{Going, Method};
 use crate::engine::progress::{Event, Summary};
 use crate::error::Result;
 use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, new_owner};
@@ -46,7 +46,7 @@ pub(crate) async fn run(
     job: &Job,
     name: &TableName,
     clauses: &str,
-    road: &Road,
+    method: &Method,
 ) -> Result<Summary> {
     let Place { client, options, role, ledger } = place;
     let record = Record { client, job, ledger, owner: new_owner() };
@@ -54,7 +54,7 @@ pub(crate) async fn run(
         schema: name.schema.as_str(),
         table: name.table.as_str(),
         clauses,
-        road: road.word(),
+        method: method.word(),
         verify: false,
         owner: &record.owner,
     };
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     };
     let mut begun = None;
     // What is done in one moment is recorded when it is done: nothing can be left of it.
-    if matches!(road, Road::Steps(_)) {
+    if matches!(method, Method::Steps(_)) {
         match record.begin(&new, name).await {
             Ok(run) => begun = Some(run),
             Err(error) => note(Err(error)),
@@ -90,7 +90,7 @@ pub(crate) async fn run(
         permission: Some(permission),
     };
     let outcome = tokio::select! {
-        outcome = methods::run(options, role, name, road, &going) => outcome,
+        outcome = methods::run(options, role, name, method, &going) => outcome,
         never = record.renew(begun) => match never {},
         never = permission.report_throttle() => match never {},
     };
@@ -117,7 +117,7 @@ pub(crate) async fn run(
     Ok(Summary {
         table: name.plain(),
         clauses: clauses.to_owned(),
-        road: road.word().into(),
+        method: method.word().into(),
         attempts: done.attempts,
         warnings: done.warnings,
         ..Summary::default()
@@ -138,7 +138,7 @@ impl Record<'_> {
         let ledger = Ledger::open(self.client, self.ledger.schema.as_str()).await?;
         let earlier = ledger.runs(self.client, name, EARLIER).await?;
         let same = |run: &&RunRecord| {
-            run.is_unfinished() && run.road == new.road && same(&run.clauses, new.clauses)
+            run.is_unfinished() && run.method == new.method && same(&run.clauses, new.clauses)
         };
         for run in earlier.iter().filter(same) {
             let end = End::failed("resumed as a later run");

@@ -1,4 +1,4 @@
-//! Running the server's own roads: short locks are asked for again and again and never waited for
+//! Running the server's own methods: short locks are asked for again and again and never waited for
 //! behind an old transaction; long steps are cancelled when the run is to stop.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::progress;
-use super::{Look, Road, Step, Undo};
+use super::{Look, Method, Step, Undo};
 use crate::engine::permission::{Given, Permission};
 use crate::engine::progress::Phase;
 use crate::engine::run::jittered;
@@ -59,7 +59,7 @@ pub struct Going<'a> {
     pub permission: Option<Permission<'a>>,
 }
 
-/// Takes a road that is the server's own.
+/// Takes a method that is the server's own.
 ///
 /// # Errors
 /// `Data` where rows do not allow the change, and all of it is taken back; `Stopped` when the lock is
@@ -68,15 +68,15 @@ pub async fn run(
     options: &Options,
     role: &RoleSettings,
     original: &TableName,
-    road: &Road,
+    method: &Method,
     going: &Going<'_>,
 ) -> Result<NativeDone> {
     let client = plain(options, ACTION).await?;
     let session = value(&client, ACTION, "SELECT pg_backend_pid()").await?.unwrap_or_default();
-    let steps: &[Step] = match road {
-        Road::Direct(step) => std::slice::from_ref(step),
-        Road::Steps(steps) => steps,
-        Road::Copy => return Err(Error::Internal("a copy is no method of the server's".into())),
+    let steps: &[Step] = match method {
+        Method::Direct(step) => std::slice::from_ref(step),
+        Method::Steps(steps) => steps,
+        Method::Copy => return Err(Error::Internal("a copy is no method of the server's".into())),
     };
     let stop = going.stop;
     let walk = Walk { client: &client, role, original, going };
@@ -187,7 +187,7 @@ impl Walk<'_> {
 
     async fn one(&self, step: &Step) -> std::result::Result<u32, Failure> {
         self.permitted().await?;
-        failpoint::at(Point::StepBegun)?;
+        failpoint::hit(Point::StepBegun)?;
         let words = step.in_words.then(|| self.role.in_words(&step.sql));
         let sql = words.as_deref().unwrap_or(&step.sql);
         let tried = if step.short {
@@ -196,7 +196,7 @@ impl Walk<'_> {
             self.long(&self.looked(step, sql)).await?;
             1
         };
-        failpoint::at(Point::StepDone)?;
+        failpoint::hit(Point::StepDone)?;
         Ok(tried)
     }
 
@@ -228,7 +228,7 @@ impl Walk<'_> {
                     Text(&index.to_string())
                 );
                 match value(self.client, ACTION, &sql).await?.as_deref() {
-                    Some(_) if mutation::is(Rule::InvalidSeen) => Ok(true),
+                    Some(_) if mutation::active(Rule::InvalidSeen) => Ok(true),
                     Some("t") => Ok(true),
                     None => Ok(false),
                     // What an earlier build left.
@@ -272,7 +272,7 @@ impl Walk<'_> {
     }
 
     async fn take_back(&self, undo: &Undo) -> Result<()> {
-        failpoint::at(Point::StepFailed)?;
+        failpoint::hit(Point::StepFailed)?;
         let sql = format!("{UNDOING} {}", undo.sql);
         let outcome = if undo.short {
             self.short(&sql, &[]).await.map(|_| ())
@@ -423,7 +423,7 @@ impl From<Error> for Failure {
 fn stopped() -> Error {
     Error::Stopped {
         reason: "on request".into(),
-        help: "the same command goes on with the step that was under way".into(),
+        help: "the same command resumes with the step that was under way".into(),
     }
 }
 

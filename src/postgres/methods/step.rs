@@ -1,4 +1,4 @@
-//! One step of a road.
+//! One step of a method.
 
 use crate::postgres::name::{Ident, TableName, Text};
 

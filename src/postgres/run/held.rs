@@ -74,7 +74,7 @@ impl PostgresTable {
             locks = format!("LOCK TABLE ONLY {original} IN ACCESS SHARE MODE; ");
         }
         let locks = format!("{locks}LOCK TABLE {shadow} IN {} MODE;", purpose.mode());
-        let proof = match mutation::is(Rule::ObjectsProved) {
+        let proof = match mutation::active(Rule::ObjectsProved) {
             true => String::new(),
             false => format!(
                 "IF ({}) IS DISTINCT FROM {} THEN {changed} END IF; ",
@@ -82,7 +82,7 @@ impl PostgresTable {
                 Text(&record.fingerprint)
             ),
         };
-        let fence = match mutation::is(Rule::Fenced) {
+        let fence = match mutation::active(Rule::Fenced) {
             true => String::new(),
             false => self.fencing()?,
         };

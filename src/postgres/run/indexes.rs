@@ -75,7 +75,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
     for _ in 0..ATTEMPTS {
         run(&client, ACTION, &held).await?;
         let Err(error) = client.batch_execute(&format!("{sql}; COMMIT")).await else {
-            return failpoint::at(Point::IndexOne);
+            return failpoint::hit(Point::IndexOne);
         };
         let _ = client.batch_execute("ROLLBACK").await;
         if sqlstate(&error) != Some("23505") {

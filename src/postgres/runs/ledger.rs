@@ -36,7 +36,7 @@ const RUNS: Plain = Plain {
         ("schema_name", "text!"),
         ("table_name", "text!"),
         ("clauses", "text!"),
-        ("road", "text!"),
+        ("method", "text!"),
         ("phase", "text!"),
         ("result", "text"),
         ("detail", "text"),
@@ -272,7 +272,7 @@ impl Ledger {
     /// The server's.
     pub async fn begin(&self, client: &Client, new: &NewRun<'_>) -> Result<RunId> {
         let sql = format!(
-            "INSERT INTO {} (system, database, schema_name, table_name, clauses, road, phase, \
+            "INSERT INTO {} (system, database, schema_name, table_name, clauses, method, phase, \
              rows_copied, rows_estimate, verification, owner, started, updated) \
              VALUES ({}, {}, {}, {}, {}, {}, 'prepare', 0, 0, {}, {}, \
              pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()) RETURNING run",
@@ -282,7 +282,7 @@ impl Ledger {
             Text(new.schema),
             Text(new.table),
             Text(new.clauses),
-            Text(new.road),
+            Text(new.method),
             Text(if new.verify { "on" } else { "off" }),
             Text(new.owner)
         );
@@ -310,7 +310,7 @@ impl Ledger {
             Text(owner),
             self.row(id)
         );
-        run(client, "taking the dead run over", &sql).await
+        run(client, "taking over the unfinished run", &sql).await
     }
 
     /// A statement of PL/pgSQL that fails with `TAKEN_OVER` when the run is no longer `owner`'s.
@@ -370,7 +370,7 @@ impl Ledger {
             format!("pg_catalog.to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS')")
         };
         let sql = format!(
-            "SELECT run, table_name, clauses, road, phase, result, detail, state, rows_copied, \
+            "SELECT run, table_name, clauses, method, phase, result, detail, state, rows_copied, \
              rows_estimate, rows_verified, verification, lock_ms, {}, {}, \
              greatest(extract(epoch FROM pg_catalog.clock_timestamp() - updated), 0)::bigint, \
              {}, carried, schema_name, system, database \
@@ -481,7 +481,7 @@ fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
         schema: known(18),
         table: known(1),
         clauses: known(2),
-        road: known(3),
+        method: known(3),
         phase: known(4),
         result: text(5),
         detail: text(6),

@@ -110,7 +110,7 @@ pub(crate) async fn digest(client: &Client, dependents: &Dependents) -> Result<S
         "SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({}, 'UTF8')), 'hex')",
         Text(&text)
     );
-    Ok(value(client, "reading what hangs on the table", &sql).await?.unwrap_or_default())
+    Ok(value(client, "reading the table's dependents", &sql).await?.unwrap_or_default())
 }
 
 /// How far a run came, as the catalog shows it.
@@ -138,7 +138,7 @@ pub(crate) async fn prove(
     let helpers = Helpers::of(&now.name);
     if record.shadow == now.oid {
         let guard = bearer(client, &ledger.schema, &helpers.retired, Function::Retired).await?;
-        let swapped = guard == Some(record.original) || mutation::is(Rule::PgSwapProved);
+        let swapped = guard == Some(record.original) || mutation::active(Rule::PgSwapProved);
         return Ok(if swapped { Proof::Swapped } else { Proof::Nothing });
     }
     let whole = record.original == now.oid
@@ -185,7 +185,7 @@ pub(crate) async fn whose(
 ) -> Result<Option<Whose>> {
     let Some(oid) = oid_of(client, table).await? else { return Ok(None) };
     let marked = bearer(client, &ledger.schema, table, function).await? == Some(oid);
-    let ours = marked || mutation::is(Rule::PgDropProved);
+    let ours = marked || mutation::active(Rule::PgDropProved);
     Ok(Some(if ours { Whose::Ours(oid) } else { Whose::Others }))
 }
 

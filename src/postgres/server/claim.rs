@@ -25,7 +25,7 @@ impl PostgresTable {
     /// Takes the table's lock, and takes over its unfinished run or begins one.
     pub(crate) async fn claim_run(&self) -> Result<Option<Resumable>> {
         *self.claim.lock().await = Some(self.take_lock(Duration::ZERO).await?);
-        failpoint::at(Point::Locked)?;
+        failpoint::hit(Point::Locked)?;
         let client = self.sessions.plain("reading the ledger").await?;
         self.ledger.create(&client).await?;
         // What was opened before may have been without the table.
@@ -114,7 +114,7 @@ impl PostgresTable {
             schema: self.setting.original.name.schema.as_str(),
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
-            road: "copy",
+            method: "copy",
             verify: self.setting.verify,
             owner: &self.owner,
         };

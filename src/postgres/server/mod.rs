@@ -69,7 +69,7 @@ impl Server for PostgresTable {
         match capture {
             Capture::Logical => {
                 stream::prepare(&client, &original.name, &key, &names, version).await?;
-                failpoint::at(Point::Published)?;
+                failpoint::hit(Point::Published)?;
                 stream::create_slot(&self.setting.options, &names, patience).await
             }
             Capture::Triggers => {
@@ -108,7 +108,7 @@ impl Server for PostgresTable {
         let clauses = self.setting.change.for_shadow(&place);
         let blueprint = self.blueprint(&place, clauses.as_deref(), defer_indexes)?;
         let (made, fingerprint) = shadow::create(&client, &blueprint, &self.helpers).await?;
-        failpoint::at(Point::ShadowUnrecorded)?;
+        failpoint::hit(Point::ShadowUnrecorded)?;
         let dependents = self.setting.dependents.clone();
         let mut record = Record::new(made.original, made.shadow, self.capture()?, defer_indexes);
         record.fingerprint = fingerprint;
@@ -254,7 +254,7 @@ impl Server for PostgresTable {
         let Some(id) = self.run.get().copied() else { return Ok(()) };
         let client = self.sessions.plain("recording the failure").await?;
         let ours = self.ledger.end(&client, id, Some(&self.owner), &End::by(error)).await?;
-        // Slot and shadow of a run that was taken over are another sitting's, or somebody else's by now.
+        // Slot and shadow of a run that was taken over are another attempt's, or somebody else's by now.
         if !ours || is_resumable(error) {
             return Ok(());
         }

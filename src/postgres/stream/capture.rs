@@ -74,7 +74,7 @@ pub async fn choose(client: &Client, original: &TableName) -> Result<(Capture, O
 /// connection.
 pub async fn drop_all(client: &Client, names: &Names) -> Result<()> {
     slot::drop_slot(client, names).await?;
-    failpoint::at(Point::SlotDropped)?;
+    failpoint::hit(Point::SlotDropped)?;
     publication::drop(client, names).await?;
     triggers::drop(client, names, PATIENCE).await
 }

@@ -113,7 +113,7 @@ impl Changes {
     }
 
     fn foreign(&mut self, what: &str) {
-        if mutation::is(Rule::ForeignTold) {
+        if mutation::active(Rule::ForeignTold) {
             return;
         }
         self.ready.push_back(Change::Foreign(format!("{}: {what}", self.original.plain())));
@@ -175,7 +175,7 @@ impl Changes {
         if let Some(xid) = self.unseen.take() {
             self.seen.deliver(xid);
         }
-        if mutation::is(Rule::BothKeys) {
+        if mutation::active(Rule::BothKeys) {
             keys = keys.pop().into_iter().collect();
         }
         self.ready.push_back(Change::Keys(keys));
@@ -194,7 +194,7 @@ fn key(
     let mut texts = Vec::with_capacity(places.len());
     for place in places {
         let cell = match tuple.get(*place) {
-            Some(Cell::Unchanged) if !mutation::is(Rule::ImagesTogether) => other.get(*place),
+            Some(Cell::Unchanged) if !mutation::active(Rule::ImagesTogether) => other.get(*place),
             cell => cell,
         };
         let Some(Cell::Text(text)) = cell else { return Ok(None) };

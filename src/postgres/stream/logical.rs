@@ -267,7 +267,7 @@ fn replication(
     let password = target.password.as_ref().map_or("", ExposeSecret::expose_secret);
     // Where the stream begins has been delivered, not always applied: it must not be confirmed.
     let confirmed = config.seen.confirmed().map_or(Ok(Lsn::ZERO), |p| position::parse(&p))?;
-    let confirmed = if mutation::is(Rule::AppliedConfirmed) { after } else { confirmed };
+    let confirmed = if mutation::active(Rule::AppliedConfirmed) { after } else { confirmed };
     let mut replication = ReplicationConfig::new(
         host,
         &target.user,
@@ -348,8 +348,7 @@ fn ended(position: Lsn, error: PgWireError) -> Error {
         PgWireError::Tls(message) => refused(
             "tls",
             message,
-            "name the CA that signed the server's certificate, and connect by a name that stands \
-             in it",
+            "name the CA that signed the server's certificate, and use a host name that it covers",
         ),
         other => lost(other.to_string()),
     }

@@ -123,7 +123,7 @@ enum Way {
 }
 
 impl PgStream {
-    /// Opens the stream after `from`, and ends a session of a dead sitting that still reads it.
+    /// Opens the stream after `from`, and ends a session of a dead attempt that still reads it.
     ///
     /// # Errors
     /// `Connection`: the server was not reached; worth another try. `StreamGap`: the server no

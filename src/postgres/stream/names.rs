@@ -57,7 +57,7 @@ impl Names {
 /// # Errors
 /// Those of the connection.
 pub async fn left(client: &Client, run: i64, database: &str, ledger: &Ident) -> Result<Vec<Names>> {
-    let failed = |error| server_error("looking for what a dead run left", &error);
+    let failed = |error| server_error("looking for what an unfinished run left", &error);
     let sql = "SELECT slot_name::text FROM pg_catalog.pg_replication_slots \
                WHERE database = pg_catalog.current_database() AND plugin = 'pgoutput' \
                UNION SELECT pubname::text FROM pg_catalog.pg_publication \

@@ -38,7 +38,7 @@ pub async fn prepare(
     names: &Names,
     version_num: i32,
 ) -> Result<()> {
-    let identified = if mutation::is(Rule::IdentityChecked) {
+    let identified = if mutation::active(Rule::IdentityChecked) {
         Identity::Full
     } else {
         identity(client, original).await?

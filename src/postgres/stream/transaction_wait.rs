@@ -109,7 +109,7 @@ pub(super) fn stopped(what: String, inway: &[Writer]) -> Error {
 /// # Errors
 /// `Stopped` after `timeout`, naming what is in the way; those of the connection.
 pub async fn start_barrier(client: &Client, timeout: Duration) -> Result<()> {
-    if mutation::is(Rule::StartBarrier) {
+    if mutation::active(Rule::StartBarrier) {
         return Ok(());
     }
     let deadline = Instant::now() + timeout;

@@ -103,7 +103,7 @@ fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &
     // owner may make one at any time, a function of his that would run as osc's role here. `format` calls
     // the type's output function.
     let as_text = |row: &str| {
-        list(&|_, c| match mutation::is(Rule::PgTriggersCastNothing) {
+        list(&|_, c| match mutation::active(Rule::PgTriggersCastNothing) {
             true => format!("{row}.{c}::text COLLATE \"C\""),
             false => format!("pg_catalog.format('%s', {row}.{c}) COLLATE \"C\""),
         })
@@ -333,7 +333,7 @@ impl TriggerStream {
                 )
             })
             .collect();
-        let bound = if mutation::is(Rule::LateCommits) { "xmax" } else { "xmin" };
+        let bound = if mutation::active(Rule::LateCommits) { "xmax" } else { "xmin" };
         let sql = format!(
             "SELECT DISTINCT pg_catalog.pg_current_snapshot()::text,
                     log.truncated, log.marker::text{keys}

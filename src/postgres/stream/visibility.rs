@@ -54,7 +54,7 @@ impl Seen {
     /// Those of the connection.
     pub async fn visible(&self, client: &Client) -> Result<()> {
         let awaited = self.delivered().clone();
-        if awaited.is_empty() || mutation::is(Rule::SnapshotShows) {
+        if awaited.is_empty() || mutation::active(Rule::SnapshotShows) {
             return Ok(());
         }
         for attempt in 0.. {

@@ -42,7 +42,7 @@ pub(crate) async fn rehearse(table: &PostgresTable) -> Result<()> {
         }
         tokio::time::sleep(jittered(PAUSE)).await;
     }
-    tracing::warn!("the swap could not be rehearsed: the locks could not be had");
+    tracing::warn!("skipped the cut-over dry run: the tables could not be locked");
     Ok(())
 }
 

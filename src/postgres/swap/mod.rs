@@ -141,24 +141,24 @@ async fn inside<D: Drain>(
         budget.as_millis()
     );
     run(holder, ACTION, &begin).await?;
-    failpoint::at(Point::SwapReady)?;
+    failpoint::hit(Point::SwapReady)?;
     *locked_at = Instant::now();
     if let Some(reason) = lock(table, holder, budget).await? {
         return Ok(Some(reason));
     }
-    failpoint::at(Point::SwapLocked)?;
+    failpoint::hit(Point::SwapLocked)?;
     // One that takes the run over waits for the lock on the shadow from here on.
     run(holder, ACTION, &table.fence()?).await?;
     let (looked, drained) = tokio::join!(look(table, holder), async {
         table.mark_in(&second, marker).await?;
-        failpoint::at(Point::SwapMarked)?;
+        failpoint::hit(Point::SwapMarked)?;
         drain.drain(marker).await
     });
     looked?;
     let drained = drained?;
     table.sessions.give_back(second);
     refresh_under_lock(table, holder, &drained).await?;
-    failpoint::at(Point::SwapRefreshed)?;
+    failpoint::hit(Point::SwapRefreshed)?;
     // A process that was frozen, and goes on now, must not go on with the lock.
     let held = locked_at.elapsed();
     if held > allowed {
@@ -170,14 +170,14 @@ async fn inside<D: Drain>(
     let mut all = statements(table)?;
     all.push("COMMIT".to_owned());
     run(holder, ACTION, &all.join(";\n")).await?;
-    failpoint::at(Point::SwapCommitted)?;
+    failpoint::hit(Point::SwapCommitted)?;
     Ok(None)
 }
 
 /// Statements, each ended by `;`, by which the server ends the transaction when it holds its locks for much
 /// longer than `allowed`: a process that is frozen or cut off cannot give them back itself.
 pub(super) fn deadlines(allowed: Duration, version: u32) -> String {
-    if mutation::is(Rule::PgLockDeadline) {
+    if mutation::active(Rule::PgLockDeadline) {
         return "SET LOCAL idle_in_transaction_session_timeout = 0; ".into();
     }
     let most = (allowed + GRACE).as_millis();
@@ -235,17 +235,18 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
     let (original, names) = (&table.setting.original.name, names(table));
     let before = &table.carried()?.dependents;
     let change = &table.setting.change;
-    let mut fate = change.fate(&table.setting.original);
+    let mut outcomes = change.outcomes(&table.setting.original);
     let made = &table.carried()?.made;
-    fate.restarted.extend(made.restarted.iter().cloned());
-    fate.unproved.extend(made.unproved.iter().cloned());
-    let words = [change.unproved(original, &fate.unproved), change.foreign_keys(original)].concat();
+    outcomes.restarted.extend(made.restarted.iter().cloned());
+    outcomes.unproved.extend(made.unproved.iter().cloned());
+    let words =
+        [change.unproved(original, &outcomes.unproved), change.foreign_keys(original)].concat();
     Ok(given_back(made, &names.shadow)
         .into_iter()
-        .chain(before.before_renames(&names, &fate))
+        .chain(before.before_renames(&names, &outcomes))
         .chain([own_schema::unmark_shadow(&names.shadow)])
         .chain(renames(table)?)
-        .chain(before.after_renames(&names, &fate))
+        .chain(before.after_renames(&names, &outcomes))
         .chain(words.iter().map(|sql| table.role().in_words(sql)))
         .chain(super::trust::guards::retired(&table.ledger.schema, &names.retired))
         .chain(super::trust::guards::snapshot(&table.ledger.schema, original))
@@ -283,7 +284,7 @@ fn given_back(made: &Made, shadow: &TableName) -> Vec<String> {
 
 /// Under the lock nobody changes the tables any more: they must be what they were at the start.
 pub(super) async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
-    if mutation::is(Rule::LookedAtUnderLock) {
+    if mutation::active(Rule::LookedAtUnderLock) {
         return Ok(());
     }
     let original = &table.setting.original.name;
@@ -380,11 +381,11 @@ fn renames(table: &PostgresTable) -> Result<Vec<String>> {
 /// What follows the swap: validation of keys, the end of the stream. Idempotent.
 pub(super) async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     let client = table.sessions.plain("finishing").await?;
-    if mutation::is(Rule::RetiredStays) {
+    if mutation::active(Rule::RetiredStays) {
         run(&client, "finishing", &format!("DROP TABLE {} CASCADE", table.helpers.retired)).await?;
     }
     stream::drop_all(&client, &table.names()?).await?;
-    failpoint::at(Point::StreamDropped)?;
+    failpoint::hit(Point::StreamDropped)?;
     let unchecked = &table.record()?.unchecked;
     let trusts = table.setting.trusts_owner;
     let mut warnings = dependents::after_swap(&client, &names(table), unchecked, trusts).await?;

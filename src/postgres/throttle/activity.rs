@@ -3,7 +3,7 @@
 use super::status::Session;
 use crate::error::Result;
 use crate::postgres::connection::connect::{APPLICATION_NAME, Options};
-use crate::throttle::activity::{LONGEST_STATEMENT, Pulse, RECENTLY};
+use crate::throttle::activity::{ActivitySample, LONGEST_STATEMENT, RECENTLY};
 
 /// The log since the last checkpoint, in parts of max_wal_size, that is too much. A server that keeps
 /// up with checkpoints stays below one: it begins the next early enough to end it in time.
@@ -15,12 +15,12 @@ const LOG: &str = "pg_wal_lsn_diff(pg_current_wal_lsn(), (SELECT redo_lsn FROM p
 
 /// Looks at the sessions and at the log, over one session of its own.
 #[derive(Debug)]
-pub struct Vitals {
+pub struct ActivityProbe {
     session: Session,
     sees_log: bool,
 }
 
-impl Vitals {
+impl ActivityProbe {
     /// Those of this server. Connects when it is first asked. The session is read-only.
     pub fn new(options: Options) -> Self {
         Self { session: Session::new(options), sees_log: true }
@@ -44,8 +44,8 @@ impl Vitals {
     }
 }
 
-impl crate::throttle::activity::Vitals for Vitals {
-    async fn pulse(&mut self) -> Result<Pulse> {
+impl crate::throttle::activity::ActivityProbe for ActivityProbe {
+    async fn sample(&mut self) -> Result<ActivitySample> {
         const ACTION: &str = "looking at the server for the feedback";
         let mut found = self.session.all(ACTION, &self.sql()).await;
         if self.sees_log && matches!(&found, Err(error) if !error.is_connection()) {
@@ -64,7 +64,7 @@ impl crate::throttle::activity::Vitals for Vitals {
             (parts / TOO_MUCH_LOG, told)
         });
         let working = number(0).filter(|_| !hidden).map(count);
-        Ok(Pulse { others: some(1) || hidden, working, log })
+        Ok(ActivitySample { others: some(1) || hidden, working, log })
     }
 }
 

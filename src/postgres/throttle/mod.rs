@@ -7,7 +7,7 @@ pub(crate) mod wal_retention;
 mod replica_lag;
 mod status;
 
-use self::activity::Vitals;
+use self::activity::ActivityProbe;
 use self::replica_lag::StandbyLag;
 use self::status::Gauges;
 use self::wal_retention::Retention;
@@ -37,9 +37,9 @@ pub fn build(job: &Job, primary: &Options, copies: bool) -> Result<Throttle> {
     let settings = &job.settings;
     let standbys = StandbyLag::new(primary.clone(), &settings.replicas)?;
     let gauges = || Gauges::new(primary.clone());
-    let vitals = copies.then(|| Vitals::new(primary.clone()));
-    let (wishes, stop) = (job.directives.clone(), &job.stop);
-    let throttle = usual(settings, wishes, stop, Some(standbys), gauges, vitals);
+    let vitals = copies.then(|| ActivityProbe::new(primary.clone()));
+    let (directives, stop) = (job.directives.clone(), &job.stop);
+    let throttle = usual(settings, directives, stop, Some(standbys), gauges, vitals);
     Ok(match settings.max_wal {
         Some(limit) => throttle.with(Retention::new(primary.clone(), limit)),
         None => throttle,

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::error::{Error, Finding, Result};
 use crate::postgres::connection::connect::{Options, connect, server_error};
 use crate::postgres::connection::session::{rows, run};
-use crate::throttle::probe::Gauge;
+use crate::throttle::probe::StatusProbe;
 
 /// What a load limit may name, and the query that gives it.
 const GAUGES: &[(&str, &str)] = &[
@@ -134,7 +134,7 @@ fn query(name: &str) -> Result<&'static str> {
     })
 }
 
-impl Gauge for Gauges {
+impl StatusProbe for Gauges {
     async fn status(&mut self, names: &[&str]) -> Result<Vec<f64>> {
         let mut values = Vec::with_capacity(names.len());
         for name in names {

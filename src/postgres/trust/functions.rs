@@ -64,7 +64,7 @@ pub(crate) async fn of_others(
     role: &RoleSettings,
     clauses: &str,
 ) -> Result<Vec<Finding>> {
-    if mutation::is(Rule::PgFunctionsTrusted) {
+    if mutation::active(Rule::PgFunctionsTrusted) {
         return Ok(Vec::new());
     }
     let words = Words { path: role.path(), ..Words::of(clauses) };
@@ -89,7 +89,7 @@ pub(crate) async fn of_others(
 /// # Errors
 /// `Refused`; the server's.
 pub(crate) async fn resolved(client: &Client, draft: u32, original: &TableName) -> Result<()> {
-    if mutation::is(Rule::PgResolvedTrusted) || mutation::is(Rule::PgFunctionsTrusted) {
+    if mutation::active(Rule::PgResolvedTrusted) || mutation::active(Rule::PgFunctionsTrusted) {
         return Ok(());
     }
     let words = Words::default();
@@ -195,7 +195,7 @@ async fn calls(client: &Client, oid: u32, name: &str, words: &Words) -> Result<O
         operators = list(&words.operators),
         trusted = trusted("p.proowner"),
         of_trusted = trusted("t.typowner"),
-        casts_count = !mutation::is(Rule::PgCastsTrusted),
+        casts_count = !mutation::active(Rule::PgCastsTrusted),
     );
     let found = rows(client, "looking for functions that would be run", &sql).await?;
     Ok(shown(&found).map(|(role, shown)| {
@@ -213,7 +213,7 @@ async fn calls(client: &Client, oid: u32, name: &str, words: &Words) -> Result<O
 /// Those that there may be at any time: the casts of a type of another's, where a column's type changes.
 /// Rows are converted again and again, and each time the server looks for the cast.
 async fn conversions(client: &Client, original: &Table, words: &Words) -> Result<Option<Finding>> {
-    if !words.names.contains("type") || mutation::is(Rule::PgCastsTrusted) {
+    if !words.names.contains("type") || mutation::active(Rule::PgCastsTrusted) {
         return Ok(None);
     }
     let sql = format!(
@@ -255,7 +255,7 @@ async fn domains(
     table: &TableName,
     words: &Words,
 ) -> Result<Option<Finding>> {
-    if mutation::is(Rule::PgDomainsTrusted) {
+    if mutation::active(Rule::PgDomainsTrusted) {
         return Ok(None);
     }
     let sql = format!(

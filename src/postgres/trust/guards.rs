@@ -19,7 +19,7 @@ const EVENTS: &str = "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE";
 /// Makes every write to the retired table fail with 40001, in the swap's transaction: whoever comes
 /// there was bound to its OID. `own`: the schema of osc's own.
 pub fn retired(own: &Ident, retired: &TableName) -> Vec<String> {
-    if mutation::is(Rule::RetiredGuarded) {
+    if mutation::active(Rule::RetiredGuarded) {
         return Vec::new();
     }
     let (guard, function) = (Function::Retired.trigger(), Function::Retired.of(own));
@@ -42,7 +42,7 @@ pub fn release_retired(retired: &TableName) -> String {
 /// there, and an UPDATE would change nothing without an error. To be run in the swap's transaction,
 /// whose id becomes the trigger's argument. `own`: the schema of osc's own.
 pub fn snapshot(own: &Ident, table: &TableName) -> Vec<String> {
-    if mutation::is(Rule::SnapshotGuarded) {
+    if mutation::active(Rule::SnapshotGuarded) {
         return Vec::new();
     }
     let (guard, function) = (Function::Snapshot.trigger(), Function::Snapshot.of(own));

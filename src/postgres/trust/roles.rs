@@ -85,7 +85,7 @@ pub(crate) async fn look(
     let found = rows(client, ACTION, &sql).await?;
     let Some(row) = found.first() else { return Ok((there, findings)) };
     there.schema = true;
-    if row.get(1) != Some("t") && !mutation::is(Rule::PgOwnSchemaChecked) {
+    if row.get(1) != Some("t") && !mutation::active(Rule::PgOwnSchemaChecked) {
         let owner = row.get(0).unwrap_or_default();
         findings.push(untrusted(
             format!("the schema {schema} belongs to {owner}, who is not trusted with osc's role"),
@@ -114,7 +114,7 @@ pub(crate) async fn look(
             findings.extend(judge_function(schema, function, &row));
         }
     }
-    if mutation::is(Rule::PgOwnSchemaChecked) {
+    if mutation::active(Rule::PgOwnSchemaChecked) {
         findings.clear();
     }
     Ok((there, findings))

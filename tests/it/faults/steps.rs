@@ -1,4 +1,4 @@
-//! The roads that are PostgreSQL's own.
+//! The methods that are PostgreSQL's own.
 
 use osc::testing::failpoint;
 
@@ -11,7 +11,7 @@ use crate::support::postgres::Postgres;
 const CLAUSES: &str = "ALTER COLUMN n SET NOT NULL, ADD CONSTRAINT t_u UNIQUE (u), \
                        ADD CONSTRAINT t_p FOREIGN KEY (n) REFERENCES p (id)";
 
-/// As many times as a point is passed on that road, at least.
+/// As many times as a point is passed on that method, at least.
 const TIMES: u32 = 5;
 
 pub struct Place {

@@ -36,7 +36,7 @@ pub fn for_driver(mut setup: Vec<String>) -> Vec<String> {
 /// What every session of osc begins with, whatever it is for.
 pub fn every() -> Vec<String> {
     let mut setup = vec![Role::remembered().to_owned()];
-    if !mutation::is(Rule::SettingsFixed) {
+    if !mutation::active(Rule::SettingsFixed) {
         setup.push(set(EVERY));
     }
     setup.extend([
@@ -50,9 +50,9 @@ pub fn every() -> Vec<String> {
 pub fn rows(reading: Reading, role: &Role) -> Vec<String> {
     let mut setup = every();
     let zone = if reading.zoned { role.zone() } else { "'+00:00'".into() };
-    let zone = if mutation::is(Rule::ServersZone) { "'+00:00'".into() } else { zone };
+    let zone = if mutation::active(Rule::ServersZone) { "'+00:00'".into() } else { zone };
     let dates = if reading.strict_dates { "" } else { ",ALLOW_INVALID_DATES" };
-    let strict = if mutation::is(Rule::Strict) { "" } else { "STRICT_ALL_TABLES," };
+    let strict = if mutation::active(Rule::Strict) { "" } else { "STRICT_ALL_TABLES," };
     let kept = role.arithmetic();
     setup.push(set(ROWS));
     setup.push(role.values());
@@ -60,7 +60,7 @@ pub fn rows(reading: Reading, role: &Role) -> Vec<String> {
         "SET SESSION time_zone = {zone}, SESSION sql_mode = \
          '{strict}NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION{dates}{kept}'"
     ));
-    if mutation::is(Rule::NoReadLocks) {
+    if mutation::active(Rule::NoReadLocks) {
         setup.push("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ".to_owned());
     }
     setup
@@ -76,7 +76,7 @@ pub fn changes() -> Vec<String> {
 /// The session that holds the cut-over's locks, of those for rows: the server ends it, and its locks with
 /// it, when osc has not sent a statement for `idle` seconds.
 pub fn cut_over(idle: u64) -> Vec<String> {
-    if mutation::is(Rule::ServerEndsLock) {
+    if mutation::active(Rule::ServerEndsLock) {
         return vec!["SET SESSION autocommit = 0".to_owned()];
     }
     vec![set(CUT_OVER), format!("SET SESSION wait_timeout = {idle}")]

@@ -159,7 +159,7 @@ pub async fn redirect_incoming(
                 clauses.extend(kept_indexes(conn, table, &keys).await?);
             }
             alter(conn, table, clauses, patience).await?;
-            failpoint::at(Point::KeyAway)?;
+            failpoint::hit(Point::KeyAway)?;
         }
     }
     Ok(warnings)

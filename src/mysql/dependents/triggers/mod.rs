@@ -283,7 +283,7 @@ pub async fn restore_names(
         if !has(&present, &trigger.name) {
             create(conn, trigger, &trigger.name, original).await?;
         }
-        failpoint::at(Point::TriggerDoubled)?;
+        failpoint::hit(Point::TriggerDoubled)?;
         drop_trigger(conn, original, &stand_in).await?;
     }
     Ok(())

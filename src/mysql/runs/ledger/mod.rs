@@ -60,7 +60,7 @@ pub(crate) enum Purpose {
 /// What osc needs to do in the ledger's database. TRIGGER, since who lacks it sees no trigger there.
 pub(crate) const RIGHTS: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "TRIGGER"];
 
-const COLUMNS: &str = "run, schema_name, table_name, clauses, road, phase, result, detail, state, \
+const COLUMNS: &str = "run, schema_name, table_name, clauses, method, phase, result, detail, state, \
                        rows_copied, rows_estimate, rows_verified, verification";
 const MORE_COLUMNS: &str = "lock_ms, CAST(started AS CHAR), CAST(updated AS CHAR), \
                             TIMESTAMPDIFF(SECOND, updated, UTC_TIMESTAMP(3)), CAST(ended AS CHAR), \
@@ -115,7 +115,7 @@ impl Ledger {
         let mut wrong = found.wrong;
         if let Some(application) = application.filter(|name| *name != schema.as_str()) {
             let earlier = shape::earlier(conn, &Ident::new(application)).await?;
-            if !earlier.is_empty() && !mutation::is(Rule::LedgerVetted) {
+            if !earlier.is_empty() && !mutation::active(Rule::LedgerVetted) {
                 let drop = shape::drop_of(conn, &earlier).await?;
                 let names: Vec<String> = earlier.iter().map(TableName::plain).collect();
                 wrong.push(earlier_ledger(&names.join(", "), schema.as_str(), &drop));
@@ -126,7 +126,7 @@ impl Ledger {
             wrong.extend(privileges::lacking(conn, &schema, &["TRIGGER"]).await?);
         }
         let mut notes = Vec::new();
-        if !mutation::is(Rule::LedgerVetted) {
+        if !mutation::active(Rule::LedgerVetted) {
             match grants::writers(conn, flavor.is_mariadb(), &schema).await? {
                 Some(writers) => wrong.extend(writers),
                 None => notes.push(not_checked(flavor, &schema)),
@@ -208,14 +208,14 @@ impl Ledger {
     pub(crate) async fn begin(&self, conn: &mut Conn, new: &NewRun<'_>) -> Result<RunId> {
         conn.exec_drop(
             format!(
-                "INSERT INTO {} (server, schema_name, table_name, clauses, road, phase, \
+                "INSERT INTO {} (server, schema_name, table_name, clauses, method, phase, \
                  verification, owner, started, updated) \
-                 VALUES (:server, :schema, :table, :clauses, :road, 'prepare', :verification, \
+                 VALUES (:server, :schema, :table, :clauses, :method, 'prepare', :verification, \
                          :owner, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3))",
                 self.runs
             ),
             params! {
-                "server" => self.server.as_str(), "schema" => new.schema, "table" => new.table, "clauses" => new.clauses, "road" => new.road,
+                "server" => self.server.as_str(), "schema" => new.schema, "table" => new.table, "clauses" => new.clauses, "method" => new.method,
                 "verification" => if new.verify { "on" } else { "off" }, "owner" => new.owner,
             },
         )
@@ -236,7 +236,7 @@ impl Ledger {
             params! { "server" => self.server.as_str(), "owner" => owner, "run" => run.0 },
         )
         .await
-        .map_err(|error| connection_error("taking the dead run over", error))
+        .map_err(|error| connection_error("taking over the unfinished run", error))
     }
 
     /// A query that tells how often the run is `owner`'s: once or, when it was taken over, never.
@@ -320,7 +320,7 @@ impl Ledger {
             schema: take(row, 1)?,
             table: take(row, 2)?,
             clauses: take(row, 3)?,
-            road: take(row, 4)?,
+            method: take(row, 4)?,
             phase: take(row, 5)?,
             result: take(row, 6)?,
             detail: take(row, 7)?,
@@ -340,7 +340,7 @@ impl Ledger {
         })
     }
 
-    /// Stores a checkpoint. Fails with `Stopped` when another sitting owns the run now.
+    /// Stores a checkpoint. Fails with `Stopped` when another attempt owns the run now.
     pub(crate) async fn checkpoint(
         &self,
         conn: &mut Conn,
@@ -390,7 +390,7 @@ impl Ledger {
             },
         )
         .await
-        .map_err(|error| connection_error("recording what hangs on the table", error))?;
+        .map_err(|error| connection_error("recording the table's dependents", error))?;
         if conn.affected_rows() == 1 { Ok(()) } else { Err(taken_over()) }
     }
 
@@ -460,7 +460,7 @@ impl Ledger {
         )
         .await
         .map_err(failed)?;
-        failpoint::at(Point::MarkersGone)?;
+        failpoint::hit(Point::MarkersGone)?;
         conn.exec_drop(
             format!(
                 "UPDATE {} SET result = :result, detail = :detail, ended = UTC_TIMESTAMP(3), \

@@ -39,7 +39,7 @@ pub(crate) const RUNS: Shape = Shape {
         ("schema_name", "varchar(64) not null"),
         ("table_name", "varchar(64) not null"),
         ("clauses", "mediumtext not null"),
-        ("road", "varchar(16) not null"),
+        ("method", "varchar(16) not null"),
         ("phase", "varchar(16) not null"),
         ("result", "varchar(16) null"),
         ("detail", "mediumtext null"),
@@ -122,7 +122,7 @@ pub(crate) async fn look(conn: &mut Conn, schema: &Ident) -> Result<Found> {
             found.tables = false;
             continue;
         };
-        if mutation::is(Rule::LedgerVetted) {
+        if mutation::active(Rule::LedgerVetted) {
             continue;
         }
         match kind.flaw() {
@@ -198,7 +198,7 @@ async fn inside(conn: &mut Conn, shape: &Shape, name: &TableName) -> Result<Vec<
         wrong.push(untrusted(
             format!("{} has other columns than osc makes: it is not read", name.plain()),
             format!(
-                "it is another's, or of another build of osc; if nobody needs what it records: \
+                "it is another's, or of another build of osc; if what it records is not needed: \
                  DROP TABLE {name}"
             ),
         ));

@@ -24,9 +24,9 @@ pub fn startup() -> String {
 /// Whether osc keeps the rule that fixes this setting.
 fn keeps(name: &str) -> bool {
     match name {
-        "search_path" => !mutation::is(Rule::PgPathFixed),
+        "search_path" => !mutation::active(Rule::PgPathFixed),
         // The run itself would not come to its end by time limits that are in force everywhere.
-        _ => !mutation::is(Rule::PgSettingsFixed),
+        _ => !mutation::active(Rule::PgSettingsFixed),
     }
 }
 
@@ -57,7 +57,9 @@ pub const ARRIVED: &str = "SELECT pg_catalog.concat(pg_catalog.current_setting('
 
 /// Whether they have: a pooler may pass them over, and hand the session's statements to any backend.
 pub fn arrived(shown: &str) -> bool {
-    shown == EXPECTED || mutation::is(Rule::PgPathFixed) || mutation::is(Rule::PgSettingsFixed)
+    shown == EXPECTED
+        || mutation::active(Rule::PgPathFixed)
+        || mutation::active(Rule::PgSettingsFixed)
 }
 
 const EXPECTED: &str = "pg_catalog, pg_temp | off";
@@ -65,12 +67,12 @@ const EXPECTED: &str = "pg_catalog, pg_temp | off";
 /// What each session says first: settings that not every version has, or that only some roles may set.
 /// Where one of the latter is as it must be, nothing is set; nor where a pooler answers.
 pub fn later() -> String {
-    if mutation::is(Rule::PgSettingsFixed) {
+    if mutation::active(Rule::PgSettingsFixed) {
         return "SELECT 1".into();
     }
     let values: Vec<String> =
         LATER.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
-    let path = if mutation::is(Rule::PgPathFixed) {
+    let path = if mutation::active(Rule::PgPathFixed) {
         ""
     } else {
         " AND current_setting('search_path') = 'pg_catalog, pg_temp'"

@@ -72,7 +72,7 @@ impl RoleSettings {
 
     /// Statements, each ended by `;`, after which a transaction converts values as the role does.
     pub fn for_values(&self) -> String {
-        if mutation::is(Rule::PgRoleValues) {
+        if mutation::active(Rule::PgRoleValues) {
             return String::new();
         }
         let different = ROLE.iter().filter_map(|(name, fixed)| {

@@ -1,5 +1,5 @@
-//! Which road a change takes on PostgreSQL, checked against what the server really does, and the
-//! server's own roads, on real servers.
+//! Which method a change takes on PostgreSQL, checked against what the server really does, and the
+//! server's own methods, on real servers.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use osc::postgres::clauses::Statement;
 use osc::postgres::connection::connect::{Options, connect};
 use osc::postgres::connection::settings::RoleSettings;
 use osc::postgres::methods;
-use osc::postgres::methods::{Chosen, Going, NativeDone, Road};
+use osc::postgres::methods::{Chosen, Going, Method, NativeDone};
 use osc::postgres::name::TableName;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,7 @@ impl<'a> Place<'a> {
         attempts: u32,
         say: &(dyn Fn(u32, String) + Sync),
     ) -> Result<NativeDone, Error> {
-        let road = self.choose(clauses).await?.road;
+        let method = self.choose(clauses).await?.method;
         let options = self.options();
         let table = table();
         let budget = methods::LOCK_BUDGET;
@@ -104,11 +104,11 @@ impl<'a> Place<'a> {
             permission: None,
         };
         let role = RoleSettings::read(&options).await.unwrap();
-        let run = methods::run(&options, &role, &table, &road, &going);
-        tokio::time::timeout(PATIENCE, run).await.expect("the road ends")
+        let run = methods::run(&options, &role, &table, &method, &going);
+        tokio::time::timeout(PATIENCE, run).await.expect("the method ends")
     }
 
-    /// Everything that a road could leave: columns, constraints, indexes, comments.
+    /// Everything that a method could leave: columns, constraints, indexes, comments.
     async fn state(&self) -> Vec<Vec<String>> {
         let sql = "SELECT conname, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint') \
                    FROM pg_constraint WHERE conrelid = 't'::regclass \
@@ -153,7 +153,7 @@ const SETUP: &str = "
     CREATE TRIGGER touched BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch();
     ANALYZE t";
 
-/// A clause and its road: `d`irect, `s`teps or `c`opy.
+/// A clause and its method: `d`irect, `s`teps or `c`opy.
 const FORMS: &[(&str, char)] = &[
     ("ADD COLUMN x int", 'd'),
     ("ADD COLUMN x int DEFAULT 5", 'd'),
@@ -255,7 +255,7 @@ async fn really(place: &Place<'_>, clauses: &str) -> Option<(String, bool)> {
 }
 
 #[tokio::test]
-async fn every_form_takes_the_road_that_the_servers_work_asks_for() {
+async fn every_form_takes_the_method_that_the_servers_work_asks_for() {
     for major in Major::installed() {
         let server = Postgres::start(major);
         let place = Place::new(&server, SETUP).await;
@@ -270,17 +270,17 @@ async fn every_form_takes_the_road_that_the_servers_work_asks_for() {
                     continue;
                 }
             };
-            let road = match &chosen.road {
-                Road::Direct(_) => 'd',
-                Road::Steps(_) => 's',
-                Road::Copy => 'c',
+            let method = match &chosen.method {
+                Method::Direct(_) => 'd',
+                Method::Steps(_) => 's',
+                Method::Copy => 'c',
             };
             let expected = match expected {
                 'm' => 'd',
                 other => *other,
             };
-            if road != expected {
-                wrong.push(format!("{clauses}: {expected} expected, {road}: {}", chosen.reason));
+            if method != expected {
+                wrong.push(format!("{clauses}: {expected} expected, {method}: {}", chosen.reason));
             }
             if clauses.is_empty() {
                 continue;
@@ -295,8 +295,8 @@ async fn every_form_takes_the_road_that_the_servers_work_asks_for() {
             }
             // A new column is all NULL, which the server knows; the step that proves it stops nobody.
             let needless = clauses.starts_with("ADD COLUMN x int REFERENCES");
-            if works == (road == 'd') && !needless {
-                wrong.push(format!("{clauses}: works {works}, and the road is {road}"));
+            if works == (method == 'd') && !needless {
+                wrong.push(format!("{clauses}: works {works}, and the method is {method}"));
             }
         }
         assert!(wrong.is_empty(), "{major:?}:\n{}", wrong.join("\n"));
@@ -406,8 +406,8 @@ async fn a_stopped_index_build_leaves_nothing_and_a_killed_one_is_gone_on_with()
 async fn a_killed_validation_is_gone_on_with() {
     let place = Place::new(shared_postgres(), SETUP).await;
     let clauses = "ADD COLUMN x int REFERENCES p, ADD CONSTRAINT c CHECK (a > 0)";
-    let road = place.choose(clauses).await.unwrap().road;
-    let Road::Steps(steps) = &road else { panic!("{road:?}") };
+    let method = place.choose(clauses).await.unwrap().method;
+    let Method::Steps(steps) = &method else { panic!("{method:?}") };
     // As killed after each of the steps.
     for done in 1..steps.len() {
         place.run("DROP TABLE t CASCADE; DROP TABLE p; DROP DOMAIN plain; DROP DOMAIN positive; DROP FUNCTION touch").await;
@@ -451,9 +451,9 @@ async fn nobody_queues_behind_a_change_that_waits() {
 #[tokio::test]
 async fn a_strategy_is_kept_to() {
     let place = Place::new(shared_postgres(), SETUP).await;
-    let road = |clauses, strategy| place.choose_by(clauses, strategy);
-    assert!(road("ADD COLUMN x int", Strategy::Instant).await.is_ok());
-    assert!(road("ADD UNIQUE (a)", Strategy::Inplace).await.is_ok());
+    let method = |clauses, strategy| place.choose_by(clauses, strategy);
+    assert!(method("ADD COLUMN x int", Strategy::Instant).await.is_ok());
+    assert!(method("ADD UNIQUE (a)", Strategy::Inplace).await.is_ok());
     for (clauses, strategy) in [
         ("ADD UNIQUE (a)", Strategy::Instant),
         ("ALTER a TYPE bigint", Strategy::Inplace),
@@ -462,10 +462,10 @@ async fn a_strategy_is_kept_to() {
         ("ALTER a TYPE bigint, DISABLE TRIGGER touched", Strategy::Auto),
         ("CREATE INDEX i ON t (a)", Strategy::Copy),
     ] {
-        let error = road(clauses, strategy).await.expect_err(clauses);
+        let error = method(clauses, strategy).await.expect_err(clauses);
         assert!(matches!(error, Error::Refused(_)), "{clauses}: {error}");
     }
-    assert_eq!(road("ADD COLUMN x int", Strategy::Copy).await.unwrap().road, Road::Copy);
+    assert_eq!(method("ADD COLUMN x int", Strategy::Copy).await.unwrap().method, Method::Copy);
 }
 
 #[tokio::test]
