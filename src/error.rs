@@ -1,4 +1,4 @@
-//! What can end a run, and the exit code each end has.
+//! What can end a run.
 
 use std::fmt;
 
@@ -65,12 +65,26 @@ fn list(findings: &[Finding]) -> String {
     findings.iter().map(|finding| format!("\n  - {finding}")).collect()
 }
 
-/// MySQL's and MariaDB's words for a table, or a column of it, that is not what it was when the run began:
-/// no such column, another number of columns, no such table, a column without a default.
-const TABLES_CHANGED: [u16; 4] = [1054, 1136, 1146, 1364];
+/// A server's own code for an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerCode {
+    /// The error number of MySQL and MariaDB.
+    Mysql(u16),
+    /// The SQLSTATE of PostgreSQL, five characters.
+    SqlState(String),
+}
 
-/// The same of PostgreSQL, at the end of its message: no such table, no such column.
-const TABLES_GONE: [&str; 2] = ["[42P01]", "[42703]"];
+impl ServerCode {
+    /// Whether it says that a table, or a column of it, is not what it was when the run began.
+    fn is_table_changed(&self) -> bool {
+        match self {
+            // ER_BAD_FIELD_ERROR, ER_WRONG_VALUE_COUNT_ON_ROW, ER_NO_SUCH_TABLE, ER_NO_DEFAULT_FOR_FIELD
+            Self::Mysql(code) => matches!(code, 1054 | 1136 | 1146 | 1364),
+            // undefined_table, undefined_column
+            Self::SqlState(state) => matches!(state.as_str(), "42P01" | "42703"),
+        }
+    }
+}
 
 /// What ends a run other than success.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +146,8 @@ pub enum Error {
         action: String,
         /// The server's words.
         message: String,
-        /// The server's error number, where it gave one.
-        code: Option<u16>,
+        /// The server's code, where it gave one.
+        code: Option<ServerCode>,
     },
     /// The server has no room left; what is there stays, and the step can be tried again.
     #[error("no space left on the server while {action}: {message}")]
@@ -170,15 +184,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code of the program that ends with this error.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage { .. } | Self::Unreachable { .. } => 2,
-            Self::Stopped { .. } | Self::Connection { .. } | Self::Full { .. } => 3,
-            Self::Refused(_) => 4,
-            Self::Verification { .. } => 5,
-            _ => 1,
-        }
+    /// Whether the same command resumes a run that ended so.
+    pub fn is_resumable(&self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::Connection { .. } | Self::Full { .. })
     }
 
     /// A stable short name, for programs.
@@ -234,8 +242,7 @@ impl Error {
     #[must_use]
     pub fn keeping_the_copy(self) -> Self {
         let gone = match &self {
-            Self::Server { code: Some(code), .. } => TABLES_CHANGED.contains(code),
-            Self::Server { message, .. } => TABLES_GONE.iter().any(|end| message.ends_with(end)),
+            Self::Server { code: Some(code), .. } => code.is_table_changed(),
             _ => false,
         };
         if gone || !matches!(self, Self::Server { .. } | Self::Usage { .. } | Self::Refused(_)) {
@@ -259,6 +266,22 @@ impl Error {
             }
             Self::Foreign(problem) | Self::Internal(problem) => problem.clone(),
             error => error.to_string(),
+        }
+    }
+
+    /// The error number that MySQL or MariaDB gave.
+    pub fn mysql_code(&self) -> Option<u16> {
+        match self {
+            Self::Server { code: Some(ServerCode::Mysql(code)), .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The SQLSTATE that PostgreSQL gave.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Server { code: Some(ServerCode::SqlState(state)), .. } => Some(state),
+            _ => None,
         }
     }
 
@@ -336,13 +359,13 @@ mod tests {
         };
         let error = lost("Connection refused (os error 111)").at_first("db1:3306", "MySQL");
         assert_eq!(error.to_string(), "cannot connect to db1:3306: connection refused");
-        assert_eq!(error.exit_code(), 2);
+        assert!(!error.is_resumable());
         let error = lost("error connecting to server: Connection refused (os error 111)");
         let error = error.at_first("db1:5432", "PostgreSQL");
         assert_eq!(error.to_string(), "cannot connect to db1:5432: connection refused");
         let tls = Error::Refused(vec![Finding::new("tls", "no TLS", "switch it on")]);
-        assert_eq!(tls.at_first("h:1", "MySQL").exit_code(), 2);
+        assert_eq!(tls.at_first("h:1", "MySQL").code(), "unreachable");
         let rights = Error::Refused(vec![Finding::new("login", "denied", "")]);
-        assert_eq!(rights.at_first("h:1", "MySQL").exit_code(), 4);
+        assert_eq!(rights.at_first("h:1", "MySQL").code(), "refused");
     }
 }

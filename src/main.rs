@@ -8,7 +8,7 @@ use clap::Parser;
 use osc::cli::{Cli, diagnostics};
 use osc::engine::progress::Subject;
 use osc::error::Error;
-use osc::output::screen::Screen;
+use osc::output::{exit_code, screen::Screen};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             diagnostics::show(&error, json, subject.about(), &screen);
-            ExitCode::from(error.exit_code())
+            ExitCode::from(exit_code::of(&error))
         }
     }
 }

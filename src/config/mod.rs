@@ -13,10 +13,9 @@ pub mod window;
 pub(crate) mod found;
 pub(crate) mod http_url;
 pub(crate) mod load_limit;
+mod parameters;
 pub(crate) mod resolve;
 pub(crate) mod settings;
-
-mod parameters;
 
 use crate::error::Error;
 

@@ -6,12 +6,11 @@ pub mod coverage;
 pub mod dirty;
 pub mod progress;
 
-pub(crate) mod migration;
-pub(crate) mod permission;
-pub(crate) mod run;
-
 mod backpressure;
 mod cutover;
 mod key_index;
+pub(crate) mod migration;
+pub(crate) mod permission;
 mod refresh;
+pub(crate) mod run;
 mod verify;

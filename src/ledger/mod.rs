@@ -211,7 +211,7 @@ impl End<'_> {
 
     /// The end of a run by this error.
     pub fn by(error: &Error) -> Self {
-        let result = if is_resumable(error) { "stopped" } else { "failed" };
+        let result = if error.is_resumable() { "stopped" } else { "failed" };
         Self { result, detail: Some(detail::of(error)), ..Self::default() }
     }
 
@@ -221,15 +221,10 @@ impl End<'_> {
     }
 }
 
-/// Whether the same command resumes a run that ended so.
-pub(crate) fn is_resumable(error: &Error) -> bool {
-    error.exit_code() == 3
-}
-
 /// Whether the shadow of a run that ended so is of no use to anybody: a run that is gone on with
 /// needs it, and differing tables are evidence.
 pub(crate) fn is_waste(error: &Error) -> bool {
-    !is_resumable(error) && !matches!(error, Error::Verification { .. } | Error::Internal(_))
+    !error.is_resumable() && !matches!(error, Error::Verification { .. } | Error::Internal(_))
 }
 
 /// The end of an attempt whose run another one has taken over.

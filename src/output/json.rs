@@ -99,7 +99,7 @@ pub(crate) fn error(error: &Error, about: About) -> String {
         code: error.code(),
         message: error.to_string(),
         help: error.help(),
-        exit_code: error.exit_code(),
+        exit_code: super::exit_code::of(error),
         refusals: match error {
             Error::Refused(findings) => findings,
             _ => &[],

@@ -4,16 +4,16 @@
 //! counters now and then. So a terminal that is stopped, or a pipe that nobody reads, never makes
 //! the engine wait, least of all while it holds a lock.
 
+pub mod exit_code;
 pub mod screen;
 
-pub(crate) mod json;
-pub(crate) mod text;
-
 mod bar;
+pub(crate) mod json;
 mod pace;
 mod plain;
 mod quiet;
 mod summary;
+pub(crate) mod text;
 
 use std::io::IsTerminal;
 use std::sync::Arc;

@@ -53,7 +53,7 @@ impl Job {
     ///
     /// # Errors
     /// `Refused`, where they found reasons not to start.
-    pub fn into_result(&self, findings: Findings) -> Result<()> {
+    pub fn refuse_if_any(&self, findings: Findings) -> Result<()> {
         if !findings.refusals.is_empty() {
             return Err(Error::Refused(findings.refusals));
         }

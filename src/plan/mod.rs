@@ -1,9 +1,8 @@
 //! What an ALTER means on this server, by which method it is made, and why.
 
+mod job;
 pub(crate) mod method;
 pub(crate) mod recognition;
-
-mod job;
 
 use serde::Serialize;
 

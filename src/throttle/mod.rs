@@ -11,15 +11,14 @@ pub mod load;
 pub mod probe;
 pub mod query;
 
+mod concurrency;
 pub(crate) mod feedback;
 pub(crate) mod from_settings;
-pub(crate) mod sound;
-
-mod concurrency;
 mod gate;
 mod http;
 mod rate_limit;
 mod signals;
+pub(crate) mod sound;
 #[cfg(test)]
 mod tests;
 mod verdicts;

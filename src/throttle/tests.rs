@@ -151,7 +151,7 @@ async fn critical_load_ends_the_run_resumably_and_for_all_who_wait() {
     let (one, two, ()) = tokio::join!(throttle.admit(1000), throttle.admit(1000), end);
     for result in [one, two, throttle.admit(1).await] {
         let error = result.unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.exit_code()), ("stopped: too hot", 3));
+        assert_eq!((error.to_string().as_str(), error.is_resumable()), ("stopped: too hot", true));
     }
 }
 

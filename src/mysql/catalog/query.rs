@@ -7,11 +7,8 @@ use mysql_async::prelude::Queryable;
 
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
-use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::errors::{connection_error, is_contention};
 use crate::mysql::name::Ident;
-
-/// Errors after which the same DDL may succeed: lock wait timeout, deadlock.
-const CONTENTION: [u16; 2] = [1205, 1213];
 
 /// Pauses between attempts grow up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -49,13 +46,17 @@ pub(crate) async fn run(conn: &mut Conn, action: &str, sql: impl AsRef<str>) -> 
 pub fn objection(tables: &str, tried: Result<()>) -> Result<Option<String>> {
     match tried {
         Ok(()) => Ok(None),
-        Err(Error::Server { code: Some(1205 | 1213), message, action }) => Err(Error::Stopped {
-            reason: format!("{action}: {message}"),
+        Err(error) if has_met_a_lock(&error) => Err(Error::Stopped {
+            reason: error.to_string(),
             help: format!("look for long transactions on {tables}, then run the command again"),
         }),
         Err(Error::Server { message, .. }) => Ok(Some(message)),
         Err(other) => Err(other),
     }
+}
+
+fn has_met_a_lock(error: &Error) -> bool {
+    error.mysql_code().is_some_and(is_contention)
 }
 
 /// Runs a DDL statement, again while others hold the locks that it needs.
@@ -71,7 +72,7 @@ pub(crate) async fn run_patiently(
     let mut pause = Duration::from_millis(50);
     for _ in 1..patience.attempts {
         match run(conn, action, sql).await {
-            Err(Error::Server { code: Some(code), .. }) if CONTENTION.contains(&code) => {}
+            Err(error) if has_met_a_lock(&error) => {}
             other => return other,
         }
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;

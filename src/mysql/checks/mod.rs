@@ -1,9 +1,8 @@
 //! The checks before the start. Each is a function of its own that adds findings: what is wrong,
 //! where, and what to do. Nothing is changed by any of them.
 
-pub(crate) mod leftovers;
-
 pub(crate) mod blockers;
+pub(crate) mod leftovers;
 pub(crate) mod rights;
 pub(crate) mod server;
 mod table;

@@ -6,12 +6,10 @@
 pub mod tokens;
 
 pub(crate) mod change;
-pub(crate) mod destructive;
-pub(crate) mod same;
-
 mod column;
 mod columns;
 mod cursor;
+pub(crate) mod destructive;
 mod error;
 mod foreign;
 mod keys;
@@ -19,6 +17,7 @@ mod options;
 mod parse;
 mod refuse;
 mod render;
+pub(crate) mod same;
 #[cfg(test)]
 mod tests;
 

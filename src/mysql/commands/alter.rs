@@ -518,7 +518,7 @@ async fn record_native(
 async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
     if !prepared.made {
         let findings = check(conn, &prepared).await?;
-        job.into_result(findings)?;
+        job.refuse_if_any(findings)?;
     }
     let settings = &job.settings;
     let defer_indexes = match settings.indexes {

@@ -4,7 +4,7 @@ use mysql_async::{DriverError, IoError};
 
 use super::answer::TooMuch;
 use super::single::{self, Changed};
-use crate::error::{Error, Finding};
+use crate::error::{Error, Finding, ServerCode};
 
 /// What a driver's error means to the engine. `action` completes "connection lost while …" and
 /// "… failed", such as `reading the replica's status`.
@@ -144,13 +144,13 @@ pub(crate) fn server_error(action: &str, error: mysql_async::ServerError) -> Err
             format!("{action}: {message}"),
             "check the user, the password, and the hosts from which the user may log in",
         )]),
-        1044 | 1142 | 1143 | 1227 | 1370 => Error::Refused(vec![Finding::new(
+        1044 | 1142 | 1143 | ACCESS_DENIED | 1370 => Error::Refused(vec![Finding::new(
             "privileges",
             format!("{action}: {message}"),
             missing_right(&message),
         )]),
         code if is_full(code, &message) => Error::Full { action: action.into(), message },
-        _ => Error::Server { action: action.into(), message, code: Some(code) },
+        _ => Error::Server { action: action.into(), message, code: Some(ServerCode::Mysql(code)) },
     }
 }
 
@@ -219,7 +219,7 @@ pub(crate) fn write_error(action: &str, error: mysql_async::Error) -> WriteError
             message: without_values(&server.message),
         },
         // ER_LOCK_DEADLOCK, ER_LOCK_WAIT_TIMEOUT, ER_CHECKREAD
-        1213 | 1205 | 1020 => WriteError::Contention,
+        LOCK_WAIT_TIMEOUT | DEADLOCK | 1020 => WriteError::Contention,
         code if is_unfit(code) => WriteError::Unfit {
             row: row_of(&server.message),
             message: without_values(&server.message),
@@ -276,9 +276,37 @@ pub(crate) fn failed(action: &str, error: mysql_async::Error) -> Error {
     }
 }
 
-/// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
+/// ER_LOCK_WAIT_TIMEOUT.
+pub(crate) const LOCK_WAIT_TIMEOUT: u16 = 1205;
+
+/// ER_LOCK_DEADLOCK.
+pub(crate) const DEADLOCK: u16 = 1213;
+
+/// ER_QUERY_INTERRUPTED: `KILL QUERY`.
+pub(crate) const INTERRUPTED: u16 = 1317;
+
+/// MariaDB's ER_STATEMENT_TIMEOUT.
+pub(crate) const STATEMENT_TIMEOUT: u16 = 1969;
+
+/// MySQL's ER_QUERY_TIMEOUT.
+pub(crate) const QUERY_TIMEOUT: u16 = 3024;
+
+/// ER_SPECIFIC_ACCESS_DENIED_ERROR: a right beyond those on tables is missing.
+pub(crate) const ACCESS_DENIED: u16 = 1227;
+
+/// Whether another session's lock was in the way.
 pub(crate) fn is_contention(code: u16) -> bool {
-    matches!(code, 1205 | 1213)
+    matches!(code, LOCK_WAIT_TIMEOUT | DEADLOCK)
+}
+
+/// Whether a statement ended that waited for too long, or was taken back while it waited.
+pub(crate) fn is_given_up(code: u16) -> bool {
+    matches!(code, LOCK_WAIT_TIMEOUT | INTERRUPTED | STATEMENT_TIMEOUT)
+}
+
+/// Whether it passes: a lock, a time limit, an interruption.
+pub(crate) fn is_of_the_moment(code: u16) -> bool {
+    is_contention(code) || is_given_up(code) || code == QUERY_TIMEOUT
 }
 
 /// The end of a run that a lock stood in the way of.
@@ -376,7 +404,7 @@ mod tests {
     #[test]
     fn other_server_errors_keep_their_number() {
         let error = from_server(1062, "Duplicate entry");
-        assert!(matches!(error, Error::Server { code: Some(1062), .. }));
+        assert_eq!(error.mysql_code(), Some(1062));
     }
 
     #[test]

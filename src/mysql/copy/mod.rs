@@ -4,9 +4,8 @@ pub mod projection;
 pub mod rows;
 pub mod statements;
 
-pub(crate) mod deferred_indexes;
-pub(crate) mod shadow;
-
 mod conversion;
+pub(crate) mod deferred_indexes;
 mod generated_columns;
 mod members;
+pub(crate) mod shadow;

@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange, Rows};
 use crate::ledger::taken_over;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::errors::{WriteError, connection_error, without_values, write_error};
+use crate::mysql::connection::errors::{
+    ACCESS_DENIED, WriteError, connection_error, without_values, write_error,
+};
 use crate::mysql::connection::texts::texts;
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
@@ -291,7 +293,7 @@ pub async fn wait_for_prepared(conn: &mut Conn, most: Duration) -> Result<()> {
     let list = |rows: std::result::Result<Vec<Row>, mysql_async::Error>| match rows {
         Ok(rows) => Ok(prepared(rows)),
         // Without the right to see them (XA_RECOVER_ADMIN) there is no way to know.
-        Err(mysql_async::Error::Server(error)) if matches!(error.code, 1227 | 1401) => {
+        Err(mysql_async::Error::Server(error)) if matches!(error.code, ACCESS_DENIED | 1401) => {
             tracing::warn!("no right to run XA RECOVER: prepared transactions cannot be seen");
             Ok(Vec::new())
         }

@@ -11,7 +11,7 @@ use crate::mysql::catalog::key::{KeyColumns, KeyKind};
 use crate::mysql::catalog::table::{self, Column, Index, Table};
 use crate::mysql::clauses::ClauseKind;
 use crate::mysql::clauses::change::Change;
-use crate::mysql::connection::errors::{connection_error, failed, is_passing};
+use crate::mysql::connection::errors::{LOCK_WAIT_TIMEOUT, connection_error, failed, is_passing};
 use crate::mysql::connection::session::run;
 use crate::mysql::connection::settings::{Reading, Role};
 use crate::mysql::connection::texts::text_rows;
@@ -391,13 +391,15 @@ pub(crate) async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Re
         // ER_NO_SUCH_TABLE: a rename of the dead run has come through.
         Err(mysql_async::Error::Server(error)) if error.code == 1146 => Ok(()),
         // ER_LOCK_WAIT_TIMEOUT: they are still there, maybe being rolled back.
-        Err(mysql_async::Error::Server(error)) if error.code == 1205 => Err(Error::Stopped {
-            reason: format!(
-                "sessions of the interrupted run are still working on {}",
-                shadow.plain()
-            ),
-            help: crate::error::AGAIN.into(),
-        }),
+        Err(mysql_async::Error::Server(error)) if error.code == LOCK_WAIT_TIMEOUT => {
+            Err(Error::Stopped {
+                reason: format!(
+                    "sessions of the interrupted run are still working on {}",
+                    shadow.plain()
+                ),
+                help: crate::error::AGAIN.into(),
+            })
+        }
         Err(error) => Err(connection_error(action, error)),
     }
 }

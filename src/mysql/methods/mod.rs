@@ -4,6 +4,5 @@ pub mod run;
 
 pub(crate) mod choose;
 pub(crate) mod facts;
-pub(crate) mod probe;
-
 mod inplace;
+pub(crate) mod probe;

@@ -12,7 +12,7 @@ use super::choose::{Attempt, is_refusal};
 use crate::error::{Error, Finding, Result};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::clauses::ClauseKind;
-use crate::mysql::connection::errors::{connection_error, is_passing};
+use crate::mysql::connection::errors::{ACCESS_DENIED, connection_error, is_passing};
 use crate::mysql::connection::privileges;
 use crate::mysql::connection::session::{Sessions, run};
 use crate::mysql::connection::texts::text_rows;
@@ -140,9 +140,6 @@ async fn unlogged(conn: &mut Conn, flavor: Flavor) -> Result<Option<Finding>> {
         format!("GRANT {right} ON *.* TO {}", account(&user)),
     )))
 }
-
-/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`
-const ACCESS_DENIED: u16 = 1227;
 
 /// Waits until no other osc tries clauses on this server.
 async fn alone(conn: &mut Conn) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::engine::run::jittered;
 use crate::error::{Error, Result};
 use crate::mysql::blockers;
 use crate::mysql::connection::connect::connect;
-use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::errors::{connection_error, is_given_up};
 use crate::mysql::connection::process_list::process;
 use crate::mysql::connection::single;
 use crate::mysql::connection::version::Flavor;
@@ -96,7 +96,7 @@ pub async fn run(
         match outcome {
             Ok(()) => return Ok(Native::Done { attempts: attempt }),
             // A lock wait, or our own KILL QUERY.
-            Err(mysql_async::Error::Server(error)) if matches!(error.code, 1205 | 1317 | 1969) => {
+            Err(mysql_async::Error::Server(error)) if is_given_up(error.code) => {
                 let who = blockers::of(&mut watcher, table, flavor).await?;
                 tell(attempt, format!("could not lock the table within the lock timeout{who}"));
                 tokio::select! {

@@ -18,7 +18,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use self::outcome::{SENTRY, is_sentry_of};
-use super::connection::errors::connection_error;
+use super::connection::errors::{self, connection_error, is_given_up, is_of_the_moment};
 use super::connection::process_list::process;
 use super::connection::session::run;
 use super::connection::settings;
@@ -102,7 +102,7 @@ pub(super) async fn attempt<D: Drain>(
 ) -> Result<SwapOutcome> {
     let blocked = {
         let mut conn = table.plain("looking for blockers").await?;
-        crate::mysql::blockers::old_transactions(&mut conn, table, LOCK_BUDGET).await?
+        super::blockers::old_transactions(&mut conn, table, LOCK_BUDGET).await?
     };
     if let Some(reason) = blocked {
         return Ok(SwapOutcome::NotYet(reason));
@@ -152,7 +152,7 @@ pub(super) async fn attempt<D: Drain>(
 
 /// A lock that was not granted in time, a deadlock, or a statement that somebody interrupted.
 fn is_contention(error: &Error) -> bool {
-    matches!(error, Error::Server { code: Some(1205 | 1213 | 1317 | 1969 | 3024), .. })
+    error.mysql_code().is_some_and(is_of_the_moment)
 }
 
 struct Attempt {
@@ -278,15 +278,13 @@ async fn within_budget(
         Ok(outcome) => outcome,
         Err(_) => {
             let mut conn = table.plain(action).await?;
-            let who = crate::mysql::blockers::who(&mut conn, table, id).await.unwrap_or_default();
+            let who = super::blockers::who(&mut conn, table, id).await.unwrap_or_default();
             run(&mut conn, action, &format!("KILL QUERY {id}")).await?;
             match request.await {
                 // Granted after all, but the KILL may still meet the session's next statement.
                 Ok(()) => return Ok(Some("the lock was granted too late".into())),
                 // Interrupted, or its own timeout.
-                Err(mysql_async::Error::Server(error))
-                    if matches!(error.code, 1317 | 1205 | 1969) =>
-                {
+                Err(mysql_async::Error::Server(error)) if is_given_up(error.code) => {
                     return Ok(Some(format!(
                         "the lock was not granted within {} ms{who}",
                         LOCK_BUDGET.as_millis()
@@ -298,7 +296,7 @@ async fn within_budget(
     };
     match outcome {
         Ok(()) => Ok(None),
-        Err(mysql_async::Error::Server(error)) if matches!(error.code, 1205 | 1213) => {
+        Err(mysql_async::Error::Server(error)) if errors::is_contention(error.code) => {
             Ok(Some(error.message))
         }
         Err(error) => Err(connection_error(action, error)),

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::mysql::clauses::tokens::tokens;
 use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::connect::connect;
-use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::errors::{connection_error, is_of_the_moment};
 use crate::mysql::connection::single;
 use crate::mysql::connection::version::{Family, Flavor};
 use crate::mysql::name::Text;
@@ -19,10 +19,6 @@ use crate::throttle::probe::StatusProbe;
 /// The server gives a statement up after so many seconds: the throttle has not waited for its
 /// answer so long, and unanswered questions must not pile up.
 const STATEMENT_SECONDS: u32 = 2;
-
-/// Errors that may be gone the next time: a lock wait, a deadlock, a statement that was ended or took
-/// too long.
-const PASSING: [u16; 5] = [1205, 1213, 1317, 1969, 3024];
 
 /// A session that only looks, and comes back by itself after it was lost.
 pub(crate) struct Session {
@@ -173,7 +169,7 @@ impl StatusProbe for Gauges {
     }
 
     fn passes(&self, error: &Error) -> bool {
-        matches!(error, Error::Server { code: Some(code), .. } if PASSING.contains(code))
+        error.mysql_code().is_some_and(is_of_the_moment)
     }
 
     const NAMES: &str = "SHOW GLOBAL STATUS lists the names; take one whose value is a number";

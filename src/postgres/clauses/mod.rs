@@ -3,17 +3,16 @@
 
 pub mod columns;
 
-pub(crate) mod change;
-pub(crate) mod form;
-pub(crate) mod same;
-
 mod action;
+pub(crate) mod change;
 mod constraint;
 mod destructive;
 mod error;
 mod extensions;
+pub(crate) mod form;
 mod parse;
 mod refuse;
+pub(crate) mod same;
 mod syntax;
 #[cfg(test)]
 mod tests;

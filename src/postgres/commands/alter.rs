@@ -370,7 +370,7 @@ async fn own_method(
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
     if prepared.chosen.is_some() {
         let findings = check(client, job, &prepared).await?;
-        job.into_result(findings)?;
+        job.refuse_if_any(findings)?;
     } else if !prepared.made && prepared.change.is_empty() {
         tracing::debug!("resuming an unfinished rewrite");
     }

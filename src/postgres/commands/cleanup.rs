@@ -10,7 +10,10 @@ use crate::error::{Error, Result};
 use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::clauses::change::Change;
-use crate::postgres::connection::connect::{Options, server_error, sqlstate};
+use crate::postgres::connection::connect::Options;
+use crate::postgres::connection::errors::{
+    LOCK_NOT_AVAILABLE, UNDEFINED_TABLE, server_error, sqlstate,
+};
 use crate::postgres::connection::recognise;
 use crate::postgres::connection::session::{run, value};
 use crate::postgres::connection::settings::RoleSettings;
@@ -207,9 +210,9 @@ impl Cleanup {
         for _ in 0..ATTEMPTS {
             let Err(error) = self.client.batch_execute(sql).await else { return Ok(()) };
             match sqlstate(&error) {
-                Some("55P03") => {}
+                Some(LOCK_NOT_AVAILABLE) => {}
                 // Somebody else dropped it.
-                Some("42P01") => return Ok(()),
+                Some(UNDEFINED_TABLE) => return Ok(()),
                 _ => return Err(server_error(ACTION, &error)),
             }
             tokio::time::sleep(LOCK_BUDGET).await;

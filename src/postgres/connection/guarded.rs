@@ -377,7 +377,7 @@ mod tests {
         let stream = connect("127.0.0.1", port, true, QUICK).await.unwrap();
         let made = config.connect_raw(stream, tokio_postgres::NoTls).await;
         let error = made.err().unwrap();
-        let told = crate::postgres::connection::connect::server_error("connecting", &error);
+        let told = crate::postgres::connection::errors::server_error("connecting", &error);
         assert!(matches!(told, crate::error::Error::Refused(_)), "{told}");
         assert!(told.to_string().contains("clear text"), "{told}");
         assert_eq!(script.await.unwrap(), b"");

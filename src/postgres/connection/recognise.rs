@@ -7,9 +7,8 @@
 
 use tokio_postgres::Client;
 
-use super::connect::{
-    DIRECTLY, Options, at_first, connect_bare, connect_unset, settings_dropped, settle,
-};
+use super::connect::{Options, at_first, connect_bare, connect_unset, settings_dropped, settle};
+use super::errors::DIRECTLY;
 use super::session::{rows, run, value};
 use super::settings;
 use crate::error::{Error, Finding, Result};

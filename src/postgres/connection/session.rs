@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
-use super::connect::{Options, connect, server_error};
+use super::connect::{Options, connect};
+use super::errors::server_error;
 use super::settings::RoleSettings;
 use crate::error::Result;
 use crate::testing::mutation::{self, Rule};

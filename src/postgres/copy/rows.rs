@@ -6,7 +6,9 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use crate::error::{Error, Result};
 use crate::key::{Key, Rows};
 use crate::postgres::catalog::key::KeyColumns;
-use crate::postgres::connection::connect::{detail, server_error};
+use crate::postgres::connection::errors::{
+    DEADLOCK, LOCK_NOT_AVAILABLE, SERIALIZATION_FAILURE, UNIQUE_VIOLATION, detail, server_error,
+};
 use crate::postgres::connection::session::texts;
 use crate::postgres::name::Ident;
 
@@ -81,13 +83,15 @@ pub(crate) fn outcome(
 ) -> Result<Write> {
     let Some(db) = error.as_db_error() else { return Err(server_error(action, error)) };
     match db.code().code() {
-        "23505" | "23P01" if shadow.iter().any(|name| db.table() == Some(name.as_str())) => {
+        UNIQUE_VIOLATION | "23P01"
+            if shadow.iter().any(|name| db.table() == Some(name.as_str())) =>
+        {
             Ok(Write::Clash {
                 index: Ident::new(db.constraint().unwrap_or_default()),
                 message: said(db),
             })
         }
-        "40P01" | "40001" | "55P03" => Ok(Write::Contention),
+        DEADLOCK | SERIALIZATION_FAILURE | LOCK_NOT_AVAILABLE => Ok(Write::Contention),
         code if code.starts_with("22") || code.starts_with("23") || code == "P0001" => {
             Ok(Write::Unfit(said(db)))
         }

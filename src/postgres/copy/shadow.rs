@@ -10,10 +10,10 @@ use tokio_postgres::Client;
 
 use super::index_ddl::{deferrable, index_with_constraint, tablespace};
 use super::{fingerprint, layout, namesakes};
-use crate::error::{Error, Finding, Result};
+use crate::error::{Error, Finding, Result, ServerCode};
 use crate::postgres::catalog::table::{Index, Table};
 use crate::postgres::clauses::form::Form;
-use crate::postgres::connection::connect::{NOT_AS_MADE, server_error};
+use crate::postgres::connection::errors::{NOT_AS_MADE, server_error};
 use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::dependents::{Dependents, IS_UNPROVED};
@@ -149,7 +149,7 @@ const OF_THE_MOMENT: [&str; 8] = ["08", "40", "53", "55006", "55P03", "57", "58"
 /// The refusal of clauses that the server did not take on an empty copy of the table.
 pub(crate) fn not_taken(error: Error) -> Error {
     match error {
-        Error::Server { message, .. } if !is_of_the_moment(&message) => {
+        Error::Server { message, code, .. } if !code.as_ref().is_some_and(is_of_the_moment) => {
             Error::Refused(vec![Finding::new(
                 "clauses",
                 format!("the server does not take these clauses: {message}"),
@@ -160,9 +160,9 @@ pub(crate) fn not_taken(error: Error) -> Error {
     }
 }
 
-/// Whether a message of [`server_error`], which ends with the state, tells of the moment only.
-fn is_of_the_moment(message: &str) -> bool {
-    let state = message.rsplit_once('[').map_or("", |(_, state)| state);
+/// Whether an error says nothing of the clauses, only of the moment.
+fn is_of_the_moment(code: &ServerCode) -> bool {
+    let ServerCode::SqlState(state) = code else { return false };
     OF_THE_MOMENT.iter().any(|class| state.starts_with(class))
 }
 
@@ -510,7 +510,8 @@ mod tests {
     fn only_what_is_said_of_the_clauses_refuses_them() {
         let becomes = |state: &str| {
             let message = format!("something [1] is so [{state}]");
-            not_taken(Error::Server { action: "a".into(), message, code: None }).code()
+            let code = Some(ServerCode::SqlState(state.to_owned()));
+            not_taken(Error::Server { action: "a".into(), message, code }).code()
         };
         for state in ["42701", "55000", "0A000", "22023", "54011", "P0001"] {
             assert_eq!(becomes(state), "refused", "{state}");

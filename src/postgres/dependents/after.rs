@@ -8,10 +8,11 @@ use super::foreign_keys::ForeignKey;
 use super::{Dependents, Names, foreign_keys, validation};
 use crate::error::Result;
 use crate::postgres::catalog::table::oid_of;
-use crate::postgres::connection::connect::{server_error, sqlstate};
+use crate::postgres::connection::errors::LOCK_NOT_AVAILABLE;
+use crate::postgres::connection::errors::{server_error, sqlstate};
 use crate::postgres::connection::session::rows;
 use crate::postgres::name::{Ident, TableName};
-use crate::postgres::trust::guards::{self, LOCK_NOT_AVAILABLE};
+use crate::postgres::trust::guards;
 
 /// How long one attempt waits for its lock, with others queueing behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);

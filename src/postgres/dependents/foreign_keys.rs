@@ -7,7 +7,7 @@ use super::sql;
 use super::validation;
 use crate::error::Result;
 use crate::postgres::clauses::columns::ColumnOutcomes;
-use crate::postgres::connection::connect::NOT_AS_MADE;
+use crate::postgres::connection::errors::NOT_AS_MADE;
 use crate::postgres::name::{Ident, TableName, Text};
 
 /// A foreign key with the original at one end or at both.

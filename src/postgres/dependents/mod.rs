@@ -39,7 +39,7 @@ use tokio_postgres::Client;
 pub use unproved::IS_UNPROVED;
 
 use super::clauses::columns::ColumnOutcomes;
-use super::connection::connect::server_error;
+use super::connection::errors::server_error;
 use super::name::{Ident, TableName};
 use crate::error::{Error, Result};
 use crate::testing::mutation::{self, Rule};

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
-use crate::postgres::connection::connect::server_error;
+use crate::postgres::connection::errors::server_error;
 use crate::postgres::name::Text;
 
 /// Reads rows as JSON made by the server: one struct a kind of object says what is read. `$1` in

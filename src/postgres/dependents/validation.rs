@@ -1,7 +1,7 @@
 //! What is looked at before the rows of a constraint are checked: `VALIDATE` goes by a name, and evaluates what the
 //! table's owner may have put there with the rights of osc's role.
 
-use crate::postgres::connection::connect::NOT_AS_MADE;
+use crate::postgres::connection::errors::NOT_AS_MADE;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::trust::roles::trusted;
 use crate::testing::mutation::{self, Rule};

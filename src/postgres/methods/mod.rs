@@ -11,8 +11,6 @@
 //! server did there is looked at (`probe`). On an empty copy it shows rewrites, index builds and scans
 //! as it would on the full table. `docs/use/postgres-clauses.md` has the table.
 
-pub(crate) mod record;
-
 mod build_index;
 mod choose;
 mod constraints;
@@ -22,6 +20,7 @@ mod naming;
 mod partitions;
 mod probe;
 mod progress;
+pub(crate) mod record;
 mod run;
 mod step;
 

@@ -14,8 +14,9 @@ use crate::engine::run::jittered;
 use crate::error::{Error, Result};
 use crate::postgres::blockers;
 use crate::postgres::catalog::table::Table;
-use crate::postgres::connection::connect::{
-    Options, connect, detail_with_key, server_error, sqlstate,
+use crate::postgres::connection::connect::{Options, connect};
+use crate::postgres::connection::errors::{
+    DEADLOCK, LOCK_NOT_AVAILABLE, QUERY_CANCELED, detail_with_key, server_error, sqlstate,
 };
 use crate::postgres::connection::session::{plain, rows, run as execute, value};
 use crate::postgres::connection::settings::RoleSettings;
@@ -246,7 +247,9 @@ impl Walk<'_> {
     async fn failed(&self, step: &Step, ran: &[&Step], error: Failure) -> Error {
         let stop = self.going.stop.is_cancelled();
         let told = match error {
-            Failure::Statement(error) if stop && sqlstate(&error) == Some("57014") => stopped(),
+            Failure::Statement(error) if stop && sqlstate(&error) == Some(QUERY_CANCELED) => {
+                stopped()
+            }
             Failure::Statement(error) => self.told(step, &error).await,
             Failure::Other(error) => error,
         };
@@ -346,7 +349,7 @@ impl Walk<'_> {
         execute(self.client, ACTION, &timeout).await?;
         match self.client.batch_execute(sql).await {
             Ok(()) => Ok(None),
-            Err(error) if matches!(sqlstate(&error), Some("55P03" | "40P01")) => {
+            Err(error) if matches!(sqlstate(&error), Some(LOCK_NOT_AVAILABLE | DEADLOCK)) => {
                 Ok(Some(format!("the lock was not granted within {} ms", budget.as_millis())))
             }
             Err(error) => Err(error.into()),

@@ -9,7 +9,7 @@
 
 use super::PostgresTable;
 use crate::error::Result;
-use crate::postgres::connection::connect::NOT_AS_MADE;
+use crate::postgres::connection::errors::NOT_AS_MADE;
 use crate::postgres::copy::fingerprint;
 use crate::postgres::name::Text;
 use crate::testing::mutation::{self, Rule};

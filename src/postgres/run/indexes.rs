@@ -8,7 +8,7 @@ use super::held::For;
 use crate::engine::backend::Server;
 use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Index;
-use crate::postgres::connection::connect::{detail, server_error, sqlstate};
+use crate::postgres::connection::errors::{UNIQUE_VIOLATION, detail, server_error, sqlstate};
 use crate::postgres::connection::session::run;
 use crate::postgres::copy::index_ddl::index_like;
 use crate::postgres::copy::statements::Scope;
@@ -78,7 +78,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
             return failpoint::hit(Point::IndexOne);
         };
         let _ = client.batch_execute("ROLLBACK").await;
-        if sqlstate(&error) != Some("23505") {
+        if sqlstate(&error) != Some(UNIQUE_VIOLATION) {
             return Err(server_error(ACTION, &error));
         }
         settle_doubles(table, index, &error).await?;

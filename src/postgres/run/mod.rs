@@ -1,10 +1,9 @@
 //! What the steps of one run on PostgreSQL share: the table under change, its shadow's statements and
 //! sessions, its record.
 
-pub(crate) mod indexes;
-
 mod failed_rows;
 mod held;
+pub(crate) mod indexes;
 
 use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
 use std::time::{Duration, Instant};

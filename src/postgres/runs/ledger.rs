@@ -12,7 +12,7 @@ use crate::ledger::{
     Checkpoint, End, NewRun, RunId, RunRecord, earlier_ledger, taken_over, untrusted,
 };
 use crate::postgres::catalog::table::number;
-use crate::postgres::connection::connect::{TAKEN_OVER, server_error};
+use crate::postgres::connection::errors::{TAKEN_OVER, server_error};
 use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::trust::own_schema::{Function, keep_private};

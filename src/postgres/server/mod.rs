@@ -17,7 +17,7 @@ use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, 
 use crate::engine::progress::Summary;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};
-use crate::ledger::{Checkpoint, End, is_resumable, is_waste};
+use crate::ledger::{Checkpoint, End, is_waste};
 use crate::testing::failpoint::{self, Point};
 
 /// The position in the engine's state.
@@ -255,7 +255,7 @@ impl Server for PostgresTable {
         let client = self.sessions.plain("recording the failure").await?;
         let ours = self.ledger.end(&client, id, Some(&self.owner), &End::by(error)).await?;
         // Slot and shadow of a run that was taken over are another attempt's, or somebody else's by now.
-        if !ours || is_resumable(error) {
+        if !ours || error.is_resumable() {
             return Ok(());
         }
         // A slot that nobody reads would fill the disk; differing tables are evidence.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
-use crate::postgres::connection::connect::server_error;
+use crate::postgres::connection::errors::server_error;
 use crate::postgres::name::TableName;
 use crate::testing::failpoint::{self, Point};
 

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use crate::error::Result;
-use crate::postgres::connection::connect::server_error;
+use crate::postgres::connection::errors::server_error;
 
 /// What our messages are known by.
 pub(super) const PREFIX: &str = "osc";

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use crate::error::Result;
 use crate::fnv::fnv1a;
-use crate::postgres::connection::connect::server_error;
+use crate::postgres::connection::errors::server_error;
 use crate::postgres::name::{Ident, TableName};
 
 /// The names of a run's slot and publication, or of its log. Slots are the cluster's and runs are

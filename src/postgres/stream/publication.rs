@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use crate::error::{Error, Finding, Result};
 use crate::postgres::catalog::key::KeyColumns;
-use crate::postgres::connection::connect::{server_error, sqlstate};
+use crate::postgres::connection::errors::{LOCK_NOT_AVAILABLE, server_error, sqlstate};
 use crate::postgres::name::{Ident, TableName};
 use crate::testing::mutation::{self, Rule};
 
@@ -73,7 +73,7 @@ pub async fn prepare(
         name = names.publication
     );
     client.batch_execute(&sql).await.map_err(|error| match sqlstate(&error) {
-        Some("55P03") => Error::Stopped {
+        Some(LOCK_NOT_AVAILABLE) => Error::Stopped {
             reason: format!("another session alters or vacuums {}", original.plain()),
             help: "run the command again when it is done".into(),
         },

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
-use crate::postgres::connection::connect::{connect, server_error};
+use crate::postgres::connection::connect::connect;
+use crate::postgres::connection::errors::server_error;
 
 use super::StreamConfig;
 

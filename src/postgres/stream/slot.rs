@@ -9,7 +9,8 @@ use super::names::Names;
 use super::transaction_wait;
 use crate::error::{Error, Result};
 use crate::key::Position;
-use crate::postgres::connection::connect::{Options, connect, server_error, sqlstate};
+use crate::postgres::connection::connect::{Options, connect};
+use crate::postgres::connection::errors::{QUERY_CANCELED, server_error, sqlstate};
 
 /// How long a session that was told to end may take.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ pub async fn create_slot(options: &Options, names: &Names, timeout: Duration) ->
         .await;
     match created {
         Ok(row) => Ok(Position(row.try_get(0).map_err(failed)?)),
-        Err(error) if sqlstate(&error) == Some("57014") => {
+        Err(error) if sqlstate(&error) == Some(QUERY_CANCELED) => {
             let mut inway =
                 transaction_wait::writers(&client, transaction_wait::Scope::Cluster).await?;
             inway.retain(|writer| writer.age.is_none_or(|age| age >= begun.elapsed()));

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
-use crate::postgres::connection::connect::server_error;
+use crate::postgres::connection::errors::server_error;
 use crate::testing::mutation::{self, Rule};
 
 /// Pauses between looks.

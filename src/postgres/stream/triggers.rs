@@ -22,7 +22,10 @@ use crate::engine::backend::Change;
 use crate::error::{Error, Result};
 use crate::key::{Key, Position};
 use crate::postgres::catalog::key::KeyColumns;
-use crate::postgres::connection::connect::{connect, server_error, sqlstate};
+use crate::postgres::connection::connect::connect;
+use crate::postgres::connection::errors::{
+    DEADLOCK, LOCK_NOT_AVAILABLE, UNDEFINED_TABLE, server_error, sqlstate,
+};
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::trust::own_schema::keep_private;
 use crate::testing::mutation::{self, Rule};
@@ -203,7 +206,7 @@ async fn with_lock(
         let sql = format!("SET LOCAL lock_timeout = {}; {sql}", wait.as_millis());
         match client.batch_execute(&sql).await {
             Ok(()) => return Ok(()),
-            Err(error) if matches!(sqlstate(&error), Some("55P03" | "40P01")) => {
+            Err(error) if matches!(sqlstate(&error), Some(LOCK_NOT_AVAILABLE | DEADLOCK)) => {
                 if Instant::now() > deadline {
                     let holders = holders(client, table).await?;
                     return Err(Error::Stopped {
@@ -407,7 +410,7 @@ impl TriggerStream {
     async fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
         self.client.query(sql, values).await.map_err(|error| match sqlstate(&error) {
             // The log was dropped.
-            Some("42P01") => {
+            Some(UNDEFINED_TABLE) => {
                 Error::StreamGap { position: self.position.clone(), reason: error.to_string() }
             }
             _ => server_error(ACTION, &error),

@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
 use crate::key::Position;
-use crate::postgres::connection::connect::server_error;
+use crate::postgres::connection::errors::server_error;
 use crate::testing::mutation::{self, Rule};
 
 /// Pauses between looks at the snapshot.

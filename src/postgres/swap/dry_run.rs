@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::engine::run::jittered;
 use crate::error::{Error, Finding, Result};
 use crate::postgres::blockers;
-use crate::postgres::connection::connect::{server_error, sqlstate};
+use crate::postgres::connection::errors::{DEADLOCK, LOCK_NOT_AVAILABLE, server_error, sqlstate};
 use crate::postgres::connection::session::run;
 use crate::postgres::copy::index_ddl::index_with_constraint;
 use crate::postgres::name::NEW;
@@ -73,7 +73,7 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
     swap::look(table, &client).await?;
     if let Err(error) = client.batch_execute(&swap::statements(table)?.join(";\n")).await {
         return match sqlstate(&error) {
-            Some("55P03" | "40P01") => Ok(Some("a lock was not granted".into())),
+            Some(LOCK_NOT_AVAILABLE | DEADLOCK) => Ok(Some("a lock was not granted".into())),
             Some(_) => Err(refused(&error)),
             None => Err(server_error(ACTION, &error)),
         };

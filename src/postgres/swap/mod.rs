@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::catalog::table::oid_of;
-use super::connection::connect::{server_error, sqlstate};
+use super::connection::errors::{
+    DEADLOCK, LOCK_NOT_AVAILABLE, QUERY_CANCELED, server_error, sqlstate,
+};
 use super::connection::session::{self, run};
 use super::copy::rows::Write;
 use super::copy::shadow::Made;
@@ -72,7 +74,7 @@ pub(super) async fn attempt<D: Drain>(
     let watcher = table.sessions.plain("looking for blockers").await?;
     let oids = [table.setting.original.oid];
     let kill = table.setting.kill_blockers_after;
-    let found = crate::postgres::blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
+    let found = super::blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
     if let Some(first) = found.old.first() {
         return Ok(SwapOutcome::NotYet(format!("blocked by {first}")));
     }
@@ -195,7 +197,7 @@ pub(super) fn deadlines(allowed: Duration, version: u32) -> String {
 /// A statement that the server ended for its time is one that may be tried again.
 fn out_of_time(error: Error) -> Result<Option<String>> {
     match &error {
-        Error::Server { message, .. } if message.ends_with("[57014]") => {
+        Error::Server { message, .. } if error.sqlstate() == Some(QUERY_CANCELED) => {
             Ok(Some(format!("the server ended a statement under the lock: {message}")))
         }
         _ => Err(error),
@@ -218,11 +220,11 @@ pub(super) async fn lock(
     for sql in &locks {
         if let Err(error) = holder.batch_execute(sql).await {
             return match sqlstate(&error) {
-                Some("55P03") => Ok(Some(format!(
+                Some(LOCK_NOT_AVAILABLE) => Ok(Some(format!(
                     "a lock was not granted within {} ms: {sql}",
                     budget.as_millis()
                 ))),
-                Some("40P01") => Ok(Some("a deadlock with the application".into())),
+                Some(DEADLOCK) => Ok(Some("a deadlock with the application".into())),
                 _ => Err(server_error(ACTION, &error)),
             };
         }

@@ -2,10 +2,9 @@
 
 pub mod activity;
 
-pub(crate) mod wal_retention;
-
 mod replica_lag;
 mod status;
+pub(crate) mod wal_retention;
 
 use self::activity::ActivityProbe;
 use self::replica_lag::StandbyLag;

@@ -5,7 +5,10 @@ use std::fmt;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Finding, Result};
-use crate::postgres::connection::connect::{Options, connect, server_error};
+use crate::postgres::connection::connect::{Options, connect};
+use crate::postgres::connection::errors::{
+    DEADLOCK, LOCK_NOT_AVAILABLE, QUERY_CANCELED, SERIALIZATION_FAILURE, server_error,
+};
 use crate::postgres::connection::session::{rows, run};
 use crate::throttle::probe::StatusProbe;
 
@@ -41,7 +44,7 @@ const GAUGES: &[(&str, &str)] = &[
 ];
 
 /// Errors that may be gone the next time: a deadlock, a lock wait, a statement that took too long.
-const PASSING: [&str; 4] = ["[40001]", "[40P01]", "[55P03]", "[57014]"];
+const PASSING: [&str; 4] = [SERIALIZATION_FAILURE, DEADLOCK, LOCK_NOT_AVAILABLE, QUERY_CANCELED];
 
 /// A session that only looks, and comes back by itself after it was lost.
 pub(crate) struct Session {
@@ -166,7 +169,6 @@ impl StatusProbe for Gauges {
     }
 
     fn passes(&self, error: &Error) -> bool {
-        matches!(error, Error::Server { message, .. }
-            if PASSING.iter().any(|state| message.ends_with(state)))
+        error.sqlstate().is_some_and(|state| PASSING.contains(&state))
     }
 }

@@ -6,12 +6,10 @@ use tokio_postgres::Client;
 
 use super::own_schema::Function;
 use crate::error::Result;
-use crate::postgres::connection::connect::{server_error, sqlstate};
+use crate::postgres::connection::errors::LOCK_NOT_AVAILABLE;
+use crate::postgres::connection::errors::{server_error, sqlstate};
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::testing::mutation::{self, Rule};
-
-/// SQLSTATE of a lock that was not granted in time.
-pub(crate) const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// What both triggers fire on. `ENABLE ALWAYS` makes them fire for replicated writes too.
 const EVENTS: &str = "BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE";

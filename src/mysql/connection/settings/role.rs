@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::lists::On;
 use crate::error::{Finding, Result};
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::errors::{ACCESS_DENIED, connection_error};
 use crate::mysql::connection::texts::texts;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::name::{Text, account};
@@ -244,9 +244,6 @@ impl Role {
         ))
     }
 }
-
-/// `ER_SPECIFIC_ACCESS_DENIED_ERROR`
-const ACCESS_DENIED: u16 = 1227;
 
 fn no_right(name: &str, value: &str, user: &str) -> Finding {
     Finding::new(

@@ -18,7 +18,7 @@ use crate::ledger::{
 };
 use crate::mysql::binlog::signature;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::errors::{ACCESS_DENIED, connection_error};
 use crate::mysql::connection::privileges;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::name::{Ident, TableName, Text, account};
@@ -169,7 +169,7 @@ impl Ledger {
             match conn.query_drop(statement).await {
                 Ok(()) => {}
                 Err(mysql_async::Error::Server(error))
-                    if matches!(error.code, 1044 | 1045 | 1142 | 1227) =>
+                    if matches!(error.code, 1044 | 1045 | 1142 | ACCESS_DENIED) =>
                 {
                     return Err(Error::Refused(vec![self.no_right(conn, &error.message).await?]));
                 }

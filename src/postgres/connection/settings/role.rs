@@ -7,7 +7,8 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::list::ROLE;
 use crate::error::{Error, Result};
-use crate::postgres::connection::connect::{Options, connect_plain, server_error};
+use crate::postgres::connection::connect::{Options, connect_plain};
+use crate::postgres::connection::errors::server_error;
 use crate::postgres::name::{Ident, Text};
 use crate::testing::mutation::{self, Rule};
 

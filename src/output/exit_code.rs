@@ -1,0 +1,38 @@
+//! How the program ends: what a caller can tell from its exit code alone.
+
+use crate::error::Error;
+
+/// The exit code of a command that ends with this error; 0 is success.
+pub fn of(error: &Error) -> u8 {
+    match error {
+        Error::Usage { .. } | Error::Unreachable { .. } => 2,
+        error if error.is_resumable() => 3,
+        Error::Refused(_) => 4,
+        Error::Verification { .. } => 5,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_code() {
+        let text = String::new;
+        let ends = [
+            (1, Error::Foreign(text())),
+            (1, Error::Data { reason: text(), rows: Vec::new() }),
+            (2, Error::Usage { message: text(), help: text() }),
+            (2, Error::Unreachable { address: text(), message: text(), help: text() }),
+            (3, Error::Stopped { reason: text(), help: text() }),
+            (3, Error::Connection { action: text(), message: text() }),
+            (3, Error::Full { action: text(), message: text() }),
+            (4, Error::Refused(Vec::new())),
+            (5, Error::Verification { count: 1, keys: Vec::new() }),
+        ];
+        for (code, error) in ends {
+            assert_eq!(of(&error), code, "{error}");
+        }
+    }
+}
