@@ -16,13 +16,13 @@ const POSTGRES: &str = "ADD COLUMN x int NOT NULL DEFAULT 5, ALTER COLUMN k TYPE
 pub enum Contender {
     /// Nobody, for five seconds: what the application sees when nothing is changed.
     Nobody,
-    /// The server's own ALTER TABLE, which writes the table anew and keeps writers out.
+    /// The server's own ALTER TABLE, which rewrites the table and keeps writers out.
     Server,
     /// osc, the verification included.
     Osc,
     /// pt-online-schema-change, on MySQL and MariaDB.
     PtOsc,
-    /// pg_repack, on PostgreSQL: it writes the table anew, but changes nothing.
+    /// pg_repack, on PostgreSQL: it rewrites the table, but changes nothing.
     PgRepack,
 }
 

@@ -1,4 +1,4 @@
-//! `osc cleanup`: drop the retired table and leftovers of dead runs.
+//! `osc cleanup`: drop the retired table and leftovers of unfinished runs.
 
 use indicatif::HumanBytes;
 use serde::Serialize;

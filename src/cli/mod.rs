@@ -52,7 +52,7 @@ pub enum Command {
     Plan(Box<plan::PlanArgs>),
     /// Show runs: state, phase, progress, and what an interrupted one left
     Status(status::StatusArgs),
-    /// Drop the retired table and leftovers of dead runs
+    /// Drop the retired table and leftovers of unfinished runs
     Cleanup(cleanup::CleanupArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),

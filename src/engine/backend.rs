@@ -127,8 +127,8 @@ pub trait Server: Send + Sync + 'static {
     /// The run's number in the ledger, once it is claimed.
     fn number(&self) -> Option<i64>;
 
-    /// Takes the run's lock, so that no other run can work on this table, and reads what a dead
-    /// run of the same change left. `Refused` when another run holds it.
+    /// Takes the run's lock, so that no other run can work on this table, and reads what an
+    /// unfinished run of the same change left. `Refused` when another run holds it.
     fn claim(&self) -> impl Future<Output = Result<Option<Resumable>>> + Send;
 
     /// Fails with `Stopped` when the run's lock has been lost to somebody else.
@@ -239,8 +239,8 @@ pub trait Server: Send + Sync + 'static {
     fn finish(&self, summary: &super::progress::Summary)
     -> impl Future<Output = Result<()>> + Send;
 
-    /// Records in the ledger that the run ended with this error; drops what can never be gone on
-    /// from.
+    /// Records in the ledger that the run ended with this error; drops what can never
+    /// be resumed.
     fn abandon(&self, error: &Error) -> impl Future<Output = Result<()>> + Send;
 
     /// The retired table's name, for a human.

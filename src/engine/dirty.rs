@@ -40,7 +40,7 @@ struct Inner {
 
 /// The markers of this attempt: numbered on from a random number, and the last one seen.
 ///
-/// A run that is gone on with reads the log again in which an earlier attempt left its markers.
+/// A resumed run reads the log again in which an earlier attempt left its markers.
 /// Taken for ours they would end a wait before the stream is where it must be.
 struct Markers {
     first: u64,

@@ -38,7 +38,7 @@ pub enum Given {
 impl Permission<'_> {
     /// Waits until the operator and the throttle agree at the same time: not while the run is paused or
     /// on hold, outside the window, or while the server or a replica is in trouble. Permission that
-    /// was there only during a pause, as while a control file is written anew, is none.
+    /// was there only during a pause, as while a control file is rewritten, is none.
     ///
     /// # Errors
     /// `Stopped` when the operator aborts, or the throttle ends the run.

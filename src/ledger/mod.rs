@@ -215,13 +215,13 @@ impl End<'_> {
         Self { result, detail: Some(detail::of(error)), ..Self::default() }
     }
 
-    /// The end of a run that can never be gone on with.
+    /// The end of a run that can never be resumed.
     pub fn failed(detail: &str) -> Self {
         Self { result: "failed", detail: Some(detail.to_owned()), ..Self::default() }
     }
 }
 
-/// Whether the shadow of a run that ended so is of no use to anybody: a run that is gone on with
+/// Whether the shadow of a run that ended so is of no use to anybody: a resumed run
 /// needs it, and differing tables are evidence.
 pub(crate) fn is_waste(error: &Error) -> bool {
     !error.is_resumable() && !matches!(error, Error::Verification { .. } | Error::Internal(_))

@@ -144,7 +144,7 @@ pub struct LogWriter(Screen);
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A log that cannot be written is lost; the run goes on.
+        // A log that cannot be written is lost; the run continues.
         self.0.beside_the_bar(|| {
             let _ = io::stderr().lock().write_all(bytes);
         });

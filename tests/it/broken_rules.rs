@@ -372,7 +372,7 @@ fn this_program() -> String {
 fn library() -> String {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--no-run", "--quiet", "--message-format", "json", "--features"]);
-    // Those of this program, or all would be built anew.
+    // Those of this program, or all would be rebuilt.
     let all = [
         ("faults", true),
         ("fuzzing", cfg!(feature = "fuzzing")),
@@ -384,7 +384,7 @@ fn library() -> String {
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    // What cargo tells this test of its package would have dependencies built anew that look at it.
+    // What cargo tells this test of its package would have dependencies rebuilt that look at it.
     for (name, _) in std::env::vars() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix)) {
             cargo.env_remove(name);

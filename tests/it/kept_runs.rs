@@ -236,7 +236,7 @@ async fn a_resume_waits_for_a_replica_that_is_away(url: &str, name: &str, away: 
     let last = ["alter", "t", CLAUSES, "--strategy", "copy", "--replica", away];
     let (code, said) = loop {
         let (code, said) = osc(url, &last);
-        // The server lets the dead run's lock go when it notices.
+        // The server lets the unfinished run's lock go when it notices.
         if !said.contains("another osc is already changing") {
             break (code, said);
         }
@@ -397,7 +397,7 @@ mod postgres {
             assert_eq!(copy_and_slot(server, &database).await, "2 1", "{state}");
         }
         server.exec(&database, &guard("")).await;
-        // The same while it waits for those whom the dead run may have left.
+        // The same while it waits for those whom the unfinished run may have left.
         let blocker = server.client(&database).await;
         support::postgres::exec(&blocker, "BEGIN; SELECT FROM t_osc_new").await;
         let run = Run::at(&url, &["t", BIGINT]);

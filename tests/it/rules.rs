@@ -103,7 +103,7 @@ async fn a_chunk_locks_nothing_of_the_original(kind: Kind) {
             "(SELECT COUNT(*) > 0 FROM performance_schema.data_locks \
              WHERE OBJECT_SCHEMA = '{database}' AND LOCK_STATUS = 'WAITING')"
         ),
-        // Its tables of locks are not read anew while someone asks for them all the time.
+        // Its tables of locks are not read again while someone asks for them all the time.
         Kind::Mariadb => format!(
             "(SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST \
              WHERE COMMAND = 'Query' AND TIME_MS > 500 AND INFO LIKE '%`{database}`%osc_new%' \

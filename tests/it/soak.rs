@@ -42,7 +42,7 @@ struct Sample {
     sessions: u64,
 }
 
-/// A run that is begun anew whenever it was killed.
+/// A run that starts over whenever it was killed.
 struct Soak {
     url: String,
     clauses: &'static str,

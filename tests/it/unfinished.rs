@@ -74,7 +74,7 @@ async fn spares_other_runs(kind: Kind) {
     assert!(said.contains("another osc is already changing"), "{said}");
 
     run.kill();
-    // The server lets the dead run's lock go when it notices.
+    // The server lets the unfinished run's lock go when it notices.
     let (code, said) = loop {
         let (code, said) = osc(server, &database, &INSTANT);
         if !said.contains("another osc is already changing") {

@@ -31,9 +31,9 @@ pub enum Rule {
     NothingIsIgnored,
     /// 6: what finds no room is not read on from the stream.
     NoRoomNoReading,
-    /// 9: the chunks of a run that is gone on with clear their ranges.
+    /// 9: the chunks of a resumed run clear their ranges.
     ResumedChunksClear,
-    /// 9: a run is gone on with when no transaction of the dead is left.
+    /// 9: a run is resumed when no transaction of the dead is left.
     TheDeadAreGone,
     /// 9: the checkpoint's edge is the one below which all chunks have ended.
     EdgeOfEndedChunks,

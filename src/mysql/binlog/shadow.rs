@@ -5,7 +5,7 @@
 //! the shadow begins with a row in the ledger's table of markers, a signature ([`is_signature`]): no
 //! other account may write that table. Rows of the shadow in a transaction without one are another
 //! session's, and their keys are delivered. Sessions that hold LOCK TABLES cannot sign; the engine knows
-//! when there is one, and nobody else can write then.
+//! when there is one, and no other session can write then.
 //!
 //! DDL is a transaction by itself and has no rows. The server writes into its event which session ran
 //! it, and no ordinary account can change that number (`pseudo_thread_id`).

@@ -124,7 +124,7 @@ pub(crate) async fn tables(
         None => (Vec::new(), None),
     };
     let unfinished = runs.first().is_some_and(|run| run.result.as_deref() != Some("done"));
-    // In this order: a rename of a dead run that comes through in between shows neither.
+    // In this order: a rename of an unfinished run that comes through in between shows neither.
     let retired = is_retired(conn, &helpers.retired).await?;
     let shadow = Table::read(conn, &helpers.shadow).await?.is_some();
     if retired || shadow {
@@ -132,7 +132,7 @@ pub(crate) async fn tables(
         if shadow && !proof.is_our_shadow(conn, &helpers.shadow).await? {
             findings.refusals.push(strange(&helpers.shadow, elsewhere.as_ref()));
         }
-        // After a swap that a dead run did not finish, the retired table is that run's own.
+        // After a swap that an unfinished run did not finish, the retired table is that run's own.
         if retired && !proof.is_our_retired() {
             findings.refusals.push(strange(&helpers.retired, elsewhere.as_ref()));
         } else if retired && (shadow || !unfinished) {

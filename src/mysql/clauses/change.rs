@@ -45,7 +45,7 @@ impl Change {
         Ok(Self { text: text.trim().to_owned(), clauses, kept, foreign_keys, existing })
     }
 
-    /// The change of a dead run that had swapped the tables: only what follows is left to do, and
+    /// The change of an unfinished run that had swapped the tables: only what follows is left to do, and
     /// the table has the new columns already.
     pub fn made(text: &str, clauses: Clauses) -> Self {
         Self {

@@ -232,7 +232,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     lock::look(conn, &original.name, &related).await?;
     let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
     let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
-    // A run of the same change that died, or was stopped, is gone on with.
+    // A run of the same change that died, or was stopped, is resumed.
     let dead = unfinished(conn, &ledger, &original.name).await?;
     if let Some(run) = dead.as_ref().filter(|run| !same::same(&run.clauses, &job.clauses)) {
         return Err(other_clauses(run));

@@ -1,4 +1,4 @@
-//! `osc cleanup` on MySQL and MariaDB: the retired table, and what dead runs left.
+//! `osc cleanup` on MySQL and MariaDB: the retired table, and what unfinished runs left.
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -127,7 +127,7 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Drops what was found, and closes the records of dead runs.
+    /// Drops what was found, and closes the records of unfinished runs.
     pub(crate) async fn drop_all(mut self) -> Result<()> {
         run(&mut self.conn, "dropping tables", "SET SESSION foreign_key_checks = 0").await?;
         run(&mut self.conn, "dropping tables", "SET SESSION lock_wait_timeout = 5").await?;

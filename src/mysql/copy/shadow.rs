@@ -382,13 +382,13 @@ fn comparable(old: &Column, new: &Column) -> bool {
     }
 }
 
-/// Waits until transactions that a dead run left on the shadow are gone: its lock is granted only
+/// Waits until transactions that an unfinished run left on the shadow are gone: its lock is granted only
 /// when no session has the table in an open transaction.
 pub(crate) async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Result<()> {
     let action = "waiting for sessions of the unfinished run";
     match conn.query_drop(format!("LOCK TABLES {shadow} WRITE")).await {
         Ok(()) => run(conn, action, "UNLOCK TABLES").await,
-        // ER_NO_SUCH_TABLE: a rename of the dead run has come through.
+        // ER_NO_SUCH_TABLE: a rename of the unfinished run has come through.
         Err(mysql_async::Error::Server(error)) if error.code == 1146 => Ok(()),
         // ER_LOCK_WAIT_TIMEOUT: they are still there, maybe being rolled back.
         Err(mysql_async::Error::Server(error)) if error.code == LOCK_WAIT_TIMEOUT => {

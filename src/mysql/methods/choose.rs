@@ -26,7 +26,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// The method of a run that is gone on with: the copy that it had begun.
+    /// The method of a resumed run: the copy that it had begun.
     pub(crate) fn going_on() -> Self {
         let reason = "resuming an unfinished run of the same change".into();
         Self { method: Method::Copy, reason, settings: &[] }

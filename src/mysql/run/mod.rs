@@ -136,7 +136,7 @@ impl MysqlTable {
         self.ledger.carry(conn, self.run()?, &self.owner, &text).await
     }
 
-    /// The server writes the shadow anew, or has done so: its numbers are others then.
+    /// The server rewrites the shadow, or has done so: its numbers are others then.
     pub(super) async fn shadow_is_rebuilt(&self, conn: &mut Conn, begins: bool) -> Result<()> {
         let now = self.numbers(conn, &self.helpers.shadow).await?;
         self.note(conn, |record| {

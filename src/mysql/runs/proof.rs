@@ -1,6 +1,6 @@
 //! Which tables osc made, proved by the numbers that InnoDB gives its tables.
 //!
-//! A table keeps its number through RENAME and through every ALTER that does not write it anew, and no
+//! A table keeps its number through RENAME and through every ALTER that does not rewrite it, and no
 //! other table of the server ever has it: not one that somebody makes under the same name, and not the
 //! copy of it on a replica or out of a dump. So a row of the ledger that names numbers says something
 //! that the catalog can confirm; names and comments say nothing (rule 11).

@@ -1,4 +1,4 @@
-//! Whose a table and its run are: the lock that one osc holds, and the dead run that it goes on with.
+//! Whose a table and its run are: the lock that one osc holds, and the unfinished run that it resumes.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;

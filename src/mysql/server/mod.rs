@@ -255,7 +255,7 @@ impl Server for MysqlTable {
         let mut conn = self.plain("recording the failure").await?;
         let end = End::by(error);
         let ours = self.ledger.end(&mut conn, run_id, Some(&self.owner), &end).await?;
-        // What can never be gone on from would only fill the disk; differing tables are evidence. The shadow
+        // What can never be resumed would only fill the disk; differing tables are evidence. The shadow
         // of a run that was taken over is another attempt's, or somebody else's by now.
         if ours && is_waste(error) && self.has_shadow.load(Ordering::Relaxed) {
             // Without a number it was made a moment ago.

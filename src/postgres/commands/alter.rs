@@ -44,7 +44,7 @@ struct Prepared {
     dependents: Dependents,
     role: RoleSettings,
     ledger: Ledger,
-    /// `None`: a dead run is gone on with.
+    /// `None`: an unfinished run is resumed.
     chosen: Option<Chosen>,
     /// A dead run had swapped the tables: only what follows is left to do.
     made: bool,

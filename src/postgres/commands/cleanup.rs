@@ -1,4 +1,4 @@
-//! `osc cleanup` on PostgreSQL: the retired table, what dead runs left, guards whose time is over.
+//! `osc cleanup` on PostgreSQL: the retired table, what unfinished runs left, guards whose time is over.
 
 use std::time::Duration;
 
@@ -44,9 +44,9 @@ pub(crate) struct Cleanup {
     name: TableName,
     /// The tables to drop, with the reason and size of each.
     pub tables: Vec<Leftover<Found>>,
-    /// Slots and publications that dead runs left, for a human.
+    /// Slots and publications that unfinished runs left, for a human.
     pub streams: Vec<String>,
-    /// What takes back half-done steps of dead runs on the server's own methods.
+    /// What takes back half-done steps of unfinished runs on the server's own methods.
     pub halves: Vec<Undo>,
     /// Runs whose records this osc cannot read: they are forgotten.
     pub forgotten: Vec<i64>,
@@ -183,7 +183,7 @@ impl Cleanup {
         }
     }
 
-    /// Drops what was found, and closes the records of dead runs.
+    /// Drops what was found, and closes the records of unfinished runs.
     ///
     /// # Errors
     /// `Stopped` when a table's lock is not to be had; the server's.

@@ -1,7 +1,7 @@
 //! What no ALTER TABLE of the server does to a table: another order of its columns, and partitions.
 //!
 //! The other clauses are applied to an empty draft first, so that they mean what they say. Then the
-//! draft is read back from the catalog, dropped, and written anew in its form under the same name.
+//! draft is read back from the catalog, dropped, and rewritten in its form under the same name.
 
 use tokio_postgres::Client;
 
@@ -17,7 +17,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 
 const ACTION: &str = "writing the shadow's form";
 
-/// Drops the empty table `place` and writes it anew in its form, under the same name and with all
+/// Drops the empty table `place` and rewrites it in its form, under the same name and with all
 /// that it had. To be run in a transaction.
 ///
 /// # Errors
@@ -235,7 +235,7 @@ async fn owned_sequences(client: &Client, oid: u32) -> Result<Vec<(String, Ident
 }
 
 /// Names of the partitions that something else has already, in the table's schema: not the
-/// partitions of a shadow that a dead run left.
+/// partitions of a shadow that an unfinished run left.
 ///
 /// # Errors
 /// The server's.

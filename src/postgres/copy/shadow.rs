@@ -447,7 +447,7 @@ async fn names(client: &Client, sql: &str) -> Result<Vec<Ident>> {
     Ok(found.iter().filter_map(|row| row.get(0)).map(Ident::new).collect())
 }
 
-/// Waits until transactions that a dead run left on the shadow are gone.
+/// Waits until transactions that an unfinished run left on the shadow are gone.
 ///
 /// # Errors
 /// The server's.

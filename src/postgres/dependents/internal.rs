@@ -45,7 +45,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Internal>> {
     sql::rows(client, "disabled triggers of constraints", &query, oid).await
 }
 
-/// Gives the trigger of the constraint made anew the same state, where the constraint is there.
+/// Gives the trigger of the constraint created again the same state, where the constraint is there.
 pub(super) fn state(trigger: &Internal) -> String {
     let Internal { on, of, constraint, function, enabled, .. } = trigger;
     let state = match enabled.as_str() {

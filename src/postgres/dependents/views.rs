@@ -138,7 +138,7 @@ fn query(view: &View) -> String {
     format!("VIEW {}{options} AS {}", view.name, view.definition.trim_end().trim_end_matches(';'))
 }
 
-/// Removes the views that are made anew, the outermost first, before the renames.
+/// Removes the views that are created again, the outermost first, before the renames.
 pub(super) fn before(views: &[View], anew: &BTreeSet<u32>) -> Vec<String> {
     let gone = views.iter().rev().filter(|view| anew.contains(&view.oid));
     gone.map(|view| format!("DROP VIEW {}", view.name)).collect()

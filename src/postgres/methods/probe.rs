@@ -21,7 +21,7 @@ use crate::postgres::trust::functions;
 /// What was seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// The table is written anew.
+    /// The table is rewritten.
     pub rewrites: bool,
     /// Indexes are built.
     pub builds: bool,

@@ -64,7 +64,7 @@ pub struct Going<'a> {
 ///
 /// # Errors
 /// `Data` where rows do not allow the change, and all of it is taken back; `Stopped` when the lock is
-/// not to be had or the run is to stop, and the same command goes on; the server's.
+/// not to be had or the run is to stop, and the same command resumes; the server's.
 pub async fn run(
     options: &Options,
     role: &RoleSettings,

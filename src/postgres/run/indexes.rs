@@ -90,7 +90,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
 }
 
 /// Rows of the shadow have the same values: either some are stale, since the original is read at
-/// many moments; then they are read anew, all at one. Or the original has duplicates.
+/// many moments; then they are read again, all at one. Or the original has duplicates.
 async fn settle_doubles(
     table: &PostgresTable,
     index: &Index,

@@ -298,7 +298,7 @@ impl Ledger {
         )
     }
 
-    /// Makes a dead run one of ours.
+    /// Makes an unfinished run one of ours.
     ///
     /// # Errors
     /// The server's.

@@ -1,4 +1,4 @@
-//! Whose a table and its run are: the lock that one osc holds, and the dead run that it goes on with.
+//! Whose a table and its run are: the lock that one osc holds, and the unfinished run that it resumes.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ impl PostgresTable {
         Ok(Some(Resumable { state: earlier.state.unwrap_or_default(), swapped }))
     }
 
-    /// Ends a dead run that nothing can be made of.
+    /// Ends an unfinished run that nothing can be made of.
     async fn forget(&self, client: &Client, dead: &RunRecord) -> Result<()> {
         let database = self.setting.options.target.database();
         for names in stream::left(client, dead.run, database, &self.ledger.schema).await? {

@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A run whose slot keeps so many times the limit ends.
 const CRITICAL: u64 = 2;
 
-/// The slots of osc's in this database, those of dead runs too, and what they keep; with the oldest
+/// The slots of osc's in this database, those of unfinished runs too, and what they keep; with the oldest
 /// transaction that has written, for it can be the reason.
 const LOOK: &str = "SELECT s.slot_name, \
      pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint, s.wal_status, s.active, \

@@ -1,8 +1,8 @@
 //! The schema of osc's own (`--ledger`, `osc` by default) and the functions in it. Nobody else may
 //! write there, which `trust` checks at each start.
 //!
-//! Tables that osc makes beside the application's bear a trigger of one of these functions, which
-//! nobody else may give a trigger to. By this osc knows its tables, not by their names: the shadow by
+//! Tables that osc makes beside the application's bear a trigger of one of these functions, which no
+//! other role may give a trigger to. By this osc knows its tables, not by their names: the shadow by
 //! `osc_shadow`, the retired table by `osc_guard`.
 
 use tokio_postgres::Client;

@@ -193,7 +193,7 @@ pub async fn first<F: Future<Output = ()>>(
 
 /// A command that must succeed.
 pub async fn succeeds(arguments: &[&str]) -> Result<(), String> {
-    // The server lets the dead run's lock go when it notices.
+    // The server lets the unfinished run's lock go when it notices.
     for _ in 0..50 {
         let output = osc(arguments, None).await?;
         let said = said(&output);

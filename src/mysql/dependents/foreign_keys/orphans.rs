@@ -14,7 +14,7 @@ const REPORTED: usize = 5;
 /// A search for rows that violate one foreign key, window by window of the child's primary key.
 ///
 /// The place is kept in the session: all steps go over one connection, and a search whose
-/// connection broke begins anew.
+/// connection broke starts over.
 #[derive(Debug)]
 pub struct OrphanSearch {
     key: ForeignKey,

@@ -225,7 +225,7 @@ impl Ledger {
         run.map(RunId).ok_or_else(|| Error::Internal("the ledger gave the run no number".into()))
     }
 
-    /// Takes a dead run over.
+    /// Takes an unfinished run over.
     pub(crate) async fn take_over(&self, conn: &mut Conn, run: RunId, owner: &str) -> Result<()> {
         conn.exec_drop(
             format!(
