@@ -20,17 +20,17 @@ pub struct ChangeArgs {
     /// How to go about it.
     #[command(flatten)]
     pub tuning: Tuning,
-    /// Swap without comparing both tables first
+    /// Do not compare the tables before the cut-over
     #[arg(long, help_heading = "Cut-over")]
     pub no_verify: bool,
-    /// Copy at full width, whatever others on the server feel of it
+    /// Do not slow down for other sessions
     ///
     /// Without it the copy has fewer chunks in flight, and pauses between them, for as long as commits
     /// or the application's statements take longer than when the server is quiet, the redo log fills
     /// up or a replica falls behind.
     #[arg(long, help_heading = "Throttle")]
     pub no_feedback: bool,
-    /// Say what would happen, and change nothing: osc plan
+    /// Show what would happen and change nothing, as osc plan does
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
     /// Print JSON on stdout, as docs/use/json.md describes it: a run's events line by line, or the plan

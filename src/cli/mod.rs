@@ -46,7 +46,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Change a table online, at once; --dry-run shows what it would do
+    /// Change a table online; --dry-run shows what it would do
     Alter(Box<alter::AlterArgs>),
     /// Show what a change would do, and change nothing
     Plan(Box<plan::PlanArgs>),

@@ -25,7 +25,7 @@ Examples:
   osc plan users \"ADD COLUMN last_seen TIMESTAMP NULL, ADD INDEX (last_seen)\"
   osc plan \"ALTER TABLE shop.orders DROP COLUMN note\" --json
 
-It takes every flag of osc alter, so that one word turns a plan into a run.
+It takes every flag of osc alter: replace plan with alter to run it.
 
 Exit codes:
   0  the change can be made

@@ -22,7 +22,7 @@ pub struct Connection {
     /// ~/.my.cnf. A password given here shows in the process list: $OSC_URL, $MYSQL_PWD, $PGPASSWORD,
     /// osc.toml, ~/.my.cnf and ~/.pgpass do not. Parameters: socket, ssl-mode, ssl-ca, ssl-cert,
     /// ssl-key; for PostgreSQL libpq's, as ?host=/tmp&sslmode=require: each is honoured, or refused with
-    /// the reason (docs/use/connecting.md); what a PostgreSQL URL leaves open, the $PG… variables say. TLS is
+    /// the reason (docs/use/connecting.md); the $PG… variables fill in what a PostgreSQL URL leaves out. TLS is
     /// off for this machine and verified for others, unless ssl-mode says otherwise. No password is sent to
     /// another host in clear text.
     #[arg(long, value_name = "URL")]

@@ -94,13 +94,13 @@ impl<'de> Deserialize<'de> for Threads {
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tuning {
-    /// Chunks copied at the same time, 1 to 32 [default: 4]
+    /// Copy this many chunks at the same time, 1 to 32 [default: 4]
     #[arg(long, value_name = "N", help_heading = "Speed")]
     pub threads: Option<Threads>,
     /// Rows of the first chunks; later ones are sized by --chunk-time [default: 5000]
     #[arg(long, value_name = "ROWS", help_heading = "Speed")]
     pub chunk_size: Option<NonZeroU64>,
-    /// How long one chunk should take [default: 500ms]
+    /// Size chunks to take this long [default: 500ms]
     #[arg(long, value_name = "DURATION", help_heading = "Speed")]
     pub chunk_time: Option<Period>,
     /// When to build secondary indexes: after the copy is faster, during it spares replicas
@@ -112,15 +112,15 @@ pub struct Tuning {
     #[arg(long, value_name = "KIND", help_heading = "Safety", value_parser = words::<Scheme>(&Scheme::WORDS))]
     #[serde(deserialize_with = "parsed")]
     pub treat_as: Option<Scheme>,
-    /// Which method to take [default: auto, the cheapest safe one]
+    /// How to make the change [default: auto, the cheapest safe way]
     ///
     /// instant: metadata only; inplace: the server's own online DDL; copy: a shadow table that is
     /// filled, verified and swapped in. A method that the server cannot take for this change is
     /// refused.
-    #[arg(long, value_name = "ROAD", help_heading = "Speed", value_parser = words::<Strategy>(&Strategy::WORDS))]
+    #[arg(long, value_name = "METHOD", help_heading = "Speed", value_parser = words::<Strategy>(&Strategy::WORDS))]
     #[serde(deserialize_with = "parsed")]
     pub strategy: Option<Strategy>,
-    /// Copy at most so many rows a second [default: no limit]
+    /// Copy at most this many rows per second [default: no limit]
     #[arg(long, value_name = "ROWS", help_heading = "Throttle")]
     pub max_rows_per_second: Option<NonZeroU32>,
     /// A replica whose lag is watched; may be given several times
@@ -128,14 +128,14 @@ pub struct Tuning {
     /// A connection URL; without a user in it, user and password are those of the main connection.
     #[arg(long = "replica", value_name = "URL", help_heading = "Throttle")]
     pub replicas: Vec<String>,
-    /// Pause the copy while a --replica is behind by more than this [default: 1500ms]
+    /// Pause the copy while a --replica lags more than this [default: 1500ms]
     #[arg(long, value_name = "DURATION", help_heading = "Throttle")]
     pub max_lag: Option<Period>,
     /// Pause the copy while a status variable is above N, like Threads_running=50
     #[arg(long, value_name = "NAME=N", value_delimiter = ',', help_heading = "Throttle")]
     #[serde(deserialize_with = "all_parsed")]
     pub max_load: Vec<Limit>,
-    /// Stop the run, resumably, when a status variable is above N
+    /// Stop the run (it can be resumed) when a status variable is above N
     #[arg(long, value_name = "NAME=N", value_delimiter = ',', help_heading = "Throttle")]
     #[serde(deserialize_with = "all_parsed")]
     pub critical_load: Vec<Limit>,
@@ -151,29 +151,29 @@ pub struct Tuning {
     #[arg(long, value_name = "SIZE", help_heading = "Throttle")]
     #[serde(deserialize_with = "parsed")]
     pub max_wal: Option<ByteSize>,
-    /// Copy, and change the table by whatever method, only at this time of day: "22:00-05:00", "22:00-05:00 Europe/Rome"
+    /// Copy, and change the table by any method, only at these times of day: "22:00-05:00", "22:00-05:00 Europe/Rome"
     #[arg(long, value_name = "FROM-TO", help_heading = "Throttle")]
     #[serde(deserialize_with = "parsed")]
     pub window: Option<Window>,
-    /// A file that steers the run: absent = run, empty = paused, else TOML
+    /// Steer the run by this file: absent = run, empty = paused, else TOML
     ///
-    /// `touch FILE` pauses and `rm FILE` goes on. Keys, each optional: pause = true,
+    /// `touch FILE` pauses and `rm FILE` resumes. Keys, each optional: pause = true,
     /// cut_over = "auto" | "hold" | "now", max_rows_per_second = 20000, threads = 2,
     /// chunk_time = "500ms", max_lag = "2s", abort = true. A mistake in it pauses the copy.
     #[arg(long, value_name = "FILE", help_heading = "Throttle")]
     pub control_file: Option<PathBuf>,
-    /// Wait for permission before the table is changed, by whatever method; needs --control-file
+    /// Wait for permission before the table is changed, by any method; needs --control-file
     ///
     /// Permission is cut_over = "now" in the control file, written after the run began.
     #[arg(long, help_heading = "Cut-over")]
     pub hold: bool,
-    /// How long the lock may be held for the last changes to be taken in [default: 3s]
+    /// Longest time to hold the table lock while the last changes are applied [default: 3s]
     #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
     pub cut_over_timeout: Option<Period>,
-    /// How many attempts to make before the run stops, resumably [default: 60]
+    /// Stop the run (it can be resumed) after this many attempts [default: 60]
     #[arg(long, value_name = "N", help_heading = "Cut-over")]
     pub cut_over_attempts: Option<NonZeroU32>,
-    /// End sessions that have held the table's lock for so long [default: never, they are shown]
+    /// Kill sessions whose transaction has blocked the cut-over for longer than this [default: never; they are only reported]
     #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
     pub kill_blockers_after: Option<Period>,
     /// Run functions of the table's owner with the rights of osc's role (PostgreSQL)

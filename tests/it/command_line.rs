@@ -45,6 +45,18 @@ fn help_is_given_for_the_program_and_each_command() {
     }
 }
 
+/// Each is reviewed as a text: a flag that comes, goes or changes shows in the difference.
+#[test]
+fn help_is_what_the_snapshots_have() {
+    let home = home();
+    for command in ["", "alter", "plan", "status", "cleanup", "completions"] {
+        let arguments = command.split_whitespace().chain(["--help"]);
+        let output = osc(&home).env("COLUMNS", "100").args(arguments).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        insta::assert_snapshot!(format!("help_{command}").trim_end_matches('_'), help);
+    }
+}
+
 #[test]
 fn the_help_of_alter_is_grouped_and_shows_no_environment() {
     let home = home();

@@ -489,8 +489,43 @@ fn ending(output: &Output) -> (Option<i32>, BTreeSet<String>, String) {
     (output.status.code(), codes, format!("{said}{complaints}"))
 }
 
+/// What a user reads of a refusal, without what differs from run to run.
+fn shown(code: &str, said: &str, database: &str) -> String {
+    let last = said.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
+    let refusals = last.as_ref().and_then(|last| last["refusals"].as_array()).cloned();
+    let of = |one: &Value| one["code"] == code;
+    let Some(one) = refusals.into_iter().flatten().find(of) else { return String::new() };
+    let text = |key: &str| one[key].as_str().unwrap_or_default().replace(database, "shop");
+    let text = |key: &str| without_numbers_of_the_run(&text(key));
+    format!("[{code}] {}\n  help: {}", text("message"), text("help"))
+}
+
+/// Ports, versions and numbers of sessions, tables and runs are other ones each time.
+fn without_numbers_of_the_run(text: &str) -> String {
+    let mut settled = String::new();
+    let mut digits = 0;
+    for c in text.chars() {
+        match (c.is_ascii_digit(), digits) {
+            (true, _) => digits += 1,
+            (false, 0) => settled.push(c),
+            (false, _) => {
+                settled.push_str(&format!("#{c}"));
+                digits = 0;
+            }
+        }
+    }
+    if digits > 0 {
+        settled.push('#');
+    }
+    settled
+}
+
 /// Plan and alter end alike, refused by `code`; returns what is wrong.
-fn compared(url: &str, (code, on, setup, table, clauses, flags): &Case) -> Option<String> {
+fn compared(
+    url: &str,
+    (code, on, setup, table, clauses, flags): &Case,
+    texts: &mut Vec<String>,
+) -> Option<String> {
     let run = |command: &str| {
         let output = support::osc()
             .args([command, table, clauses, "--yes", "--json", "--url", url])
@@ -500,6 +535,9 @@ fn compared(url: &str, (code, on, setup, table, clauses, flags): &Case) -> Optio
         ending(&output)
     };
     let (plan, alter) = (run("plan"), run("alter"));
+    let database = url.rsplit('/').next().and_then(|path| path.split('?').next());
+    let shown = shown(code, &plan.2, database.unwrap_or("no database"));
+    texts.push(format!("{clauses}\n  {shown}\n"));
     let right =
         plan.0 == Some(4) && plan.1.contains(*code) && (plan.0, &plan.1) == (alter.0, &alter.1);
     (!right).then(|| {
@@ -512,7 +550,7 @@ fn compared(url: &str, (code, on, setup, table, clauses, flags): &Case) -> Optio
 
 async fn plan_and_alter_refuse_alike(kind: Kind) {
     let server = support::shared(kind);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut texts) = (Vec::new(), Vec::new());
     for case in CASES {
         let here = match case.1 {
             On::Both => true,
@@ -528,12 +566,13 @@ async fn plan_and_alter_refuse_alike(kind: Kind) {
             place.run(statement).await;
         }
         let before = place.everything().await;
-        wrong.extend(compared(&place.url, case));
+        wrong.extend(compared(&place.url, case, &mut texts));
         if place.everything().await != before {
             wrong.push(format!("{}: something was changed", case.0));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    insta::assert_snapshot!(format!("refusals_{}", kind.name()), texts.join("\n"));
 }
 
 async fn children_that_the_account_may_not_see_are_refused_alike(kind: Kind) {
@@ -553,7 +592,7 @@ async fn children_that_the_account_may_not_see_are_refused_alike(kind: Kind) {
     }
     place.url = format!("mysql://{database}:secret@127.0.0.1:{}/{database}", place.server.port());
     let case = ("hidden-children", On::Both, "", "t", "ADD c INT", COPY);
-    let wrong = compared(&place.url, &case);
+    let wrong = compared(&place.url, &case, &mut Vec::new());
     assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
 }
 
@@ -568,7 +607,7 @@ const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, a int, b text); \
 #[tokio::test(flavor = "multi_thread")]
 async fn plan_and_alter_refuse_alike_on_postgres() {
     let server = support::shared_postgres();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut texts) = (Vec::new(), Vec::new());
     for (number, case) in CASES.iter().enumerate().filter(|(_, case)| case.1 == On::Postgres) {
         let database = support::postgres_database(server).await;
         server.exec(&database, TABLE).await;
@@ -577,7 +616,7 @@ async fn plan_and_alter_refuse_alike_on_postgres() {
             let setup = case.2.replace("OWNER", &format!("every_refusal_{number}"));
             server.exec(&database, &setup).await;
         }
-        wrong.extend(compared(&server.url(&database), case));
+        wrong.extend(compared(&server.url(&database), case, &mut texts));
         let left = "SELECT string_agg(relname, ' ') FROM pg_class WHERE relname LIKE 't\\_osc%' \
                     AND relname <> 't_osc_new'";
         let left = server.rows(&database, left).await;
@@ -586,6 +625,7 @@ async fn plan_and_alter_refuse_alike_on_postgres() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    insta::assert_snapshot!("refusals_postgres", texts.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -609,7 +649,8 @@ async fn what_is_no_server_of_the_run_is_refused_alike() {
         ("standby", standby.url(&database)),
         ("row-security", primary.url_as("boss", &database)),
     ] {
-        wrong.extend(compared(&url, &(code, On::Postgres, "", "t", "ALTER a TYPE bigint", COPY)));
+        let case = (code, On::Postgres, "", "t", "ALTER a TYPE bigint", COPY);
+        wrong.extend(compared(&url, &case, &mut Vec::new()));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

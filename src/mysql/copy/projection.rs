@@ -115,7 +115,7 @@ pub fn project(
                 None => findings.push(Finding::new(
                     "new-column-default",
                     format!(
-                        "the new column {} is NOT NULL and has no default, and {} has no natural one",
+                        "the new column {} is NOT NULL and has no default, and {} has no implicit one",
                         target.name, target.column_type
                     ),
                     "give it a DEFAULT, or let it be NULL",

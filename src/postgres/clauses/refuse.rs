@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::error::Finding;
 
 fn refused(what: &str, help: &str) -> Error {
-    Error::Refused(vec![Finding::new("clauses", format!("osc is not for {what}"), help)])
+    Error::Refused(vec![Finding::new("clauses", format!("osc does not support {what}"), help)])
 }
 
 /// Why a clause is refused, whatever the table; `None`: it is not.

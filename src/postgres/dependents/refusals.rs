@@ -15,7 +15,7 @@ impl Dependents {
                 let (check, help) = obstacle.help();
                 Finding::new(
                     check,
-                    format!("{} hangs on {}", obstacle.what, self.table.plain()),
+                    format!("{} depends on {}", obstacle.what, self.table.plain()),
                     help,
                 )
             })
@@ -77,10 +77,9 @@ impl Dependents {
                     findings.push(Finding::new(
                         "view-held",
                         format!(
-                            "the view {name} must be created again, since a column changes its type, but \
-                             {holder} hangs on it"
+                            "the view {name} must be created again, since a column changes its type, but {holder} depends on it"
                         ),
-                        "drop what hangs on the view, and create it again afterwards",
+                        "drop what depends on the view, and create it again afterwards",
                     ));
                 }
             }

@@ -107,10 +107,10 @@ pub(crate) async fn drop(
             |problem: &str, help: &str| Err(refused(format!("{} {problem}", index.plain()), help));
         match found.first() {
             None if if_exists => continue,
-            None => return refuse("is no index", "check the name"),
+            None => return refuse("is not an index", "check the name"),
             Some(row) if row.get(0) != Some("t") => {
                 return refuse(
-                    &format!("is no index of {}", table.plain()),
+                    &format!("is not an index of {}", table.plain()),
                     "name the table that it belongs to",
                 );
             }

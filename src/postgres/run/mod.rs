@@ -318,7 +318,7 @@ impl PostgresTable {
 /// The end of a run under which what hangs on the table was changed.
 pub(crate) fn hangs_otherwise(original: &TableName) -> Error {
     Error::Foreign(format!(
-        "what hangs on {} (views, triggers, keys, grants …) was changed during the run",
+        "the dependents of {} (views, triggers, keys, grants …) were changed during the run",
         original.plain()
     ))
 }
