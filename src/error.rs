@@ -128,10 +128,10 @@ pub enum Error {
         /// The offending rows, for a human.
         rows: Vec<String>,
     },
-    /// Somebody changed a table under the run (DDL, TRUNCATE), so its result would be wrong.
+    /// Another session changed a table during the run (DDL, TRUNCATE), so its result would be wrong.
     #[error("ended, osc left the original table unchanged: {0}")]
     Foreign(String),
-    /// The stream cannot go on from where it must.
+    /// The stream cannot resume from where it must.
     #[error("the change stream has a gap after {position}: {reason}")]
     StreamGap {
         /// From where it should have gone on.

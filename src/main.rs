@@ -47,7 +47,7 @@ fn run(cli: Cli, screen: &Screen, subject: &Subject) -> osc::error::Result<()> {
 }
 
 /// A defect is one line for the user; with `OSC_LOG` set, all of it. Nothing ends here: a hook runs
-/// before the panic unwinds, and whoever catches it goes on.
+/// before the panic unwinds, and whoever catches it continues.
 fn announce_panics() {
     let full = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -100,7 +100,7 @@ pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> 
     result
 }
 
-/// Asks on the terminal. A bar is drawn anew after the answer.
+/// Asks on the terminal. A bar is drawn again after the answer.
 fn asking(screen: &Screen) -> Ask {
     let screen = screen.clone();
     Arc::new(move |question| screen.suspended(|| confirm(question, false, UNDOABLE)))

@@ -103,7 +103,7 @@ struct Answer<'a> {
     plan: &'a Plan,
 }
 
-/// Takes events that nobody asked for.
+/// Takes events that are not shown.
 struct NullSink;
 
 impl Sink for NullSink {

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_line_and_without_the_text() {
+    fn mistakes_are_reported_with_their_line_and_without_the_text() {
         let message = complaint("[profiles.default]\nurl = 'mysql://u:SECRET@h'\nurll = 'x'\n");
         assert!(message.contains("line 3") && message.contains("urll"), "{message}");
         let message = complaint("[profiles.default]\nurl = \"mysql://u:SECRET@h\n");
@@ -232,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_file_says_is_read_or_refused_and_no_secret_is_told(
+        fn whatever_a_file_says_is_read_or_refused_and_no_secret_is_reported(
             lines in prop::collection::vec(
                 "\\[profiles\\.[a-z]{1,3}(\\.alter)?\\]|url = '.*'|threads = -?[0-9]{1,20}|chunk_time = '.{0,6}'|max_wal = '.{0,8}'|max_load = \\[.*\\]|password_command = '.*'|.*",
                 0..8,

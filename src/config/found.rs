@@ -1,4 +1,4 @@
-//! Files that tell osc what to do: regular, of bounded size, and of somebody who may say so.
+//! Files that tell osc what to do: regular, of bounded size, and owned by a user who may do so.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -69,7 +69,7 @@ impl Found {
         self.metadata.permissions().mode() & 0o004 != 0
     }
 
-    /// Why it may have been put at `path` by somebody else than the user or root; `None`: it cannot
+    /// Why it may have been put at `path` by another user than this one and root; `None`: it cannot
     /// have been.
     pub(super) fn of_another(&self, path: &Path) -> Option<String> {
         let user = rustix::process::geteuid().as_raw();

@@ -223,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_files_say_is_read_or_refused_and_no_password_is_told(
+        fn whatever_files_say_is_read_or_refused_and_no_password_is_reported(
             service in "([a-z ]*\\[[a-z]*\\]|(host|port|dbname|user|password|sslmode|ldap) ?= ?.*|#.*|.*)(\n(\\[s\\]|password=hunter2|port=.{0,6}|host=.*|.*)){0,6}",
             passwords in "(#?[a-z*:\\\\]*\n?.*){0,4}",
         ) {

@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_told_with_what_was_meant() {
+    fn a_slip_is_reported_with_what_was_meant() {
         let error = set(&mut Draft::new(Scheme::Postgres), "sslmod", "require").unwrap_err();
         assert!(error.contains("did you mean sslmode?"), "{error}");
     }

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_password_command_is_told() {
+    fn a_failing_password_command_is_reported() {
         assert!(password_of("exit 3").unwrap_err().to_string().contains("exit status: 3"));
         assert!(password_of("true").unwrap_err().to_string().contains("nothing"));
     }

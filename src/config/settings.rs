@@ -279,7 +279,7 @@ pub struct AlterSettings {
     pub cut_over_timeout: Duration,
     /// How many cut-over attempts to make.
     pub cut_over_attempts: NonZeroU32,
-    /// End sessions that have held the lock for so long.
+    /// After how long sessions that hold the lock are ended.
     pub kill_blockers_after: Option<Duration>,
     /// Run functions of roles that have fewer rights than osc's.
     pub trust_owner: bool,

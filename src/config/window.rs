@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_the_part_that_holds_them() {
+    fn mistakes_are_reported_with_the_part_that_holds_them() {
         for wrong in [
             "",
             "22:00",

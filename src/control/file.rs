@@ -1,7 +1,7 @@
 //! The control file: a text file with which a run is steered while it is under way.
 //!
 //! Absent: run. Empty: paused. Else TOML. It is read again every 200 ms, by
-//! content: editors replace files, and network file systems tell nobody of changes. A mistake
+//! content: editors replace files, and network file systems report no changes. A mistake
 //! pauses the copy, says where it is, and leaves the other directives as they were.
 
 use std::num::NonZeroU32;
@@ -22,7 +22,7 @@ use crate::testing::mutation::{self, Rule};
 /// How often the file is read.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// A larger file is not one that somebody wrote to steer a run.
+/// A larger file is not one that was written to steer a run.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// What the file may say. What it does not say is as the command line has it.

@@ -21,14 +21,14 @@ pub enum Change {
     ShadowKeys(Vec<Key>),
     /// A marker that this run wrote with [`Server::mark`] was committed here.
     Marker(u64),
-    /// Everything up to this position has been delivered: a safe place to go on from.
+    /// Everything up to this position has been delivered: a safe place to resume from.
     Commit {
         /// The place.
         position: Position,
         /// How old the transaction is, by the server's clock.
         age: Duration,
     },
-    /// The original was changed by somebody's DDL or TRUNCATE, or its changes were logged in a way
+    /// The original was changed by another session's DDL or TRUNCATE, or its changes were logged in a way
     /// that hides rows: the run must end. The text says what was seen. DDL on the shadow need not be
     /// told before [`Server::watch_shadow`]: a statement of ours fails then, or the verification finds what
     /// became of the rows.
@@ -39,7 +39,7 @@ pub enum Change {
 pub trait ChangeStream: Send + 'static {
     /// The next change; waits for one. Cancel-safe: a dropped call loses nothing.
     /// `Error::Connection` means that the stream broke and may be opened again after the last
-    /// delivered commit; `Error::StreamGap` that it cannot go on from there.
+    /// delivered commit; `Error::StreamGap` that it cannot resume from there.
     fn next(&mut self) -> impl Future<Output = Result<Change>> + Send;
 }
 
@@ -78,7 +78,7 @@ pub struct Comparison {
 /// How a cut-over attempt ended.
 #[derive(Debug)]
 pub enum SwapOutcome {
-    /// Swapped; the original was locked for so long.
+    /// Swapped; how long the original was locked.
     Swapped {
         /// From the lock's being granted to its release.
         locked: Duration,
@@ -131,7 +131,7 @@ pub trait Server: Send + Sync + 'static {
     /// unfinished run of the same change left. `Refused` when another run holds it.
     fn claim(&self) -> impl Future<Output = Result<Option<Resumable>>> + Send;
 
-    /// Fails with `Stopped` when the run's lock has been lost to somebody else.
+    /// Fails with `Stopped` when the run's lock has been lost to another session.
     fn hold_claim(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// The stream's position now. Everything after it will be delivered by `stream`.

@@ -200,7 +200,7 @@ impl Dirty {
         self.inner().untouched.contains(key)
     }
 
-    /// A marker number that nobody has used.
+    /// A marker number that was not used yet.
     pub fn next_marker(&self) -> u64 {
         self.markers.next.fetch_add(1, Ordering::SeqCst)
     }
@@ -220,7 +220,7 @@ impl Dirty {
         let _ = seen.wait_for(|seen| *seen >= marker).await;
     }
 
-    /// Whether the table is locked and drained: nobody else can change it, and what the stream
+    /// Whether the table is locked and drained: no other session can change it, and what the stream
     /// says of it may be our own rename.
     pub fn set_swapping(&self, swapping: bool) {
         self.swapping.send_replace(swapping);

@@ -268,7 +268,7 @@ async fn finish<S: Server>(
     Ok(summary)
 }
 
-/// The swap has happened: whatever fails now, the same command must be able to go on with it.
+/// The swap has happened: whatever fails now, the same command must be able to resume it.
 fn unfinished(error: Error) -> Error {
     match error {
         error @ (Error::Connection { .. } | Error::Stopped { .. }) => error,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::testing::mutation::{self, Rule};
 use crate::throttle::Throttle;
 
-/// Who must agree before the original is changed, and where it is reported that somebody does not.
+/// Who must agree before the original is changed, and where it is reported that one of them does not.
 #[derive(Clone, Copy)]
 pub struct Permission<'a> {
     /// The operator's directives.

@@ -296,7 +296,7 @@ pub enum Event {
         /// Rows that were copied by then.
         rows: u64,
     },
-    /// The copy is paused, for this reason, or goes on (`None`).
+    /// The copy is paused, for this reason, or continues (`None`).
     Throttled {
         /// Why.
         reason: Option<String>,
@@ -308,7 +308,7 @@ pub enum Event {
         /// Why.
         reason: Option<String>,
     },
-    /// The server cannot be reached any more; osc goes on trying.
+    /// The server cannot be reached any more; osc keeps trying.
     ConnectionLost {
         /// What the last attempt to reach it met.
         reason: String,

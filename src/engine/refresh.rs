@@ -31,7 +31,7 @@ const BATCH: usize = 500;
 /// A cycle begins at least so often: it is the checkpoint too.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
-/// Keys gather for so long, so that a hot row is refreshed once and not for each of its changes.
+/// How long keys gather, so that a hot row is refreshed once and not for each of its changes.
 const GATHER: Duration = Duration::from_millis(25);
 
 /// How long a cycle waits for chunks in flight.

@@ -153,14 +153,14 @@ impl Cycles {
         let _ = ended.wait_for(|ended| *ended >= wanted).await;
     }
 
-    /// Returns when somebody waits for a cycle.
+    /// Returns when a task waits for a cycle.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
 }
 
 impl<S: Server> Run<S> {
-    /// A run that goes on from `state`.
+    /// A run that resumes from `state`.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         server: Arc<S>,
@@ -218,7 +218,7 @@ impl<S: Server> Run<S> {
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = position;
     }
 
-    /// The state to go on from if the run died now.
+    /// The state to resume from if the run died now.
     pub fn state(&self) -> State {
         let (copied, limit) = {
             let coverage = self.coverage();

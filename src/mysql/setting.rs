@@ -32,7 +32,7 @@ pub(super) struct Setting {
     pub verify: bool,
     /// How long the cut-over waits for its locks.
     pub cut_over_timeout: Duration,
-    /// Kill those who block the cut-over, after so long.
+    /// After how long those who block the cut-over are killed.
     pub kill_blockers_after: Option<Duration>,
     /// The run's counters, recorded at each checkpoint.
     pub progress: Arc<Progress>,

@@ -1,7 +1,7 @@
 //! What a run shows: a progress bar, plain lines, JSON events or nothing, and a summary.
 //!
 //! The engine's events go through a channel to a thread of their own, which also looks at the
-//! counters now and then. So a terminal that is stopped, or a pipe that nobody reads, never makes
+//! counters now and then. So a terminal that is stopped, or a pipe that is not read, never makes
 //! the engine wait, least of all while it holds a lock.
 
 pub mod exit_code;
@@ -72,7 +72,7 @@ struct EventSender(Sender<Message>);
 
 impl Sink for EventSender {
     fn event(&self, event: Event) {
-        // After the reporter's end there is nobody left to tell.
+        // After the reporter's end there is no reporter left.
         let _ = self.0.send(Message::Event(event));
     }
 }

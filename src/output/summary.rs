@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_is_told_in_full() {
+    fn a_copy_is_reported_in_full() {
         let summary = Summary {
             table: "shop.users".into(),
             clauses: "ADD COLUMN a INT".into(),

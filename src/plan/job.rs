@@ -41,7 +41,7 @@ pub struct Job {
     pub sink: Arc<dyn Sink>,
     /// Ends the run, resumably.
     pub stop: CancellationToken,
-    /// Asks whoever gave the command a question of yes or no; `Usage` where nobody can be asked.
+    /// Asks whoever gave the command a question of yes or no; `Usage` where there is no one to ask.
     pub ask: Ask,
 }
 
@@ -67,7 +67,7 @@ impl Job {
     /// what no retired table keeps.
     ///
     /// # Errors
-    /// `Usage`, where the answer is no or there is nobody to ask.
+    /// `Usage`, where the answer is no or there is no one to ask.
     pub async fn agree(&self, table: &str, method: &str, lost: &[String]) -> Result<()> {
         if lost.is_empty() || self.settings.yes {
             return Ok(());

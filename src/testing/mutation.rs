@@ -186,7 +186,7 @@ rules! {
     UnprovedLater = "unproved-later";
     /// A foreign key whose triggers are disabled comes back with disabled ones.
     DisabledStay = "disabled-stay";
-    /// Nobody draws a number from the original's sequence once the new table's has its place.
+    /// No session draws a number from the original's sequence once the new table's has its place.
     CountersLocked = "counters-locked";
     /// An index that was not built to its end is not taken for one.
     InvalidSeen = "invalid-seen";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::Result;
 
 /// A statement that has been under way for longer, in seconds, waits for nobody's answer: a report,
-/// a backup, a lock that is somebody's queue.
+/// a backup, a lock that serves as a queue.
 pub const LONGEST_STATEMENT: u64 = 10;
 
 /// A session that did something so many seconds ago is at work.
@@ -57,7 +57,7 @@ impl LatencyFeed {
         f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A small commit of the run's own took so long.
+    /// The time that a small commit of the run's own took.
     pub(super) fn commit(&self, took: Duration) {
         self.with(|inner| {
             inner.commits += 1;

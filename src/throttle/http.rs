@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_pauses_the_copy() {
+    async fn no_server_there_pauses_the_copy() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         drop(listener);

@@ -9,7 +9,7 @@ use super::{Source, Verdict};
 use crate::config::load_limit::Limit;
 use crate::control::Directives;
 
-/// A critical load must last so long to end the run.
+/// How long a critical load must last to end the run.
 const PROOF: Duration = Duration::from_secs(1);
 
 /// Pauses the copy while a status variable exceeds its limit, and ends the run when one exceeds
@@ -74,7 +74,7 @@ impl<G: StatusProbe> Source for Load<G> {
 mod tests {
     use super::*;
 
-    /// `judge` asks nobody.
+    /// `judge` asks no server.
     struct Nobody;
 
     impl StatusProbe for Nobody {

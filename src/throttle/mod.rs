@@ -54,7 +54,7 @@ const LEAST_SHARE: f64 = 0.5;
 /// What a source says of the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may go on.
+    /// It may continue.
     Run,
     /// It must wait, for this reason, with its numbers:
     /// `replica 127.0.0.1:3307 lags 4.2s (limit 1.5s)`.
@@ -81,7 +81,7 @@ pub trait Source: Send + 'static {
     fn check(&mut self, directives: &Directives) -> impl Future<Output = Verdict> + Send;
 }
 
-/// Says when the copy may go on. Its tasks end when it is dropped.
+/// Says when the copy may continue. Its tasks end when it is dropped.
 #[derive(Debug)]
 pub struct Throttle {
     board: Arc<Verdicts>,
@@ -159,7 +159,7 @@ impl Throttle {
         self.latencies.clone()
     }
 
-    /// A small commit of the run's own took so long: what the application's take too.
+    /// The time that a small commit of the run's own took: what the application's take too.
     pub fn felt_commit(&self, took: Duration) {
         self.latencies.commit(took);
     }
@@ -249,7 +249,7 @@ impl Throttle {
     }
 
     /// Why the copy is paused, to be told of changes. The value always has the latest numbers; a
-    /// change of nothing but numbers wakes nobody, so that every wake is worth a line in a log.
+    /// change of nothing but numbers wakes no task, so that every wake is worth a line in a log.
     pub fn changed(&self) -> watch::Receiver<Option<String>> {
         self.board.reason()
     }
@@ -281,7 +281,7 @@ async fn obey(slot: VerdictSlot, mut directives: watch::Receiver<Directives>) {
     loop {
         slot.set(operator(&directives.borrow_and_update()));
         if directives.changed().await.is_err() {
-            // Nobody can wish any more: what was wished last holds.
+            // No directive can come any more: the last one holds.
             return std::future::pending().await;
         }
     }

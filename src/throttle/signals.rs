@@ -87,7 +87,7 @@ impl Signals {
         self.working.excuse();
     }
 
-    /// The hardest pressure. Where nobody else is at work nobody is pressed but replicas.
+    /// The hardest pressure. Where no other session is at work, only replicas can be under pressure.
     pub(super) fn pressure(&self) -> Pressure {
         let commit = self.commit.pressure(
             |quiet| 3.0 * quiet + 2.0,
@@ -164,7 +164,7 @@ mod tests {
         let pressure = signals.pressure();
         assert!((pressure.load - 0.8).abs() < 1e-9);
         assert_eq!(pressure.reason, "a replica lags 1.2s (limit 1.5s)");
-        // Somebody comes: what was seen before counts.
+        // Another session begins to work: what was seen before counts.
         signals.take(busy(1), commit(900));
         assert!(signals.pressure().load > 1.0);
     }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hardest_pressure_is_told() {
+    fn the_hardest_pressure_is_reported() {
         let full =
             ActivitySample { others: true, working: Some(3), log: Some((0.9, "full".into())) };
         let signals = after([(Some(full), commit(1))]);

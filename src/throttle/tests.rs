@@ -156,7 +156,7 @@ async fn critical_load_ends_the_run_resumably_and_for_all_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_operator_pauses_goes_on_and_aborts_within_a_moment() {
+async fn the_operator_pauses_resumes_and_aborts_quickly() {
     let (stage, throttle) = stage(0);
     stage.directives.send_modify(|directives| directives.pause = Some("paused by hand".into()));
     tokio::task::yield_now().await;

@@ -16,7 +16,7 @@ pub(super) struct Verdicts {
 }
 
 /// One source's place on the board. When it is dropped, for instance because the source's task
-/// panicked, the copy pauses: nobody looks any more.
+/// panicked, the copy pauses: nothing checks any more.
 #[derive(Debug)]
 pub(super) struct VerdictSlot {
     board: Arc<Verdicts>,

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_are_told_in_minutes() {
+    fn waits_are_shown_in_minutes() {
         let told = |seconds| in_minutes(Duration::from_secs(seconds));
         assert_eq!(
             (told(1), told(61), told(3 * 3600 + 11 * 60 + 5)),

@@ -40,7 +40,7 @@ async fn ends(scene: &Scene, run: Run, what: &str) -> Ended {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_hangs_anything_on_the_shadow() {
+async fn no_one_hangs_anything_on_the_shadow() {
     let scene = scene().await;
     scene
         .exec(
@@ -247,7 +247,7 @@ async fn statistics_that_come_in_mid_run_end_it() {
 
 /// What hangs on a function's owner stays his: one that is dropped while the swap waits is not made osc's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_the_swap_makes_anew_is_its_owners() {
+async fn a_function_that_the_swap_creates_again_is_its_owners() {
     use osc::postgres::dependents::Dependents;
     use osc::postgres::name::TableName;
     let scene = scene().await;

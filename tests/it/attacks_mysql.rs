@@ -370,7 +370,7 @@ async fn cleanup_drops_no_table_that_osc_did_not_make(kind: Kind) {
 }
 
 /// As after the promotion of a replica, or in a dump.
-async fn a_run_of_another_server_is_not_gone_on_with(kind: Kind) {
+async fn a_run_of_another_server_is_not_resumed(kind: Kind) {
     let place = Place::new(support::shared(kind)).await;
     let (app, ledger) = (&place.app, &place.ledger);
     let flags = ["t", ADD, "--ledger", ledger];
@@ -555,7 +555,7 @@ on_both_servers! {
     a_ledger_in_the_applications_schema_is_named_and_not_read
     a_forged_row_reports_no_change_as_made
     cleanup_drops_no_table_that_osc_did_not_make
-    a_run_of_another_server_is_not_gone_on_with
+    a_run_of_another_server_is_not_resumed
     a_right_that_is_missing_comes_with_the_statements_that_give_it
     whoever_holds_the_lock_of_runs_is_named
     no_row_of_the_table_stands_in_the_ledger

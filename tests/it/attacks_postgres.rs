@@ -448,7 +448,7 @@ async fn a_record_of_another_version_is_refused_in_words_and_nothing_of_it_runs(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_another_server_are_shown_as_such_and_not_gone_on_with() {
+async fn rows_of_another_server_are_shown_as_such_and_not_resumed() {
     let scene = Scene::new().await;
     scene.ledger();
     scene.forge(COPIED, "NULL").await;
@@ -641,10 +641,10 @@ async fn what_is_made_after_the_words_were_looked_at_is_not_run() {
     scene.exec("DROP EVENT TRIGGER at_schema").await;
 }
 
-/// An operator in a schema that nobody's words lead to, or for a type that the change does not have, stops
-/// nobody.
+/// An operator in a schema that nobody's words lead to, or for a type that the change does not have, stops no
+/// other session.
 #[tokio::test(flavor = "multi_thread")]
-async fn operators_that_cannot_be_meant_stop_nobody() {
+async fn operators_that_cannot_be_meant_stop_no_one() {
     let scene = Scene::new().await;
     scene.attack("CREATE SCHEMA own_{m}; CREATE TYPE public.wen AS ENUM ('a', 'b')").await;
     scene.payload("own_{m}.same(int, int)", "boolean").await;
@@ -736,7 +736,7 @@ async fn a_cast_that_is_made_in_mid_run_is_not_run_by_the_triggers() {
 }
 
 /// A cast counts where the change may use it: one that leads from every integer to a type of the
-/// attacker's stops nobody.
+/// attacker's stops no other session.
 #[tokio::test(flavor = "multi_thread")]
 async fn casts_count_where_the_type_is_used() {
     let scene = Scene::new().await;

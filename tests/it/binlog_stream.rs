@@ -99,7 +99,7 @@ async fn a_cancelled_wait_loses_nothing(kind: Kind) {
     assert_eq!(ids(&keys), (0..4096).collect::<Vec<i64>>());
 }
 
-async fn what_others_do_to_the_table_is_told(kind: Kind) {
+async fn what_others_do_to_the_table_is_reported(kind: Kind) {
     let server = support::shared(kind);
     let mut field = Field::with_table(server).await;
     field.run("CREATE TABLE u (id INT PRIMARY KEY)").await;
@@ -367,7 +367,7 @@ async fn what_only_mysql_logs_is_read(kind: Kind) {
     assert_eq!(ids(&field.read(&mut again, 3).await.keys), [101]);
 }
 
-async fn domains_of_mariadb_are_gone_on_from_each(kind: Kind) {
+async fn domains_of_mariadb_are_resumed_from_each(kind: Kind) {
     if kind == Kind::Mysql {
         return;
     }
@@ -479,7 +479,7 @@ on_both_servers! {
     keys_markers_and_commits_come_in_order
     every_commit_is_a_place_to_go_on_from
     a_cancelled_wait_loses_nothing
-    what_others_do_to_the_table_is_told
+    what_others_do_to_the_table_is_reported
     xa_transactions_count_when_they_are_committed
     compressed_changes_are_read
     files_change_under_the_stream
@@ -488,7 +488,7 @@ on_both_servers! {
     many_rows_are_read_whole
     without_gtids_the_stream_goes_on_by_file
     what_only_mysql_logs_is_read
-    domains_of_mariadb_are_gone_on_from_each
+    domains_of_mariadb_are_resumed_from_each
     a_user_with_a_password_reads_with_and_without_tls
     a_key_with_a_default_is_in_a_minimal_image
     a_new_row_of_nothing_but_defaults_is_delivered

@@ -127,7 +127,7 @@ cases! { USUAL
     pg_triggers_cast_nothing: (PgTriggersCastNothing, attacks_postgres,
         "a_cast_that_is_made_in_mid_run_is_not_run_by_the_triggers", "is a superuser now");
     pg_shadow_owned: (PgShadowOwned, attacks_midrun,
-        "nobody_hangs_anything_on_the_shadow", "the attacker may");
+        "no_one_hangs_anything_on_the_shadow", "the attacker may");
     objects_proved_writes: (ObjectsProved, attacks_midrun,
         "another_table_in_the_shadows_place_is_not_written", "is a superuser now");
     objects_proved_reads: (ObjectsProved, attacks_midrun,
@@ -220,9 +220,9 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     no_read_locks_mysql: (NoReadLocks, rules,
         "the_application_waits_for_no_chunk_on_mysql", "locks rows of the original");
     lock_budget_mariadb: (LockBudget, cutover,
-        "an_open_transaction_puts_the_cut_over_off_and_nobody_waits_for_it_on_mariadb", "Lock wait timeout exceeded");
+        "an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it_on_mariadb", "Lock wait timeout exceeded");
     lock_budget_mysql: (LockBudget, cutover,
-        "an_open_transaction_is_named_and_nobody_waits_for_it_on_mysql", "Lock wait timeout exceeded");
+        "an_open_transaction_is_named_and_no_session_waits_for_it_on_mysql", "Lock wait timeout exceeded");
     lost_chunk_again_mysql: (LostChunkAgain, rules,
         "a_chunk_whose_connection_is_killed_is_copied_once_on_mysql", "code: Some(");
     lost_chunk_again_mariadb: (LostChunkAgain, rules,
@@ -258,7 +258,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     snapshot_guarded_postgres: (SnapshotGuarded, postgres_dependents,
         "the_snapshot_guard_stays_while_an_older_snapshot_is_open", "drop_if_over");
     looked_at_under_lock_postgres: (LookedAtUnderLock, postgres_program,
-        "what_somebody_adds_just_before_the_swap_is_not_lost", "CREATE VIEW late");
+        "what_another_session_adds_just_before_the_swap_is_not_lost", "CREATE VIEW late");
     dependents_follow_mysql: (DependentsFollow, survival,
         "everything_on_a_table_survives_under_writers_on_mysql", "users_osc_old");
     dependents_follow_mariadb: (DependentsFollow, survival,
@@ -294,13 +294,13 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     images_together_mysql: (ImagesTogether, binlog_stream,
         "mysql::what_only_mysql_logs_is_read", "panicked");
     images_together_postgres: (ImagesTogether, postgres_stream,
-        "a_key_that_is_stored_out_of_line_is_told", "hides its key");
+        "a_key_that_is_stored_out_of_line_is_reported", "hides its key");
     applied_confirmed_postgres: (AppliedConfirmed, postgres_stream,
-        "a_stream_goes_on_where_it_was_confirmed_and_never_later", "panicked");
+        "a_stream_resumes_where_it_was_confirmed_and_never_later", "panicked");
     identity_checked_postgres: (IdentityChecked, postgres_stream,
         "a_table_that_would_refuse_changes_is_not_published", "unwrap_err");
     invalid_seen_postgres: (InvalidSeen, postgres_upkeep,
-        "the_same_command_goes_on_with_an_index_that_a_dead_run_left", "panicked");
+        "the_same_command_resumes_with_an_index_that_an_unfinished_run_left", "panicked");
     sequences_typed_postgres: (SequencesTyped, attributes_postgres,
         "an_identity_sequence_ends_where_the_servers_own_would", "integer 2147483647");
     counters_locked_postgres: (CountersLocked, attributes_postgres,

@@ -205,7 +205,7 @@ fn without_any_place_to_connect_to_all_places_are_named() {
 }
 
 #[test]
-fn mistakes_in_files_are_told_with_their_line() {
+fn mistakes_in_files_are_reported_with_their_line() {
     let home = home();
     write(&home, ".my.cnf", "[client]\nport = many\n");
     osc(&home).arg("status").assert().code(2).stderr(contains(".my.cnf line 2"));

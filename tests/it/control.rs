@@ -133,7 +133,7 @@ async fn the_control_file_pauses_resumes_holds_and_lets_go() {
 }
 
 #[tokio::test]
-async fn a_control_file_that_is_empty_while_it_is_written_anew_is_no_leave_to_cut_over() {
+async fn a_control_file_that_is_empty_while_it_is_rewritten_is_no_permission_to_cut_over() {
     for kind in Kind::ALL {
         let server = support::shared(kind);
         let database = table(server).await;
@@ -166,7 +166,7 @@ async fn a_control_file_that_is_empty_while_it_is_written_anew_is_no_leave_to_cu
 }
 
 #[tokio::test]
-async fn an_aborted_run_goes_on_with_the_same_command() {
+async fn an_aborted_run_resumes_with_the_same_command() {
     for kind in Kind::ALL {
         let server = support::shared(kind);
         let database = table(server).await;
@@ -229,7 +229,7 @@ async fn a_second_run_and_other_clauses_are_refused_and_cleanup_spares_a_run() {
 }
 
 #[tokio::test]
-async fn somebody_elses_ddl_stops_the_run_and_a_plan_changes_nothing() {
+async fn ddl_of_another_session_stops_the_run_and_a_plan_changes_nothing() {
     for kind in Kind::ALL {
         let server = support::shared(kind);
         let database = table(server).await;

@@ -98,12 +98,12 @@ async fn waits_for_an_open_transaction(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_transaction_puts_the_cut_over_off_and_nobody_waits_for_it_on_mariadb() {
+async fn an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it_on_mariadb() {
     waits_for_an_open_transaction(Kind::Mariadb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_transaction_is_named_and_nobody_waits_for_it_on_mysql() {
+async fn an_open_transaction_is_named_and_no_session_waits_for_it_on_mysql() {
     waits_for_an_open_transaction(Kind::Mysql).await;
 }
 

@@ -350,12 +350,12 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "login",
         "tests/it/refusals_server.rs",
-        "an_account_without_any_right_is_told_so_and_its_password_does_not_show",
+        "an_account_without_any_right_is_reported_and_its_password_does_not_show",
     ),
     (
         "privileges",
         "tests/it/refusals_server.rs",
-        "an_account_without_any_right_is_told_so_and_its_password_does_not_show",
+        "an_account_without_any_right_is_reported_and_its_password_does_not_show",
     ),
     (
         "hidden-children",

@@ -104,7 +104,7 @@ async fn the_same_change_resumes_however_it_is_written(kind: Kind) {
     std::fs::remove_file(&file).unwrap();
 }
 
-async fn an_original_that_was_altered_meanwhile_is_told_of(kind: Kind) {
+async fn an_original_that_was_altered_meanwhile_is_reported(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
     let url = server.url(&database);
@@ -259,7 +259,7 @@ on_both_servers! {
     a_blocker_that_osc_may_not_end_costs_no_copy
     a_server_that_would_not_do_it_once_is_asked_again
     the_same_change_resumes_however_it_is_written
-    an_original_that_was_altered_meanwhile_is_told_of
+    an_original_that_was_altered_meanwhile_is_reported
     a_full_server_pauses_the_copy
 }
 
@@ -327,7 +327,7 @@ mod postgres {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_same_change_resumes_and_an_altered_original_is_told_of() {
+    async fn the_same_change_resumes_and_an_altered_original_is_reported() {
         let server = support::shared_postgres();
         for altered in [false, true] {
             let (database, url) = table().await;

@@ -276,7 +276,7 @@ async fn a_server_that_goes_down_is_a_lost_connection_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_to_see_it_ends_no_run_but_an_answer_that_cannot_be_written_is_a_failure() {
+async fn no_one_to_see_it_ends_no_run_but_an_answer_that_cannot_be_written_is_a_failure() {
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     for (name, url) in places().await {
         let alter = |more: &[&str], out: File, err: File| {

@@ -323,7 +323,7 @@ async fn a_swap_back_into_the_retired_table_brings_everything_back_too() {
 }
 
 #[tokio::test]
-async fn views_over_a_retyped_column_are_made_anew_with_everything_on_them() {
+async fn views_over_a_retyped_column_are_created_again_with_everything_on_them() {
     let server = support::shared_postgres();
     let (database, client) = small(server).await;
     run(&client, &["DROP FUNCTION add_user".into()]).await;

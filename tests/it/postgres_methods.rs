@@ -293,7 +293,7 @@ async fn every_form_takes_the_method_that_the_servers_work_asks_for() {
             if judged.mode() != lock && !clauses.contains("REFERENCES p") {
                 wrong.push(format!("{clauses}: {lock} and not {judged}"));
             }
-            // A new column is all NULL, which the server knows; the step that proves it stops nobody.
+            // A new column is all NULL, which the server knows; the step that proves it stops no other session.
             let needless = clauses.starts_with("ADD COLUMN x int REFERENCES");
             if works == (method == 'd') && !needless {
                 wrong.push(format!("{clauses}: works {works}, and the method is {method}"));
@@ -360,7 +360,7 @@ async fn rows_in_the_way_are_named_and_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_stopped_index_build_leaves_nothing_and_a_killed_one_is_gone_on_with() {
+async fn a_stopped_index_build_leaves_nothing_and_a_killed_one_is_resumed() {
     let place = Place::new(shared_postgres(), SETUP).await;
     let before = place.state().await;
     let other = place.server.client(&place.database).await;
@@ -403,7 +403,7 @@ async fn a_stopped_index_build_leaves_nothing_and_a_killed_one_is_gone_on_with()
 }
 
 #[tokio::test]
-async fn a_killed_validation_is_gone_on_with() {
+async fn a_killed_validation_is_resumed() {
     let place = Place::new(shared_postgres(), SETUP).await;
     let clauses = "ADD COLUMN x int REFERENCES p, ADD CONSTRAINT c CHECK (a > 0)";
     let method = place.choose(clauses).await.unwrap().method;
@@ -427,7 +427,7 @@ async fn a_killed_validation_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn nobody_queues_behind_a_change_that_waits() {
+async fn no_session_queues_behind_a_change_that_waits() {
     let place = Place::new(shared_postgres(), SETUP).await;
     let old = place.server.client(&place.database).await;
     exec(&old, "BEGIN; SELECT * FROM t LIMIT 1").await;

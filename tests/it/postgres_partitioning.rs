@@ -235,7 +235,7 @@ async fn a_row_that_fits_no_partition_ends_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_runs_partitions_go_with_its_shadow() {
+async fn an_unfinished_runs_partitions_go_with_its_shadow() {
     let server = support::shared_postgres();
     let database = support::postgres_database(server).await;
     server.exec(&database, MANY).await;

@@ -171,7 +171,7 @@ async fn what_cannot_be_copied_is_refused_before_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nonsense_is_told_with_its_place() {
+async fn nonsense_is_reported_with_its_place() {
     let server = support::shared_postgres();
     let database = table(server).await;
     for (clauses, named) in [
@@ -230,7 +230,7 @@ async fn without_logical_decoding_triggers_tell_the_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cleanup_drops_what_a_dead_run_left_and_then_the_retired_table() {
+async fn cleanup_drops_what_an_unfinished_run_left_and_then_the_retired_table() {
     let server = support::shared_postgres();
     let database = table(server).await;
     let arguments =
@@ -279,7 +279,7 @@ async fn the_swap_never_queues_behind_an_old_transaction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_adds_just_before_the_swap_is_not_lost() {
+async fn what_another_session_adds_just_before_the_swap_is_not_lost() {
     let server = support::shared_postgres();
     for (adds, there, drops) in [
         ("CREATE INDEX late ON t (name)", "to_regclass('late') IS NOT NULL", "DROP INDEX late"),

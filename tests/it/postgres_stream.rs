@@ -66,7 +66,7 @@ async fn every_usable_replica_identity_works_and_the_application_notices_nothing
 
 /// An update that leaves it alone does not tell it again.
 #[tokio::test]
-async fn a_key_that_is_stored_out_of_line_is_told() {
+async fn a_key_that_is_stored_out_of_line_is_reported() {
     let server = Postgres::start(Major::SYSTEM);
     for (database, identity) in [("long_default", "DEFAULT"), ("long_full", "FULL")] {
         let ddl = format!(
@@ -146,7 +146,7 @@ async fn truncate_and_ddl_end_the_run() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_where_it_was_confirmed_and_never_later() {
+async fn a_stream_resumes_where_it_was_confirmed_and_never_later() {
     let mut server = Postgres::start(Major::SYSTEM);
     let (mut f, mut stream, start) = Fixture::open(&server, "again", SIMPLE, &["id"]).await;
     f.run("INSERT INTO t VALUES (11)").await;

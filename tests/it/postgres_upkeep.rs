@@ -157,7 +157,7 @@ async fn no_transaction_of_a_run_lasts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commits_that_nobody_sees_yet_are_told_of() {
+async fn commits_that_no_session_sees_yet_are_reported() {
     let server = Postgres::start(Major::SYSTEM);
     let database = table(&server).await;
     let mut run =
@@ -178,7 +178,7 @@ async fn commits_that_nobody_sees_yet_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cleanup_takes_back_what_a_dead_run_left_on_the_servers_own_method() {
+async fn cleanup_takes_back_what_an_unfinished_run_left_on_the_servers_own_method() {
     let server = Postgres::start(Major::SYSTEM);
     let database = table(&server).await;
     server
@@ -218,7 +218,7 @@ async fn cleanup_takes_back_what_a_dead_run_left_on_the_servers_own_method() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_command_goes_on_with_an_index_that_a_dead_run_left() {
+async fn the_same_command_resumes_with_an_index_that_an_unfinished_run_left() {
     let server = support::shared_postgres();
     let database = table(server).await;
     let osc = |change: &str| {

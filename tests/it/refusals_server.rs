@@ -71,7 +71,7 @@ async fn minimal_images_of_rows_are_refused_where_they_lack_the_copy_key(kind: K
     }
 }
 
-async fn a_redo_log_whose_commits_can_wait_needlessly_is_told_of(kind: Kind) {
+async fn a_redo_log_whose_commits_can_wait_needlessly_is_reported(kind: Kind) {
     let server = Server::start(kind);
     let place = Place::new(&server).await;
     let settings: &[&str] = if kind == Kind::Mysql { &["OFF", "ON"] } else { &[""] };
@@ -146,7 +146,7 @@ async fn each_right_that_is_missing_is_named(kind: Kind) {
     assert_eq!(answer.code, Some(0), "{}", answer.said);
 }
 
-async fn an_account_without_any_right_is_told_so_and_its_password_does_not_show(kind: Kind) {
+async fn an_account_without_any_right_is_reported_and_its_password_does_not_show(kind: Kind) {
     let server = support::shared(kind);
     let mut place = Place::new(server).await;
     let user = format!("none_{}", place.database);
@@ -166,8 +166,8 @@ on_both_servers! {
     a_server_without_a_binlog_is_refused
     a_binlog_that_leaves_the_schema_out_is_refused
     settings_under_which_changes_cannot_be_followed_are_refused
-    a_redo_log_whose_commits_can_wait_needlessly_is_told_of
+    a_redo_log_whose_commits_can_wait_needlessly_is_reported
     minimal_images_of_rows_are_refused_where_they_lack_the_copy_key
     each_right_that_is_missing_is_named
-    an_account_without_any_right_is_told_so_and_its_password_does_not_show
+    an_account_without_any_right_is_reported_and_its_password_does_not_show
 }

@@ -169,7 +169,7 @@ async fn nothing_of_its_own_is_taken_for_anothers(kind: Kind) {
 }
 
 /// The dead attempt's refreshes are in the log that the next one reads.
-async fn nor_is_what_a_dead_attempt_wrote(kind: Kind) {
+async fn nor_is_what_an_interrupted_attempt_wrote(kind: Kind) {
     let server = support::shared(kind);
     let database = support::database(server).await;
     let twin = Twin::create(server, &database, KeyKind::Int, 1000).await;
@@ -192,7 +192,7 @@ async fn nor_is_what_a_dead_attempt_wrote(kind: Kind) {
 }
 
 /// Each attempt compares all rows.
-async fn what_is_written_while_nobody_runs_is_found_by_the_verification(kind: Kind) {
+async fn what_is_written_while_no_attempt_runs_is_found_by_the_verification(kind: Kind) {
     let server = support::shared(kind);
     let database = support::database(server).await;
     Twin::create(server, &database, KeyKind::Int, 300).await;
@@ -318,8 +318,8 @@ on_both_servers! {
     rows_written_just_before_the_lock_are_written_again
     so_are_rows_of_a_text_key
     nothing_of_its_own_is_taken_for_anothers
-    nor_is_what_a_dead_attempt_wrote
-    what_is_written_while_nobody_runs_is_found_by_the_verification
+    nor_is_what_an_interrupted_attempt_wrote
+    what_is_written_while_no_attempt_runs_is_found_by_the_verification
     ddl_on_the_shadow_ends_the_run
     so_does_ddl_just_before_the_lock
     a_row_that_is_logged_without_the_copy_key_ends_the_run

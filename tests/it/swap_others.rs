@@ -149,7 +149,7 @@ async fn rows_without_a_parent_for_a_new_key_end_the_run(kind: Kind) {
 }
 
 /// Up to the swap nobody enforces a new key: what comes after the search before it is told.
-async fn rows_without_a_parent_that_come_late_are_told(kind: Kind) {
+async fn rows_without_a_parent_that_come_late_are_reported(kind: Kind) {
     let server = telling(kind).await;
     let database = family(&server).await;
     server.exec_in(&database, "CREATE TABLE boss (id INT PRIMARY KEY)").await;
@@ -201,6 +201,6 @@ on_both_servers! {
     who_holds_a_parent_or_a_child_is_named_and_killed_when_asked_for
     indexes_that_the_server_made_for_keys_keep_their_names
     rows_without_a_parent_for_a_new_key_end_the_run
-    rows_without_a_parent_that_come_late_are_told
+    rows_without_a_parent_that_come_late_are_reported
     a_key_that_a_child_was_given_during_the_run_is_moved_and_searched
 }

@@ -193,7 +193,7 @@ async fn a_replica_that_is_gone_or_none_pauses_the_copy(kind: Kind) {
     assert!(reason(&paused).contains("no replica"), "{paused:?}");
 }
 
-async fn an_error_of_replication_is_told(kind: Kind) {
+async fn an_error_of_replication_is_reported(kind: Kind) {
     let primary = Server::start(kind);
     primary.exec("CREATE DATABASE d").await;
     primary.exec("CREATE TABLE d.t (id INT PRIMARY KEY)").await;
@@ -278,7 +278,7 @@ async fn a_session_that_was_killed_comes_back(kind: Kind) {
     assert!(new > id);
 }
 
-async fn rights_that_are_missing_are_told_and_passwords_are_not(kind: Kind) {
+async fn rights_that_are_missing_are_shown_and_passwords_are_not(kind: Kind) {
     let server = support::shared(kind);
     server.exec("CREATE USER weak@'%' IDENTIFIED BY 'pa55word'").await;
     let mut weak = target(server);
@@ -307,12 +307,12 @@ on_both_servers! {
     gtids_tell_the_lag
     without_gtids_places_in_the_log_tell_the_lag
     a_replica_that_is_gone_or_none_pauses_the_copy
-    an_error_of_replication_is_told
+    an_error_of_replication_is_reported
     load_pauses_and_when_critical_ends_the_run
     a_query_pauses_by_its_number_and_can_change_nothing
     a_slow_query_is_given_up_by_the_server
     a_session_that_was_killed_comes_back
-    rights_that_are_missing_are_told_and_passwords_are_not
+    rights_that_are_missing_are_shown_and_passwords_are_not
 }
 
 /// MySQL makes itself certificates; their name is nobody's host name.

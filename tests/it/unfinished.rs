@@ -94,12 +94,12 @@ async fn spares_other_runs(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instant_change_spares_a_run_under_way_and_a_dead_one_on_mariadb() {
+async fn an_instant_change_spares_a_run_under_way_and_an_unfinished_one_on_mariadb() {
     spares_other_runs(Kind::Mariadb).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_instant_change_spares_a_run_under_way_and_a_dead_one_on_mysql() {
+async fn an_instant_change_spares_a_run_under_way_and_an_unfinished_one_on_mysql() {
     spares_other_runs(Kind::Mysql).await;
 }
 

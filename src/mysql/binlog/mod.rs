@@ -36,7 +36,7 @@
 //! What cannot be seen: `sql_log_bin=0`, `binlog_do_db` and its like, and cascades of foreign keys
 //! on servers that do not log them. The checks before the start and the verification are for those.
 //!
-//! # Where it goes on
+//! # Where it resumes
 //!
 //! By GTID where the server has them; else by file and offset, on the same server only. Either
 //! names the end of a transaction.
@@ -165,7 +165,7 @@ impl ChangeStream for BinlogStream {
             if let Some(reason) = self.ended.clone() {
                 return Err(self.lost(reason));
             }
-            // Nobody may have asked for a while; what came meanwhile has not been read.
+            // The engine may not have asked for a while; what came meanwhile has not been read.
             if self.deadline <= Instant::now() {
                 self.deadline = Instant::now() + GRACE;
             }

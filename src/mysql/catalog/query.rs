@@ -42,7 +42,7 @@ pub(crate) async fn run(conn: &mut Conn, action: &str, sql: impl AsRef<str>) -> 
 }
 
 /// What the server has against something that was tried; `Err` when it could not be asked, since `tables` were
-/// held by somebody all the while, or for another reason.
+/// locked by another session all the while, or for another reason.
 pub fn objection(tables: &str, tried: Result<()>) -> Result<Option<String>> {
     match tried {
         Ok(()) => Ok(None),

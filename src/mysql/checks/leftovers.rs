@@ -16,7 +16,7 @@ use crate::mysql::runs::proof::{Catalog, Tables};
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap::outcome::is_retired;
 
-/// Runs that are looked at: helpers older than these are nobody's.
+/// Runs that are looked at: helpers older than these belong to no run.
 const RUNS: u32 = 100;
 
 /// What this server's runs recorded of a table and its helpers, and what has these numbers now.
@@ -71,7 +71,7 @@ impl Proof {
 /// Makes room for a shadow: drops one that a run of this server made.
 ///
 /// # Errors
-/// `Refused` where somebody else's table has its name.
+/// `Refused` where another user's table has its name.
 pub(in crate::mysql) async fn clear_shadow(
     conn: &mut Conn,
     flavor: Flavor,

@@ -1,5 +1,5 @@
-//! The foreign keys that the clauses change. The shadow is made without any, so that it holds
-//! nobody up; they are settled at the cut-over.
+//! The foreign keys that the clauses change. The shadow is made without any, so that it makes no
+//! session wait; they are settled at the cut-over.
 
 use super::{Clause, ClauseKind, Clauses, ColumnDef};
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub struct ForeignKeyAddition {
     /// The constraint's name, where one is given.
     pub name: Option<Ident>,
     /// The referencing columns. The server builds an index on them unless one begins with them:
-    /// best added to the shadow while nobody uses it.
+    /// best added to the shadow while it is not in use.
     pub columns: Vec<Ident>,
 }
 

@@ -54,7 +54,7 @@ struct Prepared {
     original: Table,
     change: Change,
     dependents: Dependents,
-    /// A dead run had swapped the tables: only what follows is left to do.
+    /// An unfinished run had swapped the tables: only what follows is left to do.
     made: bool,
     ledger: Vetted,
     recognised: Recognition,
@@ -387,7 +387,7 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
             other => other?,
         }
     }
-    // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
+    // A run that has begun meanwhile is the reason, and what was found may be its own: it must not be dropped.
     if !findings.refusals.is_empty() {
         let name = &prepared.original.name;
         let related = lock::related(&prepared.dependents, &prepared.change.text, name);

@@ -98,7 +98,7 @@ pub(crate) const DISCONNECTS: [u16; 14] = [
     4031, // MySQL: disconnected for inactivity
 ];
 
-/// Numbers after which nothing can be written until somebody has seen to the server: no fault of the
+/// Numbers after which nothing can be written until an operator has seen to the server: no fault of the
 /// run's.
 pub(crate) const READ_ONLY: [u16; 2] = [
     1290, // read_only, super_read_only

@@ -427,7 +427,7 @@ mod tests {
         let secondary = recognise(&in_group("ON", "ONLINE", "SECONDARY"), false).refusal.unwrap();
         assert!(secondary.help.ends_with("primary, db0:3306"), "{}", secondary.help);
         assert_eq!(refused(&in_group("ON", "RECOVERING", "SECONDARY")), "group-replication");
-        // The plugin is there and the server takes no part; and nobody knows whether it does.
+        // The plugin is there and the server takes no part; and osc cannot know whether it does.
         assert_eq!(recognise(&in_group("OFF", "OFFLINE", ""), false), Recognition::default());
         let hidden = Facts { members: None, ..in_group("OFF", "", "") };
         assert!(recognise(&hidden, true).refusal.unwrap().help.starts_with("GRANT SELECT"));

@@ -1,4 +1,4 @@
-//! Texts that somebody else wrote go to the server as prepared statements: such a statement is one only.
+//! Texts that osc did not write go to the server as prepared statements: such a statement is one only.
 //!
 //! The driver looks in them for `:name`, which it would replace, and takes a quote right after `-` or `/` for no
 //! quote. What it would change is not sent.

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_are_too_old_are_told_so() {
+    fn servers_that_are_too_old_are_reported() {
         let finding = |text| Flavor::parse(text).unwrap().too_old();
         for old in ["5.7.44-log", "8.0.12", "5.5.5-10.4.34-MariaDB", "10.4.34-MariaDB-log"] {
             let finding = finding(old).unwrap();

@@ -30,7 +30,7 @@ struct Histogram {
 /// original has beyond that, columns named by `renames` where the clauses rename them. Histograms
 /// of columns that are gone are left out. Returns warnings.
 ///
-/// The shadow is read, in part or whole, and nobody waits for that. What the original has beyond
+/// The shadow is read, in part or whole, and no session waits for that. What the original has beyond
 /// the usual is written to the binary log, so that replicas have it too.
 ///
 /// # Errors

@@ -76,7 +76,7 @@ impl Dependents {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Carried {
     keys: Settled,
-    /// Those of the table's keys that nobody enforced before the swap.
+    /// Those of the table's keys that were not enforced before the swap.
     unproved: Vec<ForeignKey>,
     triggers: Vec<Trigger>,
 }

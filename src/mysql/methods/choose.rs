@@ -1,4 +1,4 @@
-//! Which method an ALTER takes: the cheapest that holds nobody up.
+//! Which method an ALTER takes: the cheapest that makes no session wait.
 //!
 //! Whether a change can be made instantly is for the server to say: asking costs nothing, since
 //! it refuses before it begins. A change in place is different: the server lets an index be built

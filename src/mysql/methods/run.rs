@@ -1,6 +1,6 @@
 //! The methods that the server goes by itself: INSTANT, and INPLACE where it touches no rows.
 //!
-//! Even these need the table's exclusive metadata lock for a moment. A statement that waits for it
+//! Even these need the table's exclusive metadata lock briefly. A statement that waits for it
 //! holds up everybody behind it, so the wait is cut short and tried again later.
 
 use std::time::{Duration, Instant};

@@ -39,7 +39,7 @@ pub(crate) async fn build(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
             _ => ("COPY", "SHARED"),
         };
         if algorithm == "COPY" {
-            // The server goes on with it even without us.
+            // The server continues it even without osc.
             table.shadow_is_rebuilt(conn, true).await?;
         }
         let sql = format!(
@@ -55,7 +55,7 @@ pub(crate) async fn build(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
                 pause *= 2;
             }
             Err(mysql_async::Error::Server(error)) if is_contention(error.code) => {
-                // Comparisons and refreshes hold the shadow too, each for a moment.
+                // Comparisons and refreshes hold the shadow too, each briefly.
                 waits += 1;
                 if waits > MOST_WAITS {
                     return Err(no_lock("building indexes", &error.message));

@@ -54,7 +54,7 @@ pub(super) struct MysqlTable {
     pub(super) record: std::sync::Mutex<Record>,
     /// What stands under the shadow's name is this run's.
     pub(super) has_shadow: AtomicBool,
-    /// Foreign keys may have been unenforced for a moment.
+    /// Foreign keys may have been unenforced briefly.
     pub died_in_swap: AtomicBool,
     /// What the operator must be told once the tables are swapped.
     pub remarks: std::sync::Mutex<Vec<String>>,

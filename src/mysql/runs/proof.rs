@@ -1,7 +1,7 @@
 //! Which tables osc made, proved by the numbers that InnoDB gives its tables.
 //!
 //! A table keeps its number through RENAME and through every ALTER that does not rewrite it, and no
-//! other table of the server ever has it: not one that somebody makes under the same name, and not the
+//! other table of the server ever has it: not one that is made under the same name, and not the
 //! copy of it on a replica or out of a dump. So a row of the ledger that names numbers says something
 //! that the catalog can confirm; names and comments say nothing (rule 11).
 
@@ -130,7 +130,7 @@ pub(crate) struct Tables {
     pub original: Numbers,
     /// Those of the shadow that the run made.
     pub shadow: Numbers,
-    /// The server was asked to write the shadow anew, so that its numbers may be others.
+    /// The server was asked to rewrite the shadow, so that its numbers may be others.
     #[serde(default)]
     pub rebuilt: bool,
 }
@@ -142,7 +142,7 @@ pub(crate) enum Standing {
     Swapped,
     /// It has the shadow's name.
     Unswapped,
-    /// It has neither name, and the original is not the one that it was: somebody wrote it anew
+    /// It has neither name, and the original is not the one that it was: it was rewritten
     /// after the swap, or put another table in its place.
     Replaced,
     /// It has neither name.
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(catalog(&[2], &[], &[]).standing(&tables), Standing::Swapped);
         assert_eq!(catalog(&[1], &[2], &[]).standing(&tables), Standing::Unswapped);
         assert_eq!(catalog(&[1], &[3], &[]).standing(&tables), Standing::Gone);
-        // Somebody's own tables under both names.
+        // A user's own tables under both names.
         assert_eq!(catalog(&[1], &[], &[4]).standing(&tables), Standing::Gone);
         assert_eq!(catalog(&[3], &[], &[1]).standing(&tables), Standing::Replaced);
         // A record without numbers proves nothing.

@@ -24,7 +24,7 @@ use crate::mysql::runs::record::Record;
 use crate::mysql::swap;
 use crate::testing::failpoint::{self, Point};
 
-/// The claim is looked at so often.
+/// How often the claim is checked.
 const CLAIM_PERIOD: Duration = Duration::from_secs(1);
 
 impl MysqlTable {

@@ -256,7 +256,7 @@ impl Server for MysqlTable {
         let end = End::by(error);
         let ours = self.ledger.end(&mut conn, run_id, Some(&self.owner), &end).await?;
         // What can never be resumed would only fill the disk; differing tables are evidence. The shadow
-        // of a run that was taken over is another attempt's, or somebody else's by now.
+        // of a run that was taken over is another attempt's, or another user's by now.
         if ours && is_waste(error) && self.has_shadow.load(Ordering::Relaxed) {
             // Without a number it was made a moment ago.
             let just_made = self.known().tables.shadow.is_none();

@@ -4,7 +4,7 @@
 //! session die before everything is drained.
 //!
 //! Waiting for the lock stalls the application, whose statements queue behind the request. So each
-//! attempt asks for so short a time that nobody minds, and takes the request back when it is over.
+//! attempt asks for so short a time that no application notices, and takes the request back when it is over.
 
 pub(crate) mod outcome;
 
@@ -150,7 +150,7 @@ pub(super) async fn attempt<D: Drain>(
     }
 }
 
-/// A lock that was not granted in time, a deadlock, or a statement that somebody interrupted.
+/// A lock that was not granted in time, a deadlock, or a statement that another session interrupted.
 fn is_contention(error: &Error) -> bool {
     error.mysql_code().is_some_and(is_of_the_moment)
 }

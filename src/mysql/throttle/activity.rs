@@ -104,7 +104,7 @@ impl Other {
         })
     }
 
-    /// A statement is under way that somebody waits for.
+    /// A statement is under way that a user waits for.
     fn is_working(&self) -> bool {
         !self.sleeps && self.seconds <= LONGEST_STATEMENT
     }

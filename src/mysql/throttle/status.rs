@@ -54,7 +54,7 @@ impl Session {
         self.keep(conn, flavor, action, rows)
     }
 
-    /// The rows of a text that somebody else wrote.
+    /// The rows of a text that a user wrote.
     async fn rows_of_one_statement(&mut self, action: &str, sql: &str) -> Result<Vec<Row>> {
         let (mut conn, flavor) = self.take(action).await?;
         // A function that the text calls cannot make this transaction one that writes.

@@ -200,11 +200,11 @@ pub enum ConstraintKind {
 /// The lock that the server takes on the table for a clause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lock {
-    /// Readers and writers go on.
+    /// Readers and writers continue.
     ShareUpdateExclusive,
-    /// Readers go on.
+    /// Readers continue.
     ShareRowExclusive,
-    /// Nobody goes on.
+    /// Every other session waits.
     AccessExclusive,
 }
 

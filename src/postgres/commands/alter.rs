@@ -46,7 +46,7 @@ struct Prepared {
     ledger: Ledger,
     /// `None`: an unfinished run is resumed.
     chosen: Option<Chosen>,
-    /// A dead run had swapped the tables: only what follows is left to do.
+    /// An unfinished run had swapped the tables: only what follows is left to do.
     made: bool,
     recognised: Recognition,
 }
@@ -309,7 +309,7 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
             other => other?,
         }
     }
-    // A run that has begun meanwhile is the reason, and what was found may be its own: nobody must drop that.
+    // A run that has begun meanwhile is the reason, and what was found may be its own: it must not be dropped.
     if !findings.refusals.is_empty() {
         let name = &prepared.original.name;
         let related = lock::related(client, &prepared.change, name).await?;

@@ -205,13 +205,13 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Never CASCADE: what hangs on the table is somebody's.
+    /// Never CASCADE: what depends on the table is a user's.
     async fn drop_table(&self, table: &TableName, sql: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let Err(error) = self.client.batch_execute(sql).await else { return Ok(()) };
             match sqlstate(&error) {
                 Some(LOCK_NOT_AVAILABLE) => {}
-                // Somebody else dropped it.
+                // Another session dropped it.
                 Some(UNDEFINED_TABLE) => return Ok(()),
                 _ => return Err(server_error(ACTION, &error)),
             }

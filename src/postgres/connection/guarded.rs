@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_kernel_watches_a_connection_as_it_is_told() {
+    async fn the_kernel_watches_a_connection_as_the_settings_say() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for on in [true, false] {

@@ -41,7 +41,7 @@ pub(crate) struct Made {
     pub restarted: Vec<Ident>,
     /// Checks that are not valid, the original's and the clauses': it gets them in the swap.
     pub unproved: Vec<Ident>,
-    /// Its owner after the swap. Until then it is osc's role's, so that nobody else hangs anything on it.
+    /// Its owner after the swap. Until then it is osc's role's, so that no one else hangs anything on it.
     pub owner: Ident,
     /// The shadow's own setting of `autovacuum_enabled`, which is off until the swap.
     pub autovacuum: Option<String>,
@@ -88,7 +88,7 @@ pub(crate) struct Blueprint<'a> {
 
 const ACTION: &str = "creating the shadow";
 
-/// Where a shadow of `original` is drafted: a schema whose name nobody can guess.
+/// Where a shadow of `original` is drafted: a schema whose name cannot be guessed.
 pub(crate) fn place(original: &TableName) -> TableName {
     let schema = format!("osc_build_{:016x}", rand::random::<u64>());
     TableName { schema: Ident::new(schema), table: original.table.clone() }
@@ -186,7 +186,7 @@ async fn draft(
     run(client, ACTION, &table(from)).await?;
     run_all(client, from.dependents.sequence_statements(place)).await?;
     run_all(client, from.dependents.counter_statements(place)).await?;
-    // Nobody changes the original from here to the commit.
+    // No session changes the original from here to the commit.
     let now = Table::read(client, &original.name).await?;
     let same = |now: Table| {
         now.oid == original.oid
@@ -459,7 +459,7 @@ pub(crate) async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Re
 /// Drops the shadow, if it is there and osc made it; never what hangs on it.
 ///
 /// # Errors
-/// `Refused` where a table of this name is somebody else's; the server's.
+/// `Refused` where a table of this name is another user's; the server's.
 pub(crate) async fn drop_shadow(
     client: &Client,
     ledger: &Ledger,
@@ -484,7 +484,7 @@ pub(crate) fn drop_of(table: &TableName, oid: u32) -> String {
     format!("DO {}", Text(&body))
 }
 
-/// The refusal of a name that somebody else's table has.
+/// The refusal of a name that another user's table has.
 pub(crate) fn not_ours(table: &TableName) -> Finding {
     Finding::new(
         "leftovers",

@@ -4,8 +4,8 @@
 //! What is read is text and names as they are before the swap. The original's name stands in the
 //! definitions, so that, run after the renames, they bind to the new table. The retired table is
 //! left with no triggers, rules, policies, foreign keys and publications: it must neither act nor
-//! stand in the way, and an undo makes them anew on it. Row security stays on there, so that the
-//! lack of policies lets nobody but the owner see its rows.
+//! stand in the way, and an undo creates them again on it. Row security stays on there, so that the
+//! lack of policies lets only the owner see its rows.
 
 pub mod validation;
 

@@ -59,7 +59,7 @@ pub(super) async fn event_triggers(client: &Client, oid: u32) -> Result<Vec<Stri
     Ok(found.into_iter().map(|one| one.name).collect())
 }
 
-/// The last part takes whatever `pg_depend` knows and nobody else carries, so that an object of a
+/// The last part takes whatever `pg_depend` knows and nothing else carries, so that an object of a
 /// kind that osc has never heard of is a reason to refuse, and not lost.
 const QUERY: &str = "\
  SELECT 'inheritance' AS kind, CASE WHEN i.inhparent = $1 \

@@ -66,7 +66,7 @@ pub(super) fn drop(policy: &Policy, original: &TableName) -> Option<String> {
     policy.own.then(|| format!("DROP POLICY {} ON {original}", policy.name))
 }
 
-/// Makes an own policy anew on `table`; binds another table's policy to it.
+/// Creates an own policy again on `table`; binds another table's policy to it.
 pub(super) fn create(policy: &Policy, table: &TableName) -> Vec<String> {
     let (name, conditions) = (&policy.name, conditions(policy));
     if !policy.own {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_policy_is_made_anew_and_anothers_is_bound_again() {
+    fn an_own_policy_is_created_again_and_anothers_is_bound_again() {
         let table = TableName::new("s", "t");
         assert_eq!(
             create(&policy(true), &table),

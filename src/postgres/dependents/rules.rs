@@ -52,7 +52,7 @@ pub(super) async fn read(client: &Client, oid: u32, views: &[u32]) -> Result<Vec
     sql::rows(client, "rules", &query, oid).await
 }
 
-/// Makes the rule anew on its relation.
+/// Creates the rule again on its relation.
 pub(super) fn create(rule: &Rule) -> Vec<String> {
     let (on, name) = (&rule.on, &rule.name);
     let mut statements = vec![rule.definition.trim_end_matches(';').to_owned()];
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_is_made_anew_or_replaced() {
+    fn a_rule_is_created_again_or_replaced() {
         let rule = Rule {
             relation: 1,
             on: TableName::new("s", "o"),

@@ -53,7 +53,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Trigger>> {
     sql::rows(client, "triggers", &query, oid).await
 }
 
-/// Makes the trigger anew. Its definition already names `relation`.
+/// Creates the trigger again. Its definition already names `relation`.
 pub(super) fn create(trigger: &Trigger, relation: &TableName) -> Vec<String> {
     let name = &trigger.name;
     let mut statements = vec![trigger.definition.clone()];

@@ -33,7 +33,7 @@ fn looked(table: &TableName, name: &Ident, mode: &str, trusts_owner: bool) -> St
 }
 
 /// A statement that locks `table` in `mode`, and fails where checking the rows of its constraint `name`, a check or a
-/// foreign key, would run what belongs to somebody whom osc does not trust.
+/// foreign key, would run what belongs to a role that osc does not trust.
 fn proved(table: &TableName, name: &Ident, mode: &str) -> String {
     let text = table.to_string();
     let of_others = |key: &str, relation: &str, operand: &str| {

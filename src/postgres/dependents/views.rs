@@ -48,7 +48,7 @@ pub(super) struct View {
     pub comment: Option<String>,
     /// Its columns' comments.
     pub column_comments: Vec<(Ident, String)>,
-    /// What else hangs on the view itself, in the server's words: it forbids making it anew.
+    /// What else hangs on the view itself, in the server's words: it forbids creating it again.
     pub held_by: Vec<String>,
 }
 

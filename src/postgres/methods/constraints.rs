@@ -1,7 +1,7 @@
 //! Constraints in steps: added first, proved afterwards.
 //!
 //! A constraint that osc adds has a comment until the method is at its end. By it a rerun tells a
-//! half-done step of its own from a constraint that somebody else made.
+//! half-done step of its own from a constraint that osc did not make.
 
 use super::facts::Facts;
 use super::step::{HELPER_CHECK, Look, Step, Undo, constraint_exists};
@@ -37,7 +37,7 @@ pub(crate) fn mark(clause: &str) -> String {
 /// Whether an earlier run added it for this clause.
 ///
 /// # Errors
-/// `Refused` when somebody else's constraint has the name.
+/// `Refused` when a constraint that osc did not make has the name.
 fn begun(facts: &Facts, name: &Ident, mark: &str) -> Result<bool> {
     match facts.constraints.get(name) {
         None => Ok(false),
@@ -49,7 +49,7 @@ fn begun(facts: &Facts, name: &Ident, mark: &str) -> Result<bool> {
 /// Added without looking at the rows that are there, which are looked at afterwards.
 ///
 /// # Errors
-/// `Refused` when somebody else's constraint has the name.
+/// `Refused` when a constraint that osc did not make has the name.
 pub(crate) fn not_valid_first(
     table: &TableName,
     action: &Action,
@@ -108,7 +108,7 @@ pub(crate) fn index_name(name: &Ident, replaces: bool) -> Ident {
 /// another one does so at the end, in one transaction.
 ///
 /// # Errors
-/// `Refused` when somebody else's constraint has the name.
+/// `Refused` when a constraint that osc did not make has the name.
 pub(crate) fn by_index(
     table: &TableName,
     action: &Action,

@@ -21,7 +21,7 @@ fn refused(problem: impl Into<String>, help: &str) -> Error {
 /// What a `CREATE INDEX` needs: its steps, none when the index is there; and its name.
 ///
 /// # Errors
-/// `Refused` when the name is another index's, or somebody builds this one just now.
+/// `Refused` when the name is another index's, or another session is building this one.
 pub(crate) async fn create(
     client: &Client,
     role: &RoleSettings,

@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Tells of what the session `pid` is doing for as long as it is polled. That nothing can be learnt
-/// stops nobody.
+/// stops no other session.
 pub(crate) async fn watch(
     options: &Options,
     pid: &str,
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phase_is_told_with_its_numbers_and_its_blockers() {
+    fn a_phase_is_reported_with_its_numbers_and_its_blockers() {
         let blocker = Blocker {
             pid: "77".into(),
             user: "app".into(),

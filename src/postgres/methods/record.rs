@@ -19,7 +19,7 @@ use crate::postgres::name::TableName;
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::throttle;
 
-/// How often the record is renewed, so that nobody takes the run for a dead one.
+/// How often the record is renewed, so that the run is not taken for an interrupted one.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Runs of a table that may have to be closed.
@@ -132,7 +132,7 @@ struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Opens the run's record, and closes those of earlier runs that this one goes on with.
+    /// Opens the run's record, and closes those of earlier runs that this one resumes.
     async fn begin(&self, new: &NewRun<'_>, name: &TableName) -> Result<RunId> {
         self.ledger.create(self.client).await?;
         let ledger = Ledger::open(self.client, self.ledger.schema.as_str()).await?;

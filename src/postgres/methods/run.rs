@@ -56,7 +56,7 @@ pub struct Going<'a> {
     pub told: &'a (dyn Fn(String) + Sync),
     /// Run functions of roles that osc's is stronger than.
     pub trusts_owner: bool,
-    /// Who must agree before each step; `None`: nobody needs to.
+    /// Who must agree before each step; `None`: no one needs to.
     pub permission: Option<Permission<'a>>,
 }
 
@@ -88,7 +88,7 @@ pub async fn run(
         () = stop.cancelled() => {}
         never = progress::watch(options, &session, going.told) => match never {},
     }
-    // The server goes on with a statement whose client has left: it must be told.
+    // The server continues a statement whose client has left: it must be told.
     let watcher = connect(options, "cancelling the statement").await?;
     let cancel = format!("SELECT pg_cancel_backend({session})");
     loop {
@@ -243,7 +243,7 @@ impl Walk<'_> {
     }
 
     /// Takes back what a step left. Rows that do not allow it end the whole change: the steps before
-    /// it are taken back too. A stop leaves what the same command can go on from.
+    /// it are taken back too. A stop leaves what the same command can resume from.
     async fn failed(&self, step: &Step, ran: &[&Step], error: Failure) -> Error {
         let stop = self.going.stop.is_cancelled();
         let told = match error {

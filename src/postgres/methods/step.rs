@@ -73,7 +73,7 @@ pub struct Undo {
 }
 
 impl Step {
-    /// A step that needs a strong lock for a moment.
+    /// A step that needs a strong lock briefly.
     pub fn short(sql: impl Into<String>) -> Self {
         Self {
             sql: sql.into(),
@@ -87,7 +87,7 @@ impl Step {
         }
     }
 
-    /// A step that takes long, and stops nobody.
+    /// A step that takes long, and stops no other session.
     pub(crate) fn long(sql: impl Into<String>) -> Self {
         Self { short: false, ..Self::short(sql) }
     }

@@ -3,8 +3,8 @@
 //!
 //! SQL speaks of tables by name, and who may create in their schema, or owns the original, can put another
 //! table or a view in a name's place, with triggers, rules and functions that would run with the rights of
-//! osc's role. The shadow belongs to osc's role until the swap, so that nobody else can hang anything on it.
-//! The names are proved in each transaction, under locks that nobody who renames, drops or alters gets beside.
+//! osc's role. The shadow belongs to osc's role until the swap, so that no one else can hang anything on it.
+//! The names are proved in each transaction, under locks that no session that renames, drops or alters gets past.
 //! What is left is the owner of the *schema*, who may rename it between the proof and the statement.
 
 use super::PostgresTable;

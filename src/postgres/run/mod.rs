@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::ledger::{RunId, new_owner};
 
-/// How often the tables are looked at for somebody's DDL.
+/// How often the tables are looked at for DDL of another session.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 /// A shadow that was vacuumed so lately is not vacuumed again.
@@ -238,7 +238,7 @@ impl PostgresTable {
         Ok(())
     }
 
-    /// Stops the run when somebody changed the original or the shadow, which no stream tells.
+    /// Stops the run when another session changed the original or the shadow, which no stream tells.
     pub(super) async fn watch(&self) -> Result<()> {
         let mut watched = self.watched.lock().await;
         if watched.is_some_and(|at| at.elapsed() < WATCH_PERIOD) {

@@ -194,6 +194,6 @@ pub(crate) async fn whose(
 pub(crate) enum Whose {
     /// osc's, with its OID.
     Ours(u32),
-    /// Somebody else's: it is left alone.
+    /// Another user's: it is left alone.
     Others,
 }

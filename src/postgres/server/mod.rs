@@ -254,11 +254,11 @@ impl Server for PostgresTable {
         let Some(id) = self.run.get().copied() else { return Ok(()) };
         let client = self.sessions.plain("recording the failure").await?;
         let ours = self.ledger.end(&client, id, Some(&self.owner), &End::by(error)).await?;
-        // Slot and shadow of a run that was taken over are another attempt's, or somebody else's by now.
+        // Slot and shadow of a run that was taken over are another attempt's, or another user's by now.
         if !ours || error.is_resumable() {
             return Ok(());
         }
-        // A slot that nobody reads would fill the disk; differing tables are evidence.
+        // A slot that is not read would fill the disk; differing tables are evidence.
         stream::drop_all(&client, &self.names()?).await?;
         if is_waste(error) {
             // One that is not ours is not dropped.

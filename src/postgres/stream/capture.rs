@@ -70,7 +70,7 @@ pub async fn choose(client: &Client, original: &TableName) -> Result<(Capture, O
 /// of ours that reads the slot is ended first. Idempotent.
 ///
 /// # Errors
-/// `Stopped` when somebody else reads the slot, or holds the table that has triggers; those of the
+/// `Stopped` when another session reads the slot, or holds the table that has triggers; those of the
 /// connection.
 pub async fn drop_all(client: &Client, names: &Names) -> Result<()> {
     slot::drop_slot(client, names).await?;

@@ -109,7 +109,7 @@ impl LogicalStream {
             if let Some(applied) = self.config.seen.confirmed() {
                 self.client.update_applied_lsn(position::parse(&applied)?);
             }
-            // Nobody may have asked for a while.
+            // The engine may not have asked for a while.
             if self.deadline <= Instant::now() {
                 self.deadline = Instant::now() + GRACE;
             }
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_told_by_the_servers_clock() {
+    fn an_age_goes_by_the_servers_clock() {
         let hour: i64 = 3_600_000_000;
         let mut clock = Clock::new(now_micros() + hour - 60_000_000);
         clock.hear(now_micros() + hour);

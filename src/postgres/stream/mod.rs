@@ -24,7 +24,7 @@
 //! Transactions come whole and in commit order; prepared ones when they are committed, under the
 //! number that snapshots know them by; what a savepoint took back does not come.
 //!
-//! # Where it goes on
+//! # Where it resumes
 //!
 //! After any commit's end. The server keeps what follows the last position that was confirmed, and
 //! osc confirms only what it has stored as applied. A stream that is asked for less than that would
@@ -36,7 +36,7 @@
 //! |---|---|
 //! | TRUNCATE | the run ends |
 //! | DDL | the server describes the published columns again before the next change, and the catalog is looked at (`shape`): a difference ends the run |
-//! | a slot that was dropped, invalidated, or read by somebody else | an error, the stream has a gap |
+//! | a slot that was dropped, invalidated, or read by another session | an error, the stream has a gap |
 //! | a key that was not logged | the run ends |
 //! | a connection that died without a word | the server gives a sign of life, and silence is an error |
 

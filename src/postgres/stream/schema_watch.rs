@@ -51,7 +51,7 @@ impl Watcher {
         }))))
     }
 
-    /// Waits for somebody's DDL, and says what it was. Cancel-safe.
+    /// Waits for DDL of another session, and says what it was. Cancel-safe.
     pub(super) async fn changed(&mut self) -> Result<String> {
         let Some(watch) = &mut self.0 else {
             return Err(Error::Connection {

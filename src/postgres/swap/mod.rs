@@ -161,7 +161,7 @@ async fn inside<D: Drain>(
     table.sessions.give_back(second);
     refresh_under_lock(table, holder, &drained).await?;
     failpoint::hit(Point::SwapRefreshed)?;
-    // A process that was frozen, and goes on now, must not go on with the lock.
+    // A process that was frozen, and continues now, must not continue with the lock.
     let held = locked_at.elapsed();
     if held > allowed {
         return Ok(Some(format!("the lock was held for {} ms already", held.as_millis())));
@@ -284,7 +284,7 @@ fn given_back(made: &Made, shadow: &TableName) -> Vec<String> {
     vec![either(&may, &straight, &detour)]
 }
 
-/// Under the lock nobody changes the tables any more: they must be what they were at the start.
+/// Under the lock no session changes the tables any more: they must be what they were at the start.
 pub(super) async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
     if mutation::active(Rule::LookedAtUnderLock) {
         return Ok(());

@@ -49,7 +49,7 @@ impl crate::throttle::activity::ActivityProbe for ActivityProbe {
         const ACTION: &str = "looking at the server for the feedback";
         let mut found = self.session.all(ACTION, &self.sql()).await;
         if self.sees_log && matches!(&found, Err(error) if !error.is_connection()) {
-            // Some hosts let nobody look at the control file.
+            // Some hosts do not show the control file.
             self.sees_log = false;
             found = self.session.all(ACTION, &self.sql()).await;
         }

@@ -86,7 +86,7 @@ fn position(text: Option<&str>) -> Option<u64> {
 impl Replicas for StandbyLag {
     async fn lags(&mut self) -> Result<Vec<(String, Result<Duration>)>> {
         const ACTION: &str = "reading the state of replication";
-        // Logical subscribers are nobody's standby. Without the right to see, there is nothing.
+        // Logical subscribers are no standby. Without the right to see, there is nothing.
         let sql = format!(
             "SELECT NULL, {HERE} UNION ALL \
              SELECT concat_ws(' ', r.application_name, r.client_addr), \

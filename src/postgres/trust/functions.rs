@@ -53,7 +53,7 @@ const IMPLIED: [(&str, &[&str]); 8] = [
 /// Bytes of a name; the server cuts the rest off.
 const NAME: usize = 63;
 
-/// Functions that would run as osc's role and belong to somebody whom it is stronger than. `clauses`:
+/// Functions that would run as osc's role and belong to a role that it is stronger than. `clauses`:
 /// the change in the user's words, which `role`'s sessions read.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The two guards that the swap installs: against writers bound to the retired table's OID, and
 //! against transactions whose snapshot is older than the swap. Their functions are in the schema of
-//! osc's own (`own_schema`), where nobody else can make or replace one.
+//! osc's own (`own_schema`), where no other role can make or replace one.
 
 use tokio_postgres::Client;
 

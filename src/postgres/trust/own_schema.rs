@@ -1,4 +1,4 @@
-//! The schema of osc's own (`--ledger`, `osc` by default) and the functions in it. Nobody else may
+//! The schema of osc's own (`--ledger`, `osc` by default) and the functions in it. No other role may
 //! write there, which `trust` checks at each start.
 //!
 //! Tables that osc makes beside the application's bear a trigger of one of these functions, which no
@@ -67,7 +67,7 @@ impl Function {
     /// The function's setting, as the catalog has it.
     pub(crate) const CONFIG: &str = "search_path=pg_catalog, pg_temp";
 
-    /// The statement that makes it, for nobody else's triggers.
+    /// The statement that makes it, for no one else's triggers.
     pub(crate) fn create(self, schema: &Ident) -> String {
         let name = TableName { schema: schema.clone(), table: Ident::new(self.name()) };
         format!(

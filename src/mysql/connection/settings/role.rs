@@ -62,7 +62,7 @@ const VALUES: &[&str] = &[
     "old_mode",
 ];
 
-/// MySQL 8.0.14 to 8.0.17 let nobody set these without a right (manual: "System Variable Privileges",
+/// MySQL 8.0.14 to 8.0.17 allow no one to set these without a right (manual: "System Variable Privileges",
 /// release notes of 8.0.14 and 8.0.18).
 const RESTRICTED: [&str; 2] = ["auto_increment_increment", "auto_increment_offset"];
 
@@ -152,7 +152,7 @@ impl Role {
         }
     }
 
-    /// The first setting that the server lets nobody set without a right, and that must be set.
+    /// The first setting that the server lets no one set without a right, and that must be set.
     fn needs_right(&self, flavor: Flavor) -> Option<(&str, &str)> {
         let found = self.values.iter().find(|(name, value)| {
             restricts(flavor) && RESTRICTED.contains(&name.as_str()) && value != "1"

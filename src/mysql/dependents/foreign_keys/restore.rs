@@ -56,10 +56,10 @@ pub async fn drop_outgoing(conn: &mut Conn, table: &TableName, patience: Patienc
 /// put there gets its true name. Idempotent.
 ///
 /// On MySQL to be called by the session that holds the lock, between RENAME and UNLOCK, with the
-/// tables of [`lock_set`](super::lock_set) locked: then nobody ever writes without these keys.
+/// tables of [`lock_set`](super::lock_set) locked: then no session ever writes without these keys.
 ///
 /// # Errors
-/// Those of the server; a repeated call goes on.
+/// Those of the server; a repeated call continues.
 pub async fn restore_outgoing(
     conn: &mut Conn,
     original: &TableName,
@@ -85,14 +85,14 @@ pub async fn restore_outgoing(
 /// Makes the `children` reference `to`, whichever of `original`, its shadow and its retired table
 /// they reference now: their names are the same afterwards. `renames`: the columns that are called
 /// otherwise in `to` than in `children`, old name first. Idempotent. Returns warnings: children
-/// that somebody changed in the meantime, which are left alone.
+/// that another session changed in the meantime, which are left alone.
 ///
 /// - After the swap (on MySQL between RENAME and UNLOCK): `to` is the original.
 /// - On MariaDB before the locks go: `to` is the shadow; the RENAME takes the keys along.
 /// - There, when the swap did not come about: `to` is the original, and nothing is renamed.
 ///
 /// # Errors
-/// Those of the server; a repeated call goes on.
+/// Those of the server; a repeated call continues.
 pub async fn redirect_incoming(
     conn: &mut Conn,
     original: &TableName,

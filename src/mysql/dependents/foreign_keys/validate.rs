@@ -45,7 +45,7 @@ pub struct Settled {
 
 /// Settles which foreign keys there must be after the swap, and finds those that cannot be.
 ///
-/// `shadow` is empty, used by nobody, has no foreign keys and *all* its indexes. `added` are the
+/// `shadow` is empty, not in use, has no foreign keys and *all* its indexes. `added` are the
 /// clauses that add keys, `dropped` the keys that the clauses drop. For each key of `added` the
 /// shadow is left with the index that the server makes for it where there is none.
 ///
@@ -155,7 +155,7 @@ async fn hidden_for_good(
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// To try a key the parent is locked for a moment, and who waits for it holds others up.
+/// To try a key the parent is locked briefly, and who waits for it makes others wait.
 const PATIENCE: Patience = Patience { lock_wait: Duration::from_secs(1), attempts: 10 };
 
 /// Whose locks the trying waits for.
@@ -321,7 +321,7 @@ async fn probe_children(
     Ok(findings)
 }
 
-/// Children that the user may not see would silently go on referencing the retired table. InnoDB's
+/// Children that the user may not see would silently keep referencing the retired table. InnoDB's
 /// own list has them all; it needs the right PROCESS, and without that there is no telling.
 async fn hidden_children(
     conn: &mut Conn,

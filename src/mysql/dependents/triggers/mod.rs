@@ -131,7 +131,7 @@ async fn show_create(conn: &mut Conn, table: &TableName, name: &Ident) -> Result
 }
 
 /// Tries whether each trigger can be made on the shadow: makes it there under a temporary name and
-/// drops it at once. `shadow` must be empty and used by nobody.
+/// drops it at once. `shadow` must be empty and not in use.
 ///
 /// # Errors
 /// Those of [`connection_error`] when the trying itself fails; what the server has against a
@@ -234,10 +234,10 @@ pub async fn install_temporary(
 }
 
 /// Removes from the shadow what [`install_temporary`] put there: after an attempt at the swap that
-/// failed, and before a run that was killed goes on, since every row copied would fire them.
+/// failed, and before a run that was killed resumes, since every row copied would fire them.
 ///
 /// # Errors
-/// Those of the server; a repeated call goes on.
+/// Those of the server; a repeated call continues.
 pub async fn remove_temporary(
     conn: &mut Conn,
     shadow: &TableName,
@@ -259,7 +259,7 @@ pub async fn remove_temporary(
 /// may be gone.
 ///
 /// # Errors
-/// Those of the server; a repeated call goes on.
+/// Those of the server; a repeated call continues.
 pub async fn restore_names(
     conn: &mut Conn,
     original: &TableName,
@@ -293,7 +293,7 @@ pub async fn restore_names(
 /// nothing, when nothing is left to do.
 ///
 /// # Errors
-/// Those of the server; a repeated call goes on.
+/// Those of the server; a repeated call continues.
 pub async fn restore_names_locked(
     conn: &mut Conn,
     original: &TableName,

@@ -67,7 +67,7 @@ struct Known {
     everybodys: Vec<String>,
     /// Accounts with the rights to write on everything.
     global: HashSet<Account>,
-    /// Roles: accounts that nobody logs in as. Only MySQL, where both are in one table.
+    /// Roles: accounts that no one logs in as. Only MySQL, where both are in one table.
     locked: Option<HashSet<Account>>,
 }
 
@@ -142,7 +142,7 @@ impl Known {
         if everybodys {
             return vec!["everybody".to_owned()];
         }
-        // A role that only trusted accounts have is nobody else's.
+        // A role that only trusted accounts have is no one else's.
         let is_role = match &self.locked {
             Some(locked) => locked.contains(account),
             None => account.host.is_empty() || self.roles.iter().any(|(of, _)| of == account),
@@ -175,7 +175,7 @@ async fn read(conn: &mut Conn, mariadb: bool, schema: &Ident) -> Result<Known> {
     }
     let users = "SELECT User, Host FROM mysql.user \
                  WHERE Insert_priv = 'Y' AND Update_priv = 'Y' AND Delete_priv = 'Y'";
-    // Without this right nobody is known for an administrator.
+    // Without this right no account is known to be an administrator.
     let global = optional(accounts(conn, users).await)?.unwrap_or_default();
     let locked = "SELECT User, Host FROM mysql.user WHERE account_locked = 'Y'";
     let locked = if mariadb { None } else { optional(accounts(conn, locked).await)? };

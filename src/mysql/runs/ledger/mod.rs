@@ -453,7 +453,7 @@ impl Ledger {
         end: &End<'_>,
     ) -> Result<bool> {
         let failed = |error| connection_error("recording the end of the run", error);
-        // First: nobody comes back to a run whose end is recorded.
+        // First: no attempt comes back to a run whose end is recorded.
         conn.exec_drop(
             format!("DELETE FROM {} WHERE server = :server AND run = :run", self.markers),
             params! { "server" => self.server.as_str(), "run" => run.0 },

@@ -29,7 +29,7 @@ pub(crate) const STARTUP: &[(&str, &str)] = &[
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("quote_all_identifiers", "off"),
-    // Limits that the role has are for the application. Nobody holds a lock for ever, though: a session
+    // Limits that the role has are for the application. No session holds a lock for ever, though: a session
     // of osc's that is frozen inside a transaction is ended by the server.
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
