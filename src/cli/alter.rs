@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::EXIT_CODES;
 use super::arguments::ChangeArgs;
 use super::prompt::confirm;
 use crate::config::target::Scheme;
@@ -24,19 +25,11 @@ Examples:
   osc alter users \"ADD COLUMN age INT\" --hold --control-file /run/osc/users
   osc alter users \"ADD COLUMN age INT\" --window \"22:00-05:00 Europe/Rome\"
 
-Run the same command again to resume a run that was stopped or killed.
-
-Exit codes:
-  0  done
-  1  failed, the original table is untouched
-  2  wrong usage, or cannot connect
-  3  stopped; run the same command again to resume
-  4  refused, nothing was changed
-  5  verification failed, not swapped";
+Run the same command again to resume a run that was stopped or killed.";
 
 /// The arguments of `osc alter`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct AlterArgs {
     /// What to change, and how.
     #[command(flatten)]
