@@ -225,11 +225,14 @@ async fn domains_of_others_are_refused_wherever_they_are_read() {
         ),
     ] {
         scene.exec(made).await;
-        scene.attack(check).await;
+        // 15.20 lets no check be added to a domain that a rule, a policy or an index uses.
+        if scene.attack_where_supported(check).await {
+            refused("ALTER n TYPE bigint");
+            scene.assert_harmless(made).await;
+            scene.attack("ALTER DOMAIN wd DROP CONSTRAINT c").await;
+        }
         refused("ALTER n TYPE bigint");
         scene.assert_harmless(made).await;
-        scene.attack("ALTER DOMAIN wd DROP CONSTRAINT c").await;
-        refused("ALTER n TYPE bigint");
         scene.exec(dropped).await;
     }
     let output = scene.osc(&["alter", "t", "ALTER n TYPE bigint", "--strategy", "copy"]);

@@ -75,6 +75,16 @@ impl Scene {
         done.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
     }
 
+    /// As the attacker; false where the server has no such command for what is there (feature_not_supported).
+    pub(crate) async fn attack_where_supported(&self, sql: &str) -> bool {
+        let sql = self.fill(sql);
+        match self.attacker().await.batch_execute(&sql).await {
+            Ok(()) => true,
+            Err(error) if error.code().is_some_and(|code| code.code() == "0A000") => false,
+            Err(error) => panic!("{error:?}\n{sql}"),
+        }
+    }
+
     /// What the attacker may not do.
     pub(crate) async fn forbidden(&self, sql: &str) {
         let sql = self.fill(sql);
