@@ -83,6 +83,7 @@ mod swap_others;
 mod swapping;
 mod throttle_settings;
 mod throttle_sources;
+mod tls_postgres;
 mod torture;
 mod torture_postgres;
 mod triggers;

@@ -28,18 +28,20 @@ pub(crate) fn client_config(tls: &Tls) -> Result<Option<Arc<ClientConfig>>> {
     let builder = match tls.mode {
         TlsMode::Off => return Ok(None),
         TlsMode::NoVerify => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            let lenient = Lenient { provider, signed: None };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(lenient))
         }
         TlsMode::Verify => builder.with_root_certificates(roots(tls.ca.as_deref())?),
         TlsMode::VerifyCa => {
             let roots = Arc::new(roots(tls.ca.as_deref())?);
-            let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            let signed = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
                 .build()
                 .map_err(|error| Error::Usage {
                     message: format!("no certificate of the server can be checked: {error}"),
                     help: "name the CA's certificate with sslrootcert".into(),
                 })?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(inner)))
+            let lenient = Lenient { provider, signed: Some(signed) };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(lenient))
         }
     };
     let config = match (&tls.cert, &tls.key) {
@@ -83,50 +85,16 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
     }
 }
 
-/// Takes whatever certificate the server shows, for `ssl-mode=require`.
+/// Takes what the usual verification would not. Signatures are checked as always.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+struct Lenient {
+    provider: Arc<CryptoProvider>,
+    /// Who must have signed the certificate, for whatever host (`sslmode=verify-ca`); `None`: any certificate
+    /// will do (`ssl-mode=require`).
+    signed: Option<Arc<WebPkiServerVerifier>>,
 }
 
-/// Takes a certificate that a trusted CA has signed for whatever host, for `sslmode=verify-ca`.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -135,8 +103,9 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        let Some(signed) = &self.signed else { return Ok(ServerCertVerified::assertion()) };
         // The name is looked at last, when everything else is well.
-        match self.0.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+        match signed.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),
@@ -150,7 +119,8 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, signed)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signed, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -159,10 +129,11 @@ impl ServerCertVerifier for AnyName {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, signed)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
