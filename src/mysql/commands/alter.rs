@@ -448,7 +448,7 @@ async fn go_native(
         ) => outcome?,
         never = permission.report_throttle() => match never {},
     };
-    let _ = conn.query_drop("DO RELEASE_ALL_LOCKS()").await;
+    lock::release(conn).await;
     match outcome {
         Native::Refused(reason) => Ok(Err(reason)),
         Native::Done { attempts } => {

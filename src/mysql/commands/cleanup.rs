@@ -1,21 +1,19 @@
 //! `osc cleanup` on MySQL and MariaDB: the retired table, and what unfinished runs left.
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
 use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::leftovers::Proof;
-use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::recognise;
 use crate::mysql::connection::session::run;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::copy::shadow;
-use crate::mysql::name::{Helpers, TableName, Text};
+use crate::mysql::name::{Helpers, TableName};
 use crate::mysql::runs::ledger::{Ledger, Purpose};
-use crate::mysql::runs::lock::{held, lock_name};
+use crate::mysql::runs::lock;
 use crate::mysql::runs::proof::{Catalog, Standing};
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap::outcome::is_retired;
@@ -52,13 +50,7 @@ impl Cleanup {
         let name = Table::read(&mut conn, &asked).await?.map_or(asked, |found| found.name);
         let (place, application) = (&target.ledger, Some(name.schema.as_str()));
         let vetted = Ledger::vetted(&mut conn, flavor, place, application, Purpose::Write).await?;
-        let got: Option<Option<i64>> = conn
-            .query_first(format!("SELECT GET_LOCK({}, 0)", Text(&lock_name(&name))))
-            .await
-            .map_err(|error| connection_error("claiming the table", error))?;
-        if got.flatten() != Some(1) {
-            return Err(held(&mut conn, &name).await);
-        }
+        lock::take(&mut conn, &name, &[], 0).await?;
         let ledger = vetted.ledger;
         let (tables, spared) = (Vec::new(), Vec::new());
         let (forgotten, unfinished) = (Vec::new(), Vec::new());
@@ -141,6 +133,7 @@ impl Cleanup {
             let end = End::failed("discarded with osc cleanup");
             let _ = self.ledger.end(&mut self.conn, id, None, &end).await?;
         }
+        lock::release(&mut self.conn).await;
         Ok(())
     }
 }

@@ -84,6 +84,12 @@ pub(crate) async fn take(
     Ok(())
 }
 
+/// Gives the session's locks back before it ends: the server may see its end only after the next command has
+/// asked for them.
+pub(crate) async fn release(conn: &mut Conn) {
+    let _ = conn.query_drop("DO RELEASE_ALL_LOCKS()").await;
+}
+
 /// Fails where another run has one of these locks, or where one on a related table was not finished.
 pub(crate) async fn look(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<()> {
     for (name, other) in lock_names(table, related) {

@@ -5,8 +5,6 @@ pub(crate) mod claim;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mysql_async::prelude::Queryable;
-
 use super::binlog::{BinlogStream, Shadow, StreamConfig};
 use super::checks::leftovers;
 use super::connection::answer::Answers as _;
@@ -16,6 +14,7 @@ use super::copy::statements::Scope;
 use super::copy::{deferred_indexes, rows, shadow};
 use super::dependents::Carried;
 use super::run::{MysqlTable, indexes};
+use super::runs::lock;
 use super::runs::proof::Tables;
 use super::{binlog, checks, swap};
 use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
@@ -240,9 +239,8 @@ impl Server for MysqlTable {
         let mut conn = self.plain("recording the end of the run").await?;
         let done = End::done(summary);
         let _ = self.ledger.end(&mut conn, self.run()?, Some(&self.owner), &done).await?;
-        // Not only by its end, which the server may see a moment after this command has returned.
         if let Some(mut claim) = self.claim.lock().await.take() {
-            let _ = claim.query_drop("DO RELEASE_ALL_LOCKS()").await;
+            lock::release(&mut claim).await;
         }
         if let Some(ready) = self.ready.get() {
             ready.sessions.clone().close().await;

@@ -219,40 +219,32 @@ async fn prepare(
     if !made {
         throttle::check(job, &options, dead.is_some()).await?;
     }
-    if let Some((dead, _)) = dead {
-        if !same(&dead.clauses, &change.text) {
-            return Err(other_clauses(&dead));
+    match &dead {
+        Some((dead, _)) if !same(&dead.clauses, &change.text) => return Err(other_clauses(dead)),
+        Some((dead, _))
+            if !made && matches!(settings.strategy, Strategy::Instant | Strategy::Inplace) =>
+        {
+            return Err(other_strategy(dead));
         }
-        let chosen = None;
-        if !made && matches!(settings.strategy, Strategy::Instant | Strategy::Inplace) {
-            return Err(other_strategy(&dead));
-        }
-        if !made {
-            change.statement = methods::named(client, &role, &name, change.statement).await?;
-        }
-        return Ok(Prepared {
-            options,
-            version,
-            original,
-            change,
-            dependents,
-            role,
-            ledger,
-            chosen,
-            made,
-            recognised,
-        });
-    }
-    for other in &related {
-        if let Some(run) = any_unfinished(client, &ledger, other).await? {
-            return Err(related_unfinished(&run, &name.plain(), &other.plain()));
+        Some(_) => {}
+        None => {
+            for other in &related {
+                if let Some(run) = any_unfinished(client, &ledger, other).await? {
+                    return Err(related_unfinished(&run, &name.plain(), &other.plain()));
+                }
+            }
         }
     }
-    change.statement = methods::named(client, &role, &name, change.statement).await?;
-    let chosen = Some(
-        methods::choose(client, &role, &name, &change.statement, settings.strategy, version)
-            .await?,
-    );
+    if !made {
+        change.statement = methods::named(client, &role, &name, change.statement).await?;
+    }
+    let chosen = match dead {
+        Some(_) => None,
+        None => Some(
+            methods::choose(client, &role, &name, &change.statement, settings.strategy, version)
+                .await?,
+        ),
+    };
     Ok(Prepared {
         options,
         version,
@@ -364,7 +356,9 @@ async fn own_method(
     tell(job, chosen.method.word(), &chosen.reason, &chosen.notes);
     let (options, role, ledger) = (&prepared.options, &prepared.role, prepared.ledger.clone());
     let place = record::Place { client, options, role, ledger };
-    record::run(place, job, name, &prepared.change.text, &chosen.method).await
+    let ended = record::run(place, job, name, &prepared.change.text, &chosen.method).await;
+    lock::release(client).await;
+    ended
 }
 
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {

@@ -15,13 +15,13 @@ use crate::postgres::connection::errors::{
     LOCK_NOT_AVAILABLE, UNDEFINED_TABLE, server_error, sqlstate,
 };
 use crate::postgres::connection::recognise;
-use crate::postgres::connection::session::{run, value};
+use crate::postgres::connection::session::run;
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::copy::shadow::drop_of;
 use crate::postgres::methods::{Method, Undo};
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;
-use crate::postgres::runs::lock::{lock_number, taken};
+use crate::postgres::runs::lock;
 use crate::postgres::runs::record::{Proof, Record, Whose, prove, whose};
 use crate::postgres::trust::functions::of_others;
 use crate::postgres::trust::guards;
@@ -81,11 +81,7 @@ impl Cleanup {
         let role = RoleSettings::read(&options).await?;
         let name = resolve(&client, &role, schema, table).await?;
         ledger.no_earlier(&client, &name.schema).await?;
-        let number = lock_number(&name);
-        let sql = format!("SELECT pg_try_advisory_lock({number})");
-        if value(&client, "claiming the table", &sql).await?.as_deref() != Some("t") {
-            return Err(taken(&client, number, &name, None).await);
-        }
+        lock::take(&client, &name, &[], Duration::ZERO).await?;
         let mut cleanup = Self {
             client,
             role,
@@ -202,6 +198,7 @@ impl Cleanup {
             let end = End::failed("discarded with osc cleanup");
             let _ = self.ledger.end(&self.client, id, None, &end).await?;
         }
+        lock::release(&self.client).await;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::fnv::fnv1a;
 use crate::ledger::{locked_by, other_run, related_run};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::{ActionKind, Clauses, Constraint};
-use crate::postgres::connection::session::{rows, value};
+use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::name::{TableName, Text};
 
 /// The advisory lock of a table: "osc" in the upper half, the name in the lower.
@@ -124,6 +124,12 @@ pub(crate) async fn take(
         }
     }
     Ok(())
+}
+
+/// Gives the session's locks back before it ends: the server may see its end only after the next command has
+/// asked for them.
+pub(crate) async fn release(client: &Client) {
+    let _ = run(client, "giving the table back", "SELECT pg_advisory_unlock_all()").await;
 }
 
 /// Fails where another run has one of these locks.

@@ -9,6 +9,7 @@ use super::copy::shadow::{self, Carried};
 use super::copy::statements::Scope;
 use super::run::PostgresTable;
 use super::run::indexes;
+use super::runs::lock;
 use super::runs::record::{self, Record};
 use super::stream::{Capture, PgStream, StreamConfig};
 use super::swap::dry_run::rehearse;
@@ -246,7 +247,9 @@ impl Server for PostgresTable {
         let client = self.sessions.plain("recording the end of the run").await?;
         let done = End::done(summary);
         let _ = self.ledger.end(&client, self.run()?, Some(&self.owner), &done).await?;
-        *self.claim.lock().await = None;
+        if let Some(claim) = self.claim.lock().await.take() {
+            lock::release(&claim).await;
+        }
         Ok(())
     }
 
