@@ -50,7 +50,7 @@ impl Directives {
     }
 }
 
-/// What the operator directives as long as no control file says otherwise.
+/// What the operator wants as long as no control file says otherwise.
 impl From<&AlterSettings> for Directives {
     fn from(settings: &AlterSettings) -> Self {
         Self {

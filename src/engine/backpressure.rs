@@ -41,12 +41,12 @@ pub(super) async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
 
 /// Shows the width, and tells when the copy gives way and when it no longer does; never ends.
 pub(super) async fn tell<S: Server>(run: &Run<S>) -> Error {
-    let mut giving = run.throttle.giving();
+    let mut pacing = run.throttle.pacing();
     let mut narrow_at = None;
     loop {
-        let now = giving.borrow_and_update().clone();
+        let now = pacing.borrow_and_update().clone();
         let reason = now.as_ref().and_then(|now| now.reason.clone());
-        run.progress.set_giving(now);
+        run.progress.set_pacing(now);
         if reason.is_some() {
             if narrow_at.is_none() {
                 run.sink.event(Event::GivesWay { reason });
@@ -56,7 +56,7 @@ pub(super) async fn tell<S: Server>(run: &Run<S>) -> Error {
             run.sink.event(Event::GivesWay { reason: None });
             narrow_at = None;
         }
-        if giving.changed().await.is_err() {
+        if pacing.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }

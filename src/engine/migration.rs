@@ -49,14 +49,14 @@ pub(crate) struct MigrationContext {
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
 pub(crate) async fn migrate<S: Server>(
     server: Arc<S>,
-    around: MigrationContext,
+    context: MigrationContext,
 ) -> Result<Summary> {
-    let stop = around.stop.clone();
+    let stop = context.stop.clone();
     // True from the moment when everything is drained: the swap is then seen through.
     let swapping = Arc::new(watch::Sender::new(false));
     let outcome = tokio::select! {
         biased;
-        outcome = method(Arc::clone(&server), around, Arc::clone(&swapping)) => outcome,
+        outcome = method(Arc::clone(&server), context, Arc::clone(&swapping)) => outcome,
         () = async {
             asked_to_stop(&stop, &swapping).await;
             // For a last checkpoint; before there is anything to store, this is what ends the run.
@@ -84,29 +84,29 @@ fn stopped() -> Error {
 
 async fn method<S: Server>(
     server: Arc<S>,
-    around: MigrationContext,
+    context: MigrationContext,
     swapping: Arc<watch::Sender<bool>>,
 ) -> Result<Summary> {
-    around.sink.event(Event::Phase { phase: Phase::Prepare });
+    context.sink.event(Event::Phase { phase: Phase::Prepare });
     let earlier = server.claim().await?;
     if let Some(run) = server.number() {
-        around.progress.subject().set_run(run);
+        context.progress.subject().set_run(run);
     }
     failpoint::hit(Point::Claimed)?;
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
         let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
-        around.sink.event(Event::Note { text });
+        context.sink.event(Event::Note { text });
         let summary = Summary { method: "copy".into(), ..Summary::default() };
-        return finish(&server, &around.sink, &around.progress, summary).await;
+        return finish(&server, &context.sink, &context.progress, summary).await;
     }
     let (state, resumed) = match earlier {
-        Some(earlier) => (resume(read_state(&earlier.state)?, &around.settings)?, true),
-        None => (prepare(&*server, &around.settings).await?, false),
+        Some(earlier) => (resume(read_state(&earlier.state)?, &context.settings)?, true),
+        None => (prepare(&*server, &context.settings).await?, false),
     };
     if resumed {
-        around.sink.event(Event::Resumed { rows: state.rows });
+        context.sink.event(Event::Resumed { rows: state.rows });
     }
-    begun(server, around, swapping, state, resumed).await.map_err(|error| {
+    begun(server, context, swapping, state, resumed).await.map_err(|error| {
         if mutation::active(Rule::CopyKept) { error } else { error.keeping_the_copy() }
     })
 }
@@ -114,27 +114,27 @@ async fn method<S: Server>(
 /// From the first checkpoint on, there is a copy to keep.
 async fn begun<S: Server>(
     server: Arc<S>,
-    around: MigrationContext,
+    context: MigrationContext,
     swapping: Arc<watch::Sender<bool>>,
     state: State,
     resumed: bool,
 ) -> Result<Summary> {
     let estimate = server.estimate().await?;
-    around.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
+    context.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
     let start = state.position.clone();
     let stream = server.stream(&start).await?;
     failpoint::hit(Point::StreamOpened)?;
     let run = Run::new(
         server,
-        around.settings,
-        around.throttle,
-        around.directives,
-        around.progress,
-        around.sink,
+        context.settings,
+        context.throttle,
+        context.directives,
+        context.progress,
+        context.sink,
         state,
         Arc::clone(&swapping),
     )?;
-    let stop = around.stop;
+    let stop = context.stop;
     let reporting = run.permission();
     let outcome = tokio::select! {
         outcome = phases(&run, resumed) => outcome,

@@ -129,7 +129,7 @@ pub struct Progress {
     started: Instant,
     phase: Mutex<Phase>,
     throttled: Mutex<Option<String>>,
-    giving: Mutex<Option<Pacing>>,
+    pacing: Mutex<Option<Pacing>>,
     waiting: Mutex<Option<String>>,
     subject: Subject,
     lost: Mutex<Option<Instant>>,
@@ -156,7 +156,7 @@ impl Default for Progress {
             started: Instant::now(),
             phase: Mutex::new(Phase::Prepare),
             throttled: Mutex::new(None),
-            giving: Mutex::new(None),
+            pacing: Mutex::new(None),
             waiting: Mutex::new(None),
             subject: Subject::default(),
             lost: Mutex::new(None),
@@ -221,8 +221,8 @@ impl Progress {
     }
 
     /// Says how wide the copy is, and why it is not wider.
-    pub fn set_giving(&self, giving: Option<Pacing>) {
-        *locked(&self.giving) = giving;
+    pub fn set_pacing(&self, pacing: Option<Pacing>) {
+        *locked(&self.pacing) = pacing;
     }
 
     /// Says what the refresher has been waiting for, or that it is not.
@@ -249,7 +249,7 @@ impl Progress {
     /// All numbers at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let giving = locked(&self.giving).clone();
+        let pacing = locked(&self.pacing).clone();
         let lost = locked(&self.lost).map(|since| since.elapsed().as_secs_f64());
         let millis = |lag: Duration| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
         Snapshot {
@@ -264,8 +264,8 @@ impl Progress {
             replica_lag_ms: locked(&self.replica_lag).filter(|_| lost.is_none()).map(millis),
             connection_lost_seconds: lost.map(|seconds| (seconds * 10.0).round() / 10.0),
             throttled: locked(&self.throttled).clone(),
-            width: giving.as_ref().map(|giving| (giving.width * 100.0).round() / 100.0),
-            gives_way: giving.and_then(|giving| giving.reason),
+            width: pacing.as_ref().map(|pacing| (pacing.width * 100.0).round() / 100.0),
+            gives_way: pacing.and_then(|pacing| pacing.reason),
             waiting: locked(&self.waiting).clone(),
             elapsed_seconds: self.elapsed().as_secs_f64(),
         }

@@ -298,12 +298,12 @@ impl<S: Server> Run<S> {
         self.sink.event(Event::Phase { phase });
     }
 
-    /// Chunks in flight, as the operator directives.
+    /// Chunks in flight, as the operator wants them.
     pub fn threads(&self) -> usize {
         self.directives.borrow().threads.map_or(self.settings.threads, std::num::NonZero::get)
     }
 
-    /// Time of a chunk, as the operator directives; less where the copy gives way.
+    /// Time of a chunk, as the operator wants them; less where the copy gives way.
     pub fn chunk_time(&self) -> Duration {
         let wish = self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time);
         wish.mul_f64(self.throttle.share())

@@ -106,7 +106,7 @@ impl Job {
         defer_indexes: bool,
     ) -> Result<Summary> {
         let settings = &self.settings;
-        let around = MigrationContext {
+        let context = MigrationContext {
             settings: Settings {
                 threads: settings.threads.get(),
                 chunk_rows: Rows(settings.chunk_size.get()),
@@ -124,6 +124,6 @@ impl Job {
             sink: Arc::clone(&self.sink),
             stop: self.stop.clone(),
         };
-        Box::pin(migrate(Arc::new(server), around)).await
+        Box::pin(migrate(Arc::new(server), context)).await
     }
 }

@@ -52,5 +52,5 @@ pub(crate) struct Step {
 
 /// What a plan says of such a clause.
 pub(crate) fn for_good(clause: &str) -> String {
-    format!("{clause} cannot be undone by this method: osc asks first; {}", self::UNDOABLE)
+    format!("{clause} cannot be undone by this method: osc asks first; {UNDOABLE}")
 }

@@ -40,7 +40,7 @@ pub struct Pacing {
 
 /// Steers the gate, for ever.
 pub(super) async fn steer<V: ActivityProbe>(
-    mut vitals: V,
+    mut activity: V,
     threads: usize,
     directives: watch::Receiver<Directives>,
     latencies: LatencyFeed,
@@ -52,10 +52,10 @@ pub(super) async fn steer<V: ActivityProbe>(
     let mut reason = None;
     loop {
         let begun = Instant::now();
-        let sample = match timeout(PATIENCE, vitals.sample()).await {
+        let sample = match timeout(PATIENCE, activity.sample()).await {
             Ok(Ok(sample)) => Some(sample),
             Ok(Err(error)) => {
-                tracing::debug!(error = brief(&error), "the server's sample is unknown");
+                tracing::debug!(error = brief(&error), "the server's activity is unknown");
                 None
             }
             Err(_) => None,
@@ -75,8 +75,8 @@ pub(super) async fn steer<V: ActivityProbe>(
             reason = Some(pressure.reason);
         }
         gate.set_width(width.get());
-        let giving = Pacing { width: width.get(), share: width.share(), reason: reason.clone() };
-        told.send_replace(Some(giving));
+        let pacing = Pacing { width: width.get(), share: width.share(), reason: reason.clone() };
+        told.send_replace(Some(pacing));
         sleep_until(begun + PERIOD.max(looked * RARELY)).await;
     }
 }

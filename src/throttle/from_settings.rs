@@ -13,15 +13,15 @@ use super::query::Query;
 use crate::config::settings::AlterSettings;
 use crate::control::Directives;
 
-/// The throttle that the settings ask for. `replicas`: those whose lag counts; `gauges` makes one
-/// that looks at the server, and `vitals` what feedback sees of it; `None`: there is no copy to steer.
-pub(crate) fn usual<R: Replicas, G: StatusProbe, V: ActivityProbe>(
+/// The throttle that the settings ask for. `replicas`: those whose lag counts; `probes` makes one
+/// that looks at the server, and `activity` what feedback sees of it; `None`: there is no copy to steer.
+pub(crate) fn from_settings<R: Replicas, G: StatusProbe, V: ActivityProbe>(
     settings: &AlterSettings,
     directives: watch::Receiver<Directives>,
     stop: &CancellationToken,
     replicas: Option<R>,
-    gauges: impl Fn() -> G,
-    vitals: Option<V>,
+    probes: impl Fn() -> G,
+    activity: Option<V>,
 ) -> Throttle {
     let mut throttle = Throttle::new(directives, settings.max_rows_per_second, stop);
     if let Some(replicas) = replicas {
@@ -30,10 +30,10 @@ pub(crate) fn usual<R: Replicas, G: StatusProbe, V: ActivityProbe>(
     }
     if !settings.max_load.is_empty() || !settings.critical_load.is_empty() {
         let (max, critical) = (settings.max_load.clone(), settings.critical_load.clone());
-        throttle = throttle.with(Load::new(gauges(), max, critical));
+        throttle = throttle.with(Load::new(probes(), max, critical));
     }
     if let Some(sql) = &settings.throttle_query {
-        throttle = throttle.with(Query::new(gauges(), sql));
+        throttle = throttle.with(Query::new(probes(), sql));
     }
     if let Some(url) = &settings.throttle_http {
         throttle = throttle.with(Http(url.clone()));
@@ -41,8 +41,8 @@ pub(crate) fn usual<R: Replicas, G: StatusProbe, V: ActivityProbe>(
     if let Some(window) = &settings.window {
         throttle = throttle.with(window.clone());
     }
-    if let Some(vitals) = vitals.filter(|_| settings.feedback) {
-        throttle = throttle.with_feedback(vitals, settings.threads.get());
+    if let Some(activity) = activity.filter(|_| settings.feedback) {
+        throttle = throttle.with_feedback(activity, settings.threads.get());
     }
     throttle
 }

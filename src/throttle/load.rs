@@ -16,7 +16,7 @@ const PROOF: Duration = Duration::from_secs(1);
 /// its critical limit and still does a second later.
 #[derive(Debug)]
 pub struct Load<G> {
-    gauge: G,
+    probe: G,
     max: Vec<Limit>,
     critical: Vec<Limit>,
     critical_since: Option<Instant>,
@@ -24,8 +24,8 @@ pub struct Load<G> {
 
 impl<G: StatusProbe> Load<G> {
     /// Both lists may be empty.
-    pub fn new(gauge: G, max: Vec<Limit>, critical: Vec<Limit>) -> Self {
-        Self { gauge, max, critical, critical_since: None }
+    pub fn new(probe: G, max: Vec<Limit>, critical: Vec<Limit>) -> Self {
+        Self { probe, max, critical, critical_since: None }
     }
 
     fn judge(&mut self, values: &[f64]) -> Verdict {
@@ -63,7 +63,7 @@ impl<G: StatusProbe> Source for Load<G> {
     async fn check(&mut self, _: &Directives) -> Verdict {
         let names: Vec<&str> =
             self.max.iter().chain(&self.critical).map(|limit| limit.name.as_str()).collect();
-        match self.gauge.status(&names).await {
+        match self.probe.status(&names).await {
             Ok(values) => self.judge(&values),
             Err(error) => Verdict::Pause(format!("load unknown: {}", brief(&error))),
         }

@@ -38,12 +38,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use self::activity::{ActivityProbe, LatencyFeed};
-use self::rate_limit::Meter;
-use self::verdicts::{VerdictSlot, Verdicts};
 use crate::control::Directives;
 use crate::error::{AGAIN, Error, Result};
 use crate::testing::failpoint::{self, Point};
+use activity::{ActivityProbe, LatencyFeed};
+use rate_limit::Meter;
+use verdicts::{VerdictSlot, Verdicts};
 
 pub use gate::Permit;
 
@@ -92,7 +92,7 @@ pub struct Throttle {
     gate: Arc<Gate>,
     feedback: bool,
     latencies: LatencyFeed,
-    giving: watch::Sender<Option<Pacing>>,
+    pacing: watch::Sender<Option<Pacing>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -113,7 +113,7 @@ impl Throttle {
             gate: Arc::default(),
             feedback: false,
             latencies: LatencyFeed::default(),
-            giving: watch::Sender::default(),
+            pacing: watch::Sender::default(),
             stop: stop.child_token(),
             tasks: TaskTracker::new(),
             directives: directives.clone(),
@@ -132,17 +132,17 @@ impl Throttle {
         self
     }
 
-    /// Steers how many chunks are in flight by what `vitals` show of the server and by what the run
+    /// Steers how many chunks are in flight by what `activity` show of the server and by what the run
     /// feels itself. At most `threads` unless the operator names another number.
     #[must_use]
-    pub fn with_feedback<V: ActivityProbe>(mut self, vitals: V, threads: usize) -> Self {
+    pub fn with_feedback<V: ActivityProbe>(mut self, activity: V, threads: usize) -> Self {
         let steered = feedback::steer(
-            vitals,
+            activity,
             threads,
             self.directives.clone(),
             self.latencies.clone(),
             Arc::clone(&self.gate),
-            self.giving.clone(),
+            self.pacing.clone(),
         );
         self.spawn("feedback", steered);
         self.feedback = true;
@@ -170,14 +170,14 @@ impl Throttle {
     }
 
     /// What feedback makes of the copy, a few times a second; `None`: nothing yet, or it is off.
-    pub fn giving(&self) -> watch::Receiver<Option<Pacing>> {
-        self.giving.subscribe()
+    pub fn pacing(&self) -> watch::Receiver<Option<Pacing>> {
+        self.pacing.subscribe()
     }
 
     /// The part of the chunks' usual time that they may take: less of it where the copy gives way,
     /// so that it gives way soon.
     pub fn share(&self) -> f64 {
-        self.giving.borrow().as_ref().map_or(1.0, |giving| giving.share.clamp(LEAST_SHARE, 1.0))
+        self.pacing.borrow().as_ref().map_or(1.0, |pacing| pacing.share.clamp(LEAST_SHARE, 1.0))
     }
 
     fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
@@ -227,7 +227,7 @@ impl Throttle {
 
     /// As many rows as a chunk should have at the rate of now.
     pub fn most_rows(&self) -> u32 {
-        self::rate_limit::most_rows(self.directives.borrow().max_rows_per_second.or(self.rate))
+        rate_limit::most_rows(self.directives.borrow().max_rows_per_second.or(self.rate))
     }
 
     /// Rows of an admitted chunk were not there to be copied: the next chunks may have them.

@@ -10,14 +10,14 @@ use crate::control::Directives;
 /// and whatever is no number pause it too.
 #[derive(Debug)]
 pub struct Query<G> {
-    gauge: G,
+    probe: G,
     sql: String,
 }
 
 impl<G: StatusProbe> Query<G> {
     /// `sql` is asked once a second.
-    pub fn new(gauge: G, sql: impl Into<String>) -> Self {
-        Self { gauge, sql: sql.into() }
+    pub fn new(probe: G, sql: impl Into<String>) -> Self {
+        Self { probe, sql: sql.into() }
     }
 }
 
@@ -66,7 +66,7 @@ impl<G: StatusProbe> Source for Query<G> {
     }
 
     async fn check(&mut self, _: &Directives) -> Verdict {
-        match self.gauge.number(&self.sql).await {
+        match self.probe.number(&self.sql).await {
             Ok(Some(number)) if number <= 0.0 => Verdict::Run,
             Ok(Some(number)) => Verdict::Pause(format!("the throttle query returns {number}")),
             Ok(None) => Verdict::Pause("the throttle query returns nothing".into()),

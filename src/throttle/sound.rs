@@ -13,17 +13,17 @@ use crate::error::{Error, Finding, Result};
 ///
 /// # Errors
 /// The connection's.
-pub(crate) async fn gauges<G: StatusProbe>(
+pub(crate) async fn probes<G: StatusProbe>(
     settings: &AlterSettings,
-    gauge: &mut G,
+    probe: &mut G,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (flag, limits) in
         [("--max-load", &settings.max_load), ("--critical-load", &settings.critical_load)]
     {
         for limit in limits {
-            if let Err(error) = gauge.status(&[limit.name()]).await
-                && let Some((why, help)) = lasting(gauge, error)?
+            if let Err(error) = probe.status(&[limit.name()]).await
+                && let Some((why, help)) = lasting(probe, error)?
             {
                 let help = help.unwrap_or_else(|| G::NAMES.to_owned());
                 findings.push(Finding::new("load", format!("{flag} {limit}: {why}"), help));
@@ -32,11 +32,11 @@ pub(crate) async fn gauges<G: StatusProbe>(
     }
     if let Some(sql) = &settings.throttle_query {
         let seen = match query::reads(sql) {
-            Ok(()) => gauge.first_number(sql).await.map(drop),
+            Ok(()) => probe.first_number(sql).await.map(drop),
             Err(problem) => Err(Error::Usage { message: problem.into(), help: String::new() }),
         };
         if let Err(error) = seen
-            && let Some((why, help)) = lasting(gauge, error)?
+            && let Some((why, help)) = lasting(probe, error)?
         {
             let help = help.unwrap_or_else(|| {
                 "give one SELECT whose first value is a number: above 0 pauses the copy".into()
@@ -48,10 +48,10 @@ pub(crate) async fn gauges<G: StatusProbe>(
 }
 
 /// Why this error would come every time, with what helps where the error knows; `None`: it may pass.
-fn lasting<G: StatusProbe>(gauge: &G, error: Error) -> Result<Option<(String, Option<String>)>> {
+fn lasting<G: StatusProbe>(probe: &G, error: Error) -> Result<Option<(String, Option<String>)>> {
     match error {
         Error::Connection { .. } | Error::Internal(_) => Err(error),
-        error if gauge.passes(&error) => Ok(None),
+        error if probe.passes(&error) => Ok(None),
         Error::Refused(findings) => {
             let help = findings.first().map(|finding| finding.help.clone());
             Ok(Some((brief(&Error::Refused(findings)), help.filter(|help| !help.is_empty()))))

@@ -240,15 +240,15 @@ async fn feedback_narrows_the_copy_and_lets_it_go() {
     assert!((throttle.share() - 1.0).abs() < 1e-9);
     working.send_replace(100);
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let giving = throttle.giving().borrow().clone().unwrap();
-    assert!(giving.width < 0.3, "{giving:?}");
-    assert!(giving.reason.unwrap().contains("100 statements under way"));
+    let pacing = throttle.pacing().borrow().clone().unwrap();
+    assert!(pacing.width < 0.3, "{pacing:?}");
+    assert!(pacing.reason.unwrap().contains("100 statements under way"));
     let (most, passed) = chunks(&throttle).await;
     assert!(most == 1 && (10..20).contains(&passed), "{most} {passed}");
     assert!(throttle.share() < 0.6);
     working.send_replace(1);
     tokio::time::sleep(Duration::from_secs(8)).await;
-    assert_eq!(throttle.giving().borrow().as_ref().unwrap().reason, None);
+    assert_eq!(throttle.pacing().borrow().as_ref().unwrap().reason, None);
     let (most, passed) = chunks(&throttle).await;
     assert!(most == 4 && passed > 180, "{most} {passed}");
 }

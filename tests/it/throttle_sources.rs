@@ -11,7 +11,7 @@ use osc::control::Directives;
 use osc::error::Error;
 use osc::mysql::connection::connect::{connect, opts};
 use osc::mysql::throttle::replica_lag::ReplicaLag;
-use osc::mysql::throttle::status::Gauges;
+use osc::mysql::throttle::status::ServerStatus;
 use osc::throttle::lag::Lag;
 use osc::throttle::load::Load;
 use osc::throttle::probe::{Replicas, StatusProbe};
@@ -212,7 +212,7 @@ async fn load_pauses_and_when_critical_ends_the_run(kind: Kind) {
     let server = support::shared(kind);
     let check = async |max: &str, critical: &str| {
         let limits = |text: &str| text.split(' ').filter_map(|limit| limit.parse().ok()).collect();
-        let mut load = Load::new(Gauges::new(session(server)), limits(max), limits(critical));
+        let mut load = Load::new(ServerStatus::new(session(server)), limits(max), limits(critical));
         let first = load.check(&Directives::default()).await;
         tokio::time::sleep(load.period()).await;
         (first, load.check(&Directives::default()).await)
@@ -234,7 +234,7 @@ async fn a_query_pauses_by_its_number_and_can_change_nothing(kind: Kind) {
     let database = support::database(server).await;
     server.exec_in(&database, "CREATE TABLE t (v INT)").await;
     let ask = async |sql: String| {
-        let mut query = Query::new(Gauges::new(session(server)), sql);
+        let mut query = Query::new(ServerStatus::new(session(server)), sql);
         query.check(&Directives::default()).await
     };
     assert_eq!(ask(format!("SELECT COUNT(*) FROM {database}.t")).await, Verdict::Run);
@@ -251,25 +251,25 @@ async fn a_query_pauses_by_its_number_and_can_change_nothing(kind: Kind) {
 
 async fn a_slow_query_is_given_up_by_the_server(kind: Kind) {
     let server = support::shared(kind);
-    let mut gauges = Gauges::new(session(server));
+    let mut probe = ServerStatus::new(session(server));
     let begun = Instant::now();
     let slow = "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, \
                 information_schema.columns c WHERE SHA2(CONCAT(a.ordinal_position, \
                 b.ordinal_position, c.ordinal_position), 512) = 'x'";
-    let error = gauges.number(slow).await.unwrap_err();
+    let error = probe.number(slow).await.unwrap_err();
     assert!(matches!(error, Error::Server { .. }), "{error}");
     assert!(begun.elapsed() < SOON);
-    assert_eq!(gauges.number("SELECT 7").await.unwrap(), Some(7.0));
+    assert_eq!(probe.number("SELECT 7").await.unwrap(), Some(7.0));
 }
 
 async fn a_session_that_was_killed_comes_back(kind: Kind) {
     let server = support::shared(kind);
-    let mut gauges = Gauges::new(session(server));
-    let id = gauges.number("SELECT CONNECTION_ID()").await.unwrap().unwrap();
+    let mut probe = ServerStatus::new(session(server));
+    let id = probe.number("SELECT CONNECTION_ID()").await.unwrap().unwrap();
     server.exec(&format!("KILL {id}")).await;
     let begun = Instant::now();
     let new = loop {
-        match gauges.number("SELECT CONNECTION_ID()").await {
+        match probe.number("SELECT CONNECTION_ID()").await {
             Ok(Some(new)) if (new - id).abs() > 0.5 => break new,
             Ok(_) => assert!(begun.elapsed() < SOON),
             Err(error) => assert!(error.is_connection(), "{error}"),
@@ -297,7 +297,8 @@ async fn rights_that_are_missing_are_shown_and_passwords_are_not(kind: Kind) {
     let weak = opts(&weak).unwrap();
     let error = ReplicaLag::new(weak.clone(), []).lags().await.unwrap_err();
     assert!(matches!(&error, Error::Refused(_)), "{error}");
-    let error = Gauges::new(weak).number("SELECT COUNT(*) FROM mysql.user").await.unwrap_err();
+    let error =
+        ServerStatus::new(weak).number("SELECT COUNT(*) FROM mysql.user").await.unwrap_err();
     assert!(error.to_string().contains("grant SELECT there to 'weak'@"), "{error}");
     server.exec("DROP USER weak@'%'").await;
 }

@@ -7,8 +7,6 @@ pub mod triggers;
 use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 
-use self::foreign_keys::{ColumnChanges, ForeignKey, OrphanSearch, Settled};
-use self::triggers::Trigger;
 use super::catalog::query::Patience;
 use super::catalog::table::Table;
 use super::clauses::change::Change;
@@ -16,6 +14,8 @@ use super::name::{Helpers, Ident, TableName};
 use crate::error::Finding;
 use crate::error::{Error, Result};
 use crate::ledger::untrusted;
+use foreign_keys::{ColumnChanges, ForeignKey, OrphanSearch, Settled};
+use triggers::Trigger;
 
 /// Rows looked at by one statement of the search for orphans.
 const WINDOW: u32 = 5_000;

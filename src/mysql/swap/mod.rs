@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use self::outcome::{SENTRY, is_sentry_of};
-use super::connection::errors::{self, connection_error, is_given_up, is_of_the_moment};
+use super::connection::errors::{connection_error, is_contention, is_given_up, is_of_the_moment};
 use super::connection::process_list::process;
 use super::connection::session::run;
 use super::connection::settings;
@@ -36,6 +35,7 @@ use crate::key::Key;
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
 use crate::testing::{failpoint, mutation};
+use outcome::{SENTRY, is_sentry_of};
 
 /// How long one attempt may wait for the lock: what the application may see as a stall.
 const LOCK_BUDGET: Duration = Duration::from_millis(100);
@@ -141,7 +141,7 @@ pub(super) async fn attempt<D: Drain>(
                     SwapOutcome::NotYet(_),
                     error @ (Error::Stopped { .. } | Error::Connection { .. } | Error::Full { .. }),
                 ) => Ok(SwapOutcome::NotYet(error.to_string())),
-                (SwapOutcome::NotYet(_), error) if is_contention(&error) => {
+                (SwapOutcome::NotYet(_), error) if passes(&error) => {
                     Ok(SwapOutcome::NotYet(error.to_string()))
                 }
                 (SwapOutcome::NotYet(_), error) => Err(error),
@@ -151,7 +151,7 @@ pub(super) async fn attempt<D: Drain>(
 }
 
 /// A lock that was not granted in time, a deadlock, or a statement that another session interrupted.
-fn is_contention(error: &Error) -> bool {
+fn passes(error: &Error) -> bool {
     error.mysql_code().is_some_and(is_of_the_moment)
 }
 
@@ -296,7 +296,7 @@ async fn within_budget(
     };
     match outcome {
         Ok(()) => Ok(None),
-        Err(mysql_async::Error::Server(error)) if errors::is_contention(error.code) => {
+        Err(mysql_async::Error::Server(error)) if is_contention(error.code) => {
             Ok(Some(error.message))
         }
         Err(error) => Err(connection_error(action, error)),

@@ -9,14 +9,14 @@ mod replication_position;
 
 use mysql_async::Opts;
 
-use self::activity::ActivityProbe;
-use self::replica_lag::ReplicaLag;
-use self::status::Gauges;
 use super::connection::connect;
 use crate::error::Result;
 use crate::plan::Job;
-use crate::throttle::from_settings::usual;
+use crate::throttle::from_settings::from_settings;
 use crate::throttle::{Throttle, sound};
+use activity::ActivityProbe;
+use replica_lag::ReplicaLag;
+use status::ServerStatus;
 
 /// Fails where a setting of the throttle can never be right. `resumes`: an unfinished run is resumed, whose
 /// replicas were looked at before it began.
@@ -24,7 +24,8 @@ use crate::throttle::{Throttle, sound};
 /// # Errors
 /// `Refused`; the connection's.
 pub async fn check(job: &Job, primary: &Opts, resumes: bool) -> Result<()> {
-    let mut findings = sound::gauges(&job.settings, &mut Gauges::new(primary.clone())).await?;
+    let mut findings =
+        sound::probes(&job.settings, &mut ServerStatus::new(primary.clone())).await?;
     findings.extend(lineage::strangers(primary, replicas(job)?, resumes).await?);
     sound::none(findings)
 }
@@ -39,7 +40,7 @@ pub fn build(job: &Job, primary: &Opts, copies: bool) -> Result<Throttle> {
     let settings = &job.settings;
     let replicas = replicas(job)?;
     let replicas = (!replicas.is_empty()).then(|| ReplicaLag::new(primary.clone(), replicas));
-    let gauges = || Gauges::new(primary.clone());
-    let vitals = copies.then(|| ActivityProbe::new(primary.clone()));
-    Ok(usual(settings, job.directives.clone(), &job.stop, replicas, gauges, vitals))
+    let probes = || ServerStatus::new(primary.clone());
+    let activity = copies.then(|| ActivityProbe::new(primary.clone()));
+    Ok(from_settings(settings, job.directives.clone(), &job.stop, replicas, probes, activity))
 }

@@ -106,19 +106,19 @@ impl Session {
 
 /// Status variables and queries, over one session.
 #[derive(Debug)]
-pub struct Gauges {
+pub struct ServerStatus {
     session: Session,
 }
 
-impl Gauges {
-    /// Gauges of the server that `opts` (of [`opts`](crate::mysql::connection::connect::opts)) name. Connects
+impl ServerStatus {
+    /// ServerStatus of the server that `opts` (of [`opts`](crate::mysql::connection::connect::opts)) name. Connects
     /// when it is first asked, and again after the connection was lost. The session is read-only.
     pub fn new(opts: Opts) -> Self {
         Self { session: Session::new(opts) }
     }
 }
 
-impl StatusProbe for Gauges {
+impl StatusProbe for ServerStatus {
     async fn status(&mut self, names: &[&str]) -> Result<Vec<f64>> {
         const ACTION: &str = "reading the server's status";
         if names.is_empty() {
@@ -208,6 +208,6 @@ mod tests {
     #[test]
     fn a_gauge_shows_no_password() {
         let opts = mysql_async::OptsBuilder::default().user(Some("bob")).pass(Some("s3cret"));
-        assert!(!format!("{:?}", Gauges::new(opts.into())).contains("s3cret"));
+        assert!(!format!("{:?}", ServerStatus::new(opts.into())).contains("s3cret"));
     }
 }

@@ -9,9 +9,10 @@ use crate::postgres::connection::session::{rows, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::name::{Ident, TableName, Text};
 
-const ACTION: &str = "looking for the index";
+pub(super) const ACTION: &str = "looking for the index";
 
-fn refused(problem: impl Into<String>, help: &str) -> Error {
+/// The refusal of an index.
+pub(super) fn refused(problem: impl Into<String>, help: &str) -> Error {
     Error::Refused(vec![Finding::new("index", problem, help)])
 }
 

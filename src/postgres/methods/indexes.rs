@@ -2,21 +2,15 @@
 
 use tokio_postgres::Client;
 
-use super::build_index::{build, valid};
+use super::build_index::{ACTION, build, refused, valid};
 use super::facts::Facts;
 use super::step::{Look, Step};
 use super::{naming, partitions, probe};
-use crate::error::{Error, Finding, Result};
+use crate::error::Result;
 use crate::postgres::clauses::CreateIndex;
 use crate::postgres::connection::session::{rows, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::name::{Ident, TableName, Text};
-
-const ACTION: &str = "looking for the index";
-
-fn refused(problem: impl Into<String>, help: &str) -> Error {
-    Error::Refused(vec![Finding::new("index", problem, help)])
-}
 
 /// What a `CREATE INDEX` needs: its steps, none when the index is there; and its name.
 ///

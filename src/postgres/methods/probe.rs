@@ -127,6 +127,19 @@ pub async fn expressions(
     taken_back(client, told).await
 }
 
+/// Makes the index `pg_temp.osc_probe` on an empty copy of the table.
+async fn index_on_copy(
+    client: &Client,
+    role: &RoleSettings,
+    original: &TableName,
+    unique: &str,
+    definition: &str,
+) -> Result<()> {
+    let place = copy(client, original).await?;
+    let sql = format!("CREATE {unique}INDEX osc_probe ON {place} {definition}");
+    run(client, ACTION, &role.in_words(&sql)).await
+}
+
 /// How the server tells an index that is defined like this, from its access method on; `None`:
 /// nothing.
 ///
@@ -140,9 +153,7 @@ pub(crate) async fn index_definition(
     definition: &str,
 ) -> Result<Option<String>> {
     let told = async {
-        let place = copy(client, original).await?;
-        let sql = format!("CREATE {unique}INDEX osc_probe ON {place} {definition}");
-        run(client, ACTION, &role.in_words(&sql)).await?;
+        index_on_copy(client, role, original, unique, definition).await?;
         let told = "SELECT pg_get_indexdef('pg_temp.osc_probe'::regclass)";
         value(client, ACTION, told).await
     };
@@ -162,9 +173,7 @@ pub(crate) async fn told_definition(
     definition: &str,
 ) -> Result<String> {
     let told = async {
-        let place = copy(client, original).await?;
-        let sql = format!("CREATE {unique}INDEX osc_probe ON {place} {definition}");
-        run(client, ACTION, &role.in_words(&sql)).await?;
+        index_on_copy(client, role, original, unique, definition).await?;
         let sql = "SELECT pg_get_indexdef(i.indexrelid), ' TABLESPACE ' || quote_ident(s.spcname), \
                    ' WHERE ' || pg_get_expr(i.indpred, i.indrelid) \
                    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \

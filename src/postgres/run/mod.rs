@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, SimpleQueryRow};
 
-use self::held::For;
 use super::catalog::table::{Index, Table};
 use super::connection::session::Sessions;
 use super::connection::settings::RoleSettings;
@@ -31,6 +30,7 @@ use crate::engine::backend::CopyOutcome;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::ledger::{RunId, new_owner};
+use held::For;
 
 /// How often the tables are looked at for DDL of another session.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);

@@ -113,7 +113,7 @@ impl fmt::Debug for StreamConfig {
 #[derive(Debug)]
 pub struct PgStream {
     way: Way,
-    watcher: self::schema_watch::Watcher,
+    watcher: schema_watch::Watcher,
 }
 
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl PgStream {
     /// `Connection`: the server was not reached; worth another try. `StreamGap`: the server no
     /// longer has what follows `from`. `Refused`: the user may not replicate.
     pub async fn open(config: StreamConfig, from: &Position) -> Result<Self> {
-        let watcher = Box::pin(self::schema_watch::Watcher::start(&config)).await?;
+        let watcher = Box::pin(schema_watch::Watcher::start(&config)).await?;
         let way = match config.capture {
             Capture::Logical => {
                 let opening = Box::pin(logical::LogicalStream::open(config, from));

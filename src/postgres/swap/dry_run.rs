@@ -87,6 +87,6 @@ fn refused(error: &tokio_postgres::Error) -> Error {
     Error::Refused(vec![Finding::new(
         "swap",
         format!("with these clauses the swap would fail: {said}"),
-        "change the table's dependents in the same way first, or drop it and create it again later",
+        "change the table's dependents in the same way first, or drop them and create them again later",
     )])
 }

@@ -6,15 +6,15 @@ mod replica_lag;
 mod status;
 pub(crate) mod wal_retention;
 
-use self::activity::ActivityProbe;
-use self::replica_lag::StandbyLag;
-use self::status::Gauges;
-use self::wal_retention::Retention;
 use super::connection::connect::Options;
 use crate::error::Result;
 use crate::plan::Job;
-use crate::throttle::from_settings::usual;
+use crate::throttle::from_settings::from_settings;
 use crate::throttle::{Throttle, sound};
+use activity::ActivityProbe;
+use replica_lag::StandbyLag;
+use status::ServerStatus;
+use wal_retention::Retention;
 
 /// Fails where a setting of the throttle can never be right. `resumes`: an unfinished run is resumed, whose
 /// replicas were looked at before it began.
@@ -23,7 +23,7 @@ use crate::throttle::{Throttle, sound};
 /// `Refused`; the connection's.
 pub async fn check(job: &Job, primary: &Options, resumes: bool) -> Result<()> {
     let settings = &job.settings;
-    let mut findings = sound::gauges(settings, &mut Gauges::new(primary.clone())).await?;
+    let mut findings = sound::probes(settings, &mut ServerStatus::new(primary.clone())).await?;
     findings.extend(replica_lag::strangers(primary, &settings.replicas, resumes).await?);
     sound::none(findings)
 }
@@ -35,10 +35,10 @@ pub async fn check(job: &Job, primary: &Options, resumes: bool) -> Result<()> {
 pub fn build(job: &Job, primary: &Options, copies: bool) -> Result<Throttle> {
     let settings = &job.settings;
     let standbys = StandbyLag::new(primary.clone(), &settings.replicas)?;
-    let gauges = || Gauges::new(primary.clone());
-    let vitals = copies.then(|| ActivityProbe::new(primary.clone()));
+    let probes = || ServerStatus::new(primary.clone());
+    let activity = copies.then(|| ActivityProbe::new(primary.clone()));
     let (directives, stop) = (job.directives.clone(), &job.stop);
-    let throttle = usual(settings, directives, stop, Some(standbys), gauges, vitals);
+    let throttle = from_settings(settings, directives, stop, Some(standbys), probes, activity);
     Ok(match settings.max_wal {
         Some(limit) => throttle.with(Retention::new(primary.clone(), limit)),
         None => throttle,

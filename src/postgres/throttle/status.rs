@@ -114,12 +114,12 @@ impl Session {
 
 /// Load and queries, over one session.
 #[derive(Debug)]
-pub(super) struct Gauges {
+pub(super) struct ServerStatus {
     session: Session,
 }
 
-impl Gauges {
-    /// Gauges of this server. Connects when it is first asked. The session is read-only.
+impl ServerStatus {
+    /// ServerStatus of this server. Connects when it is first asked. The session is read-only.
     pub(super) fn new(options: Options) -> Self {
         Self { session: Session::new(options) }
     }
@@ -137,7 +137,7 @@ fn query(name: &str) -> Result<&'static str> {
     })
 }
 
-impl StatusProbe for Gauges {
+impl StatusProbe for ServerStatus {
     async fn status(&mut self, names: &[&str]) -> Result<Vec<f64>> {
         let mut values = Vec::with_capacity(names.len());
         for name in names {
