@@ -264,7 +264,7 @@ async fn a_function_that_the_swap_creates_again_is_its_owners() {
     let client = support::postgres::connect(&url).await.unwrap();
     let dependents = Dependents::read(&client, &TableName::new("public", "t")).await.unwrap();
     scene.attack("DROP FUNCTION f()").await;
-    client.batch_execute(&dependents.functions_anew().join(";")).await.unwrap();
+    client.batch_execute(&dependents.functions_recreated().join(";")).await.unwrap();
     let owner = "SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = 'f'";
     assert_eq!(scene.value(owner).await, scene.value("SELECT '{m}'").await);
 }

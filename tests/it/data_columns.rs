@@ -80,7 +80,7 @@ const BOTH: &[Case] = &[
         clauses: "MODIFY v BIGINT, ADD KEY (v)",
     },
     Case {
-        name: "a table partitioned anew",
+        name: "a table with other partitions",
         setup: "CREATE TABLE t (id INT, d DATE, v INT, PRIMARY KEY (id, d)) PARTITION BY RANGE (YEAR(d)) (PARTITION a VALUES LESS THAN (2020), PARTITION b VALUES LESS THAN (2025));
                 INSERT INTO t VALUES (1, '2019-01-01', 1), (1, '2024-12-31', 2), (2, '1000-01-01', 3);
                 ",

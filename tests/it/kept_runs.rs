@@ -368,7 +368,7 @@ mod postgres {
     }
 
     /// A resume drafts the shadow again, and the server may not let it: a cancelled statement, a deadlock, no
-    /// memory, a lock that was not to be had, an event trigger that raises.
+    /// memory, a lock that was not granted, an event trigger that raises.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_resume_that_the_server_ends_keeps_the_copy() {
         const BIGINT: &str = "ALTER v TYPE bigint";

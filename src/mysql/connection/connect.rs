@@ -133,7 +133,7 @@ pub async fn connect(opts: &Opts, action: &str) -> Result<Conn> {
 /// A command's first connection to `target`.
 ///
 /// # Errors
-/// [`Error::Unreachable`] where there is none to be had; else those of [`connection_error`].
+/// [`Error::Unreachable`] where there is none; else those of [`connection_error`].
 pub async fn first(target: &Target) -> Result<Conn> {
     connect(&opts(target)?, "connecting")
         .await

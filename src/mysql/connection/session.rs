@@ -68,7 +68,7 @@ impl Sessions {
     }
 }
 
-/// Runs a statement whose result does not matter. A lock that was not to be had stops the run: the
+/// Runs a statement whose result does not matter. A lock that was not granted stops the run: the
 /// same command may get it.
 pub async fn run(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
     conn.query_drop(sql).await.map_err(|error| failed(action, error))

@@ -44,7 +44,7 @@ pub struct Statement<'a> {
     pub setup: &'a [String],
 }
 
-/// Runs `statement`, again and again while the lock is not to be had, and each time only once
+/// Runs `statement`, again and again while the lock is not granted, and each time only once
 /// `permitted` returns. After `stop` the statement is no longer under way; what it had done is taken
 /// back by the server.
 pub async fn run(

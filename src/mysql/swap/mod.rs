@@ -185,7 +185,7 @@ async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
 }
 
 /// Tables are locked by their names, which others may have taken before. Fails where the shadow's was;
-/// returns why the retired name is not to be had.
+/// returns why the retired name is not free.
 async fn name_taken(table: &MysqlTable, holder: &mut Conn) -> Result<Option<String>> {
     table.shadow_stands(holder).await?;
     let retired = &table.helpers.retired;

@@ -182,7 +182,7 @@ impl Cleanup {
     /// Drops what was found, and closes the records of unfinished runs.
     ///
     /// # Errors
-    /// `Stopped` when a table's lock is not to be had; the server's.
+    /// `Stopped` when a table's lock is not granted; the server's.
     pub(crate) async fn drop_all(self) -> Result<()> {
         methods::take_back(&self.client, &self.name, &self.halves, ATTEMPTS, LOCK_BUDGET).await?;
         let budget = format!("SET lock_timeout = {}", LOCK_BUDGET.as_millis());

@@ -83,7 +83,7 @@ pub(crate) fn is_disconnect(code: &SqlState) -> bool {
     code.starts_with("08") || code.starts_with("57P") || matches!(code, "53300" | "25P03" | "25P04")
 }
 
-/// The driver's display hides the cause: the whole chain is told.
+/// The driver's display hides the cause: the whole chain is shown.
 pub(crate) fn without_answer(action: &str, error: &tokio_postgres::Error) -> Error {
     let mut message = error.to_string();
     let mut source = std::error::Error::source(error);

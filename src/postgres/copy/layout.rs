@@ -29,7 +29,7 @@ pub(crate) async fn write(
     role: &RoleSettings,
 ) -> Result<()> {
     let Some(draft) = Table::read(client, place).await? else {
-        return Err(Error::Internal("there is no draft to be written anew".into()));
+        return Err(Error::Internal("there is no draft to be rewritten".into()));
     };
     let settings = Dependents::read(client, place).await?;
     let by = match &form.partitioning {

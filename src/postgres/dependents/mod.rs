@@ -250,7 +250,7 @@ impl Dependents {
     /// table gets.
     pub fn before_renames(&self, names: &Names, outcomes: &ColumnOutcomes) -> Vec<String> {
         let original = &names.original;
-        let anew = views::anew(&self.views, outcomes);
+        let recreated = views::recreated(&self.views, outcomes);
         let mut statements: Vec<String> =
             self.publications.iter().filter_map(|one| publications::drop(one, original)).collect();
         statements.extend(self.foreign_keys.iter().map(foreign_keys::ForeignKey::drop));
@@ -260,7 +260,7 @@ impl Dependents {
         if self.settings.forced_row_security {
             statements.push(format!("ALTER TABLE {original} NO FORCE ROW LEVEL SECURITY"));
         }
-        statements.extend(views::before(&self.views, &anew));
+        statements.extend(views::before(&self.views, &recreated));
         statements.extend(self.statistics.iter().map(statistics::before));
         let counters =
             self.sequences.iter().flat_map(|one| sequences::before(one, names, outcomes));
@@ -274,7 +274,7 @@ impl Dependents {
             return Vec::new();
         }
         let table = &names.original;
-        let anew = views::anew(&self.views, outcomes);
+        let recreated = views::recreated(&self.views, outcomes);
         let unproved = self.unproved.iter().filter(|one| {
             outcomes.unproved.contains(&one.name)
                 && !outcomes.dropped_constraints.contains(&one.name)
@@ -286,11 +286,11 @@ impl Dependents {
         }
         statements
             .extend(self.statistics.iter().map(|one| statistics::after(one, names, outcomes)));
-        statements.extend(views::after(&self.views, &self.rules, &anew, self.oid));
-        statements.extend(self.functions_anew());
+        statements.extend(views::after(&self.views, &self.rules, &recreated, self.oid));
+        statements.extend(self.functions_recreated());
         statements.extend(self.own_rules().flat_map(rules::create));
         let others = self.rules.iter().filter(|rule| {
-            rule.names_original && rule.relation != self.oid && !anew.contains(&rule.relation)
+            rule.names_original && rule.relation != self.oid && !recreated.contains(&rule.relation)
         });
         statements.extend(others.map(rules::replace));
         statements.extend(self.triggers.iter().flat_map(|one| triggers::create(one, table)));
@@ -308,7 +308,7 @@ impl Dependents {
     }
 
     /// SQL that binds functions to the table that has the name by now.
-    pub fn functions_anew(&self) -> Vec<String> {
+    pub fn functions_recreated(&self) -> Vec<String> {
         self.functions.iter().flat_map(functions::replace).collect()
     }
 

@@ -59,11 +59,12 @@ impl Dependents {
     }
 
     fn refuse_views(&self, outcomes: &ColumnOutcomes, findings: &mut Vec<Finding>) {
-        let anew = views::anew(&self.views, outcomes);
+        let recreated = views::recreated(&self.views, outcomes);
         for view in &self.views {
             let name = view.name.plain();
             if view.materialized {
-                let lost = view.reads.iter().any(|read| *read == self.oid || anew.contains(read));
+                let lost =
+                    view.reads.iter().any(|read| *read == self.oid || recreated.contains(read));
                 if lost {
                     findings.push(Finding::new(
                         "materialized-view",
@@ -72,7 +73,7 @@ impl Dependents {
                          table may stay",
                     ));
                 }
-            } else if anew.contains(&view.oid) {
+            } else if recreated.contains(&view.oid) {
                 for holder in &view.held_by {
                     findings.push(Finding::new(
                         "view-held",
@@ -151,7 +152,7 @@ impl Dependents {
     }
 
     fn refuse_rights(&self, outcomes: &ColumnOutcomes, findings: &mut Vec<Finding>) {
-        let anew = views::anew(&self.views, outcomes);
+        let recreated = views::recreated(&self.views, outcomes);
         let mut refuse = |what: String| {
             findings.push(Finding::new(
                 "rights",
@@ -163,7 +164,7 @@ impl Dependents {
             refuse(format!("the table {}", self.table.plain()));
         }
         let views = self.views.iter().filter(|view| !view.materialized && !view.owned);
-        for view in views.filter(|v| v.reads.contains(&self.oid) || anew.contains(&v.oid)) {
+        for view in views.filter(|v| v.reads.contains(&self.oid) || recreated.contains(&v.oid)) {
             refuse(format!("the view {}", view.name.plain()));
         }
         for rule in self.rules.iter().filter(|rule| rule.names_original && !rule.owned) {
@@ -205,8 +206,8 @@ impl Dependents {
     /// What the user should know, though nothing is lost by it.
     pub fn notes(&self, outcomes: &ColumnOutcomes) -> Vec<String> {
         let mut notes = grants::notes(&self.settings.grants, &self.table);
-        let anew = views::anew(&self.views, outcomes);
-        for view in self.views.iter().filter(|view| anew.contains(&view.oid)) {
+        let recreated = views::recreated(&self.views, outcomes);
+        for view in self.views.iter().filter(|view| recreated.contains(&view.oid)) {
             notes.push(format!(
                 "the view {} will be dropped and created again, since a column changes its type",
                 view.name.plain()

@@ -116,7 +116,7 @@ const COLUMNS: &str = "ARRAY(SELECT DISTINCT ua.attname::text FROM pg_catalog.pg
 /// OIDs of the views that must be created again, since a column of theirs may change its type: those
 /// that name a retyped column or show the row type, and whatever reads them. All others keep their
 /// shape and are replaced.
-pub(super) fn anew(views: &[View], outcomes: &ColumnOutcomes) -> BTreeSet<u32> {
+pub(super) fn recreated(views: &[View], outcomes: &ColumnOutcomes) -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
     for view in views {
         let touched = view.row_type
@@ -139,8 +139,8 @@ fn query(view: &View) -> String {
 }
 
 /// Removes the views that are created again, the outermost first, before the renames.
-pub(super) fn before(views: &[View], anew: &BTreeSet<u32>) -> Vec<String> {
-    let gone = views.iter().rev().filter(|view| anew.contains(&view.oid));
+pub(super) fn before(views: &[View], recreated: &BTreeSet<u32>) -> Vec<String> {
+    let gone = views.iter().rev().filter(|view| recreated.contains(&view.oid));
     gone.map(|view| format!("DROP VIEW {}", view.name)).collect()
 }
 
@@ -149,12 +149,12 @@ pub(super) fn before(views: &[View], anew: &BTreeSet<u32>) -> Vec<String> {
 pub(super) fn after(
     views: &[View],
     rules: &[Rule],
-    anew: &BTreeSet<u32>,
+    recreated: &BTreeSet<u32>,
     table: u32,
 ) -> Vec<String> {
     let mut statements = Vec::new();
     for view in views {
-        if anew.contains(&view.oid) {
+        if recreated.contains(&view.oid) {
             statements.extend(create(view, rules));
         } else if view.reads.contains(&table) && !view.materialized {
             statements.push(format!("CREATE OR REPLACE {}", query(view)));
@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn a_view_that_keeps_its_shape_is_replaced_and_its_readers_need_nothing() {
         let views = [view(1, 100, &["a"]), view(2, 1, &[])];
-        let anew = anew(&views, &ColumnOutcomes::default());
-        assert!(anew.is_empty() && before(&views, &anew).is_empty());
+        let recreated = recreated(&views, &ColumnOutcomes::default());
+        assert!(recreated.is_empty() && before(&views, &recreated).is_empty());
         assert_eq!(
-            after(&views, &[], &anew, 100),
+            after(&views, &[], &recreated, 100),
             [
                 "CREATE OR REPLACE VIEW \"s\".\"v1\" WITH (\"security_barrier\" = 'true') AS  SELECT 1"
             ]
@@ -231,9 +231,12 @@ mod tests {
         let views = [view(1, 100, &["a"]), view(2, 1, &[])];
         let outcomes =
             ColumnOutcomes { retyped: [Ident::new("a")].into(), ..ColumnOutcomes::default() };
-        let anew = anew(&views, &outcomes);
-        assert_eq!(before(&views, &anew), ["DROP VIEW \"s\".\"v2\"", "DROP VIEW \"s\".\"v1\""]);
-        let made = after(&views, &[], &anew, 100);
+        let recreated = recreated(&views, &outcomes);
+        assert_eq!(
+            before(&views, &recreated),
+            ["DROP VIEW \"s\".\"v2\"", "DROP VIEW \"s\".\"v1\""]
+        );
+        let made = after(&views, &[], &recreated, 100);
         let made: Vec<_> = made.iter().filter(|text| text.starts_with("CREATE VIEW")).collect();
         assert!(made[0].contains("v1") && made[1].contains("v2"));
     }

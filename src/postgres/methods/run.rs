@@ -64,7 +64,7 @@ pub struct Going<'a> {
 ///
 /// # Errors
 /// `Data` where rows do not allow the change, and all of it is taken back; `Stopped` when the lock is
-/// not to be had or the run is to stop, and the same command resumes; the server's.
+/// not granted or the run is to stop, and the same command resumes; the server's.
 pub async fn run(
     options: &Options,
     role: &RoleSettings,
@@ -122,7 +122,7 @@ pub async fn leftovers(client: &Client, steps: &[Step]) -> Result<Vec<Undo>> {
 /// Takes such leftovers back, under short locks.
 ///
 /// # Errors
-/// `Stopped` when a lock is not to be had; the server's.
+/// `Stopped` when a lock is not granted; the server's.
 pub async fn take_back(
     client: &Client,
     original: &TableName,

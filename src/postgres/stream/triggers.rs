@@ -56,7 +56,7 @@ const NOTHING: &str = "1:1:";
 /// triggers need waits for its writers, so that no start barrier is needed.
 ///
 /// # Errors
-/// `Stopped` when the lock was not to be had within `patience`, naming the holders; `Refused`
+/// `Stopped` when the lock was not granted within `patience`, naming the holders; `Refused`
 /// without the rights of the table's owner and to create in the schema of osc's own.
 pub async fn create(
     client: &Client,
@@ -165,7 +165,7 @@ fn definition(original: &TableName, key: &KeyColumns, types: &[String], names: &
 /// Drops log, function and triggers, if they are there. Short locks only.
 ///
 /// # Errors
-/// `Stopped` when the lock was not to be had within `patience`, naming the holders.
+/// `Stopped` when the lock was not granted within `patience`, naming the holders.
 pub async fn drop(client: &Client, names: &Names, patience: Duration) -> Result<()> {
     let failed = |error| server_error("dropping the triggers", &error);
     let log = &names.log;

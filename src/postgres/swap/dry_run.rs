@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 const ACTION: &str = "rehearsing the swap";
 
-/// Rehearses the swap, if its locks are to be had.
+/// Rehearses the swap, if its locks are granted.
 ///
 /// # Errors
 /// `Refused` with the server's words where a statement of the swap fails; those of the connection.

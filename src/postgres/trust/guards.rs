@@ -61,7 +61,7 @@ pub fn snapshot(own: &Ident, table: &TableName) -> Vec<String> {
 }
 
 /// Drops the snapshot guard of `table` when no session has a snapshot from before the swap.
-/// `false`: it is still needed, or its lock was not to be had within the session's `lock_timeout`.
+/// `false`: it is still needed, or its lock was not granted within the session's `lock_timeout`.
 /// Where there is none, that is `true`.
 ///
 /// # Errors
