@@ -230,6 +230,27 @@ async fn without_logical_decoding_triggers_tell_the_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_pgoutput_is_not_listed_triggers_tell_the_changes() {
+    let server = support::shared_postgres();
+    let database = table(server).await;
+    // Only releases since August 2026 have the list; the others use the slot as ever.
+    let has = "SELECT count(*) FROM pg_settings WHERE name = 'output_plugin_libraries'";
+    let listed = server.value(&database, has).await == "1";
+    if listed {
+        let unlisted =
+            format!("ALTER DATABASE {database} SET output_plugin_libraries = 'test_decoding'");
+        server.exec("postgres", &unlisted).await;
+    }
+    let ended = Run::at(&server.url(&database), &["t", "ALTER n TYPE bigint"]).end().await;
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(
+        ended.tells("note", "output_plugin_libraries does not list pgoutput"),
+        listed,
+        "{ended:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cleanup_drops_what_an_unfinished_run_left_and_then_the_retired_table() {
     let server = support::shared_postgres();
     let database = table(server).await;

@@ -48,6 +48,10 @@ pub async fn choose(client: &Client, original: &TableName) -> Result<(Capture, O
                      WHERE slot_name NOT LIKE 'osc\\_%')
                     >= current_setting('max_replication_slots')::int
                  THEN 'every replication slot is taken'
+               -- Security releases of 2026 have this list of what a slot may be made with.
+               WHEN 'pgoutput' <> ALL (string_to_array(translate(
+                   current_setting('output_plugin_libraries', true), ' \"', ''), ','))
+                 THEN 'output_plugin_libraries does not list pgoutput'
              END
              FROM pg_catalog.pg_class c
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -82,6 +82,8 @@ pub(crate) const LATER: &[(&str, &str)] = &[
     ("track_activities", "on"),
     // A damaged page is an error, and no empty one.
     ("zero_damaged_pages", "off"),
+    // So is a composite value that no longer fits its type.
+    ("composite_type_mismatch", "error"),
     ("ignore_checksum_failure", "off"),
 ];
 
@@ -268,6 +270,7 @@ const LEFT: &[(&str, &[&str])] = &[
             "icu_validation_level",
             "local_preload_libraries",
             "lo_compat_privileges",
+            "output_plugin_libraries",
             "password_encryption",
             "scram_iterations",
             "session_preload_libraries",
