@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use osc::engine::copy::Sizer;
 use osc::engine::coverage::{Coverage, Limit, Watermark};
 use osc::engine::dirty::Dirty;
 use osc::engine::progress::Progress;
+use osc::engine::walk::Sizer;
 use osc::key::{Key, KeyRange, Rows};
 use osc::mysql::binlog::bench::RowKeys;
 use osc::postgres::stream::bench::MessageKeys;

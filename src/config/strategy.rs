@@ -21,6 +21,11 @@ pub enum Strategy {
 impl Strategy {
     /// The words that [`Strategy::from_str`] takes.
     pub const WORDS: [&'static str; 4] = ["auto", "instant", "inplace", "copy"];
+
+    /// Whether the change may be made by a copy.
+    pub fn copies(self) -> bool {
+        matches!(self, Self::Auto | Self::Copy)
+    }
 }
 
 impl FromStr for Strategy {

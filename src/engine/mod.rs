@@ -1,7 +1,7 @@
 //! The migration itself. Knows no SQL and no server: [`self::backend::Server`] is all it sees of one.
 
 pub mod backend;
-pub mod copy;
+mod copy;
 pub mod coverage;
 pub mod dirty;
 pub mod progress;
@@ -13,4 +13,6 @@ pub(crate) mod migration;
 pub(crate) mod permission;
 mod refresh;
 pub(crate) mod run;
+pub(crate) mod under_lock;
 mod verify;
+pub mod walk;

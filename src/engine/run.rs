@@ -30,7 +30,7 @@ const FULL_PAUSE: Duration = Duration::from_secs(2);
 
 /// What the engine is told to do.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Chunks in flight; directives may change it.
     pub threads: usize,
     /// Rows of the first chunks.
@@ -60,7 +60,7 @@ const SLOW_COMMITS: &str = "the server to show what was committed (a synchronous
 
 /// The engine's own state in a checkpoint.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// From where the stream must be read: everything before it is in the shadow.
     pub position: Position,
     /// Up to where the copy is done.
@@ -81,14 +81,14 @@ pub struct State {
 
 impl State {
     /// The text for the ledger.
-    pub fn text(&self) -> Result<String> {
+    pub(crate) fn text(&self) -> Result<String> {
         serde_json::to_string(self)
             .map_err(|error| Error::Internal(format!("no checkpoint: {error}")))
     }
 }
 
 /// What the tasks of one run share.
-pub struct Run<S> {
+pub(crate) struct Run<S> {
     /// The server.
     pub server: Arc<S>,
     /// What to do.
@@ -103,7 +103,7 @@ pub struct Run<S> {
     pub sink: Arc<dyn Sink>,
     /// The dirty keys.
     pub dirty: Dirty,
-    coverage: Mutex<Coverage>,
+    pub(super) coverage: Mutex<Coverage>,
     /// Notified whenever a chunk ends.
     pub chunk_ended: Notify,
     /// Chunks hold it shared; who must have none beside it, alone: the building of the copy key's index
@@ -128,7 +128,7 @@ pub struct Run<S> {
 
 /// Counts refresh cycles, so that one can wait for a whole one.
 #[derive(Debug, Default)]
-pub struct Cycles {
+pub(crate) struct Cycles {
     begun: AtomicU64,
     ended: watch::Sender<u64>,
     wanted: Notify,
@@ -136,17 +136,17 @@ pub struct Cycles {
 
 impl Cycles {
     /// A cycle begins; returns its number.
-    pub fn begin(&self) -> u64 {
+    pub(crate) fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// A cycle has ended.
-    pub fn end(&self, number: u64) {
+    pub(crate) fn end(&self, number: u64) {
         self.ended.send_replace(number);
     }
 
     /// Waits for a cycle that begins after this call to end.
-    pub async fn next_whole(&self) {
+    pub(crate) async fn next_whole(&self) {
         let wanted = self.begun.load(Ordering::SeqCst) + 1;
         self.wanted.notify_one();
         let mut ended = self.ended.subscribe();
@@ -154,7 +154,7 @@ impl Cycles {
     }
 
     /// Returns when a task waits for a cycle.
-    pub async fn wanted(&self) {
+    pub(crate) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 }
@@ -162,7 +162,7 @@ impl Cycles {
 impl<S: Server> Run<S> {
     /// A run that resumes from `state`.
     #[allow(clippy::too_many_arguments)]
-    pub fn new(
+    pub(crate) fn new(
         server: Arc<S>,
         settings: Settings,
         throttle: Arc<Throttle>,
@@ -199,27 +199,27 @@ impl<S: Server> Run<S> {
     }
 
     /// The state of the copy.
-    pub fn coverage(&self) -> MutexGuard<'_, Coverage> {
+    pub(crate) fn coverage(&self) -> MutexGuard<'_, Coverage> {
         self.coverage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether rows of the shadow can be found by their keys.
-    pub fn is_keyed(&self) -> bool {
+    pub(crate) fn is_keyed(&self) -> bool {
         self.keyed.load(Ordering::SeqCst)
     }
 
     /// The copy key's index is built.
-    pub fn set_keyed(&self) {
+    pub(crate) fn set_keyed(&self) {
         self.keyed.store(true, Ordering::SeqCst);
     }
 
     /// Everything before this position is in the shadow.
-    pub fn set_applied(&self, position: Position) {
+    pub(crate) fn set_applied(&self, position: Position) {
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = position;
     }
 
     /// The state to resume from if the run died now.
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         let (copied, limit) = {
             let coverage = self.coverage();
             (coverage.copied().clone(), coverage.limit().clone())
@@ -236,7 +236,7 @@ impl<S: Server> Run<S> {
     }
 
     /// Stores the state in a commit of ours: checkpoint and barrier of rule 2 in one.
-    pub async fn checkpoint(&self) -> Result<()> {
+    pub(crate) async fn checkpoint(&self) -> Result<()> {
         let state = self.state().text()?;
         let begun = tokio::time::Instant::now();
         let storing = self.with_room(|| self.server.checkpoint(Some(state.clone())));
@@ -261,7 +261,7 @@ impl<S: Server> Run<S> {
     }
 
     /// Who must agree before the original is changed.
-    pub fn permission(&self) -> Permission<'_> {
+    pub(crate) fn permission(&self) -> Permission<'_> {
         Permission {
             directives: &self.directives,
             throttle: &self.throttle,
@@ -273,7 +273,7 @@ impl<S: Server> Run<S> {
 
     /// Notes that a step lost its connection; the next checkpoint that is stored shows that there is
     /// one again.
-    pub fn lost(&self, error: &Error) {
+    pub(crate) fn lost(&self, error: &Error) {
         if let Error::Connection { message, .. } = error
             && self.progress.lose()
         {
@@ -282,7 +282,7 @@ impl<S: Server> Run<S> {
     }
 
     /// Reports, once, that another session writes the shadow.
-    pub fn warn_of_strangers(&self) {
+    pub(crate) fn warn_of_strangers(&self) {
         if self.progress.strangers.load(Ordering::Relaxed) > 0
             && !self.warned.swap(true, Ordering::Relaxed)
         {
@@ -293,29 +293,29 @@ impl<S: Server> Run<S> {
     }
 
     /// Enters a phase and says so.
-    pub fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.progress.set_phase(phase);
         self.sink.event(Event::Phase { phase });
     }
 
     /// Chunks in flight, as the operator wants them.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.directives.borrow().threads.map_or(self.settings.threads, std::num::NonZero::get)
     }
 
     /// Time of a chunk, as the operator wants them; less where the copy gives way.
-    pub fn chunk_time(&self) -> Duration {
+    pub(crate) fn chunk_time(&self) -> Duration {
         let wish = self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time);
         wish.mul_f64(self.throttle.share())
     }
 
     /// Waits until everything committed before this call has been refreshed.
-    pub async fn catch_up(&self) -> Result<()> {
+    pub(crate) async fn catch_up(&self) -> Result<()> {
         self.catch_up_to(self.dirty.next_marker()).await
     }
 
     /// The same by this marker.
-    pub async fn catch_up_to(&self, marker: u64) -> Result<()> {
+    pub(crate) async fn catch_up_to(&self, marker: u64) -> Result<()> {
         self.with_room(|| self.server.mark(marker)).await?;
         self.dirty.marker(marker).await;
         self.cycles.next_whole().await;
@@ -324,7 +324,7 @@ impl<S: Server> Run<S> {
 
     /// The same, and again while the server has no room left: for small steps only, since one that fills
     /// the disk anew each time would be worse than to stop.
-    pub async fn with_room<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
+    pub(crate) async fn with_room<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
@@ -340,7 +340,7 @@ impl<S: Server> Run<S> {
     }
 
     /// Does `step` again on a new connection while its connection breaks.
-    pub async fn steadily<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
+    pub(crate) async fn steadily<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
@@ -360,7 +360,7 @@ impl<S: Server> Run<S> {
     }
 
     /// Reports that the server is full, and waits a little.
-    pub async fn wait_for_room(&self, error: &Error) {
+    pub(crate) async fn wait_for_room(&self, error: &Error) {
         let text = format!("paused until there is room: {error}");
         if self.progress.snapshot().waiting.as_ref() != Some(&text) {
             self.sink.event(Event::Note { text: text.clone() });

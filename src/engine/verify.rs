@@ -14,9 +14,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::backend::Server;
-use super::copy::Sizer;
-use super::coverage::Watermark;
 use super::run::Run;
+use super::walk::Walk;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange, Rows};
 use crate::testing::failpoint::Point;
@@ -59,11 +58,11 @@ pub(super) async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     run.progress.rows_verified.store(0, Ordering::Relaxed);
     watch_shadow(run).await?;
     let suspects = Mutex::new(HashSet::new());
-    let edge = tokio::sync::Mutex::new(Watermark::Start);
+    let compared = Mutex::default();
     let all = Rows(run.progress.rows_copied.load(Ordering::Relaxed));
-    let sizer = Sizer::new(FIRST_ROWS, all);
+    let walk = Walk::new(&compared, FIRST_ROWS, all);
     stream::iter(0..run.threads())
-        .map(|_| worker(run, &sizer, &edge, &suspects))
+        .map(|_| worker(run, &walk, &suspects))
         .buffer_unordered(run.threads().max(1))
         .try_collect::<()>()
         .await?;
@@ -85,24 +84,23 @@ async fn watch_shadow<S: Server>(run: &Run<S>) -> Result<()> {
 
 async fn worker<S: Server>(
     run: &Run<S>,
-    sizer: &Sizer,
-    edge: &tokio::sync::Mutex<Watermark>,
+    walk: &Walk<'_>,
     suspects: &Mutex<HashSet<Key>>,
 ) -> Result<()> {
     loop {
-        let rows = sizer.rows(run.threads());
+        let rows = walk.sizer.rows(run.threads());
         let _turn = run.throttle.admit(0).await?;
-        let Some(range) = plan(run, edge, rows).await? else { return Ok(()) };
-        sizer.hand_out(rows);
+        let Some(chunk) = walk.next(run, rows).await? else { return Ok(()) };
         let started = Instant::now();
-        let comparison = run.steadily(|| run.server.compare(&range)).await?;
+        let comparison = run.steadily(|| run.server.compare(&chunk.range)).await?;
         failpoint::hit(Point::Compared)?;
         if !comparison.equal && !mutation::active(Rule::DifferencesCount) {
-            sizer.shrink(PART);
-            look_closer(run, &range, comparison.rows, suspects).await?;
-        } else if range.upto.is_some() {
-            sizer.learn(rows, started.elapsed(), run.chunk_time());
+            walk.sizer.shrink(PART);
+            look_closer(run, &chunk.range, comparison.rows, suspects).await?;
+        } else {
+            walk.learn(&chunk, started.elapsed(), run.chunk_time());
         }
+        walk.end(&chunk);
         run.progress.rows_verified.fetch_add(comparison.rows.0, Ordering::Relaxed);
     }
 }
@@ -138,22 +136,6 @@ async fn look_closer<S: Server>(
         after = part.upto;
     }
     Ok(())
-}
-
-async fn plan<S: Server>(
-    run: &Run<S>,
-    edge: &tokio::sync::Mutex<Watermark>,
-    rows: Rows,
-) -> Result<Option<KeyRange>> {
-    let mut edge = edge.lock().await;
-    let after = match &*edge {
-        Watermark::Start => None,
-        Watermark::At(key) => Some(key.clone()),
-        Watermark::End => return Ok(None),
-    };
-    let upto = run.steadily(|| run.server.bound(after.as_ref(), rows)).await?;
-    *edge = upto.clone().map_or(Watermark::End, Watermark::At);
-    Ok(Some(KeyRange { after, upto }))
 }
 
 /// Compares suspects again and again until each is equal, surely different, or just too busy.

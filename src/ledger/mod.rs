@@ -3,13 +3,15 @@
 //! It lives in a schema of osc's own, and what stands there is data (`docs/decisions/0011-ledger.md`): the
 //! server modules check its tables before they read them, and prove by the catalog what a row says.
 
+pub(crate) mod claim;
 mod detail;
+pub(crate) mod refusals;
+pub(crate) mod unfinished;
 
 use serde::Serialize;
 
 use crate::engine::progress::{Progress, Summary};
 use crate::error::Error;
-use crate::error::Finding;
 
 /// One run, as the ledger has it.
 #[derive(Debug, Clone, Serialize)]
@@ -32,8 +34,8 @@ pub struct RunRecord {
     pub method: String,
     /// The phase it reached.
     pub phase: String,
-    /// `done`, `failed`, `stopped`; `None` while it runs, or after a crash.
-    pub result: Option<String>,
+    /// How it ended; `None` while it runs, or after a crash.
+    pub result: Option<Outcome>,
     /// Why it ended so.
     pub detail: Option<String>,
     /// The engine's checkpoint.
@@ -70,6 +72,34 @@ pub struct RunRecord {
     pub carried: Option<String>,
 }
 
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It did what it was for.
+    Done,
+    /// It can never be resumed.
+    Failed,
+    /// The same command resumes it.
+    Stopped,
+}
+
+impl Outcome {
+    /// Its word in the ledger.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// What a word of the ledger means. What no osc writes is taken for a failure, which nobody resumes.
+    pub(crate) fn of(word: &str) -> Self {
+        [Self::Done, Self::Stopped].into_iter().find(|it| it.word() == word).unwrap_or(Self::Failed)
+    }
+}
+
 /// What becomes of a run at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -93,10 +123,10 @@ pub enum RunState {
 impl RunRecord {
     /// What becomes of it at this moment.
     pub fn state(&self) -> RunState {
-        match self.result.as_deref() {
-            Some("done") => RunState::Done,
-            Some("stopped") => RunState::Stopped,
-            Some(_) => RunState::Failed,
+        match self.result {
+            Some(Outcome::Done) => RunState::Done,
+            Some(Outcome::Stopped) => RunState::Stopped,
+            Some(Outcome::Failed) => RunState::Failed,
             None if self.held == Some(false) => RunState::NotRunning,
             None if self.phase == "hold" => RunState::Holding,
             None if self.paused().is_some() => RunState::Paused,
@@ -117,7 +147,7 @@ impl RunRecord {
 
     /// Whether it was stopped, or died, or is under way.
     pub fn is_unfinished(&self) -> bool {
-        self.result.as_deref().is_none_or(|result| result == "stopped")
+        self.result.is_none_or(|result| result == Outcome::Stopped)
     }
 }
 
@@ -139,7 +169,7 @@ pub struct NewRun<'a> {
     /// Whether the tables will be compared.
     pub verify: bool,
     /// The attempt's token.
-    pub owner: &'a str,
+    pub token: &'a FencingToken,
 }
 
 /// What a checkpoint stores.
@@ -158,10 +188,10 @@ pub struct Checkpoint {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct End<'a> {
-    /// `done`, `failed` or `stopped`.
-    pub result: &'a str,
+    /// How.
+    pub result: Outcome,
     /// Why.
     pub detail: Option<String>,
     /// The last phase.
@@ -176,9 +206,21 @@ pub struct End<'a> {
     pub verification: Option<&'a str>,
 }
 
-/// What an attempt of a run is known by: random, so that no two share it.
-pub(crate) fn new_owner() -> String {
-    format!("{:032x}", rand::random::<u128>())
+/// What an attempt of a run is known by: random, so that no two share it. Whatever an attempt commits
+/// proves in the same transaction that its token is still the run's, which the next attempt replaces.
+#[derive(Debug, Clone)]
+pub struct FencingToken(String);
+
+impl FencingToken {
+    /// A new attempt's.
+    pub(crate) fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    /// As the ledger has it, in its column `owner`.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Checkpoint {
@@ -196,28 +238,44 @@ impl Checkpoint {
 }
 
 impl End<'_> {
+    /// The end of a run that did what it was for, and copied nothing.
+    pub(crate) fn done_natively() -> Self {
+        Self { phase: Some("done"), ..Self::of(Outcome::Done, None) }
+    }
+
     /// The end of a run that did what it was for.
     pub fn done(summary: &Summary) -> Self {
         Self {
-            result: "done",
-            phase: Some("done"),
             lock_ms: summary.lock_ms,
             rows_copied: (summary.rows > 0).then_some(summary.rows),
             rows_verified: summary.verified_rows,
             verification: summary.verified_rows.is_some().then_some("passed"),
             detail: (!summary.warnings.is_empty()).then(|| summary.warnings.join("; ")),
+            ..Self::done_natively()
         }
     }
 
     /// The end of a run by this error.
     pub fn by(error: &Error) -> Self {
-        let result = if error.is_resumable() { "stopped" } else { "failed" };
-        Self { result, detail: Some(detail::of(error)), ..Self::default() }
+        let result = if error.is_resumable() { Outcome::Stopped } else { Outcome::Failed };
+        Self::of(result, Some(detail::of(error)))
     }
 
     /// The end of a run that can never be resumed.
     pub fn failed(detail: &str) -> Self {
-        Self { result: "failed", detail: Some(detail.to_owned()), ..Self::default() }
+        Self::of(Outcome::Failed, Some(detail.to_owned()))
+    }
+
+    fn of(result: Outcome, detail: Option<String>) -> Self {
+        Self {
+            result,
+            detail,
+            phase: None,
+            lock_ms: None,
+            rows_copied: None,
+            rows_verified: None,
+            verification: None,
+        }
     }
 }
 
@@ -225,134 +283,6 @@ impl End<'_> {
 /// needs it, and differing tables are evidence.
 pub(crate) fn is_waste(error: &Error) -> bool {
     !error.is_resumable() && !matches!(error, Error::Verification { .. } | Error::Internal(_))
-}
-
-/// The end of an attempt whose run another one has taken over.
-pub(crate) fn taken_over() -> Error {
-    Error::Stopped {
-        reason: "another osc has taken over this run, or its record is gone".into(),
-        help: "look at `osc status`".into(),
-    }
-}
-
-/// The refusal where another run is under way on `table`.
-pub(crate) fn other_run(table: &str) -> Error {
-    Error::Refused(vec![Finding::new(
-        "other-run",
-        format!("another osc is already changing {table}"),
-        "wait for it to end; `osc status` shows how far it is",
-    )])
-}
-
-/// The refusal where a session holds the lock of runs on `table`, which every login can take: the
-/// `holder`, as far as the server shows it, and what ends it.
-pub(crate) fn locked_by(table: &str, holder: &str, cure: &str) -> Error {
-    Error::Refused(vec![Finding::new(
-        "other-run",
-        format!("another osc is already changing {table}, or a session holds its lock: {holder}"),
-        format!(
-            "wait for it to end (`osc status` shows how far a run is); if it is no osc: {cure}"
-        ),
-    )])
-}
-
-/// Something about the ledger's own schema that osc does not trust, and the statement that cures it.
-pub(crate) fn untrusted(problem: impl Into<String>, cure: impl Into<String>) -> Finding {
-    Finding::new("ledger", problem, cure)
-}
-
-/// Tables of an earlier build in the schema of the application, which can write them: they are not
-/// read. `drop` is the statement that ends this.
-pub(crate) fn earlier_ledger(tables: &str, ledger: &str, drop: &str) -> Finding {
-    Finding::new(
-        "ledger",
-        format!("{tables}: the ledger of an earlier build of osc, which is no longer read"),
-        format!("osc keeps its ledger in {ledger} now; when no run of that build is left: {drop}"),
-    )
-}
-
-/// The refusal where a run is under way on a table that a foreign key joins with `table`.
-pub(crate) fn related_run(table: &str, related: &str) -> Error {
-    Error::Refused(vec![Finding::new(
-        "related-run",
-        format!("another osc is changing {related}, which a foreign key joins with {table}"),
-        "wait for it to end (osc status), then run this command again",
-    )])
-}
-
-/// The refusal where a run on such a table was not finished: it could not be resumed after this one.
-pub(crate) fn related_unfinished(earlier: &RunRecord, table: &str, related: &str) -> Error {
-    Error::Refused(vec![Finding::new(
-        "related-run",
-        format!(
-            "run {} on {related}, which a foreign key joins with {table}, was not finished",
-            earlier.run
-        ),
-        format!("resume it with its own command, or discard it: osc cleanup {related}"),
-    )])
-}
-
-/// The refusal of a strategy that an unfinished copy cannot be resumed by.
-pub(crate) fn other_strategy(earlier: &RunRecord) -> Error {
-    Error::Refused(vec![Finding::new(
-        "strategy",
-        format!("run {} of this change is a copy that was not finished", earlier.run),
-        "resume it with --strategy auto or copy, or discard it first: osc cleanup TABLE",
-    )])
-}
-
-/// The checks by which a resumed run finds that its tables are not what they were. Others tell of the login
-/// and its rights, which come back.
-const ALTERED: [&str; 6] =
-    ["column-outcomes", "conversion", "copy-key", "new-column-default", "referenced-key", "table"];
-
-/// What ends a run that finds, when it is resumed, that its tables are not what they were; anything else
-/// leaves the copy as it is.
-pub(crate) fn altered_meanwhile(error: Error, table: &str, run: i64) -> Error {
-    let altered = match &error {
-        Error::Refused(findings) => findings.iter().any(|found| ALTERED.contains(&found.check)),
-        Error::Internal(_) | Error::Foreign(_) => true,
-        _ => false,
-    };
-    match altered {
-        true => Error::Foreign(format!(
-            "{table} was altered by another session while run {run} was not running, so its copy cannot be used ({})",
-            error.problem()
-        )),
-        false => error.keeping_the_copy(),
-    }
-}
-
-/// What a run ends with that has lost its lock and was not given it again.
-pub(crate) fn lock_lost(error: Error) -> Error {
-    match error {
-        Error::Refused(_) => Error::Stopped {
-            reason: "the run's lock was lost, and another osc holds it now".into(),
-            help: "look at `osc status`".into(),
-        },
-        error => error,
-    }
-}
-
-/// The refusal where a run with other clauses was not finished.
-pub(crate) fn other_clauses(earlier: &RunRecord) -> Error {
-    Error::Refused(vec![Finding::new(
-        "unfinished-run",
-        format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
-        format!(
-            "rerun with the same clauses to resume it, or discard it with: osc cleanup {}",
-            earlier.table
-        ),
-    )])
-}
-
-/// The refusal of a cleanup behind a swap that is not settled.
-pub(crate) fn unsettled(dead: &RunRecord, table: &str, why: &str) -> Error {
-    Error::Refused(vec![Finding::new(
-        "unsettled",
-        format!("run {} on {table} died after its swap{why}", dead.run),
-        format!("finish it first, with the same command: osc alter … {:?}", dead.clauses),
-    )])
 }
 
 /// A table that `osc cleanup` can drop.
@@ -370,7 +300,7 @@ pub(crate) struct Leftover<T> {
 mod tests {
     use super::*;
 
-    fn record(result: Option<&str>, phase: &str, state: &str, held: bool) -> RunRecord {
+    fn record(result: Option<Outcome>, phase: &str, state: &str, held: bool) -> RunRecord {
         RunRecord {
             run: 1,
             elsewhere: None,
@@ -379,7 +309,7 @@ mod tests {
             clauses: String::new(),
             method: "copy".into(),
             phase: phase.into(),
-            result: result.map(Into::into),
+            result,
             detail: None,
             state: Some(state.into()),
             rows_copied: 0,
@@ -405,8 +335,16 @@ mod tests {
         assert_eq!(state(None, "copy", paused, true), RunState::Paused);
         assert_eq!(state(None, "hold", "{}", true), RunState::Holding);
         assert_eq!(state(None, "copy", paused, false), RunState::NotRunning);
-        assert_eq!(state(Some("stopped"), "copy", "{}", false), RunState::Stopped);
-        assert_eq!(state(Some("failed"), "copy", "{}", false), RunState::Failed);
-        assert_eq!(state(Some("done"), "done", "no JSON", false), RunState::Done);
+        assert_eq!(state(Some(Outcome::Stopped), "copy", "{}", false), RunState::Stopped);
+        assert_eq!(state(Some(Outcome::Failed), "copy", "{}", false), RunState::Failed);
+        assert_eq!(state(Some(Outcome::Done), "done", "no JSON", false), RunState::Done);
+    }
+
+    #[test]
+    fn a_word_that_no_osc_writes_is_a_failure() {
+        for outcome in [Outcome::Done, Outcome::Failed, Outcome::Stopped] {
+            assert_eq!(Outcome::of(outcome.word()), outcome);
+        }
+        assert_eq!(Outcome::of("Done "), Outcome::Failed);
     }
 }

@@ -4,7 +4,7 @@ use mysql_async::Conn;
 
 use super::Checked;
 use crate::error::{Error, Finding, Findings, Result};
-use crate::ledger::RunRecord;
+use crate::ledger::{Outcome, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::errors::connection_error;
@@ -43,7 +43,7 @@ impl Proof {
         let records = runs.iter().filter_map(|run| Record::of(run).ok());
         let recorded: Vec<Tables> = records.map(|record| record.tables).collect();
         let died = |run: &RunRecord| {
-            run.method == "copy" && run.carried.is_none() && run.result.as_deref() != Some("done")
+            run.method == "copy" && run.carried.is_none() && run.result != Some(Outcome::Done)
         };
         let unrecorded = runs.iter().any(died);
         Ok(Self { catalog, recorded, unrecorded })
@@ -123,7 +123,7 @@ pub(crate) async fn tables(
         }
         None => (Vec::new(), None),
     };
-    let unfinished = runs.first().is_some_and(|run| run.result.as_deref() != Some("done"));
+    let unfinished = runs.first().is_some_and(|run| run.result != Some(Outcome::Done));
     // In this order: a rename of an unfinished run that comes through in between shows neither.
     let retired = is_retired(conn, &helpers.retired).await?;
     let shadow = Table::read(conn, &helpers.shadow).await?.is_some();

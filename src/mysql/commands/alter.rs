@@ -6,15 +6,13 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 
 use crate::config::settings::Indexes;
-use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
 use crate::engine::permission::Given;
 use crate::engine::progress::{Event, Phase, Summary};
 use crate::error::{Error, Finding, Findings, Result};
-use crate::ledger::{
-    End, NewRun, RunRecord, lock_lost, new_owner, other_clauses, other_run, other_strategy,
-    related_unfinished,
-};
+use crate::ledger::refusals::{lock_lost, other_clauses, other_run, related_unfinished};
+use crate::ledger::unfinished::Unfinished;
+use crate::ledger::{End, FencingToken, NewRun, RunRecord};
 use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::Checked;
 use crate::mysql::clauses::change::Change;
@@ -37,9 +35,8 @@ use crate::mysql::name::{Helpers, Ident, TableName, Text};
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::{self, Ledger, Purpose, Vetted};
 use crate::mysql::runs::lock::{self, lock_name};
-use crate::mysql::runs::proof::{Catalog, Standing};
+use crate::mysql::runs::proof::Catalog;
 use crate::mysql::runs::record::Record;
-use crate::mysql::server::claim::replaced;
 use crate::mysql::setting::Setting;
 use crate::mysql::{checks, clauses, throttle};
 use crate::plan::method::Method;
@@ -233,34 +230,18 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
     let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
     // A run of the same change that died, or was stopped, is resumed.
-    let dead = unfinished(conn, &ledger, &original.name).await?;
-    if let Some(run) = dead.as_ref().filter(|run| !same::same(&run.clauses, &job.clauses)) {
-        return Err(other_clauses(run));
-    }
-    if dead.is_none() {
-        none_unfinished(conn, &ledger, &original.name, &related).await?;
-    }
-    let standing = match &dead {
+    let dead = unfinished(conn, &ledger, flavor, &original.name).await?;
+    match &dead {
         Some(dead) => {
-            let tables = Record::of(dead)?.tables;
-            let catalog = Catalog::read(conn, flavor.is_mariadb(), &original.name).await?;
-            match catalog.standing(&tables) {
-                Standing::Replaced => return Err(replaced(dead, &original.name)),
-                standing => Some(standing),
-            }
+            let same = same::same(&dead.run.clauses, &job.clauses);
+            dead.may_be_resumed(same, job.settings.strategy.copies())?;
         }
-        None => None,
-    };
-    let made = standing == Some(Standing::Swapped);
+        None => none_unfinished(conn, &ledger, &original.name, &related).await?,
+    }
+    let made = dead.as_ref().is_some_and(Unfinished::is_swapped);
     // What follows a swap waits for no throttle.
     if !made {
         throttle::check(job, &opts, dead.is_some()).await?;
-    }
-    if let Some(run) = &dead
-        && !made
-        && matches!(job.settings.strategy, Strategy::Instant | Strategy::Inplace)
-    {
-        return Err(other_strategy(run));
     }
     let change = if made {
         Change::made(&job.clauses, clauses)
@@ -312,7 +293,7 @@ async fn none_unfinished(
     related: &[TableName],
 ) -> Result<()> {
     for other in related {
-        if let Some(run) = unfinished(conn, ledger, other).await? {
+        if let Some(run) = any_unfinished(conn, ledger, other).await? {
             return Err(related_unfinished(&run, &name.plain(), &other.plain()));
         }
     }
@@ -326,7 +307,7 @@ async fn blocker_notes(conn: &mut Conn, job: &Job, prepared: &Prepared) -> Resul
 }
 
 /// The last run of this server on the table, if it has a checkpoint and has not ended.
-async fn unfinished(
+async fn any_unfinished(
     conn: &mut Conn,
     ledger: &Vetted,
     name: &TableName,
@@ -336,6 +317,20 @@ async fn unfinished(
     }
     let last = ledger.ledger.last(conn, name).await?;
     Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
+}
+
+/// The same, with how its tables stand.
+async fn unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    flavor: Flavor,
+    name: &TableName,
+) -> Result<Option<Unfinished>> {
+    let Some(run) = any_unfinished(conn, ledger, name).await? else { return Ok(None) };
+    let tables = Record::of(&run)?.tables;
+    let catalog = Catalog::read(conn, flavor.is_mariadb(), name).await?;
+    let standing = catalog.standing(&tables);
+    Ok(Some(Unfinished { run, standing }))
 }
 
 fn table_name(job: &Job) -> Result<TableName> {
@@ -500,19 +495,18 @@ async fn record_native(
     clauses: &str,
     method: &str,
 ) -> Result<()> {
-    let owner = new_owner();
+    let token = FencingToken::random();
     let new = NewRun {
         schema: name.schema.as_str(),
         table: name.table.as_str(),
         clauses,
         method,
         verify: false,
-        owner: &owner,
+        token: &token,
     };
     let run = ledger.begin(conn, &new).await?;
     job.progress.subject().set_run(run.0);
-    let done = End { result: "done", phase: Some("done"), ..End::default() };
-    ledger.end(conn, run, Some(&owner), &done).await.map(drop)
+    ledger.end(conn, run, Some(&token), &End::done_natively()).await.map(drop)
 }
 
 async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {

@@ -4,7 +4,9 @@ use mysql_async::Conn;
 
 use crate::config::target::Target;
 use crate::error::{Error, Finding, Result};
-use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
+use crate::ledger::claim::Standing;
+use crate::ledger::refusals::unsettled;
+use crate::ledger::{End, Leftover, RunId, RunRecord};
 use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::leftovers::Proof;
 use crate::mysql::connection::recognise;
@@ -14,7 +16,7 @@ use crate::mysql::copy::shadow;
 use crate::mysql::name::{Helpers, TableName};
 use crate::mysql::runs::ledger::{Ledger, Purpose};
 use crate::mysql::runs::lock;
-use crate::mysql::runs::proof::{Catalog, Standing};
+use crate::mysql::runs::proof::Catalog;
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap::outcome::is_retired;
 

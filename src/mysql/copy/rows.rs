@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::statements::{Insert, Statements};
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange, Rows};
-use crate::ledger::taken_over;
+use crate::ledger::refusals::taken_over;
 use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::errors::{
     ACCESS_DENIED, WriteError, connection_error, without_values, write_error,

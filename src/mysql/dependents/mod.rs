@@ -13,7 +13,7 @@ use super::clauses::change::Change;
 use super::name::{Helpers, Ident, TableName};
 use crate::error::Finding;
 use crate::error::{Error, Result};
-use crate::ledger::untrusted;
+use crate::ledger::refusals::untrusted;
 use foreign_keys::{ColumnChanges, ForeignKey, OrphanSearch, Settled};
 use triggers::Trigger;
 

@@ -5,7 +5,6 @@ pub(crate) mod indexes;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError};
-use std::time::Instant;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -26,13 +25,15 @@ use super::copy::{rows, shadow};
 use super::dependents::Carried;
 use super::name::{Helpers, TableName};
 use super::runs::ledger::Ledger;
-use super::runs::proof::{Catalog, Numbers, Standing};
+use super::runs::proof::{Catalog, Numbers, Tables};
 use super::runs::record::Record;
 use super::setting::Setting;
 use crate::engine::backend::{Clash, CopyOutcome};
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange};
-use crate::ledger::{RunId, new_owner, taken_over};
+use crate::ledger::claim::{Looked, Standing};
+use crate::ledger::refusals::taken_over;
+use crate::ledger::{FencingToken, RunId};
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::{self, Rule};
 
@@ -44,9 +45,9 @@ pub(super) struct MysqlTable {
     pub helpers: Helpers,
     /// The ledger.
     pub ledger: Ledger,
-    pub(super) owner: String,
+    pub(super) token: FencingToken,
     pub(super) claim: Mutex<Option<Conn>>,
-    pub(super) claim_seen: std::sync::Mutex<Option<Instant>>,
+    pub(super) looked: Looked,
     pub(super) run: OnceLock<RunId>,
     pub(super) ready: OnceLock<Ready>,
     pub(super) carried: OnceLock<Carried>,
@@ -79,14 +80,14 @@ impl MysqlTable {
     pub(super) fn new(setting: Setting) -> Self {
         let helpers = Helpers::of(&setting.original.name);
         let ledger = setting.ledger.clone();
-        let owner = new_owner();
+        let token = FencingToken::random();
         Self {
             setting,
             helpers,
             ledger,
-            owner,
+            token,
             claim: Mutex::new(None),
-            claim_seen: std::sync::Mutex::new(None),
+            looked: Looked::default(),
             run: OnceLock::new(),
             ready: OnceLock::new(),
             carried: OnceLock::new(),
@@ -133,7 +134,7 @@ impl MysqlTable {
         change(&mut record);
         let text = record.text()?;
         *self.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
-        self.ledger.carry(conn, self.run()?, &self.owner, &text).await
+        self.ledger.carry(conn, self.run()?, &self.token, &text).await
     }
 
     /// The server rewrites the shadow, or has done so: its numbers are others then.
@@ -159,11 +160,11 @@ impl MysqlTable {
         Numbers::of(conn, self.setting.flavor.is_mariadb(), table).await
     }
 
-    /// How the run's tables stand, by the catalog.
-    pub(super) async fn standing(&self, conn: &mut Conn) -> Result<Standing> {
+    /// How a run's tables stand, by the catalog.
+    pub(super) async fn standing_of(&self, conn: &mut Conn, tables: &Tables) -> Result<Standing> {
         let mariadb = self.setting.flavor.is_mariadb();
         let catalog = Catalog::read(conn, mariadb, &self.setting.original.name).await?;
-        Ok(catalog.standing(&self.known().tables))
+        Ok(catalog.standing(tables))
     }
 
     /// Fails where the table under the shadow's name is not the one that the run made.
@@ -289,7 +290,7 @@ impl MysqlTable {
         delete: Option<&str>,
         insert: &Insert,
     ) -> Result<Write> {
-        let owned = self.ledger.owned(self.run()?, &self.owner);
+        let owned = self.ledger.owned(self.run()?, &self.token);
         // A hint of indexes is refused for a view: whoever puts one in the shadow's place runs nothing as osc.
         // Once it was read, the table keeps its name until the transaction ends.
         let fence = format!(
@@ -310,7 +311,7 @@ impl MysqlTable {
     pub(super) async fn still_ours(&self) -> Result<()> {
         let action = "looking at the ledger";
         let mut conn = self.session(action).await?;
-        let owned = self.ledger.owned(self.run()?, &self.owner);
+        let owned = self.ledger.owned(self.run()?, &self.token);
         let owned: Option<u64> =
             conn.query_first(owned).await.map_err(|error| connection_error(action, error))?;
         if owned == Some(1) { Ok(()) } else { Err(taken_over()) }

@@ -5,7 +5,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
-use crate::ledger::{locked_by, other_run, related_run};
+use crate::ledger::refusals::{locked_by, other_run, related_run};
 use crate::mysql::clauses::same;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::process_list::processes;

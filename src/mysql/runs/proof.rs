@@ -9,6 +9,7 @@ use mysql_async::Conn;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::ledger::claim::Standing;
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::name::{Helpers, TableName, Text};
 use crate::testing::mutation::{self, Rule};
@@ -133,20 +134,6 @@ pub(crate) struct Tables {
     /// The server was asked to rewrite the shadow, so that its numbers may be others.
     #[serde(default)]
     pub rebuilt: bool,
-}
-
-/// What the catalog says of a run's tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// The table that the run made has the original's name.
-    Swapped,
-    /// It has the shadow's name.
-    Unswapped,
-    /// It has neither name, and the original is not the one that it was: it was rewritten
-    /// after the swap, or put another table in its place.
-    Replaced,
-    /// It has neither name.
-    Gone,
 }
 
 /// What has which number now.

@@ -1,6 +1,6 @@
 //! One table under change on MySQL or MariaDB, as the engine sees it.
 
-pub(crate) mod claim;
+mod lease;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +21,7 @@ use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, 
 use crate::engine::progress::Summary;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};
+use crate::ledger::claim;
 use crate::ledger::{Checkpoint, End, is_waste};
 use crate::testing::failpoint::{self, Point};
 
@@ -46,11 +47,11 @@ impl Server for MysqlTable {
     }
 
     async fn claim(&self) -> Result<Option<Resumable>> {
-        self.claim_run().await
+        claim::claim(self).await
     }
 
     async fn hold_claim(&self) -> Result<()> {
-        self.hold_run().await
+        claim::hold(self).await
     }
 
     async fn position(&self) -> Result<Position> {
@@ -157,7 +158,7 @@ impl Server for MysqlTable {
     async fn checkpoint(&self, state: Option<String>) -> Result<()> {
         let now = Checkpoint::now(state, &self.setting.progress);
         let mut conn = self.session("storing the checkpoint").await?;
-        self.ledger.checkpoint(&mut conn, self.run()?, &self.owner, &now).await
+        self.ledger.checkpoint(&mut conn, self.run()?, &self.token, &now).await
     }
 
     async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
@@ -238,7 +239,7 @@ impl Server for MysqlTable {
     async fn finish(&self, summary: &Summary) -> Result<()> {
         let mut conn = self.plain("recording the end of the run").await?;
         let done = End::done(summary);
-        let _ = self.ledger.end(&mut conn, self.run()?, Some(&self.owner), &done).await?;
+        let _ = self.ledger.end(&mut conn, self.run()?, Some(&self.token), &done).await?;
         if let Some(mut claim) = self.claim.lock().await.take() {
             lock::release(&mut claim).await;
         }
@@ -252,7 +253,7 @@ impl Server for MysqlTable {
         let Some(run_id) = self.run.get().copied() else { return Ok(()) };
         let mut conn = self.plain("recording the failure").await?;
         let end = End::by(error);
-        let ours = self.ledger.end(&mut conn, run_id, Some(&self.owner), &end).await?;
+        let ours = self.ledger.end(&mut conn, run_id, Some(&self.token), &end).await?;
         // What can never be resumed would only fill the disk; differing tables are evidence. The shadow
         // of a run that was taken over is another attempt's, or another user's by now.
         if ours && is_waste(error) && self.has_shadow.load(Ordering::Relaxed) {

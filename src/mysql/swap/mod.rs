@@ -23,15 +23,16 @@ use super::connection::session::run;
 use super::connection::settings;
 use super::copy::projection::Side;
 use super::copy::rows::Write;
-use super::copy::statements::Scope;
+use super::copy::statements::{Scope, Statements};
 use super::copy::{rows, shadow};
 use super::dependents::histograms;
 use super::name::{TableName, Text};
 use super::run::MysqlTable;
-use super::runs::proof::Standing;
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::engine::under_lock;
 use crate::error::{Error, Result};
 use crate::key::Key;
+use crate::ledger::claim::Standing;
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
 use crate::testing::{failpoint, mutation};
@@ -45,9 +46,6 @@ const RENAME_SEEN: Duration = Duration::from_millis(500);
 
 /// How long a rename that has its locks is left to come to its end.
 const RENAME_ENDS: Duration = Duration::from_secs(10);
-
-/// Keys in one statement under the lock.
-const BATCH: usize = 500;
 
 /// Before the first attempt: rows that a new foreign key forbids, statistics and counters of the
 /// shadow.
@@ -303,64 +301,57 @@ async fn within_budget(
     }
 }
 
-/// Everything that the stream named is written again by the session that holds the lock: all
-/// deletes first, so that no stale row can hold a unique value.
+/// Refreshes what the stream named, and compares what was written all the time.
 async fn refresh_under_lock(
     table: &MysqlTable,
     holder: &mut Conn,
     drained: &Drained,
 ) -> Result<()> {
-    let action = "refreshing under the lock";
-    let statements = &table.ready()?.statements;
     if mutation::active(Rule::NeverBegins) {
-        run(holder, action, "START TRANSACTION").await?;
+        run(holder, REFRESHING, "START TRANSACTION").await?;
     }
-    for keys in drained.dirty.chunks(BATCH) {
-        holder
-            .query_drop(statements.delete(keys)?)
-            .await
-            .map_err(|error| connection_error(action, error))?;
+    let mut locked = Locked { conn: holder, statements: &table.ready()?.statements };
+    under_lock::refresh(&mut locked, &drained.dirty).await?;
+    run(locked.conn, REFRESHING, "COMMIT").await?;
+    under_lock::compare(&mut locked, &drained.suspects).await
+}
+
+const REFRESHING: &str = "refreshing under the lock";
+
+/// The session that holds the locks.
+struct Locked<'a> {
+    conn: &'a mut Conn,
+    statements: &'a Statements,
+}
+
+impl under_lock::Holder for Locked<'_> {
+    fn describe(&self, key: &Key) -> String {
+        self.statements.key.describe(key)
     }
-    for keys in drained.dirty.chunks(BATCH) {
-        // Again: keys that differ in bytes only may name a row that an earlier part has written.
-        holder
-            .query_drop(statements.delete(keys)?)
-            .await
-            .map_err(|error| connection_error(action, error))?;
-        let write = rows::insert_under_lock(holder, &statements.rewrite(keys)?, action).await?;
-        match write {
-            Write::Done(_) => {}
-            Write::Contention => {
-                return Err(Error::Stopped {
-                    reason: "a lock wait under the lock".into(),
-                    help: String::new(),
-                });
-            }
+
+    async fn delete(&mut self, keys: &[Key]) -> Result<()> {
+        run(self.conn, REFRESHING, &self.statements.delete(keys)?).await
+    }
+
+    async fn insert(&mut self, keys: &[Key]) -> Result<()> {
+        let rewrite = self.statements.rewrite(keys)?;
+        match rows::insert_under_lock(self.conn, &rewrite, REFRESHING).await? {
+            Write::Done(_) => Ok(()),
+            Write::Contention => Err(under_lock::lock_wait()),
             Write::Duplicate { message, .. } => {
-                return Err(Error::Data { reason: message, rows: Vec::new() });
+                Err(Error::Data { reason: message, rows: Vec::new() })
             }
-            Write::Unfit { message, rows, .. } => {
-                return Err(Error::Data { reason: message, rows });
-            }
+            Write::Unfit { message, rows, .. } => Err(Error::Data { reason: message, rows }),
         }
     }
-    holder.query_drop("COMMIT").await.map_err(|error| connection_error(action, error))?;
-    let mut differing: Vec<Key> = Vec::new();
-    for keys in drained.suspects.chunks(BATCH) {
-        let scope = Scope::Keys(keys);
-        let original =
-            rows::digests(holder, statements, &statements.digests(Side::Original, scope)?).await?;
-        let shadow =
-            rows::digests(holder, statements, &statements.digests(Side::Shadow, scope)?).await?;
-        differing.extend(rows::difference(original, shadow));
+
+    async fn differing(&mut self, keys: &[Key]) -> Result<Vec<Key>> {
+        let digests = |side| self.statements.digests(side, Scope::Keys(keys));
+        let (original, shadow) = (digests(Side::Original)?, digests(Side::Shadow)?);
+        let original = rows::digests(self.conn, self.statements, &original).await?;
+        let shadow = rows::digests(self.conn, self.statements, &shadow).await?;
+        Ok(rows::difference(original, shadow))
     }
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Verification {
-        count: differing.len() as u64,
-        keys: differing.iter().take(10).map(|key| statements.key.describe(key)).collect(),
-    })
 }
 
 async fn rename_under_lock(
@@ -496,7 +487,7 @@ async fn try_settle(
     if let Some(renamer) = renamer {
         end_renamer(&mut conn, renamer, action).await?;
     }
-    if table.standing(&mut conn).await? == Standing::Swapped {
+    if table.standing_of(&mut conn, &table.known().tables).await? == Standing::Swapped {
         return Ok(SwapOutcome::Swapped { locked: locked_at.elapsed() });
     }
     clear_away(&mut conn, table).await?;

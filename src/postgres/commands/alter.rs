@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::config::settings::Indexes;
-use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
 use crate::engine::progress::{Event, Summary};
 use crate::error::{Error, Finding, Findings, Result};
-use crate::ledger::{RunRecord, other_clauses, other_strategy, related_unfinished};
+use crate::ledger::RunRecord;
+use crate::ledger::claim::Standing;
+use crate::ledger::refusals::{other_clauses, related_unfinished};
+use crate::ledger::unfinished::Unfinished;
 use crate::plan::recognition::Recognition;
 use crate::plan::{Job, Plan, Step, for_good};
 use crate::postgres::catalog::table::{Table, resolve, version};
@@ -30,7 +32,7 @@ use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::run::PostgresTable;
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock;
-use crate::postgres::runs::record::{Proof, Record, owned, prove};
+use crate::postgres::runs::record::{Record, owned, standing};
 use crate::postgres::setting::Setting;
 use crate::postgres::trust::functions;
 use crate::postgres::{checks, methods, throttle};
@@ -214,19 +216,10 @@ async fn prepare(
     let dead = unfinished(client, &ledger, &original).await?;
     let related = lock::related(client, &change, &name).await?;
     lock::look(client, &name, &related).await?;
-    let made = matches!(dead, Some((_, Proof::Swapped)));
-    // What follows a swap waits for no throttle.
-    if !made {
-        throttle::check(job, &options, dead.is_some()).await?;
-    }
     match &dead {
-        Some((dead, _)) if !same(&dead.clauses, &change.text) => return Err(other_clauses(dead)),
-        Some((dead, _))
-            if !made && matches!(settings.strategy, Strategy::Instant | Strategy::Inplace) =>
-        {
-            return Err(other_strategy(dead));
+        Some(dead) => {
+            dead.may_be_resumed(same(&dead.run.clauses, &change.text), settings.strategy.copies())?;
         }
-        Some(_) => {}
         None => {
             for other in &related {
                 if let Some(run) = any_unfinished(client, &ledger, other).await? {
@@ -234,6 +227,11 @@ async fn prepare(
                 }
             }
         }
+    }
+    let made = dead.as_ref().is_some_and(Unfinished::is_swapped);
+    // What follows a swap waits for no throttle.
+    if !made {
+        throttle::check(job, &options, dead.is_some()).await?;
     }
     if !made {
         change.statement = methods::named(client, &role, &name, change.statement).await?;
@@ -274,14 +272,14 @@ async fn unfinished(
     client: &Client,
     ledger: &Ledger,
     original: &Table,
-) -> Result<Option<(RunRecord, Proof)>> {
+) -> Result<Option<Unfinished>> {
     let Some(run) = any_unfinished(client, ledger, &original.name).await? else { return Ok(None) };
     let Some(record) = Record::of(&run)? else { return Ok(None) };
-    let proof = prove(client, ledger, original, &record).await?;
-    if proof == Proof::Whole {
+    let standing = standing(client, ledger, original, &record).await?;
+    if standing == Standing::Unswapped {
         owned(client, &record, &Helpers::of(&original.name).shadow).await?;
     }
-    Ok((proof != Proof::Nothing).then_some((run, proof)))
+    Ok((standing != Standing::Gone).then_some(Unfinished { run, standing }))
 }
 
 async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findings> {
@@ -349,9 +347,9 @@ async fn own_method(
     job.agree(&name.plain(), chosen.method.word(), &prepared.lost()).await?;
     let related = lock::related(client, &prepared.change, name).await?;
     lock::take(client, name, &related, Duration::ZERO).await?;
-    if let Some((run, _)) = unfinished(client, &prepared.ledger, &prepared.original).await? {
+    if let Some(dead) = unfinished(client, &prepared.ledger, &prepared.original).await? {
         // Its checkpoint would be worth nothing any more.
-        return Err(other_clauses(&run));
+        return Err(other_clauses(&dead.run));
     }
     tell(job, chosen.method.word(), &chosen.reason, &chosen.notes);
     let (options, role, ledger) = (&prepared.options, &prepared.role, prepared.ledger.clone());

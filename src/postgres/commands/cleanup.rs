@@ -7,7 +7,9 @@ use tokio_postgres::Client;
 use crate::config::strategy::Strategy;
 use crate::config::target::Target;
 use crate::error::{Error, Result};
-use crate::ledger::{End, Leftover, RunId, RunRecord, unsettled};
+use crate::ledger::claim::Standing;
+use crate::ledger::refusals::unsettled;
+use crate::ledger::{End, Leftover, RunId, RunRecord};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::connection::connect::Options;
@@ -22,7 +24,7 @@ use crate::postgres::methods::{Method, Undo};
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock;
-use crate::postgres::runs::record::{Proof, Record, Whose, prove, whose};
+use crate::postgres::runs::record::{Record, Whose, standing, whose};
 use crate::postgres::trust::functions::of_others;
 use crate::postgres::trust::guards;
 use crate::postgres::trust::own_schema::Function;
@@ -106,8 +108,8 @@ impl Cleanup {
             // A record of another version's cannot be finished by this one, only forgotten.
             match Record::of(dead) {
                 Ok(Some(record))
-                    if prove(&self.client, &self.ledger, &now, &record).await?
-                        == Proof::Swapped =>
+                    if standing(&self.client, &self.ledger, &now, &record).await?
+                        == Standing::Swapped =>
                 {
                     return Err(unsettled(dead, &self.name.plain(), ""));
                 }

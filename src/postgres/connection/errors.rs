@@ -4,7 +4,7 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use super::guarded::ClearText;
 use crate::error::{Error, Finding, ServerCode};
-use crate::ledger::taken_over;
+use crate::ledger::refusals::taken_over;
 
 /// What a driver's error means to the engine. `action` completes "connection lost while …" and
 /// "… failed", such as `reading the catalog`.

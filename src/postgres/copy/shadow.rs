@@ -11,9 +11,9 @@ use tokio_postgres::Client;
 use super::index_ddl::{deferrable, index_with_constraint, tablespace};
 use super::{fingerprint, layout, namesakes};
 use crate::error::{Error, Finding, Result, ServerCode};
-use crate::postgres::catalog::table::{Index, Table};
+use crate::postgres::catalog::table::{Index, Table, oid_of};
 use crate::postgres::clauses::form::Form;
-use crate::postgres::connection::errors::{NOT_AS_MADE, server_error};
+use crate::postgres::connection::errors::{NOT_AS_MADE, UNDEFINED_TABLE, server_error, sqlstate};
 use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::dependents::{Dependents, IS_UNPROVED};
@@ -447,13 +447,23 @@ async fn names(client: &Client, sql: &str) -> Result<Vec<Ident>> {
     Ok(found.iter().filter_map(|row| row.get(0)).map(Ident::new).collect())
 }
 
-/// Waits until transactions that an unfinished run left on the shadow are gone.
+/// Waits until transactions that an unfinished run left on its shadow, the table `oid`, are gone. One of them may
+/// be its swap.
 ///
 /// # Errors
 /// The server's.
-pub(crate) async fn wait_for_the_dead(client: &Client, shadow: &TableName) -> Result<()> {
+pub(crate) async fn wait_for_the_dead(client: &Client, shadow: &TableName, oid: u32) -> Result<()> {
+    if oid_of(client, shadow).await? != Some(oid) {
+        return Ok(());
+    }
+    let action = "waiting for sessions of the unfinished run";
     let sql = format!("BEGIN; LOCK TABLE {shadow} IN ACCESS EXCLUSIVE MODE; COMMIT");
-    run(client, "waiting for sessions of the unfinished run", &sql).await
+    match client.batch_execute(&sql).await {
+        Err(error) if sqlstate(&error) == Some(UNDEFINED_TABLE) => {
+            run(client, action, "ROLLBACK").await
+        }
+        outcome => outcome.map_err(|error| server_error(action, &error)),
+    }
 }
 
 /// Drops the shadow, if it is there and osc made it; never what hangs on it.

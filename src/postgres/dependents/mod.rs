@@ -191,7 +191,7 @@ impl Dependents {
     /// The statements that take [`Dependents::locks`], in order.
     ///
     /// `LOCK` on a view locks its base tables too, the original among them, and a child locked after
-    /// the original deadlocks with whoever writes to the child. Pacing a view to the owner that it has
+    /// the original deadlocks with whoever writes to the child. Giving a view to the owner that it has
     /// locks the view alone and changes nothing.
     pub fn lock_statements(&self) -> Vec<String> {
         let views = self

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::{Going, Method};
 use crate::engine::progress::{Event, Summary};
 use crate::error::Result;
-use crate::ledger::{Checkpoint, End, NewRun, RunId, RunRecord, new_owner};
+use crate::ledger::{Checkpoint, End, FencingToken, NewRun, RunId, RunRecord};
 use crate::plan::Job;
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::connect::Options;
@@ -49,14 +49,14 @@ pub(crate) async fn run(
     method: &Method,
 ) -> Result<Summary> {
     let Place { client, options, role, ledger } = place;
-    let record = Record { client, job, ledger, owner: new_owner() };
+    let record = Record { client, job, ledger, token: FencingToken::random() };
     let new = NewRun {
         schema: name.schema.as_str(),
         table: name.table.as_str(),
         clauses,
         method: method.word(),
         verify: false,
-        owner: &record.owner,
+        token: &record.token,
     };
     let mut unrecorded = None;
     let mut note = |outcome: Result<()>| {
@@ -128,7 +128,7 @@ struct Record<'a> {
     client: &'a Client,
     job: &'a Job,
     ledger: Ledger,
-    owner: String,
+    token: FencingToken,
 }
 
 impl Record<'_> {
@@ -150,8 +150,7 @@ impl Record<'_> {
     }
 
     async fn end(&self, run: RunId) -> Result<()> {
-        let end = End { result: "done", phase: Some("done"), ..End::default() };
-        self.ledger.end(self.client, run, None, &end).await.map(drop)
+        self.ledger.end(self.client, run, None, &End::done_natively()).await.map(drop)
     }
 
     /// Keeps the record young, for ever.
@@ -160,7 +159,7 @@ impl Record<'_> {
             tokio::time::sleep(HEARTBEAT).await;
             let Some(run) = run else { continue };
             let now = Checkpoint::now(None, &self.job.progress);
-            if let Err(error) = self.ledger.checkpoint(self.client, run, &self.owner, &now).await {
+            if let Err(error) = self.ledger.checkpoint(self.client, run, &self.token, &now).await {
                 tracing::warn!(%error, "the record of the run could not be renewed");
             }
         }

@@ -50,7 +50,7 @@ impl PostgresTable {
     }
 
     fn fencing(&self) -> Result<String> {
-        Ok(self.ledger.fence(self.run()?, &self.owner))
+        Ok(self.ledger.fence(self.run()?, &self.token))
     }
 
     /// A statement, to be run in a transaction before others: it locks the tables, fails where they are no

@@ -29,7 +29,8 @@ use super::{methods, stream};
 use crate::engine::backend::CopyOutcome;
 use crate::error::{Error, Result};
 use crate::key::Key;
-use crate::ledger::{RunId, new_owner};
+use crate::ledger::claim::Looked;
+use crate::ledger::{FencingToken, RunId};
 use held::For;
 
 /// How often the tables are looked at for DDL of another session.
@@ -45,14 +46,14 @@ pub(super) struct PostgresTable {
     pub(super) sessions: Sessions,
     pub(super) ledger: Ledger,
     pub(super) seen: Arc<Seen>,
-    pub(super) owner: String,
+    pub(super) token: FencingToken,
     pub(super) run: OnceLock<RunId>,
     pub(super) capture: OnceLock<Capture>,
     pub(super) record: OnceLock<Record>,
     pub(super) carried: OnceLock<Carried>,
     pub(super) ready: OnceLock<Ready>,
     pub(super) claim: Mutex<Option<Client>>,
-    pub(super) claim_seen: Sync<Option<Instant>>,
+    pub(super) looked: Looked,
     watched: Mutex<Option<Instant>>,
     vacuumed: Sync<Option<Instant>>,
 }
@@ -71,14 +72,14 @@ impl PostgresTable {
             sessions: Sessions::new(setting.options.clone()),
             ledger: setting.ledger.clone(),
             seen: Arc::default(),
-            owner: new_owner(),
+            token: FencingToken::random(),
             run: OnceLock::new(),
             capture: OnceLock::new(),
             record: OnceLock::new(),
             carried: OnceLock::new(),
             ready: OnceLock::new(),
             claim: Mutex::new(None),
-            claim_seen: Sync::new(None),
+            looked: Looked::default(),
             watched: Mutex::new(None),
             vacuumed: Sync::new(None),
             helpers,

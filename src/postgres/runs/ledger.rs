@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::error::{Error, Finding, Result};
-use crate::ledger::{
-    Checkpoint, End, NewRun, RunId, RunRecord, earlier_ledger, taken_over, untrusted,
-};
+use crate::ledger::refusals::{earlier_ledger, taken_over, untrusted};
+use crate::ledger::{Checkpoint, End, FencingToken, NewRun, Outcome, RunId, RunRecord};
 use crate::postgres::catalog::table::number;
 use crate::postgres::connection::errors::{TAKEN_OVER, server_error};
 use crate::postgres::connection::session::{rows, run, value};
@@ -284,7 +283,7 @@ impl Ledger {
             Text(new.clauses),
             Text(new.method),
             Text(if new.verify { "on" } else { "off" }),
-            Text(new.owner)
+            Text(new.token.as_str())
         );
         let run = value(client, "recording the run", &sql).await?;
         Ok(RunId(number(run.as_deref())?))
@@ -302,20 +301,20 @@ impl Ledger {
     ///
     /// # Errors
     /// The server's.
-    pub async fn take_over(&self, client: &Client, id: RunId, owner: &str) -> Result<()> {
+    pub async fn take_over(&self, client: &Client, id: RunId, token: &FencingToken) -> Result<()> {
         let sql = format!(
             "UPDATE {} SET owner = {}, result = NULL, detail = NULL, ended = NULL, \
              updated = pg_catalog.clock_timestamp() WHERE {}",
             self.runs,
-            Text(owner),
+            Text(token.as_str()),
             self.row(id)
         );
         run(client, "taking over the unfinished run", &sql).await
     }
 
-    /// A statement of PL/pgSQL that fails with `TAKEN_OVER` when the run is no longer `owner`'s.
-    pub fn fence(&self, id: RunId, owner: &str) -> String {
-        let (runs, owner) = (&self.runs, Text(owner));
+    /// A statement of PL/pgSQL that fails with `TAKEN_OVER` when the run is no longer this token's.
+    pub fn fence(&self, id: RunId, token: &FencingToken) -> String {
+        let (runs, owner) = (&self.runs, Text(token.as_str()));
         format!(
             "IF NOT EXISTS (SELECT FROM {runs} WHERE {} AND owner = {owner}) THEN \
              RAISE EXCEPTION USING ERRCODE = '{TAKEN_OVER}', MESSAGE = 'taken over'; END IF;",
@@ -388,12 +387,12 @@ impl Ledger {
     /// when this returns.
     ///
     /// # Errors
-    /// `Stopped` when the run is no longer `owner`'s; the server's.
+    /// `Stopped` when the run is no longer this token's; the server's.
     pub async fn checkpoint(
         &self,
         client: &Client,
         id: RunId,
-        owner: &str,
+        token: &FencingToken,
         now: &Checkpoint,
     ) -> Result<()> {
         let sql = format!(
@@ -408,7 +407,7 @@ impl Ledger {
             now.rows_estimate,
             optional(now.rows_verified),
             self.row(id),
-            Text(owner)
+            Text(token.as_str())
         );
         if rows(client, "storing the checkpoint", &sql).await?.is_empty() {
             return Err(taken_over());
@@ -424,18 +423,18 @@ impl Ledger {
         &self,
         client: &Client,
         id: RunId,
-        owner: &str,
+        token: &FencingToken,
         carried: &str,
     ) -> Result<()> {
         let (runs, carried, row) = (&self.runs, Text(carried), self.row(id));
         let sql = format!(
             "UPDATE {runs} SET carried = {carried} WHERE {row} AND owner = {}",
-            Text(owner)
+            Text(token.as_str())
         );
         run(client, "recording what was made", &sql).await
     }
 
-    /// Records how a run ended that is `owner`'s; `false`: it is not any more. `None`: whoever's it was, it
+    /// Records how a run ended that is this token's; `false`: it is not any more. `None`: whoever's it was, it
     /// is dead; the caller has the table's lock.
     ///
     /// # Errors
@@ -444,10 +443,11 @@ impl Ledger {
         &self,
         client: &Client,
         id: RunId,
-        owner: Option<&str>,
+        token: Option<&FencingToken>,
         end: &End<'_>,
     ) -> Result<bool> {
-        let owned = owner.map_or_else(String::new, |owner| format!(" AND owner = {}", Text(owner)));
+        let owned = token
+            .map_or_else(String::new, |token| format!(" AND owner = {}", Text(token.as_str())));
         let sql = format!(
             "UPDATE {} SET result = {}, detail = {}, ended = pg_catalog.clock_timestamp(), \
              updated = pg_catalog.clock_timestamp(), phase = coalesce({}, phase), \
@@ -455,7 +455,7 @@ impl Ledger {
              rows_verified = coalesce({}, rows_verified), \
              verification = coalesce({}, verification) WHERE {}{owned} RETURNING 1",
             self.runs,
-            Text(end.result),
+            Text(end.result.word()),
             text(end.detail.as_deref()),
             text(end.phase),
             optional(end.lock_ms),
@@ -483,7 +483,7 @@ fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
         clauses: known(2),
         method: known(3),
         phase: known(4),
-        result: text(5),
+        result: row.get(5).map(Outcome::of),
         detail: text(6),
         state: text(7),
         rows_copied: number(row.get(8))?,

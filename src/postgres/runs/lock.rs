@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
-use crate::ledger::{locked_by, other_run, related_run};
+use crate::ledger::refusals::{locked_by, other_run, related_run};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::{ActionKind, Clauses, Constraint};
 use crate::postgres::connection::session::{rows, run, value};

@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use super::ledger::Ledger;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::RunRecord;
+use crate::ledger::claim::Standing;
 use crate::postgres::catalog::table::{Table, oid_of};
 use crate::postgres::connection::session::{rows, value};
 use crate::postgres::connection::settings::RoleSettings;
@@ -113,39 +114,29 @@ pub(crate) async fn digest(client: &Client, dependents: &Dependents) -> Result<S
     Ok(value(client, "reading the table's dependents", &sql).await?.unwrap_or_default())
 }
 
-/// How far a run came, as the catalog shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Proof {
-    /// The original's name belongs to its shadow, and the original is the retired table and has
-    /// osc's guard.
-    Swapped,
-    /// The original and its shadow are there, and the shadow bears osc's mark.
-    Whole,
-    /// Neither: nothing of it can be used.
-    Nothing,
-}
-
-/// What the catalog proves of a run on the table that is called `now` at present.
+/// How the tables of a run on the table that is called `now` at present stand. Swapped: the original's name belongs
+/// to the shadow, and the original is the retired table and has osc's guard. Unswapped: both are there, and the shadow
+/// bears osc's mark.
 ///
 /// # Errors
 /// The server's.
-pub(crate) async fn prove(
+pub(crate) async fn standing(
     client: &Client,
     ledger: &Ledger,
     now: &Table,
     record: &Record,
-) -> Result<Proof> {
+) -> Result<Standing> {
     let helpers = Helpers::of(&now.name);
     if record.shadow == now.oid {
         let guard = bearer(client, &ledger.schema, &helpers.retired, Function::Retired).await?;
         let swapped = guard == Some(record.original) || mutation::active(Rule::PgSwapProved);
-        return Ok(if swapped { Proof::Swapped } else { Proof::Nothing });
+        return Ok(if swapped { Standing::Swapped } else { Standing::Gone });
     }
     let whole = record.original == now.oid
         && oid_of(client, &helpers.shadow).await? == Some(record.shadow)
         && bearer(client, &ledger.schema, &helpers.shadow, Function::Shadow).await?
             == Some(record.shadow);
-    Ok(if whole { Proof::Whole } else { Proof::Nothing })
+    Ok(if whole { Standing::Unswapped } else { Standing::Gone })
 }
 
 /// Fails where the shadow of an unfinished run belongs to a role that osc does not trust, or may not act for: who

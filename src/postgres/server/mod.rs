@@ -1,6 +1,6 @@
 //! One table under change on PostgreSQL, as the engine sees it.
 
-mod claim;
+mod lease;
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, 
 use crate::engine::progress::Summary;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};
+use crate::ledger::claim;
 use crate::ledger::{Checkpoint, End, is_waste};
 use crate::testing::failpoint::{self, Point};
 
@@ -49,12 +50,12 @@ impl Server for PostgresTable {
     }
 
     async fn claim(&self) -> Result<Option<Resumable>> {
-        self.claim_run().await
+        claim::claim(self).await
     }
 
     async fn hold_claim(&self) -> Result<()> {
         self.watch().await?;
-        self.hold_run().await
+        claim::hold(self).await
     }
 
     async fn position(&self) -> Result<Position> {
@@ -116,7 +117,7 @@ impl Server for PostgresTable {
         record.dependents = record::digest(&client, &dependents).await?;
         record.unchecked = dependents.to_validate();
         record.role = self.setting.role.clone();
-        self.ledger.carry(&client, self.run()?, &self.owner, &record.text()?).await?;
+        self.ledger.carry(&client, self.run()?, &self.token, &record.text()?).await?;
         let _ = self.record.set(record);
         let _ = self.carried.set(Carried { made, dependents });
         rehearse(self).await?;
@@ -162,7 +163,7 @@ impl Server for PostgresTable {
         let position = state.as_deref().and_then(position_of);
         let now = Checkpoint::now(state, &self.setting.progress);
         let client = self.sessions.take("storing the checkpoint").await?;
-        self.ledger.checkpoint(&client, self.run()?, &self.owner, &now).await?;
+        self.ledger.checkpoint(&client, self.run()?, &self.token, &now).await?;
         // Rule 2: whatever the stream has named so far can be read from here on.
         self.seen.visible(&client).await?;
         self.sessions.give_back(client);
@@ -246,7 +247,7 @@ impl Server for PostgresTable {
     async fn finish(&self, summary: &Summary) -> Result<()> {
         let client = self.sessions.plain("recording the end of the run").await?;
         let done = End::done(summary);
-        let _ = self.ledger.end(&client, self.run()?, Some(&self.owner), &done).await?;
+        let _ = self.ledger.end(&client, self.run()?, Some(&self.token), &done).await?;
         if let Some(claim) = self.claim.lock().await.take() {
             lock::release(&claim).await;
         }
@@ -256,7 +257,7 @@ impl Server for PostgresTable {
     async fn abandon(&self, error: &Error) -> Result<()> {
         let Some(id) = self.run.get().copied() else { return Ok(()) };
         let client = self.sessions.plain("recording the failure").await?;
-        let ours = self.ledger.end(&client, id, Some(&self.owner), &End::by(error)).await?;
+        let ours = self.ledger.end(&client, id, Some(&self.token), &End::by(error)).await?;
         // Slot and shadow of a run that was taken over are another attempt's, or another user's by now.
         if !ours || error.is_resumable() {
             return Ok(());

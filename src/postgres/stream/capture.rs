@@ -48,9 +48,11 @@ pub async fn choose(client: &Client, original: &TableName) -> Result<(Capture, O
                      WHERE slot_name NOT LIKE 'osc\\_%')
                     >= current_setting('max_replication_slots')::int
                  THEN 'every replication slot is taken'
-               -- Security releases of 2026 have this list of what a slot may be made with.
+               -- Security releases of 2026 have this list of what a slot may be made with; not every
+               -- role may see it.
                WHEN 'pgoutput' <> ALL (string_to_array(translate(
-                   current_setting('output_plugin_libraries', true), ' \"', ''), ','))
+                   (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries'),
+                   ' \"', ''), ','))
                  THEN 'output_plugin_libraries does not list pgoutput'
              END
              FROM pg_catalog.pg_class c

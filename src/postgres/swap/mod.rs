@@ -15,7 +15,7 @@ use super::connection::errors::{
 use super::connection::session::{self, run};
 use super::copy::rows::Write;
 use super::copy::shadow::Made;
-use super::copy::statements::Scope;
+use super::copy::statements::{Scope, Statements};
 use super::copy::{rows, shadow};
 use super::dependents::validation::validate;
 use super::dependents::{Dependents, either};
@@ -25,6 +25,7 @@ use super::run::{PostgresTable, indexes};
 use super::trust::own_schema;
 use super::{dependents, stream};
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::engine::under_lock;
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::testing::failpoint::Point;
@@ -40,9 +41,6 @@ const LOCK_WAIT_UNDER_LOCK: Duration = Duration::from_secs(5);
 /// What the server grants a session that holds the lock beyond the time that it may hold it: it ends one that
 /// is silent for longer, or that was cut off.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// Keys in one statement under the lock.
-const BATCH: usize = 500;
 
 const ACTION: &str = "swapping the tables";
 
@@ -305,49 +303,52 @@ fn names(table: &PostgresTable) -> dependents::Names {
     }
 }
 
-/// Everything that the stream named is written again by the session that holds the lock: all
-/// deletes first, so that no stale row can hold a unique value.
+/// Refreshes what the stream named, and compares what was written all the time.
 async fn refresh_under_lock(
     table: &PostgresTable,
     holder: &Client,
     drained: &Drained,
 ) -> Result<()> {
-    let statements = &table.ready()?.statements;
     run(holder, ACTION, &format!("{}SELECT 1", table.role().for_values())).await?;
-    for keys in drained.dirty.chunks(BATCH) {
-        run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
+    let mut locked = Locked { table, client: holder, statements: &table.ready()?.statements };
+    under_lock::refresh(&mut locked, &drained.dirty).await?;
+    under_lock::compare(&mut locked, &drained.suspects).await?;
+    run(holder, ACTION, &format!("SELECT 1{}", table.role().back())).await
+}
+
+/// The session that holds the locks.
+struct Locked<'a> {
+    table: &'a PostgresTable,
+    client: &'a Client,
+    statements: &'a Statements,
+}
+
+impl under_lock::Holder for Locked<'_> {
+    fn describe(&self, key: &Key) -> String {
+        self.statements.key.describe(key)
     }
-    for keys in drained.dirty.chunks(BATCH) {
-        // Again: keys that differ in bytes only may name a row that an earlier part has written.
-        run(holder, ACTION, &statements.delete(Scope::Keys(keys))?).await?;
-        let insert = statements.insert(Scope::Keys(keys), &[])?;
-        if let Err(error) = holder.simple_query(&insert).await {
-            return Err(match rows::outcome(ACTION, &table.shadow_tables()?, &error)? {
-                Write::Unfit(reason) | Write::Clash { message: reason, .. } => {
-                    Error::Data { reason, rows: Vec::new() }
-                }
-                Write::Done(_) | Write::Contention => Error::Stopped {
-                    reason: "a lock wait under the lock".into(),
-                    help: String::new(),
-                },
-            });
-        }
+
+    async fn delete(&mut self, keys: &[Key]) -> Result<()> {
+        run(self.client, ACTION, &self.statements.delete(Scope::Keys(keys))?).await
     }
-    let mut differing: Vec<Key> = Vec::new();
-    for keys in drained.suspects.chunks(BATCH) {
-        let sql = statements.differing(Scope::Keys(keys), keys.len())?;
+
+    async fn insert(&mut self, keys: &[Key]) -> Result<()> {
+        let insert = self.statements.insert(Scope::Keys(keys), &[])?;
+        let Err(error) = self.client.simple_query(&insert).await else { return Ok(()) };
+        Err(match rows::outcome(ACTION, &self.table.shadow_tables()?, &error)? {
+            Write::Unfit(reason) | Write::Clash { message: reason, .. } => {
+                Error::Data { reason, rows: Vec::new() }
+            }
+            Write::Done(_) | Write::Contention => under_lock::lock_wait(),
+        })
+    }
+
+    async fn differing(&mut self, keys: &[Key]) -> Result<Vec<Key>> {
+        let sql = self.statements.differing(Scope::Keys(keys), keys.len())?;
+        let found = session::rows(self.client, ACTION, &sql).await?;
         // Only to be shown, so that it does not matter how they are rendered.
-        differing
-            .extend(rows::either(&statements.key, &session::rows(holder, ACTION, &sql).await?)?);
+        rows::either(&self.statements.key, &found)
     }
-    run(holder, ACTION, &format!("SELECT 1{}", table.role().back())).await?;
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Verification {
-        count: differing.len() as u64,
-        keys: differing.iter().take(10).map(|key| statements.key.describe(key)).collect(),
-    })
 }
 
 /// The tables change their names, and their indexes and sequences with them.

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, SimpleQueryRow};
 
 use super::own_schema::Function;
 use crate::error::{Finding, Result};
-use crate::ledger::untrusted;
+use crate::ledger::refusals::untrusted;
 use crate::postgres::connection::session::rows;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::testing::mutation::{self, Rule};

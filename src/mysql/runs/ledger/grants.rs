@@ -11,7 +11,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::error::{Error, Finding, Result};
-use crate::ledger::untrusted;
+use crate::ledger::refusals::untrusted;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::privileges::like;
 use crate::mysql::connection::texts::text_rows;

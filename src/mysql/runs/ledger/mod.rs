@@ -13,9 +13,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, params};
 
 use crate::error::{Error, Finding, Result};
-use crate::ledger::{
-    Checkpoint, End, NewRun, RunId, RunRecord, earlier_ledger, taken_over, untrusted,
-};
+use crate::ledger::refusals::{earlier_ledger, taken_over, untrusted};
+use crate::ledger::{Checkpoint, End, FencingToken, NewRun, Outcome, RunId, RunRecord};
 use crate::mysql::binlog::signature;
 use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::errors::{ACCESS_DENIED, connection_error};
@@ -216,7 +215,7 @@ impl Ledger {
             ),
             params! {
                 "server" => self.server.as_str(), "schema" => new.schema, "table" => new.table, "clauses" => new.clauses, "method" => new.method,
-                "verification" => if new.verify { "on" } else { "off" }, "owner" => new.owner,
+                "verification" => if new.verify { "on" } else { "off" }, "owner" => new.token.as_str(),
             },
         )
         .await
@@ -226,22 +225,27 @@ impl Ledger {
     }
 
     /// Takes an unfinished run over.
-    pub(crate) async fn take_over(&self, conn: &mut Conn, run: RunId, owner: &str) -> Result<()> {
+    pub(crate) async fn take_over(
+        &self,
+        conn: &mut Conn,
+        run: RunId,
+        token: &FencingToken,
+    ) -> Result<()> {
         conn.exec_drop(
             format!(
                 "UPDATE {} SET owner = :owner, result = NULL, detail = NULL, ended = NULL, \
                  updated = UTC_TIMESTAMP(3) WHERE server = :server AND run = :run",
                 self.runs
             ),
-            params! { "server" => self.server.as_str(), "owner" => owner, "run" => run.0 },
+            params! { "server" => self.server.as_str(), "owner" => token.as_str(), "run" => run.0 },
         )
         .await
         .map_err(|error| connection_error("taking over the unfinished run", error))
     }
 
-    /// A query that tells how often the run is `owner`'s: once or, when it was taken over, never.
-    pub(crate) fn owned(&self, run: RunId, owner: &str) -> String {
-        let (runs, server, owner) = (&self.runs, Text(&self.server), Text(owner));
+    /// A query that tells how often the run is this token's: once or, when it was taken over, never.
+    pub(crate) fn owned(&self, run: RunId, token: &FencingToken) -> String {
+        let (runs, server, owner) = (&self.runs, Text(&self.server), Text(token.as_str()));
         format!(
             "SELECT COUNT(*) FROM {runs} WHERE server = {server} AND run = {} AND owner = {owner}",
             run.0
@@ -322,7 +326,7 @@ impl Ledger {
             clauses: take(row, 3)?,
             method: take(row, 4)?,
             phase: take(row, 5)?,
-            result: take(row, 6)?,
+            result: take::<Option<String>>(row, 6)?.map(|word| Outcome::of(&word)),
             detail: take(row, 7)?,
             state: take(row, 8)?,
             rows_copied: take(row, 9)?,
@@ -345,7 +349,7 @@ impl Ledger {
         &self,
         conn: &mut Conn,
         run: RunId,
-        owner: &str,
+        token: &FencingToken,
         now: &Checkpoint,
     ) -> Result<()> {
         conn.exec_drop(
@@ -359,7 +363,7 @@ impl Ledger {
             params! {
                 "server" => self.server.as_str(), "state" => now.state.as_deref(), "phase" => now.phase, "copied" => now.rows_copied,
                 "estimate" => now.rows_estimate, "verified" => now.rows_verified,
-                "run" => run.0, "owner" => owner,
+                "run" => run.0, "owner" => token.as_str(),
             },
         )
         .await
@@ -375,7 +379,7 @@ impl Ledger {
         &self,
         conn: &mut Conn,
         run: RunId,
-        owner: &str,
+        token: &FencingToken,
         carried: &str,
     ) -> Result<()> {
         conn.exec_drop(
@@ -386,7 +390,7 @@ impl Ledger {
             ),
             params! {
                 "carried" => carried, "server" => self.server.as_str(), "run" => run.0,
-                "owner" => owner,
+                "owner" => token.as_str(),
             },
         )
         .await
@@ -443,13 +447,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records how a run ended that is `owner`'s, and forgets its markers; `false`: it is not any more.
+    /// Records how a run ended that is this token's, and forgets its markers; `false`: it is not any more.
     /// `None`: whoever's it was, it is dead; the caller has the table's lock.
     pub(crate) async fn end(
         &self,
         conn: &mut Conn,
         run: RunId,
-        owner: Option<&str>,
+        token: Option<&FencingToken>,
         end: &End<'_>,
     ) -> Result<bool> {
         let failed = |error| connection_error("recording the end of the run", error);
@@ -473,10 +477,10 @@ impl Ledger {
                 self.runs
             ),
             params! {
-                "result" => end.result, "detail" => end.detail.as_deref(), "phase" => end.phase,
+                "result" => end.result.word(), "detail" => end.detail.as_deref(), "phase" => end.phase,
                 "lock" => end.lock_ms, "copied" => end.rows_copied, "verified" => end.rows_verified,
                 "verification" => end.verification, "server" => self.server.as_str(),
-                "run" => run.0, "owner" => owner,
+                "run" => run.0, "owner" => token.map(FencingToken::as_str),
             },
         )
         .await

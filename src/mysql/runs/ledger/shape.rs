@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use mysql_async::Conn;
 
 use crate::error::{Finding, Result};
-use crate::ledger::untrusted;
+use crate::ledger::refusals::untrusted;
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::name::{Ident, TableName, Text};
 use crate::testing::mutation::{self, Rule};
