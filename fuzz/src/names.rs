@@ -4,7 +4,7 @@ use osc::cli::change::{Change, TableArg};
 use osc::config::target::Scheme;
 use osc::key::{Key, KeyOrder};
 use osc::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use osc::mysql::clauses::tokens::tokens;
+use osc::mysql::lexer::{Dialect, tokens};
 use osc::mysql::name as mysql;
 use osc::postgres::catalog::key as postgres_key;
 use osc::postgres::commands::arguments;
@@ -15,9 +15,10 @@ pub(crate) fn name(bytes: &[u8]) {
     let Some(text) = super::text(bytes) else { return };
     let _ = Change::read_for(Scheme::Mysql, text, Some("FORCE"));
     let _ = Change::read_for(Scheme::Postgres, text, Some("ADD a int"));
-    if let Ok(TableArg { schema: Some(schema), table }) = text.parse() {
+    if let Ok(TableArg { schema: Some(schema), table }) = TableArg::read(text, Scheme::Mysql) {
         let quoted = mysql::TableName::new(&*schema, &*table).to_string();
-        let again: TableArg = quoted.parse().unwrap_or_else(|error| panic!("{error}: {quoted}"));
+        let again = TableArg::read(&quoted, Scheme::Mysql)
+            .unwrap_or_else(|error| panic!("{error}: {quoted}"));
         assert_eq!((again.schema, again.table), (Some(schema), table));
     }
     if let Ok((Some(schema), table)) = arguments::table(text) {
@@ -28,10 +29,13 @@ pub(crate) fn name(bytes: &[u8]) {
     }
     let ident = mysql::Ident::new(text);
     let quoted = ident.to_string();
-    let read = tokens(&quoted, None).expect("a quoted name");
+    let read = tokens(&quoted, Dialect::default()).expect("a quoted name");
     assert_eq!(read.iter().map(|token| token.ident()).collect::<Vec<_>>(), [Some(ident)]);
     let literal = mysql::Text(text).to_string();
-    assert!(tokens(&literal, None).is_ok_and(|read| (1..=2).contains(&read.len())), "{literal}");
+    assert!(
+        tokens(&literal, Dialect::default()).is_ok_and(|read| (1..=2).contains(&read.len())),
+        "{literal}"
+    );
     let helpers = mysql::Helpers::of(&mysql::TableName::new("s", text.get(..64).unwrap_or("t")));
     assert_ne!(helpers.shadow, helpers.retired);
     let short = postgres::Ident::new(text).with_suffix("_osc_new");

@@ -6,6 +6,7 @@ pub mod clauses;
 pub mod connection;
 pub mod copy;
 pub mod dependents;
+pub mod lexer;
 pub mod methods;
 pub mod name;
 pub mod throttle;

@@ -167,6 +167,7 @@ async fn watch(conn: &mut Conn, config: &StreamConfig) -> Result<Watch> {
         .await
         .map_err(|error| connection_error(ACTION, error))?;
     Ok(Watch {
+        flavor: config.flavor,
         original: config.original.clone(),
         fold_case: case != "0",
         triggers: pairs(triggers).map(|(name, _)| name).collect(),

@@ -8,13 +8,14 @@ use mysql_common::binlog::events::{Event, FormatDescriptionEvent};
 use super::changes::{Changes, Clock, Learnt};
 use super::position::{Gtids, Place};
 use super::query::{QueryEvent, Statement, Watch};
-use super::tokens::Dialect;
 use super::{StreamConfig, event};
 use crate::engine::backend::Change;
 use crate::key::{Key, Position};
 use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
 use crate::mysql::connection::version::{Family, Flavor};
 use crate::mysql::name::{Ident, TableName};
+
+const FLAVOR: Flavor = Flavor { family: Family::Mysql, version: (8, 4, 0) };
 
 /// Bytes before each event's body.
 const HEAD: usize = 19;
@@ -73,6 +74,7 @@ fn part(name: &str, ordinal: usize, kind: KeyKind) -> KeyColumn {
 
 fn watch(table: &str) -> Watch {
     Watch {
+        flavor: FLAVOR,
         original: TableName::new("fuzz", table),
         fold_case: true,
         triggers: ["trg".to_owned()].into(),
@@ -89,7 +91,7 @@ fn stream(
     let config = StreamConfig {
         shadow: None,
         opts: mysql_async::Opts::default(),
-        flavor: Flavor { family: Family::Mysql, version: (8, 4, 0) },
+        flavor: FLAVOR,
         original: TableName::new("fuzz", table),
         ledger: TableName::new("fuzz", "markers"),
         run: -7,
@@ -127,9 +129,8 @@ fn next(log: &mut &[u8]) -> Option<Event> {
 /// What a statement of the log means for `fuzz.t`, in each way of quoting.
 pub fn statement(database: &[u8], sql: &[u8]) -> [String; 4] {
     let watch = watch("t");
-    [0, 1, 2, 3].map(|bits| {
-        let dialect = Dialect { ansi_quotes: bits & 1 != 0, plain_backslash: bits & 2 != 0 };
-        match watch.statement(&QueryEvent { session: 0, database, sql, dialect }) {
+    [0, 1 << 2, 1 << 20, 1 << 2 | 1 << 20].map(|sql_mode| {
+        match watch.statement(&QueryEvent { session: 0, database, sql, sql_mode }) {
             // Without the text, which it ends with.
             Statement::Foreign(what) => what.split(": ").next().unwrap_or_default().to_owned(),
             other => format!("{other:?}"),

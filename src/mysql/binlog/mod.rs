@@ -57,7 +57,6 @@ mod query;
 mod rows;
 mod shadow;
 mod table;
-mod tokens;
 mod value;
 mod xa;
 

@@ -4,16 +4,20 @@
 //! DDL on the retired table is not looked at, and on the shadow only from the verification on
 //! (`shadow`), since the verification finds damage from before.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::bytes::{Bytes, Read};
-use super::tokens::{Dialect, Token, tokens};
 use super::xa::Xid;
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::lexer::{Dialect, Token, TokenKind, tokens};
 use crate::mysql::name::TableName;
 
 /// What is watched.
 #[derive(Debug, Clone)]
 pub(super) struct Watch {
+    /// The server, which says which executable comments it ran.
+    pub(super) flavor: Flavor,
     /// The table.
     pub(super) original: TableName,
     /// Whether names of tables that differ in case only are the same (`lower_case_table_names`).
@@ -54,8 +58,8 @@ pub(super) struct QueryEvent<'a> {
     pub(super) database: &'a [u8],
     /// The statement; compressed still in MariaDB's compressed events.
     pub(super) sql: &'a [u8],
-    /// How it is quoted.
-    pub(super) dialect: Dialect,
+    /// The `sql_mode` under which the session read it.
+    pub(super) sql_mode: u64,
 }
 
 impl<'a> QueryEvent<'a> {
@@ -71,14 +75,14 @@ impl<'a> QueryEvent<'a> {
         let variables = bytes.take(variables)?;
         let database = bytes.take(database)?;
         bytes.take(1)?;
-        Ok(Self { session, database, sql: bytes.0, dialect: dialect(variables) })
+        Ok(Self { session, database, sql: bytes.0, sql_mode: sql_mode(variables) })
     }
 }
 
 /// The first status variables are always the flags (0) and the `sql_mode` (1).
-fn dialect(variables: &[u8]) -> Dialect {
+fn sql_mode(variables: &[u8]) -> u64 {
     let mut bytes = Bytes(variables);
-    let mode = || -> Read<u64> {
+    let mut mode = || -> Read<u64> {
         let mut code = bytes.byte()?;
         if code == 0 {
             bytes.take(4)?;
@@ -86,8 +90,7 @@ fn dialect(variables: &[u8]) -> Dialect {
         }
         if code == 1 { bytes.little(8) } else { Ok(0) }
     };
-    let mut mode = mode;
-    Dialect::of_sql_mode(mode().unwrap_or(0))
+    mode().unwrap_or(0)
 }
 
 impl Watch {
@@ -114,11 +117,12 @@ impl Watch {
             b"COMMIT" => return Statement::End,
             _ => {}
         }
+        let dialect = Dialect::of_sql_mode(self.flavor, event.sql_mode);
         let Ok(sql) = std::str::from_utf8(event.sql) else {
             return self.unreadable(event.sql);
         };
-        let pieces = tokens(sql, event.dialect);
-        let scan = Scan { watch: self, database: event.database, tokens: &pieces };
+        let Ok(tokens) = tokens(sql, dialect) else { return self.unreadable(event.sql) };
+        let scan = Scan { watch: self, database: event.database, tokens: &tokens };
         if let Some(control) = scan.control(sql) {
             return control;
         }
@@ -131,7 +135,8 @@ impl Watch {
         }
     }
 
-    /// A statement in another character set than UTF-8: named is what the bytes contain.
+    /// A statement in another character set than UTF-8, or that the server read otherwise: named is what
+    /// the bytes contain.
     fn unreadable(&self, sql: &[u8]) -> Statement {
         let lower = sql.to_ascii_lowercase();
         let table = self.original.table.as_str();
@@ -139,7 +144,7 @@ impl Watch {
             || lower.windows(table.len()).any(|part| part.eq_ignore_ascii_case(table.as_bytes()));
         if named {
             Statement::Foreign(format!(
-                "a statement that is not in UTF-8 may be about {}: {}",
+                "a statement that osc cannot read may be about {}: {}",
                 self.original.plain(),
                 String::from_utf8_lossy(sql).chars().take(200).collect::<String>()
             ))
@@ -150,13 +155,13 @@ impl Watch {
 }
 
 /// A reference to a table.
-type Reference<'a> = (Option<&'a str>, &'a str);
+type Reference<'a> = (Option<Cow<'a, str>>, Cow<'a, str>);
 
 /// A statement being looked at.
 struct Scan<'a> {
     watch: &'a Watch,
     database: &'a [u8],
-    tokens: &'a [Token],
+    tokens: &'a [Token<'a>],
 }
 
 impl<'a> Scan<'a> {
@@ -183,7 +188,7 @@ impl<'a> Scan<'a> {
     }
 
     fn sign(&self, at: usize, sign: char) -> bool {
-        self.tokens.get(at) == Some(&Token::Sign(sign))
+        self.tokens.get(at).is_some_and(|token| token.is_symbol(sign))
     }
 
     /// The table named at a place, and the place after it.
@@ -204,26 +209,26 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn is_original(&self, (schema, table): Reference<'_>) -> bool {
-        self.watch.same(self.watch.original.table.as_str(), table) && self.in_schema(schema)
+    fn is_original(&self, (schema, table): &Reference<'_>) -> bool {
+        self.watch.same(self.watch.original.table.as_str(), table)
+            && self.in_schema(schema.as_deref())
     }
 
     fn original_at(&self, at: usize) -> bool {
-        self.reference(at).is_some_and(|(reference, _)| self.is_original(reference))
+        self.reference(at).is_some_and(|(reference, _)| self.is_original(&reference))
     }
 
     /// Whether any of the names could be that of a table in `found`.
-    fn names(&self, found: impl Fn(Reference<'_>) -> bool) -> bool {
+    fn names(&self, found: impl Fn(&Reference<'_>) -> bool) -> bool {
         (0..self.tokens.len()).any(|at| {
             !(at > 0 && self.sign(at - 1, '.'))
-                && self.reference(at).is_some_and(|(reference, _)| found(reference))
+                && self.reference(at).is_some_and(|(reference, _)| found(&reference))
         })
     }
 
-    fn is_opaque(&self, (schema, table): Reference<'_>) -> bool {
-        let schema = schema.map_or_else(|| String::from_utf8_lossy(self.database), Into::into);
-        let fold = |name: &str| name.to_lowercase();
-        self.watch.opaque.contains(&(fold(&schema), fold(table)))
+    fn is_opaque(&self, (schema, table): &Reference<'_>) -> bool {
+        let schema = schema.clone().unwrap_or_else(|| String::from_utf8_lossy(self.database));
+        self.watch.opaque.contains(&(schema.to_lowercase(), table.to_lowercase()))
     }
 
     /// Statements that begin and end transactions.
@@ -262,10 +267,9 @@ impl<'a> Scan<'a> {
         let start = self.statement_start();
         let table = self.watch.original.plain();
         let rest = start + 1;
-        let verb = match self.tokens.get(start)? {
-            Token::Word(word) => word.to_ascii_uppercase(),
-            _ => String::new(),
-        };
+        let first = self.tokens.get(start)?;
+        let is_word = first.kind == TokenKind::Word;
+        let verb = if is_word { first.text.to_ascii_uppercase() } else { String::new() };
         let ddl = |hit: bool| hit.then(|| format!("{table} was changed by another's {verb}"));
         match verb.as_str() {
             "ALTER" => ddl(self.alter(rest)),
@@ -328,7 +332,7 @@ impl<'a> Scan<'a> {
         if self.any(at, &["TABLE", "TABLES"]) {
             let mut at = after(at);
             while let Some((reference, next)) = self.reference(at) {
-                if self.is_original(reference) {
+                if self.is_original(&reference) {
                     return true;
                 }
                 if !self.sign(next, ',') {
@@ -338,13 +342,14 @@ impl<'a> Scan<'a> {
             }
             false
         } else if self.any(at, &["DATABASE", "SCHEMA"]) {
-            self.reference(after(at)).is_some_and(|((_, name), _)| self.in_schema(Some(name)))
+            self.reference(after(at)).is_some_and(|((_, name), _)| self.in_schema(Some(&name)))
         } else if self.is(at, "INDEX") {
             // A name, then the table: whatever else the statement says is about neither.
             self.reference(after(at)).is_some_and(|(_, next)| self.original_on(next))
         } else if self.is(at, "TRIGGER") {
             self.reference(after(at)).is_some_and(|((schema, name), _)| {
-                self.in_schema(schema) && self.watch.triggers.contains(&name.to_lowercase())
+                self.in_schema(schema.as_deref())
+                    && self.watch.triggers.contains(&name.to_lowercase())
             })
         } else {
             false
@@ -361,7 +366,9 @@ impl<'a> Scan<'a> {
         }
         if self.any(at, &["DATABASE", "SCHEMA"]) {
             return replaces
-                && self.reference(at + 1).is_some_and(|((_, name), _)| self.in_schema(Some(name)));
+                && self
+                    .reference(at + 1)
+                    .is_some_and(|((_, name), _)| self.in_schema(Some(&name)));
         }
         let kind =
             self.skip_any(at, &["ONLINE", "OFFLINE", "UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR"]);

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::mysql::connection::version::Family;
 
 fn watch() -> Watch {
     Watch {
+        flavor: Flavor { family: Family::Mysql, version: (8, 4, 9) },
         original: TableName::new("shop", "users"),
         fold_case: false,
         triggers: HashSet::from(["users_ai".to_owned()]),
@@ -15,7 +17,7 @@ fn watch() -> Watch {
 
 fn statement_in(watch: &Watch, database: &str, sql: &[u8]) -> Statement {
     let database = database.as_bytes();
-    watch.statement(&QueryEvent { session: 0, database, sql, dialect: Dialect::default() })
+    watch.statement(&QueryEvent { session: 0, database, sql, sql_mode: 0 })
 }
 
 fn statement(sql: &str) -> Statement {
@@ -160,10 +162,27 @@ fn a_statement_in_another_character_set_is_foreign_where_it_may_name_the_origina
 }
 
 #[test]
+fn a_comment_is_code_where_the_server_ran_it() {
+    let mysql = watch();
+    let mariadb = Flavor { family: Family::Mariadb, version: (10, 11, 19) };
+    let mariadb = Watch { flavor: mariadb, ..watch() };
+    let sql = b"DROP /*M! TEMPORARY */ TABLE users";
+    assert!(matches!(statement_in(&mysql, "shop", sql), Statement::Foreign(_)));
+    assert_eq!(statement_in(&mariadb, "shop", sql), Statement::Harmless);
+}
+
+#[test]
+fn a_statement_that_does_not_end_is_foreign_where_it_may_name_the_original() {
+    assert!(is_foreign("ALTER TABLE `users"));
+    assert!(is_foreign("SELECT 'users' /* never closed"));
+    assert_eq!(statement("ALTER TABLE orders /* never closed"), Statement::Harmless);
+}
+
+#[test]
 fn the_session_s_sql_mode_is_found_among_the_status_variables() {
     let variables = [&[0, 0, 0, 0, 0, 1][..], &4_u64.to_le_bytes(), &[6, 3]].concat();
-    assert!(dialect(&variables).ansi_quotes);
-    assert!(!dialect(&[]).ansi_quotes);
+    assert_eq!(sql_mode(&variables), 4);
+    assert_eq!(sql_mode(&[]), 0);
 }
 
 proptest! {

@@ -93,6 +93,7 @@ impl Shadow {
             return None;
         }
         let watch = Watch {
+            flavor: original.flavor,
             original: self.name.clone(),
             fold_case: original.fold_case,
             triggers: std::collections::HashSet::new(),

@@ -3,8 +3,8 @@
 use super::Checked;
 use crate::error::Findings;
 use crate::mysql::clauses::ClauseKind;
-use crate::mysql::clauses::tokens::tokens;
 use crate::mysql::copy::shadow::checks;
+use crate::mysql::lexer::{Dialect, tokens};
 use crate::mysql::name::Ident;
 
 /// Engine, versioning, copy key.
@@ -47,7 +47,9 @@ pub(super) fn definition(checked: &Checked<'_>, findings: &mut Findings) {
 
 /// Whether a definition says `DATA DIRECTORY`, for the table or a partition, and not in a name or a text.
 fn has_data_directory(create: &str) -> bool {
-    let Ok(tokens) = tokens(create, None) else { return create.contains("DATA DIRECTORY") };
+    let Ok(tokens) = tokens(create, Dialect::default()) else {
+        return create.contains("DATA DIRECTORY");
+    };
     tokens.iter().zip(tokens.iter().skip(1)).any(|(one, two)| one.is("DATA") && two.is("DIRECTORY"))
 }
 

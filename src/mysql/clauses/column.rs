@@ -1,9 +1,8 @@
 //! A column's definition, as far as osc must understand it.
 
-use super::ClauseError;
 use super::cursor::{Cursor, depths};
 use super::options::charset_words;
-use super::tokens::{Token, TokenKind};
+use crate::mysql::lexer::{SyntaxError, Token, TokenKind};
 use crate::mysql::name::Ident;
 
 /// Where a column is put.
@@ -65,7 +64,7 @@ pub struct ColumnDef {
 
 impl ColumnDef {
     /// Reads `name type attribute… [FIRST | AFTER c]`, the whole of `cursor`.
-    pub(super) fn read(mut cursor: Cursor<'_>) -> Result<Self, ClauseError> {
+    pub(super) fn read(mut cursor: Cursor<'_>) -> Result<Self, SyntaxError> {
         let name = cursor.ident("the column's name")?;
         let (mut cursor, place) = split_place(cursor)?;
         let whole = cursor;
@@ -111,7 +110,7 @@ impl ColumnDef {
     fn attributes<'t>(
         &mut self,
         cursor: &mut Cursor<'t>,
-    ) -> Result<Option<Cursor<'t>>, ClauseError> {
+    ) -> Result<Option<Cursor<'t>>, SyntaxError> {
         loop {
             let here = *cursor;
             if cursor.is_done() {
@@ -167,7 +166,7 @@ fn plain(token: &Token<'_>) -> String {
 }
 
 /// Passes over one value: a literal, a word, with the parentheses that follow.
-fn pass_value(cursor: &mut Cursor<'_>) -> Result<(), ClauseError> {
+fn pass_value(cursor: &mut Cursor<'_>) -> Result<(), SyntaxError> {
     if cursor.peek().is_none_or(|token| !token.is_symbol('(')) {
         cursor.next();
     }
@@ -186,7 +185,7 @@ fn named_references(mut cursor: Cursor<'_>) -> bool {
 }
 
 /// Takes FIRST or AFTER off the end.
-fn split_place(cursor: Cursor<'_>) -> Result<(Cursor<'_>, Option<Place>), ClauseError> {
+fn split_place(cursor: Cursor<'_>) -> Result<(Cursor<'_>, Option<Place>), SyntaxError> {
     let rest = cursor.rest();
     let found = depths(rest)
         .skip(1)

@@ -1,7 +1,6 @@
 //! Walks over the tokens of one clause.
 
-use super::ClauseError;
-use super::tokens::{Token, TokenKind, text_of};
+use crate::mysql::lexer::{SyntaxError, Token, TokenKind, text_of};
 use crate::mysql::name::Ident;
 
 /// A place among tokens that are neighbours in a source.
@@ -64,7 +63,7 @@ impl<'t> Cursor<'t> {
         seen
     }
 
-    pub(super) fn ident(&mut self, what: &str) -> Result<Ident, ClauseError> {
+    pub(super) fn ident(&mut self, what: &str) -> Result<Ident, SyntaxError> {
         let Some(name) = self.peek().and_then(Token::ident) else {
             return Err(self.error(
                 format!("{what} is missing here"),
@@ -76,7 +75,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// `schema.table` or `table`.
-    pub(super) fn table(&mut self) -> Result<(Option<Ident>, Ident), ClauseError> {
+    pub(super) fn table(&mut self) -> Result<(Option<Ident>, Ident), SyntaxError> {
         let first = self.ident("the table's name")?;
         if self.eat_symbol('.') {
             return Ok((Some(first), self.ident("the table's name")?));
@@ -85,7 +84,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// The tokens inside the parentheses that open here; the cursor goes on after them.
-    pub(super) fn group(&mut self, what: &str) -> Result<Self, ClauseError> {
+    pub(super) fn group(&mut self, what: &str) -> Result<Self, SyntaxError> {
         let missing = self.error(format!("{what} in parentheses is missing here"), "");
         if !self.eat_symbol('(') {
             return Err(missing);
@@ -134,13 +133,13 @@ impl<'t> Cursor<'t> {
     }
 
     /// An error at the next token, or at the end.
-    pub(super) fn error(&self, message: impl Into<String>, help: &str) -> ClauseError {
+    pub(super) fn error(&self, message: impl Into<String>, help: &str) -> SyntaxError {
         let span = self.peek().map_or(self.end..self.end, |token| token.span.clone());
-        ClauseError::new(self.source, span, message, help)
+        SyntaxError::new(self.source, span, message, help)
     }
 
     /// Fails unless everything was passed over.
-    pub(super) fn done(&self) -> Result<(), ClauseError> {
+    pub(super) fn done(&self) -> Result<(), SyntaxError> {
         if self.is_done() {
             return Ok(());
         }

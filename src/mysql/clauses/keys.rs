@@ -1,11 +1,12 @@
 //! Keys and constraints that a clause adds.
 
 use super::cursor::Cursor;
-use super::{ClauseError, ClauseKind, IndexKind};
+use super::{ClauseKind, IndexKind};
+use crate::mysql::lexer::SyntaxError;
 use crate::mysql::name::Ident;
 
 /// Reads what follows ADD when it is no column.
-pub(super) fn add_key(cursor: &mut Cursor<'_>) -> Result<Option<ClauseKind>, ClauseError> {
+pub(super) fn add_key(cursor: &mut Cursor<'_>) -> Result<Option<ClauseKind>, SyntaxError> {
     let mut name = None;
     let constraint = cursor.eat(&["CONSTRAINT"]);
     if constraint {
@@ -53,7 +54,7 @@ pub(super) fn add_key(cursor: &mut Cursor<'_>) -> Result<Option<ClauseKind>, Cla
 }
 
 /// Reads `[IF NOT EXISTS] [name] [USING type] (part, …)`: the name and the columns.
-fn key_parts(cursor: &mut Cursor<'_>) -> Result<(Option<Ident>, Vec<Ident>), ClauseError> {
+fn key_parts(cursor: &mut Cursor<'_>) -> Result<(Option<Ident>, Vec<Ident>), SyntaxError> {
     cursor.eat(&["IF", "NOT", "EXISTS"]);
     let mut name = None;
     if !using(cursor) && cursor.peek().is_some_and(|token| !token.is_symbol('(')) {

@@ -3,14 +3,11 @@
 //! The server stays the judge: osc gives it the clauses as they were written, for the shadow, and
 //! then compares the shadow's columns with what it understood ([`Clauses::prove`]).
 
-pub mod tokens;
-
 pub(crate) mod change;
 mod column;
 mod columns;
 mod cursor;
 pub(crate) mod destructive;
-mod error;
 mod foreign;
 mod keys;
 mod options;
@@ -23,11 +20,12 @@ mod tests;
 
 pub use self::columns::ColumnOutcome;
 pub use column::{ColumnDef, InlineReference, Place};
-pub use error::ClauseError;
 pub use foreign::{ForeignKeyAddition, ForeignKeyChanges, honours_inline_references};
+pub(crate) use parse::split_head;
 pub use render::ShadowNames;
 
 use super::connection::version::Flavor;
+use super::lexer::{Dialect, SyntaxError, TokenKind, tokens};
 use super::name::Ident;
 
 /// A parsed ALTER TABLE.
@@ -243,25 +241,23 @@ pub enum ClauseKind {
 ///
 /// # Errors
 /// As [`Clauses::parse_for`].
-pub fn quoted(source: &str, flavor: Flavor) -> Result<Vec<&str>, ClauseError> {
-    let quoted = |token: &tokens::Token<'_>| {
-        matches!(token.kind, tokens::TokenKind::Text | tokens::TokenKind::Quoted)
-    };
-    let tokens = tokens::tokens(source, Some(flavor))?;
-    Ok(tokens.into_iter().filter(quoted).map(|token| token.text).collect())
+pub fn quoted(source: &str, flavor: Flavor) -> Result<Vec<&str>, SyntaxError> {
+    let mut tokens = tokens(source, Dialect::of(flavor))?;
+    tokens.retain(|token| matches!(token.kind, TokenKind::Text | TokenKind::Quoted));
+    Ok(tokens.into_iter().map(|token| token.text).collect())
 }
 
 impl Clauses {
     /// Reads clauses (`ADD COLUMN x INT, ADD INDEX (x)`) or a whole `ALTER TABLE` statement.
     /// What stands in executable comments counts, whatever version they name.
-    pub fn parse(source: &str) -> Result<Self, ClauseError> {
-        parse::parse(source, None)
+    pub fn parse(source: &str) -> Result<Self, SyntaxError> {
+        parse::parse(source, Dialect::default())
     }
 
     /// As [`Clauses::parse`], for a known server: executable comments that it passes over are
     /// passed over.
-    pub fn parse_for(source: &str, flavor: Flavor) -> Result<Self, ClauseError> {
-        parse::parse(source, Some(flavor))
+    pub fn parse_for(source: &str, flavor: Flavor) -> Result<Self, SyntaxError> {
+        parse::parse(source, Dialect::of(flavor))
     }
 
     /// Whether the clauses add a primary or a unique key, so that the original's rows may have

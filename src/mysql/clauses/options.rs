@@ -1,8 +1,8 @@
 //! Table options.
 
 use super::cursor::Cursor;
-use super::tokens::TokenKind;
-use super::{Clause, ClauseError, ClauseKind};
+use super::{Clause, ClauseKind};
+use crate::mysql::lexer::{SyntaxError, TokenKind};
 
 /// Table options whose value may follow without `=`.
 const OPTIONS: [&str; 34] = [
@@ -43,7 +43,7 @@ const OPTIONS: [&str; 34] = [
 ];
 
 /// Reads table options, several of which may stand side by side; `None`: these are none.
-pub(super) fn table_options(cursor: Cursor<'_>) -> Result<Option<Vec<Clause>>, ClauseError> {
+pub(super) fn table_options(cursor: Cursor<'_>) -> Result<Option<Vec<Clause>>, SyntaxError> {
     let mut here = cursor;
     let mut options = Vec::new();
     while !here.is_done() {

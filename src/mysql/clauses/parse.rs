@@ -4,17 +4,16 @@ use super::column::ColumnDef;
 use super::cursor::{Cursor, depths};
 use super::keys::add_key;
 use super::options::{charset_words, table_options};
-use super::tokens::{Token, TokenKind, tokens};
-use super::{Clause, ClauseError, ClauseKind, Clauses};
-use crate::mysql::connection::version::Flavor;
+use super::{Clause, ClauseKind, Clauses};
+use crate::mysql::lexer::{Dialect, Lexer, SyntaxError, Token, TokenKind, tokens};
 use crate::mysql::name::Ident;
 
-type Kind = Result<ClauseKind, ClauseError>;
+type Kind = Result<ClauseKind, SyntaxError>;
 
-pub(super) fn parse(source: &str, flavor: Option<Flavor>) -> Result<Clauses, ClauseError> {
-    let found = tokens(source, flavor)?;
+pub(super) fn parse(source: &str, dialect: Dialect) -> Result<Clauses, SyntaxError> {
+    let found = tokens(source, dialect)?;
     let mut cursor = Cursor::new(source, trim(source, &found)?, source.len());
-    let (table, ignore) = statement(&mut cursor)?;
+    let head = statement(&mut cursor)?;
     let mut clauses = Vec::new();
     let (list, partitions) = split_partitions(cursor);
     if !list.is_done() {
@@ -44,6 +43,7 @@ pub(super) fn parse(source: &str, flavor: Option<Flavor>) -> Result<Clauses, Cla
     if clauses.is_empty() {
         clauses.push(Clause { text: "FORCE".into(), kind: ClauseKind::Force });
     }
+    let (table, ignore) = head.map_or((None, false), |(table, ignore)| (Some(table), ignore));
     Ok(Clauses { table, clauses, ignore })
 }
 
@@ -54,60 +54,77 @@ fn remaining(parts: &[Cursor<'_>], at: usize) -> usize {
 }
 
 /// Takes a last semicolon away; finds further statements and parentheses that do not match.
-fn trim<'t>(source: &str, found: &'t [Token<'t>]) -> Result<&'t [Token<'t>], ClauseError> {
+fn trim<'t>(source: &str, found: &'t [Token<'t>]) -> Result<&'t [Token<'t>], SyntaxError> {
     let mut open = Vec::new();
     for token in found {
         match token.kind {
             TokenKind::Symbol('(') => open.push(token),
             TokenKind::Symbol(')') if open.pop().is_none() => {
                 let span = token.span.clone();
-                return Err(ClauseError::new(source, span, "nothing was opened here", ""));
+                return Err(SyntaxError::new(source, span, "nothing was opened here", ""));
             }
             _ => {}
         }
     }
     if let Some(token) = open.pop() {
         let span = token.span.clone();
-        return Err(ClauseError::new(source, span, "this parenthesis is not closed", ""));
+        return Err(SyntaxError::new(source, span, "this parenthesis is not closed", ""));
     }
     let end = found.iter().position(|token| token.is_symbol(';')).unwrap_or(found.len());
     let (statement, after) = found.split_at(end);
     if let Some(token) = after.iter().find(|token| !token.is_symbol(';')) {
         let help = "give each ALTER to a run of its own";
         let message = "only one statement can be given";
-        return Err(ClauseError::new(source, token.span.clone(), message, help));
+        return Err(SyntaxError::new(source, token.span.clone(), message, help));
     }
     Ok(statement)
 }
 
-type Table = Option<(Option<Ident>, Ident)>;
+/// What a whole statement says before its clauses: its table, with the schema where one is given, and whether
+/// it says IGNORE.
+type Head = ((Option<Ident>, Ident), bool);
 
-/// Reads the head of a whole statement, if there is one: its table, and whether it says IGNORE.
-fn statement(cursor: &mut Cursor<'_>) -> Result<(Table, bool), ClauseError> {
+/// Reads the head of a whole statement, if there is one, and MariaDB's word on how long to wait.
+fn statement(cursor: &mut Cursor<'_>) -> Result<Option<Head>, SyntaxError> {
+    let head = head(cursor)?;
+    let other = cursor.peek().filter(|token| {
+        ["CREATE", "INSERT", "UPDATE", "DELETE", "SELECT"].iter().any(|word| token.is(word))
+    });
+    if head.is_none() && other.is_some() {
+        return Err(cursor.error(
+            "this is no ALTER TABLE",
+            "give the clauses of an ALTER TABLE, such as \"ADD COLUMN x INT\", or the whole of it",
+        ));
+    }
+    eat_wait(cursor);
+    Ok(head)
+}
+
+fn head(cursor: &mut Cursor<'_>) -> Result<Option<Head>, SyntaxError> {
     let mut head = *cursor;
-    head.eat(&["ALTER"]);
+    let alter = head.eat(&["ALTER"]);
     head.eat_one(&["ONLINE", "OFFLINE"]);
     let ignore = head.eat(&["IGNORE"]);
-    if !cursor.sees(&["ALTER"]) || !head.eat(&["TABLE"]) {
-        let other = cursor.peek().filter(|token| {
-            ["CREATE", "INSERT", "UPDATE", "DELETE", "SELECT"].iter().any(|word| token.is(word))
-        });
-        return match other {
-            Some(_) => Err(cursor.error(
-                "this is no ALTER TABLE",
-                "give the clauses of an ALTER TABLE, such as \"ADD COLUMN x INT\", or the whole of it",
-            )),
-            None => {
-                eat_wait(cursor);
-                Ok((None, false))
-            }
-        };
+    if !alter || !head.eat(&["TABLE"]) {
+        return Ok(None);
     }
     head.eat(&["IF", "EXISTS"]);
     let table = head.table()?;
-    eat_wait(&mut head);
     *cursor = head;
-    Ok((Some(table), ignore))
+    Ok(Some((table, ignore)))
+}
+
+/// The head of `source`, where that is a whole statement, and what follows it, whatever that is.
+///
+/// # Errors
+/// The table's name is missing.
+pub(crate) fn split_head(source: &str) -> Result<Option<(Head, &str)>, SyntaxError> {
+    let tokens: Vec<_> = Lexer::new(source, Dialect::default()).map_while(Result::ok).collect();
+    let start = Cursor::new(source, &tokens, source.len());
+    let mut cursor = start;
+    let Some(head) = head(&mut cursor)? else { return Ok(None) };
+    let end = cursor.since(&start).last().map_or(0, |token| token.span.end);
+    Ok(Some((head, source.get(end..).unwrap_or_default())))
 }
 
 /// Steps over MariaDB's word on how long to wait, which stands before the clauses.
@@ -163,7 +180,7 @@ fn partition_verb(cursor: Cursor<'_>) -> Option<String> {
     Some((*verb).to_owned())
 }
 
-fn clause(cursor: Cursor<'_>) -> Result<Clause, ClauseError> {
+fn clause(cursor: Cursor<'_>) -> Result<Clause, SyntaxError> {
     Ok(Clause { text: cursor.text(cursor.rest()), kind: kind(cursor)? })
 }
 
@@ -220,12 +237,12 @@ fn unknown(start: Cursor<'_>, cursor: Cursor<'_>) -> Kind {
     ))
 }
 
-fn setting(cursor: &mut Cursor<'_>) -> Result<String, ClauseError> {
+fn setting(cursor: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     cursor.eat_symbol('=');
     Ok(cursor.ident("a value")?.as_str().to_ascii_uppercase())
 }
 
-fn changed_column(cursor: Cursor<'_>) -> Result<ColumnDef, ClauseError> {
+fn changed_column(cursor: Cursor<'_>) -> Result<ColumnDef, SyntaxError> {
     let column = ColumnDef::read(cursor)?;
     if column.references.is_none() {
         return Ok(column);

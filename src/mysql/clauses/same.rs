@@ -1,6 +1,6 @@
 //! Whether two texts ask for the same change: the same tokens, however they are spaced and commented.
 
-use super::tokens::{Token, TokenKind, tokens};
+use crate::mysql::lexer::{Dialect, Token, TokenKind, tokens};
 use crate::mysql::name::{Ident, TableName};
 
 /// Whether both texts ask for the same change. Keywords and unquoted names are the same in any case, as
@@ -8,7 +8,8 @@ use crate::mysql::name::{Ident, TableName};
 pub(crate) fn same(one: &str, other: &str) -> bool {
     let trimmed = |text: &str| text.trim().trim_end_matches(';').trim_end().to_owned();
     let (one, other) = (trimmed(one), trimmed(other));
-    let (Ok(left), Ok(right)) = (tokens(&one, None), tokens(&other, None)) else {
+    let usual = Dialect::default();
+    let (Ok(left), Ok(right)) = (tokens(&one, usual), tokens(&other, usual)) else {
         return one == other;
     };
     let alike = |(left, right): (&Token<'_>, &Token<'_>)| {
@@ -23,7 +24,7 @@ pub(crate) fn same(one: &str, other: &str) -> bool {
 
 /// The tables that a text names after `REFERENCES`; those without a schema are in `schema`.
 pub(crate) fn referenced(text: &str, schema: &Ident) -> Vec<TableName> {
-    let Ok(tokens) = tokens(text, None) else { return Vec::new() };
+    let Ok(tokens) = tokens(text, Dialect::default()) else { return Vec::new() };
     let after = tokens.iter().enumerate().filter(|(_, token)| token.is("REFERENCES"));
     after
         .filter_map(|(at, _)| {

@@ -1,5 +1,6 @@
 //! One file a command: what it does on MySQL and MariaDB.
 
 pub(crate) mod alter;
+pub(crate) mod arguments;
 pub(crate) mod cleanup;
 pub(crate) mod status;

@@ -7,12 +7,12 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, Row};
 
 use crate::error::{Error, Result};
-use crate::mysql::clauses::tokens::tokens;
 use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::connect::connect;
 use crate::mysql::connection::errors::{connection_error, is_of_the_moment};
 use crate::mysql::connection::single;
 use crate::mysql::connection::version::{Family, Flavor};
+use crate::mysql::lexer::{Dialect, tokens};
 use crate::mysql::name::Text;
 use crate::throttle::probe::StatusProbe;
 
@@ -155,7 +155,7 @@ impl StatusProbe for ServerStatus {
 
     async fn first_number(&mut self, sql: &str) -> Result<Option<f64>> {
         let flavor = self.session.flavor("running the query").await?;
-        let tokens = tokens(sql, Some(flavor)).map_err(Error::from)?;
+        let tokens = tokens(sql, Dialect::of(flavor)).map_err(Error::from)?;
         // A session that only reads may lock rows all the same, and write a file.
         for (at, token) in tokens.iter().enumerate() {
             let next = tokens.get(at + 1);

@@ -1,6 +1,9 @@
 //! The text of a CREATE TRIGGER statement, taken apart far enough to give it another name and
 //! table. In bytes, since a trigger's text is in the character set of whoever made it.
 
+use std::iter::Peekable;
+
+use crate::mysql::lexer::{Dialect, Lexer, Token};
 use crate::mysql::name::Ident;
 
 /// A CREATE TRIGGER statement without its name and table.
@@ -14,28 +17,29 @@ pub(crate) struct Statement {
     body: Vec<u8>,
 }
 
+/// Before the body are only names, so that double quotes are around one in any `sql_mode`.
+const NAMES: Dialect = Dialect { flavor: None, ansi_quotes: true, plain_backslash: true };
+
 impl Statement {
     /// Takes apart what SHOW CREATE TRIGGER says. `None`: not understood.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        let mut tokens = Tokens { text, at: 0 };
+        // Bytes beyond ASCII belong to names, in any character set; the places stay the same.
+        let plain = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '_' };
+        let ascii: String = text.iter().map(plain).collect();
+        let mut tokens = Lexer::new(&ascii, NAMES).map_while(Result::ok).peekable();
         // A definer cannot look like the keyword: it is quoted.
-        let head = tokens.find(&["TRIGGER"])?;
-        let mut name = tokens.next()?;
-        if tokens.is(name, "IF") {
-            // IF NOT EXISTS
-            tokens.next()?;
-            tokens.next()?;
-            name = tokens.next()?;
+        let head = tokens.find(|token| token.is("TRIGGER"))?;
+        if tokens.next_if(|token| token.is("IF")).is_some() {
+            tokens.find(|token| token.is("EXISTS"))?;
         }
-        let event_start = tokens.end_of_name(name);
-        let on = tokens.find(&["ON"])?;
-        let table = tokens.next()?;
-        tokens.end_of_name(table);
-        let body = tokens.find(&["FOR", "EACH", "ROW"])?;
+        let event_start = end_of_name(&mut tokens)?;
+        let on = tokens.find(|token| token.is("ON"))?;
+        end_of_name(&mut tokens)?;
+        let body = tokens.find(|token| token.is("FOR"))?;
         Some(Self {
-            head: text.get(..head.1)?.to_vec(),
-            event: text.get(event_start..on.0)?.trim_ascii().to_vec(),
-            body: text.get(body.0..)?.to_vec(),
+            head: text.get(..head.span.end)?.to_vec(),
+            event: text.get(event_start..on.span.start)?.trim_ascii().to_vec(),
+            body: text.get(body.span.start..)?.to_vec(),
         })
     }
 
@@ -56,101 +60,13 @@ impl Statement {
     }
 }
 
-/// Start and end of a token.
-type Span = (usize, usize);
-
-struct Tokens<'t> {
-    text: &'t [u8],
-    at: usize,
-}
-
-impl Tokens<'_> {
-    fn is(&self, (start, end): Span, word: &str) -> bool {
-        self.text.get(start..end).is_some_and(|text| text.eq_ignore_ascii_case(word.as_bytes()))
+/// Where a name ends that comes next and may be qualified.
+fn end_of_name<'a>(tokens: &mut Peekable<impl Iterator<Item = Token<'a>>>) -> Option<usize> {
+    let mut end = tokens.next()?.span.end;
+    while tokens.next_if(|token| token.is_symbol('.')).is_some() {
+        end = tokens.next()?.span.end;
     }
-
-    /// Goes on to the words, one after the other; the span of them all.
-    fn find(&mut self, words: &[&str]) -> Option<Span> {
-        let (&first, rest) = words.split_first()?;
-        'search: loop {
-            let (start, mut end) = self.next()?;
-            if !self.is((start, end), first) {
-                continue;
-            }
-            for word in rest {
-                let span = self.next()?;
-                if !self.is(span, word) {
-                    continue 'search;
-                }
-                end = span.1;
-            }
-            return Some((start, end));
-        }
-    }
-
-    /// The end of a name that began with the token just read and may be qualified.
-    fn end_of_name(&mut self, (_, mut end): Span) -> usize {
-        loop {
-            let before = self.at;
-            match self.next() {
-                Some(span) if self.is(span, ".") => match self.next() {
-                    Some(part) => end = part.1,
-                    None => return end,
-                },
-                _ => {
-                    self.at = before;
-                    return end;
-                }
-            }
-        }
-    }
-
-    /// The next token: a word, a quoted name or string, or one other byte.
-    fn next(&mut self) -> Option<Span> {
-        self.skip_blank();
-        let start = self.at;
-        let first = *self.text.get(start)?;
-        self.at += 1;
-        if matches!(first, b'`' | b'"' | b'\'') {
-            loop {
-                let byte = *self.text.get(self.at)?;
-                self.at += 1;
-                if byte == first {
-                    if self.text.get(self.at) != Some(&first) {
-                        break;
-                    }
-                    self.at += 1;
-                }
-            }
-        } else if is_word(first) {
-            while self.text.get(self.at).is_some_and(|byte| is_word(*byte)) {
-                self.at += 1;
-            }
-        }
-        Some((start, self.at))
-    }
-
-    fn skip_blank(&mut self) {
-        loop {
-            let rest = self.text.get(self.at..).unwrap_or_default();
-            let skipped = if rest.starts_with(b"/*") {
-                rest.windows(2).skip(2).position(|pair| pair == b"*/").map(|end| end + 4)
-            } else if rest.starts_with(b"#") || rest.starts_with(b"-- ") {
-                rest.iter().position(|byte| *byte == b'\n').map(|end| end + 1)
-            } else {
-                let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-                (blanks > 0).then_some(blanks)
-            };
-            match skipped {
-                Some(bytes) => self.at += bytes,
-                None => return,
-            }
-        }
-    }
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+    Some(end)
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use crate::error::Error;
 
-/// A mistake in the clauses. `Display` shows the line and marks the place.
+/// A mistake in a text. `Display` shows the line and marks the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClauseError {
+pub struct SyntaxError {
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -18,8 +18,8 @@ pub struct ClauseError {
     marks: String,
 }
 
-impl ClauseError {
-    pub(super) fn new(
+impl SyntaxError {
+    pub(crate) fn new(
         source: &str,
         span: Range<usize>,
         message: impl Into<String>,
@@ -42,16 +42,16 @@ impl ClauseError {
     }
 }
 
-impl fmt::Display for ClauseError {
+impl fmt::Display for SyntaxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n  {}\n  {}", self.message, self.line, self.marks)
     }
 }
 
-impl std::error::Error for ClauseError {}
+impl std::error::Error for SyntaxError {}
 
-impl From<ClauseError> for Error {
-    fn from(error: ClauseError) -> Self {
+impl From<SyntaxError> for Error {
+    fn from(error: SyntaxError) -> Self {
         Self::Usage { message: error.to_string(), help: error.help }
     }
 }
@@ -62,13 +62,13 @@ mod tests {
 
     #[test]
     fn the_place_is_marked_on_its_line() {
-        let error = ClauseError::new("ADD a INT,\nDROP é x", 19..20, "no", "");
+        let error = SyntaxError::new("ADD a INT,\nDROP é x", 19..20, "no", "");
         assert_eq!(error.to_string(), "no\n  DROP é x\n         ^");
     }
 
     #[test]
     fn a_place_past_the_end_is_marked_there() {
-        assert_eq!(ClauseError::new("ab", 2..2, "no", "").to_string(), "no\n  ab\n    ^");
-        assert_eq!(ClauseError::new("é", 9..12, "no", "").to_string(), "no\n  é\n   ^");
+        assert_eq!(SyntaxError::new("ab", 2..2, "no", "").to_string(), "no\n  ab\n    ^");
+        assert_eq!(SyntaxError::new("é", 9..12, "no", "").to_string(), "no\n  é\n   ^");
     }
 }

@@ -1,22 +1,25 @@
-//! Splits the text of an ALTER into tokens, as MySQL and MariaDB do.
-//!
-//! Backslash escapes are taken as the servers take them by default; osc's sessions set their own
-//! `sql_mode` without `NO_BACKSLASH_ESCAPES` and `ANSI_QUOTES`, so a double quote begins a string.
+//! Splits SQL into tokens, as MySQL and MariaDB do: the one place that knows their quotes and comments.
 
+mod dialect;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::ops::Range;
 
-use super::ClauseError;
-use crate::mysql::connection::version::Flavor;
-use crate::mysql::name::Ident;
+use super::name::Ident;
+pub use dialect::Dialect;
+pub use error::SyntaxError;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     /// A keyword or an unquoted name.
     Word,
-    /// A name in backticks.
+    /// A name in backticks or, under `ANSI_QUOTES`, in double quotes.
     Quoted,
-    /// A string in single or double quotes.
+    /// A string.
     Text,
     /// A number.
     Number,
@@ -37,7 +40,7 @@ pub struct Token<'a> {
     pub span: Range<usize>,
 }
 
-impl Token<'_> {
+impl<'a> Token<'a> {
     /// Whether it is this keyword, unquoted, in any case.
     pub fn is(&self, word: &str) -> bool {
         self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(word)
@@ -48,30 +51,32 @@ impl Token<'_> {
         self.kind == TokenKind::Symbol(symbol)
     }
 
-    /// The name that it is, if it can be one.
-    pub fn ident(&self) -> Option<Ident> {
+    /// The name that it can be.
+    pub fn name(&self) -> Option<Cow<'a, str>> {
         match self.kind {
-            TokenKind::Word => Some(Ident::new(self.text)),
+            TokenKind::Word => Some(self.text.into()),
             TokenKind::Quoted => {
-                let inner = self.text.strip_prefix('`')?.strip_suffix('`')?;
-                Some(Ident::new(inner.replace("``", "`")))
+                let (quote, twice) =
+                    if self.text.starts_with('`') { ("`", "``") } else { ("\"", "\"\"") };
+                let inner = self.text.strip_prefix(quote)?.strip_suffix(quote)?;
+                Some(inner.replace(twice, quote).into())
             }
             _ => None,
         }
     }
+
+    /// As [`Token::name`].
+    pub fn ident(&self) -> Option<Ident> {
+        self.name().map(Ident::new)
+    }
 }
 
-/// The tokens of `source`. Comments are left out. What stands in an executable comment is code,
-/// unless `flavor` is given and that server would pass it over.
+/// The tokens of `source`.
 ///
-/// Fails on an unterminated quote or comment.
-pub fn tokens(source: &str, flavor: Option<Flavor>) -> Result<Vec<Token<'_>>, ClauseError> {
-    let mut lexer = Lexer { source, at: 0, open_comments: Vec::new(), flavor, name_end: None };
-    let mut found = Vec::new();
-    while let Some(token) = lexer.token()? {
-        found.push(token);
-    }
-    Ok(found)
+/// # Errors
+/// A quote or a comment is not closed.
+pub fn tokens(source: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, SyntaxError> {
+    Lexer::new(source, dialect).collect()
 }
 
 /// The text of `tokens`, which must be neighbours in `source`: as written, but with a space in
@@ -97,40 +102,67 @@ pub fn text_of(source: &str, tokens: &[Token<'_>]) -> String {
     text
 }
 
-struct Lexer<'a> {
+/// Reads one token after the other. Comments are left out; what stands in an executable comment is code
+/// where the [`Dialect`] has it so. Nothing follows an error.
+#[derive(Debug)]
+pub struct Lexer<'a> {
     source: &'a str,
     at: usize,
     open_comments: Vec<usize>,
-    flavor: Option<Flavor>,
+    dialect: Dialect,
     /// Where the last token ended, if it was a name: a full stop there joins names.
     name_end: Option<usize>,
+    /// Where such a full stop ended: what follows it there is a name, also `1e5`.
+    joint: Option<usize>,
+}
+
+impl<'a> Iterator for Lexer<'a> {
+    type Item = Result<Token<'a>, SyntaxError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let token = self.token();
+        if token.is_err() {
+            self.at = self.source.len();
+            self.open_comments.clear();
+        }
+        token.transpose()
+    }
 }
 
 impl<'a> Lexer<'a> {
+    /// Reads `source` from its beginning.
+    pub fn new(source: &'a str, dialect: Dialect) -> Self {
+        Self { source, at: 0, open_comments: Vec::new(), dialect, name_end: None, joint: None }
+    }
+
     fn rest(&self) -> &'a str {
         self.source.get(self.at..).unwrap_or("")
     }
 
-    fn error(&self, from: usize, message: &str, help: &str) -> ClauseError {
-        ClauseError::new(self.source, from..self.source.len(), message, help)
+    fn error(&self, from: usize, message: &str, help: &str) -> SyntaxError {
+        SyntaxError::new(self.source, from..self.source.len(), message, help)
     }
 
-    fn token(&mut self) -> Result<Option<Token<'a>>, ClauseError> {
+    fn token(&mut self) -> Result<Option<Token<'a>>, SyntaxError> {
         self.skip()?;
         let start = self.at;
         let rest = self.rest();
-        let Some(first) = rest.chars().next() else {
+        let mut chars = rest.chars();
+        let Some(first) = chars.next() else {
             return match self.open_comments.pop() {
                 Some(from) => Err(self.error(from, "a comment is not closed", "close it with */")),
                 None => Ok(None),
             };
         };
-        let mut after = rest.chars();
-        after.next();
-        let next = after.next();
-        let (kind, length) = match (first, next) {
-            ('`', _) => (TokenKind::Quoted, self.quoted('`')?),
-            ('\'' | '"', _) => (TokenKind::Text, self.quoted(first)?),
+        let (kind, length) = match (first, chars.next()) {
+            _ if self.joint == Some(start) && is_name(first) => {
+                (TokenKind::Word, run(rest, is_name))
+            }
+            ('`' | '\'' | '"', _) => {
+                let named = self.dialect.names(first);
+                let kind = if named { TokenKind::Quoted } else { TokenKind::Text };
+                (kind, self.quoted(first)?)
+            }
             ('x' | 'X' | 'b' | 'B', Some('\'')) => {
                 self.at += 1;
                 let length = self.quoted('\'');
@@ -143,6 +175,8 @@ impl<'a> Lexer<'a> {
             _ => (TokenKind::Symbol(first), first.len_utf8()),
         };
         self.at = start + length;
+        let joins = kind == TokenKind::Symbol('.') && self.name_end == Some(start);
+        self.joint = joins.then_some(self.at);
         let named = matches!(kind, TokenKind::Word | TokenKind::Quoted);
         self.name_end = named.then_some(self.at);
         let text = self.source.get(start..self.at).unwrap_or("");
@@ -150,15 +184,14 @@ impl<'a> Lexer<'a> {
     }
 
     /// Passes over white space, comments and the marks of executable comments.
-    fn skip(&mut self) -> Result<(), ClauseError> {
+    fn skip(&mut self) -> Result<(), SyntaxError> {
         loop {
             let rest = self.rest();
-            let line = rest.find('\n').map_or(rest.len(), |end| end + 1);
             let space = run(rest, is_space);
             if space > 0 {
                 self.at += space;
             } else if rest.starts_with('#') || is_dash_comment(rest) {
-                self.at += line;
+                self.at += rest.find('\n').map_or(rest.len(), |end| end + 1);
             } else if rest.starts_with("/*") {
                 self.comment(rest)?;
             } else if rest.starts_with("*/") && !self.open_comments.is_empty() {
@@ -170,7 +203,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn comment(&mut self, rest: &str) -> Result<(), ClauseError> {
+    fn comment(&mut self, rest: &str) -> Result<(), SyntaxError> {
         let start = self.at;
         let mark = if rest.starts_with("/*!") {
             3
@@ -186,7 +219,7 @@ impl<'a> Lexer<'a> {
             _ => 6,
         };
         let version = after.get(..digits).and_then(|digits| digits.parse().ok());
-        if mark > 0 && self.flavor.is_none_or(|flavor| runs(flavor, mark == 4, version)) {
+        if mark > 0 && self.dialect.runs(mark == 4, version) {
             self.open_comments.push(start);
             self.at += mark + digits;
             return Ok(());
@@ -199,10 +232,10 @@ impl<'a> Lexer<'a> {
     }
 
     /// The length of the quoted text that begins here.
-    fn quoted(&self, quote: char) -> Result<usize, ClauseError> {
+    fn quoted(&self, quote: char) -> Result<usize, SyntaxError> {
         let mut chars = self.rest().char_indices().skip(1).peekable();
         while let Some((at, c)) = chars.next() {
-            if c == '\\' && quote != '`' {
+            if c == '\\' && self.dialect.escapes(quote) {
                 chars.next();
             } else if c == quote {
                 if chars.peek().is_some_and(|(_, next)| *next == quote) {
@@ -220,20 +253,6 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Whether a server runs what stands in an executable comment with this version number.
-fn runs(flavor: Flavor, mariadb_only: bool, version: Option<u32>) -> bool {
-    let (major, minor, patch) = flavor.version;
-    let server = u32::from(major) * 10_000 + u32::from(minor) * 100 + u32::from(patch);
-    let version = version.unwrap_or(0);
-    if flavor.is_mariadb() {
-        // MariaDB passes over what is meant for MySQL 5.7 and later, whose syntax it may not know.
-        let meant_for_mysql = !mariadb_only && (50_700..=99_999).contains(&version);
-        version <= server && !meant_for_mysql
-    } else {
-        !mariadb_only && version <= server
-    }
-}
-
 /// The length of the comment that begins `rest`; one that a server passes over for its version
 /// may hold comments itself.
 fn comment_length(rest: &str, nested: bool) -> Option<usize> {
@@ -242,8 +261,7 @@ fn comment_length(rest: &str, nested: bool) -> Option<usize> {
     loop {
         let tail = rest.get(at..)?;
         let end = tail.find("*/")?;
-        let inner = tail.find("/*").filter(|inner| nested && *inner < end);
-        if let Some(inner) = inner {
+        if nested && let Some(inner) = tail.get(..end)?.find("/*") {
             depth += 1;
             at += inner + 2;
         } else {
@@ -302,93 +320,4 @@ fn number(rest: &str) -> (TokenKind, usize) {
         }
     }
     if end < word { (TokenKind::Word, word) } else { (TokenKind::Number, end) }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::mysql::connection::version::Family;
-
-    fn texts(source: &str) -> Vec<&str> {
-        tokens(source, None).unwrap().into_iter().map(|token| token.text).collect()
-    }
-
-    #[test]
-    fn quotes_are_kept_whole() {
-        assert_eq!(texts(r"a 'it''s, \' )' b"), ["a", r"'it''s, \' )'", "b"]);
-        assert_eq!(texts(r#"x "a""b\"," y"#), ["x", r#""a""b\",""#, "y"]);
-        assert_eq!(texts("`a``b\\`c"), ["`a``b\\`", "c"]);
-        assert_eq!(tokens("`a``b`", None).unwrap()[0].ident(), Some(Ident::new("a`b")));
-    }
-
-    #[test]
-    fn comments_are_left_out_and_executable_ones_are_code() {
-        assert_eq!(texts("a -- b\nc # d\n/* e */ f--g --"), ["a", "c", "f", "-", "-", "g"]);
-        assert_eq!(texts("a /*!80013 b, */ /*M! c */ /*! d*/"), ["a", "b", ",", "c", "d"]);
-        assert_eq!(texts("/*!1234 a*/"), ["1234", "a"]);
-    }
-
-    #[test]
-    fn a_version_in_a_comment_counts_when_the_server_is_known() {
-        let mysql = Flavor { family: Family::Mysql, version: (9, 7, 4) };
-        let mariadb = Flavor { family: Family::Mariadb, version: (10, 11, 19) };
-        let source = "a /*!50100 b*/ /*!80023 c*/ /*M!100000 d*/ /*!999999 e /* f */ */ g";
-        let texts = |flavor| -> Vec<&str> {
-            tokens(source, Some(flavor)).unwrap().into_iter().map(|token| token.text).collect()
-        };
-        assert_eq!(texts(mysql), ["a", "b", "c", "g"]);
-        assert_eq!(texts(mariadb), ["a", "b", "d", "g"]);
-    }
-
-    #[test]
-    fn numbers_bits_and_names_that_begin_with_digits_are_told_apart() {
-        let kinds: Vec<_> = tokens("1 1.5e-3 .5 0xFF x'1f' 0b01 b'1' 1a 0xyz 2e3", None)
-            .unwrap()
-            .into_iter()
-            .map(|token| token.kind)
-            .collect();
-        use TokenKind::{Bits, Number, Word};
-        assert_eq!(kinds, [Number, Number, Number, Bits, Bits, Bits, Bits, Word, Word, Number]);
-        assert_eq!(texts("a.1b"), ["a", ".", "1b"]);
-    }
-
-    #[test]
-    fn what_is_not_closed_is_an_error() {
-        for source in ["'a", "\"a", "`a", "/* a", "/*! a", "x'1", "'\\'", "/*!"] {
-            assert!(tokens(source, None).is_err(), "{source}");
-        }
-    }
-
-    #[test]
-    fn a_comment_that_becomes_a_space_does_not_make_another() {
-        let source = "DEFAULT (1 --/* c */1)";
-        let found = tokens(source, None).unwrap();
-        assert_eq!(text_of(source, &found), "DEFAULT (1 - - 1)");
-    }
-
-    fn same_again(source: &str) -> Result<(), TestCaseError> {
-        if let Ok(found) = tokens(source, None) {
-            let joined = text_of(source, &found);
-            let again = tokens(&joined, None).unwrap();
-            let plain = |tokens: &[Token<'_>]| -> Vec<(TokenKind, String)> {
-                tokens.iter().map(|token| (token.kind, token.text.to_owned())).collect()
-            };
-            prop_assert_eq!(plain(&found), plain(&again), "{}", joined);
-        }
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_without_panic_and_joined_text_reads_the_same(source in ".{0,60}") {
-            same_again(&source)?;
-        }
-
-        #[test]
-        fn text_rich_in_marks_joins_the_same(source in "[-/*!#'\"`\\\\ \n0-9a-exM.,()e\u{e9}]{0,40}") {
-            same_again(&source)?;
-        }
-    }
 }
