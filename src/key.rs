@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex;
+
 /// A value of the copy key, in the server module's encoding.
 ///
 /// Equal bytes mean the same row. Under [`KeyOrder::Bytes`] the order of the bytes is the order in
@@ -13,19 +15,16 @@ pub struct Key(pub Box<[u8]>);
 
 impl Serialize for Key {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        serializer.serialize_str(&hex)
+        serializer.serialize_str(&hex::encode(&self.0))
     }
 }
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let hex = String::deserialize(deserializer)?;
-        let bytes: Option<Box<[u8]>> = (0..hex.len())
-            .step_by(2)
-            .map(|at| hex.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-            .collect();
-        bytes.map(Self).ok_or_else(|| serde::de::Error::custom("a key is not hexadecimal"))
+        let bytes = hex::decode(&String::deserialize(deserializer)?);
+        bytes
+            .map(|bytes| Self(bytes.into()))
+            .ok_or_else(|| serde::de::Error::custom("a key is not hexadecimal"))
     }
 }
 

@@ -16,7 +16,7 @@
 //! | [`key`] | keys, ranges of keys, positions |
 //! | [`error`] | what can end a run |
 //! | [`testing`] | failpoints and mutations, for tests only |
-//! | [`fnv`] | short numbers from long names |
+//! | [`fnv`], [`hex`] | short numbers from long names, bytes as digits |
 
 pub mod cli;
 pub mod config;
@@ -31,5 +31,6 @@ pub mod testing;
 pub mod throttle;
 
 mod fnv;
+mod hex;
 mod ledger;
 mod plan;

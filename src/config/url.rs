@@ -11,6 +11,7 @@ use super::parameters;
 use super::target::Scheme;
 use super::usage;
 use crate::error::{Error, Result};
+use crate::hex;
 
 const FORM: &str = "write mysql://USER:PASSWORD@HOST:PORT/DATABASE; in the password, / is %2F, \
                     # is %23, ? is %3F, % is %25, @ is %40 and : is %3A";
@@ -142,7 +143,7 @@ fn decoded(text: &str, part: &str) -> Result<String> {
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high * 16 + low),
+            (b'%', [high, low, ..]) => hex::byte(*high, *low),
             _ => None,
         };
         bytes.push(escaped.unwrap_or(first));
@@ -150,10 +151,6 @@ fn decoded(text: &str, part: &str) -> Result<String> {
     }
     String::from_utf8(bytes)
         .map_err(|_| usage(format!("the {part} in the connection URL is not UTF-8"), FORM))
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

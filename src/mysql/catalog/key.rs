@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::{Key, KeyOrder};
 use crate::mysql::name::{Hex, Ident, Text};
 
@@ -257,11 +258,7 @@ impl KeyColumn {
                 KeyValue::UInt(text.parse().map_err(|_| broken())?)
             }
             KeyKind::Text { .. } | KeyKind::Binary { .. } | KeyKind::Uuid => {
-                let bytes: Option<Vec<u8>> = (0..text.len())
-                    .step_by(2)
-                    .map(|at| text.get(at..at + 2).and_then(|p| u8::from_str_radix(p, 16).ok()))
-                    .collect();
-                KeyValue::Bytes(bytes.ok_or_else(broken)?)
+                KeyValue::Bytes(hex::decode(text).ok_or_else(broken)?)
             }
             KeyKind::Decimal => {
                 // ZEROFILL pads with zeros, which the binlog does not have.
