@@ -3,6 +3,7 @@
 pub mod projection;
 pub mod rows;
 pub mod statements;
+mod unique_values;
 
 mod conversion;
 pub(crate) mod deferred_indexes;
