@@ -14,6 +14,7 @@ pub mod throttle;
 mod blockers;
 mod checks;
 pub(crate) mod commands;
+mod gtid;
 mod run;
 mod runs;
 mod server;

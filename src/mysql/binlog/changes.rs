@@ -1,24 +1,26 @@
 //! From the log's events to the engine's changes: what a transaction is, and what in it is ours.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use mysql_common::binlog::events::{Event, GtidEvent};
 
 use super::bytes::Malformed;
 use super::event::Head;
-use super::position::{Gtids, Place};
+use super::position::Place;
 use super::query::{QueryEvent, Statement, Watch};
-use super::rows::{Images, Layout, RowsEvent};
+use super::rows::{Images, RowsEvent};
 use super::shadow::{Shadow, is_signature};
 use super::table::TableMap;
+use super::tables::{Role, Tables};
 use super::xa::{PrepareEvent, PreparedList, Touched, Xid};
-use super::{StreamConfig, event, gtid, mariadb, shadow};
+use super::{StreamConfig, event, mariadb, shadow};
 use crate::engine::backend::Change;
 use crate::error::{Error, Result};
 use crate::key::Key;
-use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
-use crate::mysql::name::{Ident, TableName};
+use crate::mysql::catalog::key::{KeyColumns, KeyValue};
+use crate::mysql::gtid::{Gtid, Gtids};
+use crate::mysql::name::TableName;
 use crate::testing::mutation::{self, Rule};
 
 /// Keys in one [`Change::Keys`] at most.
@@ -59,22 +61,6 @@ pub(super) struct Learnt {
     pub(super) defaults: Vec<Option<KeyValue>>,
 }
 
-/// What a table number stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Original,
-    Shadow,
-    Ledger,
-    Other,
-}
-
-/// A table's layout and the bytes that it was read from.
-#[derive(Debug)]
-struct Known {
-    description: Box<[u8]>,
-    layout: Layout,
-}
-
 /// The transaction being read.
 #[derive(Debug, Default)]
 struct Transaction {
@@ -96,7 +82,7 @@ struct Transaction {
 #[derive(Debug)]
 enum NextGtid {
     Mysql { server: [u8; 16], tag: String, number: u64 },
-    Mariadb(mariadb::Gtid),
+    Mariadb(Gtid),
 }
 
 /// Reads events, in order, and makes changes of them.
@@ -108,13 +94,8 @@ pub(super) struct Changes {
     key: KeyColumns,
     shadow: Option<Shadow>,
     opts: mysql_async::Opts,
-    defaults: Vec<Option<KeyValue>>,
     clock: Clock,
-    /// The tables of this transaction.
-    tables: HashMap<u64, Role>,
-    original: Option<Known>,
-    shadowed: Option<Known>,
-    markers: Option<Known>,
+    tables: Tables,
     transaction: Transaction,
     prepared: PreparedList,
     /// The end of the last transaction.
@@ -134,17 +115,13 @@ impl Changes {
         let Learnt { watch, clock, defaults } = learnt;
         Self {
             watch,
-            defaults,
             ledger: config.ledger.clone(),
             run: config.run,
             key: config.key.clone(),
             shadow: config.shadow.clone(),
             opts: config.opts.clone(),
             clock,
-            tables: HashMap::new(),
-            original: None,
-            shadowed: None,
-            markers: None,
+            tables: Tables::new(config, defaults),
             transaction: Transaction::default(),
             prepared: PreparedList::default(),
             end: place.offset,
@@ -280,7 +257,7 @@ impl Changes {
             Some(NextGtid::Mysql {
                 server: event.sid(),
                 tag: event.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default(),
-                number: gtid::number(event.gno())?,
+                number: event::gtid_number(event.gno())?,
             })
         };
         self.transaction = Transaction {
@@ -294,7 +271,7 @@ impl Changes {
     fn rotate(&mut self, head: Head, body: &[u8]) -> Result<()> {
         let (file, offset) = event::rotation(body)?;
         if !head.artificial() || file != self.place.file {
-            self.tables.clear();
+            self.tables.forget();
         }
         self.place.file = file;
         self.place.offset = offset;
@@ -314,55 +291,23 @@ impl Changes {
         } else {
             Role::Other
         };
-        let known = match role {
-            Role::Original => &mut self.original,
-            Role::Shadow => &mut self.shadowed,
-            Role::Ledger => &mut self.markers,
-            Role::Other => {
-                self.tables.insert(map.id, role);
-                return Ok(());
-            }
-        };
-        if known.as_ref().is_none_or(|known| *known.description != *map.description()) {
-            let (key, defaults) = match (role, &self.shadow) {
-                (Role::Original, _) => (self.key.clone(), self.defaults.clone()),
-                (Role::Shadow, Some(shadow)) => (shadow.key.clone(), Vec::new()),
-                _ => (marker_columns(), Vec::new()),
-            };
-            let mut layout = Layout::new(map.columns()?, key, defaults);
-            if let (Some(known), Ok(new)) = (&known, &layout)
-                && !known.layout.same(new)
-            {
-                layout = Err("its columns are of other types than before".into());
-            }
-            match layout {
-                Ok(layout) => {
-                    *known = Some(Known { description: map.description().into(), layout });
-                }
-                Err(reason) => {
-                    let table = String::from_utf8_lossy(map.table);
-                    self.ready.push_back(Change::Foreign(format!("{table} was changed: {reason}")));
-                    self.tables.insert(map.id, Role::Other);
-                    return Ok(());
-                }
-            }
+        if let Some(obstacle) = self.tables.map(&map, role)? {
+            let table = String::from_utf8_lossy(map.table);
+            self.ready.push_back(Change::Foreign(format!("{table} was changed: {obstacle}")));
         }
-        self.tables.insert(map.id, role);
         Ok(())
     }
 
     fn rows(&mut self, body: &[u8], images: Images, head: Head, packed: bool) -> Result<()> {
         let event = RowsEvent::parse(body, images, event::extended(head.kind))?;
-        let known = match self.tables.get(&event.table) {
+        let role = match self.tables.role(event.table) {
             Some(Role::Other) => return Ok(()),
             Some(Role::Original)
                 if mutation::active(Rule::CompressedRead) && (packed || self.payload.is_some()) =>
             {
                 return Ok(());
             }
-            Some(Role::Original) => &self.original,
-            Some(Role::Shadow) => &self.shadowed,
-            Some(Role::Ledger) => &self.markers,
+            Some(role) => role,
             // A number that stands for no table: it only ends a statement.
             None if matches!(event.table, 0xff_ffff | 0xffff_ffff_ffff) => return Ok(()),
             None => {
@@ -374,9 +319,7 @@ impl Changes {
                 .into());
             }
         };
-        let Some(Known { layout, .. }) = known else {
-            return Err(Error::Internal("a table was mapped without its layout".into()));
-        };
+        let layout = self.tables.layout(role)?;
         let plain;
         let rows = if packed {
             plain = mariadb::decompress(event.rows)?;
@@ -385,8 +328,7 @@ impl Changes {
             event.rows
         };
         let (transaction, ready) = (&mut self.transaction, &mut self.ready);
-        let role = self.tables.get(&event.table);
-        if role == Some(&Role::Ledger) {
+        if role == Role::Ledger {
             let run = KeyValue::Int(self.run);
             return layout.read(&event, rows, |_, after| {
                 if let Some([of, KeyValue::UInt(marker)]) = after
@@ -406,7 +348,7 @@ impl Changes {
             });
         }
         transaction.ours = true;
-        if role == Some(&Role::Shadow) {
+        if role == Role::Shadow {
             let keys = &mut transaction.touched.shadow;
             let impossible = shadow::read_keys(layout, &event, rows, &self.key, keys)?;
             ready.extend(impossible.map(Change::Foreign));
@@ -485,7 +427,7 @@ impl Changes {
     fn finish(&mut self, head: Head, prepared: Option<Xid>) -> Result<()> {
         let Transaction { gtid, committed, mut touched, markers, ours, .. } =
             std::mem::take(&mut self.transaction);
-        self.tables.clear();
+        self.tables.forget();
         if let Some(xid) = prepared
             && !mutation::active(Rule::XaAtCommit)
         {
@@ -520,17 +462,6 @@ impl Changes {
         self.untold = 0;
         Ok(())
     }
-}
-
-/// The first two columns of the ledger's table of markers.
-fn marker_columns() -> KeyColumns {
-    let column = |ordinal, name: &str, unsigned| KeyColumn {
-        name: Ident::new(name),
-        ordinal,
-        kind: KeyKind::Int { bytes: 8, unsigned },
-        descending: false,
-    };
-    KeyColumns(vec![column(0, "run", false), column(1, "marker", true)])
 }
 
 /// Keys in parts that are delivered at once.

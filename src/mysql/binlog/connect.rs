@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::StreamConfig;
 use super::changes::{Clock, Learnt};
-use super::position::{Gtids, Place};
+use super::position::Place;
 use super::query::Watch;
 use crate::error::{Error, Result};
 use crate::key::Position;
@@ -18,6 +18,7 @@ use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::connect::connect;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::gtid::Gtids;
 use crate::mysql::name::{Ident, TableName, Text};
 
 /// How often the server says that it has nothing to say.

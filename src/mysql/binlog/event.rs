@@ -184,11 +184,28 @@ pub(super) fn payload_size(body: &[u8]) -> Read<u64> {
         .ok_or_else(|| Malformed("a compressed transaction does not say its size".into()))
 }
 
+/// A transaction's number as an event gives it. They begin at 1: a set with another could not be
+/// read again by the next attempt.
+pub(super) fn gtid_number(number: u64) -> Read<u64> {
+    match number {
+        0 => Err(Malformed("a GTID has the number 0".into())),
+        number => Ok(number),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_number_that_no_set_can_hold_is_an_error() {
+        assert_eq!(gtid_number(1), Ok(1));
+        assert!(gtid_number(0).is_err());
+        let zero = "3e11fa47-71ca-11e1-9e33-c80aa9429562:0";
+        assert!(zero.parse::<crate::mysql::gtid::GtidSet>().is_err());
+    }
 
     #[test]
     fn a_file_s_name_is_read_with_and_without_a_checksum() {

@@ -6,13 +6,14 @@ use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::{Event, FormatDescriptionEvent};
 
 use super::changes::{Changes, Clock, Learnt};
-use super::position::{Gtids, Place};
+use super::position::Place;
 use super::query::{QueryEvent, Statement, Watch};
 use super::{StreamConfig, event};
 use crate::engine::backend::Change;
 use crate::key::{Key, Position};
 use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
 use crate::mysql::connection::version::{Family, Flavor};
+use crate::mysql::gtid::Gtids;
 use crate::mysql::name::{Ident, TableName};
 
 const FLAVOR: Flavor = Flavor { family: Family::Mysql, version: (8, 4, 0) };

@@ -1,85 +1,11 @@
-//! What MariaDB does its own way: GTIDs, and compressed events, neither of which the driver knows.
+//! What MariaDB does its own way: events of GTIDs, and compressed events, neither of which the driver knows.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Read as _;
-use std::str::FromStr;
 
 use flate2::read::ZlibDecoder;
-use serde::{Deserialize, Serialize};
 
 use super::bytes::{Bytes, Malformed, Read, big};
-
-/// The last transaction of each domain: `0-1-5,7-2-9` (domain, server, sequence number).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(super) struct GtidList {
-    domains: BTreeMap<u32, (u32, u64)>,
-}
-
-impl GtidList {
-    /// Notes a domain's newest transaction.
-    pub(super) fn set(&mut self, gtid: Gtid) {
-        self.domains.insert(gtid.domain, (gtid.server, gtid.sequence));
-    }
-
-    /// Whether nothing was ever logged.
-    pub(super) fn is_empty(&self) -> bool {
-        self.domains.is_empty()
-    }
-}
-
-impl FromStr for GtidList {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut list = Self::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let broken = || format!("{part:?} is no GTID");
-            let numbers: Vec<&str> = part.split('-').collect();
-            let [domain, server, sequence] = numbers[..] else { return Err(broken()) };
-            match (domain.parse(), server.parse(), sequence.parse()) {
-                (Ok(domain), Ok(server), Ok(sequence)) => {
-                    list.set(Gtid { domain, server, sequence });
-                }
-                _ => return Err(broken()),
-            }
-        }
-        Ok(list)
-    }
-}
-
-impl TryFrom<String> for GtidList {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<GtidList> for String {
-    fn from(list: GtidList) -> Self {
-        list.to_string()
-    }
-}
-
-impl fmt::Display for GtidList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (domain, (server, sequence))) in self.domains.iter().enumerate() {
-            let separator = if at == 0 { "" } else { "," };
-            write!(f, "{separator}{domain}-{server}-{sequence}")?;
-        }
-        Ok(())
-    }
-}
-
-/// One transaction's identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gtid {
-    pub(super) domain: u32,
-    pub(super) server: u32,
-    pub(super) sequence: u64,
-}
+use crate::mysql::gtid::Gtid;
 
 /// A GTID event, which begins every transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,17 +74,6 @@ mod tests {
         let mut encoder = ZlibEncoder::new(vec![0x81, length], Compression::fast());
         encoder.write_all(plain).unwrap();
         encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn lists_are_read_as_the_server_writes_them() {
-        let mut list: GtidList = "7-2-9,0-1-5".parse().unwrap();
-        assert_eq!(list.to_string(), "0-1-5,7-2-9");
-        list.set(Gtid { domain: 0, server: 3, sequence: 6 });
-        assert_eq!(list.to_string(), "0-3-6,7-2-9");
-        assert!("".parse::<GtidList>().unwrap().is_empty());
-        assert!("0-1".parse::<GtidList>().is_err());
-        assert!("0-1-x".parse::<GtidList>().is_err());
     }
 
     #[test]

@@ -50,13 +50,13 @@ mod bytes;
 mod changes;
 mod connect;
 mod event;
-mod gtid;
 mod mariadb;
 mod position;
 mod query;
 mod rows;
 mod shadow;
 mod table;
+mod tables;
 mod value;
 mod xa;
 

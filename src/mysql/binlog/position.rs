@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gtid::GtidSet;
-use super::mariadb::GtidList;
 use crate::error::{Error, Result};
 use crate::key::Position;
+use crate::mysql::gtid::Gtids;
 use crate::testing::mutation::{self, Rule};
 
 /// A place between two transactions.
@@ -17,20 +16,8 @@ pub(super) struct Place {
     pub(super) file: String,
     /// Bytes from its beginning.
     pub(super) offset: u64,
-    /// The transactions before it, where the server numbers them.
+    /// The transactions before it; where the server does not number them, file and offset name the place.
     pub(super) gtid: Gtids,
-}
-
-/// The transactions before a place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Gtids {
-    /// The server does not number them: file and offset name the place.
-    Off,
-    /// MySQL with `gtid_mode=ON`.
-    Mysql(GtidSet),
-    /// MariaDB.
-    Mariadb(GtidList),
 }
 
 impl Place {

@@ -11,10 +11,11 @@ use futures_util::future::join_all;
 use mysql_async::{Opts, Row};
 use tokio::time::timeout;
 
-use super::replication_position::{Coordinates, Executed, GtidSet};
+use super::replication_position::{Coordinates, Executed};
 use super::status::{Session, text};
 use crate::error::{Error, Result};
 use crate::mysql::connection::version::{Family, Flavor};
+use crate::mysql::gtid::Gtids;
 use crate::throttle::probe::Replicas;
 
 /// So many samples are kept.
@@ -97,16 +98,17 @@ async fn position(session: &mut Session) -> Result<Primary> {
     Ok(Primary {
         server_id: settings.and_then(|row| text(row, 0)?.parse().ok()).unwrap_or_default(),
         executed: Executed {
-            gtids: gtid_set(flavor, settings.and_then(|row| text(row, 1)))?,
+            gtids: transactions(flavor, settings.and_then(|row| text(row, 1)))?,
             coordinates,
         },
     })
 }
 
-fn gtid_set(flavor: Flavor, text: Option<String>) -> Result<Option<GtidSet>> {
-    let text = text.unwrap_or_default();
-    let set = if flavor.is_mariadb() { GtidSet::mariadb(&text)? } else { GtidSet::mysql(&text)? };
-    Ok(Some(set).filter(|set| !set.is_empty()))
+fn transactions(flavor: Flavor, text: Option<String>) -> Result<Gtids> {
+    let gtids = Gtids::parse(flavor.family, &text.unwrap_or_default())
+        .map_err(|error| Error::Internal(format!("the server's GTIDs: {error}")))?;
+    // None of them prove nothing.
+    Ok(if gtids.is_empty() { Gtids::Off } else { gtids })
 }
 
 /// The primary's positions over time, oldest first.
@@ -184,7 +186,7 @@ impl Replica {
                 executed.coordinates = channel.coordinates;
             }
             executed.gtids =
-                gtid_set(flavor, column(row, &["Executed_Gtid_Set", "Gtid_Slave_Pos"]))?;
+                transactions(flavor, column(row, &["Executed_Gtid_Set", "Gtid_Slave_Pos"]))?;
         }
         let seconds = seconds.ok_or_else(|| unseen("the server is no replica".into()))?;
         // The server's own guess serves only for what was before the first sample.
@@ -261,8 +263,8 @@ mod tests {
     use super::*;
 
     fn at(number: u64) -> Executed {
-        let gtids = GtidSet::mariadb(&format!("0-1-{number}")).unwrap();
-        Executed { gtids: Some(gtids), coordinates: None }
+        let gtids = Gtids::parse(Family::Mariadb, &format!("0-1-{number}")).unwrap();
+        Executed { gtids, coordinates: None }
     }
 
     fn after(start: Instant, seconds: u64) -> Instant {

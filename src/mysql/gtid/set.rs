@@ -8,22 +8,20 @@ use mysql_async::{GnoInterval, Sid};
 use mysql_common::packets::Tag;
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{Malformed, Read};
-
 /// Who numbered the transactions: a server, and a tag if it has one (MySQL 8.4 and later).
 type Source = ([u8; 16], String);
 
 /// A set of transactions: `3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7:tag:1-3,…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct GtidSet {
+pub(crate) struct GtidSet {
     /// First and last number of each interval, in order, with gaps between them.
     intervals: BTreeMap<Source, Vec<(u64, u64)>>,
 }
 
 impl GtidSet {
     /// Adds one transaction.
-    pub(super) fn add(&mut self, server: [u8; 16], tag: &str, number: u64) {
+    pub(crate) fn add(&mut self, server: [u8; 16], tag: &str, number: u64) {
         self.add_interval((server, tag.to_owned()), number, number);
     }
 
@@ -47,8 +45,23 @@ impl GtidSet {
         intervals.splice(begin..end.max(begin), [merged]);
     }
 
+    /// Whether all of `other` is in it.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        other.intervals.iter().all(|(source, intervals)| {
+            let ours = self.intervals.get(source).map(Vec::as_slice).unwrap_or_default();
+            intervals.iter().all(|(first, last)| {
+                ours.iter().any(|(ours_first, ours_last)| ours_first <= first && last <= ours_last)
+            })
+        })
+    }
+
+    /// Whether it holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.intervals.is_empty()
+    }
+
     /// The set as the driver asks the server to leave it out.
-    pub(super) fn request(&self) -> Vec<Sid<'static>> {
+    pub(crate) fn request(&self) -> Vec<Sid<'static>> {
         self.intervals
             .iter()
             .map(|((server, tag), intervals)| {
@@ -64,15 +77,6 @@ impl GtidSet {
                 }
             })
             .collect()
-    }
-}
-
-/// A transaction's number as an event gives it. They begin at 1: a set with another could not be
-/// read again by the next attempt.
-pub(super) fn number(number: u64) -> Read<u64> {
-    match number {
-        0 => Err(Malformed("a GTID has the number 0".into())),
-        number => Ok(number),
     }
 }
 
@@ -161,14 +165,6 @@ mod tests {
     const ONE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
     #[test]
-    fn a_number_that_no_set_can_hold_is_an_error() {
-        assert_eq!(number(1), Ok(1));
-        assert!(number(0).is_err());
-        let zero = "3e11fa47-71ca-11e1-9e33-c80aa9429562:0";
-        assert!(zero.parse::<GtidSet>().is_err());
-    }
-
-    #[test]
     fn sets_are_read_as_the_server_writes_them() {
         let text = format!(
             "{}:1-5:7:tag_a:1-3,\n3e11fa48-71ca-11e1-9e33-c80aa9429562:9",
@@ -183,6 +179,23 @@ mod tests {
         assert_eq!("".parse::<GtidSet>().unwrap(), GtidSet::default());
         for wrong in ["x:1", &format!("{ONE}:0"), &format!("{ONE}:5-3"), &format!("{ONE}:-")] {
             assert!(wrong.parse::<GtidSet>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_set_contains_its_parts() {
+        let two = "3e11fa48-71ca-11e1-9e33-c80aa9429562";
+        let other = "3e11fa49-71ca-11e1-9e33-c80aa9429562";
+        let read = |text: &str| -> GtidSet {
+            let text = text.replace('U', &ONE.to_uppercase()).replace('V', two);
+            text.replace('W', other).parse().unwrap()
+        };
+        let set = read("U:1-5:8:blue:1-3:red:7,\nV:9");
+        for part in ["", "U:1-5", "U:2-4:8", "U:blue:2", "U:RED:7,V:9"] {
+            assert!(set.contains(&read(part)), "{part}");
+        }
+        for part in ["U:6", "U:5-8", "U:blue:4", "U:green:1", "W:1", "V:8-9"] {
+            assert!(!set.contains(&read(part)), "{part}");
         }
     }
 
