@@ -17,6 +17,7 @@ use crate::mysql::catalog::key::KeyValue;
 use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::connect::connect;
 use crate::mysql::connection::errors::connection_error;
+use crate::mysql::connection::session::run;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::gtid::Gtids;
 use crate::mysql::name::{Ident, TableName, Text};
@@ -128,7 +129,7 @@ pub(super) async fn prepare(config: &StreamConfig) -> Result<(Conn, Learnt)> {
         // 4: GTID events as they are. Lower, and the server rewrites what it thinks we cannot read.
         settings.push_str(", @mariadb_slave_capability = 4");
     }
-    conn.query_drop(settings).await.map_err(|error| connection_error(ACTION, error))?;
+    run(&mut conn, ACTION, settings).await?;
 
     let asked = Instant::now();
     let now =

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
 use crate::error::{Error, Result};
 use crate::fnv::fnv1a;
-use crate::mysql::connection::errors::{connection_error, is_contention};
+use crate::mysql::connection::errors::is_contention;
+use crate::mysql::connection::session::run;
 use crate::mysql::name::Ident;
 
 /// Pauses between attempts grow up to this.
@@ -34,11 +34,6 @@ impl Patience {
     pub(crate) fn seconds(self) -> u64 {
         self.lock_wait.as_secs().max(1)
     }
-}
-
-/// Runs a statement.
-pub(crate) async fn run(conn: &mut Conn, action: &str, sql: impl AsRef<str>) -> Result<()> {
-    conn.query_drop(sql.as_ref()).await.map_err(|error| connection_error(action, error))
 }
 
 /// What the server has against something that was tried; `Err` when it could not be asked, since `tables` were

@@ -68,8 +68,13 @@ impl Sessions {
     }
 }
 
-/// Runs a statement whose result does not matter. A lock that was not granted stops the run: the
-/// same command may get it.
-pub async fn run(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
+/// Runs a statement whose result does not matter.
+pub(crate) async fn run(conn: &mut Conn, action: &str, sql: impl AsRef<[u8]>) -> Result<()> {
+    conn.query_drop(sql.as_ref()).await.map_err(|error| connection_error(action, error))
+}
+
+/// The same for one that changes tables: a lock that was not granted stops the run, since the same command
+/// may get it.
+pub(crate) async fn run_ddl(conn: &mut Conn, action: &str, sql: &str) -> Result<()> {
     conn.query_drop(sql).await.map_err(|error| failed(action, error))
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::statements::Statements;
 use crate::error::Result;
 use crate::mysql::catalog::table::{Index, Table};
-use crate::mysql::connection::session::run;
+use crate::mysql::connection::session::run_ddl;
 use crate::mysql::name::{Comment, Ident};
 
 /// An index that is not built yet.
@@ -135,7 +135,7 @@ pub(crate) async fn drop_deferrable(
     }
     let drops: Vec<String> =
         deferrable.iter().map(|index| format!("DROP INDEX {}", index.name)).collect();
-    run(
+    run_ddl(
         conn,
         "leaving indexes to after the copy",
         &format!("ALTER TABLE {} {}", shadow.name, drops.join(", ")),

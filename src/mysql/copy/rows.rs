@@ -15,6 +15,7 @@ use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::errors::{
     ACCESS_DENIED, WriteError, connection_error, without_values, write_error,
 };
+use crate::mysql::connection::session::run;
 use crate::mysql::connection::texts::texts;
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
@@ -69,7 +70,7 @@ pub async fn write(
     work: Work<'_>,
 ) -> Result<Write> {
     let action = work.action;
-    conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
+    run(conn, action, "START TRANSACTION").await?;
     let owned = conn.query_first::<(u64, Option<u64>), _>(work.fence).await;
     let outcome = match owned {
         Ok(Some((owned, _))) if owned > 0 || mutation::active(Rule::Fenced) => {
@@ -92,7 +93,7 @@ pub async fn write(
         }
         Err(error) if error.is_connection() => Err(error),
         outcome => {
-            conn.query_drop("ROLLBACK").await.map_err(|error| connection_error(action, error))?;
+            run(conn, action, "ROLLBACK").await?;
             outcome
         }
     }
@@ -205,9 +206,9 @@ async fn fits(
     action: &str,
 ) -> Result<bool> {
     let (delete, insert) = (statements.delete(keys)?, statements.rewrite(keys)?);
-    conn.query_drop("START TRANSACTION").await.map_err(|error| connection_error(action, error))?;
+    run(conn, action, "START TRANSACTION").await?;
     let outcome = write_statements(conn, Some(&delete), &insert, action).await;
-    conn.query_drop("ROLLBACK").await.map_err(|error| connection_error(action, error))?;
+    run(conn, action, "ROLLBACK").await?;
     Ok(!matches!(outcome?, Write::Unfit { .. }))
 }
 

@@ -12,7 +12,7 @@ use crate::mysql::catalog::table::{self, Column, Index, Table};
 use crate::mysql::clauses::ClauseKind;
 use crate::mysql::clauses::change::Change;
 use crate::mysql::connection::errors::{LOCK_WAIT_TIMEOUT, connection_error, failed, is_passing};
-use crate::mysql::connection::session::run;
+use crate::mysql::connection::session::{run, run_ddl};
 use crate::mysql::connection::settings::{Reading, Role};
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::connection::version::Flavor;
@@ -39,7 +39,7 @@ pub(crate) struct Draft<'a> {
 /// Creates the empty shadow; there is no table of its name.
 pub(crate) async fn create(conn: &mut Conn, draft: &Draft<'_>, helpers: &Helpers) -> Result<()> {
     let sql = format!("CREATE TABLE {} LIKE {}", helpers.shadow, draft.original.name);
-    run(conn, ACTION, &sql).await?;
+    run_ddl(conn, ACTION, &sql).await?;
     failpoint::hit(Point::ShadowCreated)?;
     match apply(conn, draft, &helpers.shadow, &[]).await? {
         Ok(()) => Ok(()),
@@ -416,7 +416,7 @@ pub(crate) async fn is_empty(conn: &mut Conn, table: &TableName) -> Result<bool>
 
 /// Drops a helper table, if it is there. Whoever calls it knows that the table is osc's.
 pub(crate) async fn drop_table(conn: &mut Conn, table: &TableName) -> Result<()> {
-    run(conn, "dropping a helper table", &format!("DROP TABLE IF EXISTS {table}")).await
+    run_ddl(conn, "dropping a helper table", &format!("DROP TABLE IF EXISTS {table}")).await
 }
 
 /// Whether the table has a default that a server with `NO_ZERO_DATE` or `NO_ZERO_IN_DATE` refuses.

@@ -3,7 +3,7 @@
 use mysql_async::Conn;
 
 use crate::error::{Error, Result};
-use crate::mysql::catalog::query::run;
+use crate::mysql::connection::session::run;
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::name::{Ident, TableName, Text};

@@ -14,7 +14,7 @@ use crate::mysql::catalog::table::Table;
 use crate::mysql::clauses::ClauseKind;
 use crate::mysql::connection::errors::{ACCESS_DENIED, connection_error, is_passing};
 use crate::mysql::connection::privileges;
-use crate::mysql::connection::session::{Sessions, run};
+use crate::mysql::connection::session::{Sessions, run, run_ddl};
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::copy::shadow::{self, Draft, not_taken};
@@ -191,14 +191,14 @@ async fn make(
     );
     if text_rows::<1>(conn, ACTION, &sql).await?.is_empty() {
         // Replicas get it with the ledger.
-        run(conn, ACTION, &create_database(schema)).await?;
+        run_ddl(conn, ACTION, &create_database(schema)).await?;
         notes.push(format!("the database {} was made for osc's own tables", schema.as_str()));
     }
     run(conn, ACTION, "SET SESSION lock_wait_timeout = 2").await?;
     // What the clauses name without a schema is the original's neighbour.
     run(conn, ACTION, &format!("USE {}", draft.original.name.schema)).await?;
     sweep(conn, schema).await?;
-    run(conn, ACTION, &format!("CREATE TABLE {place} LIKE {}", draft.original.name)).await
+    run_ddl(conn, ACTION, &format!("CREATE TABLE {place} LIKE {}", draft.original.name)).await
 }
 
 /// Drops the copies of sessions that are gone: whoever has the lock is the only one with a copy.

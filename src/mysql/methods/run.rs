@@ -16,8 +16,8 @@ use crate::mysql::blockers;
 use crate::mysql::connection::connect::connect;
 use crate::mysql::connection::errors::{connection_error, is_given_up};
 use crate::mysql::connection::process_list::process;
-use crate::mysql::connection::single;
 use crate::mysql::connection::version::Flavor;
+use crate::mysql::connection::{session, single};
 use crate::mysql::name::TableName;
 
 /// How long the statement may wait for the metadata lock.
@@ -65,7 +65,7 @@ pub async fn run(
         // The server's own end of a wait that a frozen osc cannot take back.
         let setup = statement.setup.iter().map(String::as_str);
         for sql in setup.chain(["SET SESSION lock_wait_timeout = 1"]) {
-            conn.query_drop(sql).await.map_err(|error| connection_error(action, error))?;
+            session::run(&mut conn, action, sql).await?;
         }
         let id = conn.id();
         let outcome = {
@@ -73,7 +73,7 @@ pub async fn run(
             tokio::pin!(running);
             tokio::select! {
                 outcome = &mut running => outcome,
-                watched = give_up_waiting(&mut watcher, id) => {
+                watched = give_up_waiting(&mut watcher, flavor, id) => {
                     watched?;
                     running.await
                 }
@@ -86,7 +86,7 @@ pub async fn run(
                         // It had come through.
                         Ok(()) => Ok(()),
                         Err(_) => {
-                            wait_for_the_end(&mut killer, id).await?;
+                            wait_for_the_end(&mut killer, flavor, id).await?;
                             return Err(asked_to_stop());
                         }
                     }
@@ -134,20 +134,20 @@ async fn command(watcher: &mut Conn, sql: &str) -> Result<()> {
 }
 
 /// Waits until the killed session is gone, and its locks and half-built indexes with it.
-async fn wait_for_the_end(watcher: &mut Conn, id: u32) -> Result<()> {
-    while process(watcher, id, "stopping the change").await?.is_some() {
+async fn wait_for_the_end(watcher: &mut Conn, flavor: Flavor, id: u32) -> Result<()> {
+    while process(watcher, flavor, id, "stopping the change").await?.is_some() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
 /// Takes the statement back once it has waited for the lock too long; returns only then.
-async fn give_up_waiting(watcher: &mut Conn, id: u32) -> Result<()> {
+async fn give_up_waiting(watcher: &mut Conn, flavor: Flavor, id: u32) -> Result<()> {
     let action = "watching the change";
     let mut since: Option<Instant> = None;
     loop {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let state = process(watcher, id, action).await?.map(|process| process.state);
+        let state = process(watcher, flavor, id, action).await?.map(|process| process.state);
         let waits = state.is_some_and(|state| state.contains("metadata lock"));
         match (waits, since) {
             (true, Some(started)) if started.elapsed() > LOCK_BUDGET => {

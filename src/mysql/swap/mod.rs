@@ -7,11 +7,11 @@
 //! attempt asks for so short a time that no application notices, and takes the request back when it is over.
 
 pub(crate) mod outcome;
+mod rename;
 
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
@@ -19,8 +19,9 @@ use mysql_async::prelude::Queryable;
 
 use super::connection::errors::{connection_error, is_contention, is_given_up, is_of_the_moment};
 use super::connection::process_list::process;
-use super::connection::session::run;
+use super::connection::session::{run, run_ddl};
 use super::connection::settings;
+use super::connection::version::Flavor;
 use super::copy::projection::Side;
 use super::copy::rows::Write;
 use super::copy::statements::{Scope, Statements};
@@ -40,9 +41,6 @@ use outcome::{SENTRY, is_sentry_of};
 
 /// How long one attempt may wait for the lock: what the application may see as a stall.
 const LOCK_BUDGET: Duration = Duration::from_millis(100);
-
-/// How long the rename may take to be seen waiting (MariaDB).
-const RENAME_SEEN: Duration = Duration::from_millis(500);
 
 /// How long a rename that has its locks is left to come to its end.
 const RENAME_ENDS: Duration = Duration::from_secs(10);
@@ -73,7 +71,7 @@ async fn raise_counter(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
     match (original, shadow) {
         (Some(original), Some(shadow)) if original > shadow => {
             let name = &table.helpers.shadow;
-            run(conn, action, &format!("ALTER TABLE {name} AUTO_INCREMENT = {original}")).await
+            run_ddl(conn, action, &format!("ALTER TABLE {name} AUTO_INCREMENT = {original}")).await
         }
         _ => Ok(()),
     }
@@ -255,9 +253,9 @@ async fn locked<D: Drain>(
         return Ok(late);
     }
     if mariadb {
-        rename_from_outside(table, holder, locked_at).await
+        rename::from_outside(table, holder, locked_at).await
     } else {
-        rename_under_lock(table, holder, locked_at).await
+        rename::under_lock(table, holder, locked_at).await
     }
 }
 
@@ -354,104 +352,6 @@ impl under_lock::Holder for Locked<'_> {
     }
 }
 
-async fn rename_under_lock(
-    table: &MysqlTable,
-    holder: &mut Conn,
-    locked_at: Instant,
-) -> Result<Attempt> {
-    let renamed = holder.query_drop(rename(table)).await;
-    match renamed {
-        Ok(()) => {
-            let original = &table.setting.original.name;
-            let restored = async {
-                failpoint::hit(Point::SwapRenamed)?;
-                if mutation::active(Rule::DependentsFollow) {
-                    return Ok(());
-                }
-                table.carried().restore_locked(holder, original, &table.helpers).await?;
-                failpoint::hit(Point::SwapRestored)
-            };
-            if let Err(error) = restored.await {
-                table.died_in_swap.store(true, Ordering::Relaxed);
-                tracing::info!(%error, "the table's dependents are settled after the lock");
-            }
-            run(holder, "unlocking", "UNLOCK TABLES").await?;
-            let locked = locked_at.elapsed();
-            Ok(Attempt { outcome: Some(SwapOutcome::Swapped { locked }), renamer: None, locked_at })
-        }
-        Err(mysql_async::Error::Server(error)) => Ok(not_yet(error.message, locked_at)),
-        Err(_) => Ok(Attempt { outcome: None, renamer: None, locked_at }),
-    }
-}
-
-fn rename(table: &MysqlTable) -> String {
-    let (original, helpers) = (&table.setting.original.name, &table.helpers);
-    format!("RENAME TABLE {original} TO {}, {} TO {original}", helpers.retired, helpers.shadow)
-}
-
-async fn rename_from_outside(
-    table: &MysqlTable,
-    holder: &mut Conn,
-    locked_at: Instant,
-) -> Result<Attempt> {
-    let mut renamer = table.plain("renaming the tables").await?;
-    let seconds = table.setting.cut_over_timeout.as_secs().max(1);
-    run(&mut renamer, "renaming the tables", &format!("SET SESSION lock_wait_timeout = {seconds}"))
-        .await?;
-    let id = renamer.id();
-    let statement = rename(table);
-    let renaming = tokio::spawn(async move { renamer.query_drop(statement).await });
-    let waits = seen_waiting(table, id).await;
-    match waits.and_then(|waits| failpoint::hit(Point::SwapWaits).map(|()| waits)) {
-        Ok(true) => {}
-        Ok(false) => {
-            let mut conn = table.plain("renaming the tables").await?;
-            let _ = conn.query_drop(format!("KILL {id}")).await;
-            let _ = renaming.await;
-            return Ok(not_yet("the rename was not seen waiting for the original", locked_at));
-        }
-        Err(error) => {
-            // It still waits: it must be gone before the sentry is.
-            tracing::info!(%error, "the rename was lost sight of");
-            return Ok(Attempt { outcome: None, renamer: Some(id), locked_at });
-        }
-    }
-    // From here on the rename may go through: everything is drained and refreshed.
-    let dropped = holder.query_drop(format!("DROP TABLE {}", table.helpers.retired)).await;
-    let unguarded = failpoint::hit(Point::SwapUnguarded);
-    let unlocked = holder.query_drop("UNLOCK TABLES").await;
-    let released = failpoint::hit(Point::SwapUnlocked);
-    let renamed = renaming.await;
-    let locked = locked_at.elapsed();
-    let answered = dropped.is_ok() && unlocked.is_ok() && matches!(renamed, Ok(Ok(())));
-    if answered && unguarded.and(released).is_ok() {
-        return Ok(Attempt {
-            outcome: Some(SwapOutcome::Swapped { locked }),
-            renamer: None,
-            locked_at,
-        });
-    }
-    Ok(Attempt { outcome: None, renamer: Some(id), locked_at })
-}
-
-/// Whether the rename waits for a table's metadata lock. All helpers' names sort after the
-/// original's, and RENAME takes its locks in that order, so the table it waits for first is the
-/// original (`docs/decisions/0005-names.md`).
-async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
-    let mut conn = table.plain("watching the rename").await?;
-    let started = Instant::now();
-    while started.elapsed() < RENAME_SEEN {
-        let state =
-            process(&mut conn, id, "watching the rename").await?.map(|process| process.state);
-        if state.is_some_and(|state| state.eq_ignore_ascii_case("Waiting for table metadata lock"))
-        {
-            return Ok(true);
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    Ok(false)
-}
-
 /// Learns from the catalog what happened, after the sessions that could still act are gone.
 async fn settle(
     table: &MysqlTable,
@@ -481,11 +381,12 @@ async fn try_settle(
     let action = "learning the swap's outcome";
     let mut conn = table.plain(action).await?;
     let _ = conn.query_drop(format!("KILL {holder}")).await;
-    while process(&mut conn, holder, action).await?.is_some() {
+    let flavor = table.setting.flavor;
+    while process(&mut conn, flavor, holder, action).await?.is_some() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     if let Some(renamer) = renamer {
-        end_renamer(&mut conn, renamer, action).await?;
+        end_renamer(&mut conn, flavor, renamer, action).await?;
     }
     if table.standing_of(&mut conn, &table.known().tables).await? == Standing::Swapped {
         return Ok(SwapOutcome::Swapped { locked: locked_at.elapsed() });
@@ -497,9 +398,9 @@ async fn try_settle(
 /// Ends the session that renames, and waits until it is gone. One that is past its locks is left to
 /// its end, which is near: killed in the midst of it, MariaDB can leave a file of the table's triggers
 /// that it cannot read, and with it the table.
-async fn end_renamer(conn: &mut Conn, id: u32, action: &str) -> Result<()> {
+async fn end_renamer(conn: &mut Conn, flavor: Flavor, id: u32, action: &str) -> Result<()> {
     let started = Instant::now();
-    while let Some(process) = process(conn, id, action).await? {
+    while let Some(process) = process(conn, flavor, id, action).await? {
         let waits = process.state.starts_with("Waiting") || process.command == "Sleep";
         if waits || started.elapsed() > RENAME_ENDS {
             let _ = conn.query_drop(format!("KILL {id}")).await;

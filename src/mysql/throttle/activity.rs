@@ -8,6 +8,7 @@ use mysql_async::{Opts, Row};
 use super::status::{Session, text};
 use crate::error::Result;
 use crate::mysql::connection::own_sessions::{Opening, is_ours};
+use crate::mysql::connection::process_list::{self, Process};
 use crate::throttle::activity::{ActivitySample, LONGEST_STATEMENT, RECENTLY};
 
 const ACTION: &str = "looking at the server for the feedback";
@@ -52,9 +53,7 @@ impl ActivityProbe {
 
 impl crate::throttle::activity::ActivityProbe for ActivityProbe {
     async fn sample(&mut self) -> Result<ActivitySample> {
-        // SHOW, since MySQL's information_schema.PROCESSLIST fails while anybody's statement has a
-        // character that utf8mb3 lacks.
-        let sessions = self.session.rows(ACTION, "SHOW PROCESSLIST").await?;
+        let sessions = self.session.rows(ACTION, process_list::SHOW).await?;
         // The newest, which were not there at the last look, may be osc's own that it does not know yet.
         let opening = Opening::count();
         if self.looks.is_multiple_of(LOG_EVERY) {
@@ -62,16 +61,16 @@ impl crate::throttle::activity::ActivityProbe for ActivityProbe {
         }
         self.looks = self.looks.wrapping_add(1);
         let mut sample = ActivitySample { others: false, working: Some(0), log: self.log.clone() };
-        let others = sessions.iter().filter_map(Other::read);
-        let mut others: Vec<Other> =
+        let others = process_list::read(sessions).filter(|process| !serves(process));
+        let mut others: Vec<Process> =
             others.filter(|other| !is_ours(&self.opts, other.id)).collect();
         others.sort_unstable_by_key(|other| Reverse(other.id));
         let before = std::mem::replace(&mut self.before, others.iter().map(|o| o.id).collect());
         let (old, new): (Vec<_>, Vec<_>) =
             others.iter().partition(|other| before.contains(&other.id));
         for other in old.into_iter().chain(new.into_iter().skip(opening)) {
-            sample.others |= other.is_at_work();
-            if other.is_working() {
+            sample.others |= is_at_work(other);
+            if is_working(other) {
                 sample.working = sample.working.map(|working| working + 1);
             }
         }
@@ -79,39 +78,22 @@ impl crate::throttle::activity::ActivityProbe for ActivityProbe {
     }
 }
 
-/// A session, perhaps of the application.
-#[derive(Debug)]
-struct Other {
-    id: u64,
-    sleeps: bool,
-    seconds: u64,
+/// Whether it serves the server itself or a replica.
+fn serves(process: &Process) -> bool {
+    let command = process.command.as_str();
+    ["system user", "event_scheduler"].contains(&process.user.as_str())
+        || command.starts_with("Binlog Dump")
+        || command.starts_with("Slave")
+        || ["Daemon", "Connect", "Register Slave"].contains(&command)
 }
 
-impl Other {
-    /// `None`: it serves the server itself or a replica.
-    fn read(row: &Row) -> Option<Self> {
-        let column = |at| text(row, at).unwrap_or_default();
-        let (user, command) = (column(1), column(4));
-        let serves = ["system user", "event_scheduler"].contains(&user.as_str())
-            || command.starts_with("Binlog Dump")
-            || command.starts_with("Slave")
-            || ["Daemon", "Connect", "Register Slave"].contains(&command.as_str());
-        (!serves).then_some(())?;
-        Some(Self {
-            id: column(0).parse().ok()?,
-            sleeps: command == "Sleep",
-            seconds: column(5).parse().unwrap_or(0),
-        })
-    }
+/// Whether a statement is under way that a user waits for.
+fn is_working(process: &Process) -> bool {
+    process.command != "Sleep" && process.seconds.unwrap_or(0) <= LONGEST_STATEMENT
+}
 
-    /// A statement is under way that a user waits for.
-    fn is_working(&self) -> bool {
-        !self.sleeps && self.seconds <= LONGEST_STATEMENT
-    }
-
-    fn is_at_work(&self) -> bool {
-        !self.sleeps || self.seconds < RECENTLY
-    }
+fn is_at_work(process: &Process) -> bool {
+    process.command != "Sleep" || process.seconds.unwrap_or(0) < RECENTLY
 }
 
 fn log(rows: &[Row]) -> Option<(f64, String)> {

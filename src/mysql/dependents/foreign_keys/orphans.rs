@@ -4,7 +4,7 @@ use mysql_async::Conn;
 
 use super::ForeignKey;
 use crate::error::Result;
-use crate::mysql::catalog::query::run;
+use crate::mysql::connection::session::run;
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::name::{Ident, Text};
 

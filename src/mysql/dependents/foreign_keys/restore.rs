@@ -6,7 +6,8 @@ use mysql_async::Conn;
 use super::indexes::kept_indexes;
 use super::{ForeignKey, outgoing};
 use crate::error::Result;
-use crate::mysql::catalog::query::{Patience, run, run_patiently, temporary};
+use crate::mysql::catalog::query::{Patience, run_patiently, temporary};
+use crate::mysql::connection::session::run;
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::testing::failpoint::{self, Point};
 

@@ -10,7 +10,8 @@ use super::indexes::kept_indexes;
 use super::restore::{allow_old_forms, on_shadow, renamed};
 use super::{ForeignKey, incoming, outgoing};
 use crate::error::{Error, Finding, Result};
-use crate::mysql::catalog::query::{Patience, objection, run, run_patiently, temporary};
+use crate::mysql::catalog::query::{Patience, objection, run_patiently, temporary};
+use crate::mysql::connection::session::run;
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::name::{Helpers, Ident, TableName, Text};
 

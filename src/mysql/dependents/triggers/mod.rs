@@ -6,12 +6,11 @@
 mod statement;
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use statement::Statement;
 
 use crate::error::{Error, Finding, Result};
-use crate::mysql::catalog::query::{Patience, objection, run, run_patiently, temporary};
-use crate::mysql::connection::errors::connection_error;
+use crate::mysql::catalog::query::{Patience, objection, run_patiently, temporary};
+use crate::mysql::connection::session::run;
 use crate::mysql::connection::texts::{raw_rows, text_rows};
 use crate::mysql::name::{Ident, TableName, Text};
 use crate::testing::failpoint::{self, Point};
@@ -46,7 +45,7 @@ impl Trigger {
 /// The triggers of `table` in the order in which the server fires them.
 ///
 /// # Errors
-/// Those of [`connection_error`]. Without the right TRIGGER on the table the server shows none:
+/// Those of the server. Without the right TRIGGER on the table the server shows none:
 /// the checks before the start must have seen to that.
 pub async fn read(conn: &mut Conn, table: &TableName) -> Result<Vec<Trigger>> {
     let action = "reading the triggers of a table";
@@ -134,7 +133,7 @@ async fn show_create(conn: &mut Conn, table: &TableName, name: &Ident) -> Result
 /// drops it at once. `shadow` must be empty and not in use.
 ///
 /// # Errors
-/// Those of [`connection_error`] when the trying itself fails; what the server has against a
+/// Those of the server when the trying itself fails; what the server has against a
 /// trigger is a finding.
 pub async fn validate(
     conn: &mut Conn,
@@ -170,7 +169,7 @@ pub async fn validate(
 /// What stands against triggers of `table` that can be told without trying them.
 ///
 /// # Errors
-/// Those of [`connection_error`].
+/// Those of the server.
 pub async fn foreseen(
     conn: &mut Conn,
     table: &TableName,
@@ -369,7 +368,7 @@ async fn create(conn: &mut Conn, trigger: &Trigger, name: &Ident, table: &TableN
     );
     let mut result = run(conn, &action, change).await;
     if result.is_ok() {
-        result = conn.query_drop(statement).await.map_err(|error| connection_error(&action, error));
+        result = run(conn, &action, statement).await;
     }
     let restore = "SET SESSION sql_mode = @osc_mode, character_set_client = @osc_client, \
                    collation_connection = @osc_collation";
