@@ -1,94 +1,37 @@
-//! `osc alter` and `osc plan` on MySQL and MariaDB: read, check, choose the method, go.
+//! `osc alter` and `osc plan` on MySQL and MariaDB: check, and go by the method that was chosen.
 
 use std::sync::Arc;
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts};
 
+use super::prepare::{Prepared, open};
 use crate::config::settings::Indexes;
-use crate::config::target::Scheme;
 use crate::engine::permission::Given;
 use crate::engine::progress::{Event, Phase, Summary};
 use crate::error::{Error, Finding, Findings, Result};
-use crate::ledger::refusals::{lock_lost, other_clauses, other_run, related_unfinished};
-use crate::ledger::unfinished::Unfinished;
+use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
 use crate::ledger::{End, FencingToken, NewRun, RunRecord};
-use crate::mysql::catalog::table::{self, Table};
+use crate::mysql::catalog::table::Table;
 use crate::mysql::checks::Checked;
-use crate::mysql::clauses::change::Change;
-use crate::mysql::clauses::destructive::destructive;
-use crate::mysql::clauses::{Clauses, same};
-use crate::mysql::connection::connect::opts;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::process_list::processes;
-use crate::mysql::connection::settings::Role;
-use crate::mysql::connection::version::Flavor;
-use crate::mysql::connection::{privileges, recognise, single};
-use crate::mysql::copy::shadow::{self, Draft};
-use crate::mysql::dependents::Dependents;
-use crate::mysql::methods::choose::{Attempt, attempts};
-use crate::mysql::methods::facts::{ColumnFacts, TableFacts};
-use crate::mysql::methods::probe::Decided;
-use crate::mysql::methods::run::Native;
-use crate::mysql::methods::{probe, run};
-use crate::mysql::name::{Helpers, Ident, TableName, Text};
+use crate::mysql::connection::session::run;
+use crate::mysql::copy::shadow;
+use crate::mysql::methods::choose::Attempt;
+use crate::mysql::methods::run::{self as native, Native};
+use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::run::MysqlTable;
-use crate::mysql::runs::ledger::{self, Ledger, Purpose, Vetted};
+use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock::{self, lock_name};
-use crate::mysql::runs::proof::Catalog;
-use crate::mysql::runs::record::Record;
-use crate::mysql::setting::Setting;
-use crate::mysql::{checks, clauses, throttle};
+use crate::mysql::{checks, throttle};
 use crate::plan::method::Method;
-use crate::plan::recognition::Recognition;
 use crate::plan::{Job, Plan, Step, for_good};
-
-/// Everything that is known before the method is taken.
-struct Prepared {
-    opts: Opts,
-    flavor: Flavor,
-    role: Role,
-    original: Table,
-    change: Change,
-    dependents: Dependents,
-    /// An unfinished run had swapped the tables: only what follows is left to do.
-    made: bool,
-    ledger: Vetted,
-    recognised: Recognition,
-    /// The methods, in their order, and how certain the first is.
-    decided: Decided,
-}
-
-impl Prepared {
-    fn draft(&self) -> Draft<'_> {
-        Draft {
-            flavor: self.flavor,
-            role: &self.role,
-            original: &self.original,
-            change: &self.change,
-            dependents: &self.dependents,
-        }
-    }
-
-    /// Those that can still come to it: the first alone, where that is certain.
-    fn open(&self) -> &[Attempt] {
-        let methods = &self.decided.methods;
-        if self.decided.doubts.is_empty() { methods.get(..1).unwrap_or_default() } else { methods }
-    }
-
-    /// The clauses that take away for good what a copy would keep.
-    fn lost(&self) -> Vec<String> {
-        let indexes = &self.original.indexes;
-        let unique =
-            |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
-        destructive(&self.change.clauses, unique)
-    }
-}
 
 /// Changes the table.
 pub(crate) async fn alter(job: Job) -> Result<Summary> {
     let (mut conn, prepared) = open(&job).await?;
-    let mut notes = prepared.change.clauses.notes();
+    let mut notes = prepared.setting.change.clauses.notes();
     notes.extend(prepared.recognised.notes.iter().cloned());
     notes.extend(blocker_notes(&mut conn, &job, &prepared).await?);
     for text in notes {
@@ -97,7 +40,7 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
     if let Some(first) =
         prepared.decided.methods.first().filter(|first| first.method != Method::Copy)
     {
-        let table = prepared.original.name.plain();
+        let table = prepared.setting.original.name.plain();
         job.agree(&table, first.method.word(), &prepared.lost()).await?;
     }
     let mut summary = None;
@@ -142,14 +85,14 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
 /// What `alter` would do. Changes nothing.
 pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     let (mut conn, prepared) = open(job).await?;
-    let original = &prepared.original.name;
+    let original = &prepared.setting.original.name;
     let mut plan = Plan {
         table: original.plain(),
-        server: prepared.flavor.to_string(),
+        server: prepared.setting.flavor.to_string(),
         recognised: prepared.recognised.name.clone(),
-        rows_estimate: prepared.original.rows.0,
-        bytes: prepared.original.bytes,
-        notes: prepared.change.clauses.notes(),
+        rows_estimate: prepared.setting.original.rows.0,
+        bytes: prepared.setting.original.bytes,
+        notes: prepared.setting.change.clauses.notes(),
         ..Plan::default()
     };
     if prepared.decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
@@ -157,7 +100,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     }
     plan.notes.extend(prepared.recognised.notes.iter().cloned());
     plan.notes.extend(blocker_notes(&mut conn, job, &prepared).await?);
-    plan.notes.extend(prepared.ledger.notes.iter().cloned());
+    plan.notes.extend(prepared.ledger_notes.iter().cloned());
     plan.notes.extend(prepared.decided.notes.iter().cloned());
     plan.decided = prepared.decided.doubts.is_empty();
     plan.notes.extend(prepared.decided.doubts.iter().map(|doubt| format!("not certain: {doubt}")));
@@ -165,19 +108,19 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
         plan.methods.push(Step {
             what: attempt.method.to_string(),
             why: attempt.reason.clone(),
-            statement: attempt.statement(&prepared.change.clauses, original),
+            statement: attempt.statement(&prepared.setting.change.clauses, original),
         });
     }
     if prepared.open().iter().any(|attempt| attempt.method == Method::Copy) {
         let findings = check(&mut conn, &prepared).await?;
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
-        plan.notes.extend(prepared.dependents.notes());
+        plan.notes.extend(prepared.setting.dependents.notes());
         let helpers = Helpers::of(original);
         let shadow = &helpers.shadow;
         plan.statements = vec![
             format!("CREATE TABLE {shadow} LIKE {original}"),
-            prepared.change.for_shadow(shadow, &[], &[]),
+            prepared.setting.change.for_shadow(shadow, &[], &[]),
             format!("INSERT INTO {shadow} (…) SELECT … FROM {original} WHERE … (chunk by chunk)"),
             format!("RENAME TABLE {original} TO {}, {shadow} TO {original}", helpers.retired),
         ];
@@ -185,194 +128,24 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The first session, and everything that is known before a method is tried.
-async fn open(job: &Job) -> Result<(Conn, Prepared)> {
-    let treated = job.settings.treat_as == Some(Scheme::Mysql);
-    let (mut conn, recognised) = recognise::open(&job.target, treated).await?;
-    let prepared = prepare(&mut conn, job, recognised).await?;
-    Ok((conn, prepared))
-}
-
-async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<Prepared> {
-    let flavor = table::flavor(conn).await?;
-    if let Some(finding) = flavor.too_old() {
-        return Err(Error::Refused(vec![finding]));
-    }
-    let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
-    single::check(&job.clauses).map_err(|changed| Error::Usage {
-        message: changed.to_string(),
-        help: single::HELP.into(),
-    })?;
-    let role = Role::read(conn).await?;
-    let mut refusals = clauses.refusals();
-    refusals.extend(role.unsettable(conn, flavor).await?);
-    refusals.extend(
-        role.reads_otherwise(
-            clauses::quoted(&job.clauses, flavor).map_err(Error::from)?.into_iter(),
-        ),
-    );
-    if !refusals.is_empty() {
-        return Err(Error::Refused(refusals));
-    }
-    let opts = opts(&job.target)?;
-    let name = table_name(job)?;
-    let original = Table::read(conn, &name).await?.ok_or_else(|| {
-        Error::Refused(vec![Finding::new(
-            "table",
-            format!("there is no table {}", name.plain()),
-            "check the name, and the schema in the URL",
-        )])
-    })?;
-    job.progress.subject().set_table(original.name.plain());
-    let dependents = Dependents::read(conn, &original.name).await?;
-    let related = lock::related(&dependents, &job.clauses, &original.name);
-    lock::look(conn, &original.name, &related).await?;
-    let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
-    let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
-    // A run of the same change that died, or was stopped, is resumed.
-    let dead = unfinished(conn, &ledger, flavor, &original.name).await?;
-    match &dead {
-        Some(dead) => {
-            let same = same::same(&dead.run.clauses, &job.clauses);
-            dead.may_be_resumed(same, job.settings.strategy.copies())?;
-        }
-        None => none_unfinished(conn, &ledger, &original.name, &related).await?,
-    }
-    let made = dead.as_ref().is_some_and(Unfinished::is_swapped);
-    // What follows a swap waits for no throttle.
-    if !made {
-        throttle::check(job, &opts, dead.is_some()).await?;
-    }
-    let change = if made {
-        Change::made(&job.clauses, clauses)
-    } else {
-        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?
-    };
-    let decided = if dead.is_some() {
-        Decided { methods: vec![Attempt::going_on()], ..Decided::default() }
-    } else {
-        let draft = Draft {
-            flavor,
-            role: &role,
-            original: &original,
-            change: &change,
-            dependents: &dependents,
-        };
-        let methods = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
-        probe::decide(&opts, &draft, &ledger.ledger.runs.schema, methods).await?
-    };
-    if decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
-        let schema = &ledger.ledger.runs.schema;
-        let mut lacking = privileges::lacking(conn, schema, &ledger::RIGHTS).await?;
-        if lacking.is_none() {
-            lacking = checks::rights::may_alter(conn, &original.name).await?;
-        }
-        if let Some(finding) = lacking {
-            return Err(Error::Refused(vec![finding]));
-        }
-    }
-    Ok(Prepared {
-        opts,
-        flavor,
-        role,
-        original,
-        change,
-        dependents,
-        made,
-        ledger,
-        recognised,
-        decided,
-    })
-}
-
-/// Fails where a run on a related table was not finished.
-async fn none_unfinished(
-    conn: &mut Conn,
-    ledger: &Vetted,
-    name: &TableName,
-    related: &[TableName],
-) -> Result<()> {
-    for other in related {
-        if let Some(run) = any_unfinished(conn, ledger, other).await? {
-            return Err(related_unfinished(&run, &name.plain(), &other.plain()));
-        }
-    }
-    Ok(())
-}
-
 /// What keeps those who block the change from being named or ended.
 async fn blocker_notes(conn: &mut Conn, job: &Job, prepared: &Prepared) -> Result<Vec<String>> {
     let kill = job.settings.kill_blockers_after.is_some();
-    checks::blockers::notes(conn, prepared.flavor, kill).await
-}
-
-/// The last run of this server on the table, if it has a checkpoint and has not ended.
-async fn any_unfinished(
-    conn: &mut Conn,
-    ledger: &Vetted,
-    name: &TableName,
-) -> Result<Option<RunRecord>> {
-    if !ledger.stands {
-        return Ok(None);
-    }
-    let last = ledger.ledger.last(conn, name).await?;
-    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
-}
-
-/// The same, with how its tables stand.
-async fn unfinished(
-    conn: &mut Conn,
-    ledger: &Vetted,
-    flavor: Flavor,
-    name: &TableName,
-) -> Result<Option<Unfinished>> {
-    let Some(run) = any_unfinished(conn, ledger, name).await? else { return Ok(None) };
-    let tables = Record::of(&run)?.tables;
-    let catalog = Catalog::read(conn, flavor.is_mariadb(), name).await?;
-    let standing = catalog.standing(&tables);
-    Ok(Some(Unfinished { run, standing }))
-}
-
-fn table_name(job: &Job) -> Result<TableName> {
-    let schema = job.schema.clone().or_else(|| job.target.database.clone());
-    let schema = schema.ok_or_else(|| Error::Usage {
-        message: format!("no database selected: write shop.{0} or put /shop in the URL", job.table),
-        help: String::new(),
-    })?;
-    Ok(TableName { schema: Ident::new(schema), table: Ident::new(job.table.clone()) })
-}
-
-fn facts(table: &Table) -> TableFacts {
-    TableFacts {
-        collation: table.collation.clone(),
-        columns: table
-            .columns
-            .iter()
-            .map(|column| ColumnFacts {
-                name: column.name.clone(),
-                data_type: column.data_type.clone(),
-                characters: column.characters,
-                octets: column.octets,
-                collation: column.collation.clone(),
-                nullable: column.nullable,
-                generated: column.generated,
-            })
-            .collect(),
-    }
+    checks::blockers::notes(conn, prepared.setting.flavor, kill).await
 }
 
 async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
     let checked = Checked {
-        flavor: prepared.flavor,
-        original: &prepared.original,
-        change: &prepared.change,
-        dependents: &prepared.dependents,
-        schema: prepared.ledger.ledger.runs.schema.clone(),
-        ledger: prepared.ledger.stands.then_some(&prepared.ledger.ledger),
+        flavor: prepared.setting.flavor,
+        original: &prepared.setting.original,
+        change: &prepared.setting.change,
+        dependents: &prepared.setting.dependents,
+        schema: prepared.setting.ledger.runs.schema.clone(),
+        ledger: prepared.ledger_stands.then_some(&prepared.setting.ledger),
     };
     let mut findings = checks::all(conn, &checked).await?;
     if findings.refusals.is_empty() {
-        findings.refusals = shadow::duplicate_checks(conn, &prepared.draft()).await?;
+        findings.refusals = shadow::duplicate_checks(conn, &prepared.setting.draft()).await?;
     }
     if findings.refusals.is_empty()
         && let Some(shadow) = &prepared.decided.shadow
@@ -384,8 +157,9 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
     }
     // A run that has begun meanwhile is the reason, and what was found may be its own: it must not be dropped.
     if !findings.refusals.is_empty() {
-        let name = &prepared.original.name;
-        let related = lock::related(&prepared.dependents, &prepared.change.text, name);
+        let name = &prepared.setting.original.name;
+        let related =
+            lock::related(&prepared.setting.dependents, &prepared.setting.change.text, name);
         lock::look(conn, name, &related).await?;
     }
     Ok(findings)
@@ -393,9 +167,9 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
 
 /// Whether the table as a copy would make it can be filled and followed.
 async fn fits(conn: &mut Conn, prepared: &Prepared, shadow: &Table) -> Result<()> {
-    let original = &prepared.original;
+    let original = &prepared.setting.original;
     let helpers = Helpers::of(&original.name);
-    let (statements, _) = shadow::statements(&prepared.draft(), &helpers, shadow)?;
+    let (statements, _) = shadow::statements(&prepared.setting.draft(), &helpers, shadow)?;
     checks::server::row_image(conn, original, &statements.index).await
 }
 
@@ -406,10 +180,10 @@ async fn go_native(
     prepared: &Prepared,
     attempt: &Attempt,
 ) -> Result<std::result::Result<Summary, String>> {
-    let name = &prepared.original.name;
-    let related = lock::related(&prepared.dependents, &prepared.change.text, name);
+    let name = &prepared.setting.original.name;
+    let related = lock::related(&prepared.setting.dependents, &prepared.setting.change.text, name);
     let claim = claim(conn, name, &related).await?;
-    let ledger = &prepared.ledger.ledger;
+    let ledger = &prepared.setting.ledger;
     // Before the change, which could not be recorded otherwise.
     ledger.create(conn).await?;
     let last = ledger.last(conn, name).await?.filter(RunRecord::is_unfinished);
@@ -417,7 +191,7 @@ async fn go_native(
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
-    let Some(statement) = attempt.statement(&prepared.change.clauses, name) else {
+    let Some(statement) = attempt.statement(&prepared.setting.change.clauses, name) else {
         return Err(Error::Internal("a native method without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
@@ -425,9 +199,10 @@ async fn go_native(
     let tell = |attempt, reason| {
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
-    let setup = prepared.role.for_clauses(shadow::has_zero_dates(&prepared.original));
-    let native = run::Statement { text: &statement, setup: &setup };
-    let throttle = throttle::build(job, &prepared.opts, false)?;
+    let setup =
+        prepared.setting.role.for_clauses(shadow::has_zero_dates(&prepared.setting.original));
+    let statement = native::Statement { text: &statement, setup: &setup };
+    let throttle = throttle::build(job, &prepared.setting.opts, false)?;
     let permission = job.permission(&throttle);
     let permitted = async || -> Result<()> {
         if permission.wait().await? == Given::Awaited {
@@ -436,10 +211,10 @@ async fn go_native(
         }
         Ok(())
     };
-    let target = (name, prepared.flavor);
+    let target = (name, prepared.setting.flavor);
     let outcome = tokio::select! {
-        outcome = run::run(
-            &prepared.opts, native, target, attempts, &job.stop, permitted, tell,
+        outcome = native::run(
+            &prepared.setting.opts, statement, target, attempts, &job.stop, permitted, tell,
         ) => outcome?,
         never = permission.report_throttle() => match never {},
     };
@@ -450,13 +225,13 @@ async fn go_native(
             let mut warnings = Vec::new();
             let method = attempt.method.word();
             if let Err(error) =
-                record_native(conn, job, ledger, name, &prepared.change.text, method).await
+                record_native(conn, job, ledger, name, &prepared.setting.change.text, method).await
             {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
             Ok(Ok(Summary {
                 table: name.plain(),
-                clauses: prepared.change.text.clone(),
+                clauses: prepared.setting.change.text.clone(),
                 method: method.into(),
                 attempts,
                 warnings,
@@ -470,9 +245,7 @@ async fn go_native(
 async fn claim(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<String> {
     let lock = Text(&lock_name(table)).to_string();
     // It may wait for permission for long.
-    conn.query_drop("SET SESSION wait_timeout = 86400")
-        .await
-        .map_err(|error| connection_error("claiming the table", error))?;
+    run(conn, "claiming the table", "SET SESSION wait_timeout = 86400").await?;
     lock::take(conn, table, related, 0).await?;
     Ok(lock)
 }
@@ -521,22 +294,10 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         // Replicas would stand still for as long as the build takes.
         Indexes::Auto => settings.replicas.is_empty() && !has_replicas(conn).await?,
     };
-    let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
-    let throttle = throttle::build(job, &prepared.opts, true)?;
-    let server = MysqlTable::new(Setting {
-        opts: prepared.opts,
-        flavor: prepared.flavor,
-        role: prepared.role,
-        original: prepared.original,
-        change: prepared.change,
-        dependents: prepared.dependents,
-        verify: settings.verify,
-        cut_over_timeout: settings.cut_over_timeout,
-        kill_blockers_after: settings.kill_blockers_after,
-        progress: Arc::clone(&job.progress),
-        ledger: prepared.ledger.ledger,
-    });
-    let mut summary = job.copy(server, throttle, defer_indexes).await?;
+    let setting = prepared.setting;
+    let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
+    let throttle = throttle::build(job, &setting.opts, true)?;
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, defer_indexes).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

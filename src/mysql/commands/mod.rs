@@ -3,4 +3,5 @@
 pub(crate) mod alter;
 pub(crate) mod arguments;
 pub(crate) mod cleanup;
+mod prepare;
 pub(crate) mod status;

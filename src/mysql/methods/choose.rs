@@ -5,10 +5,10 @@
 //! or a table be rebuilt in place, and every replica then stands still for as long. So in place is
 //! tried only for what is known to touch no rows (`docs/use/methods.md` has the experiments).
 
-use super::facts::TableFacts;
 use super::inplace::in_place;
 use crate::config::strategy::Strategy;
 use crate::error::{Error, Result};
+use crate::mysql::catalog::table::Table;
 use crate::mysql::clauses::{Clause, ClauseKind, Clauses};
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::name::TableName;
@@ -54,7 +54,7 @@ pub(crate) fn attempts(
     strategy: Strategy,
     clauses: &Clauses,
     flavor: Flavor,
-    facts: &TableFacts,
+    original: &Table,
 ) -> Result<Vec<Attempt>> {
     let instant = |reason: &str| Attempt {
         method: Method::Instant,
@@ -91,7 +91,7 @@ pub(crate) fn attempts(
                     "osc tries ALGORITHM=INSTANT first; if the server refuses, nothing has changed",
                 ));
             }
-            match in_place(clauses, flavor, facts) {
+            match in_place(clauses, flavor, original) {
                 Ok(reason) => {
                     methods.push(inplace(reason, false));
                     methods.push(copy("the server can do it neither instantly nor in place, so osc copies the table".into()));
@@ -154,35 +154,52 @@ fn never_native(clause: &Clause) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Rows;
+    use crate::mysql::catalog::table::Column;
     use crate::mysql::connection::version::Family;
-    use crate::mysql::methods::facts::ColumnFacts;
     use crate::mysql::name::Ident;
 
     const MYSQL: Flavor = Flavor { family: Family::Mysql, version: (9, 7, 4) };
     const MARIADB: Flavor = Flavor { family: Family::Mariadb, version: (10, 11, 19) };
 
-    fn text(name: &str, characters: u64, width: u64, nullable: bool) -> ColumnFacts {
-        ColumnFacts {
+    fn text(name: &str, characters: u64, width: u64, nullable: bool) -> Column {
+        Column {
             name: Ident::new(name),
+            ordinal: 0,
             data_type: "varchar".into(),
-            characters: Some(characters),
-            octets: Some(characters * width),
-            collation: Some("utf8mb4_bin".into()),
+            column_type: String::new(),
             nullable,
+            charset: None,
+            collation: Some("utf8mb4_bin".into()),
+            octets: Some(characters * width),
+            characters: Some(characters),
+            fraction: 0,
             generated: false,
+            expression: String::new(),
+            auto_increment: false,
+            default: None,
+            extra: String::new(),
         }
     }
 
-    fn facts() -> TableFacts {
-        TableFacts {
+    fn original() -> Table {
+        Table {
+            name: TableName::new("s", "t"),
+            engine: "InnoDB".into(),
             collation: "utf8mb4_bin".into(),
             columns: vec![text("v", 60, 4, true), text("n", 60, 1, false), text("w", 70, 4, true)],
+            indexes: Vec::new(),
+            partitioned: false,
+            rows: Rows(0),
+            bytes: 0,
+            auto_increment: None,
+            create: String::new(),
         }
     }
 
     fn methods(strategy: Strategy, clauses: &str, flavor: Flavor) -> Vec<Attempt> {
         let clauses = Clauses::parse(clauses).unwrap();
-        attempts(strategy, &clauses, flavor, &facts()).unwrap()
+        attempts(strategy, &clauses, flavor, &original()).unwrap()
     }
 
     fn words(clauses: &str, flavor: Flavor) -> String {
@@ -248,7 +265,7 @@ mod tests {
         ] {
             assert_eq!(words(clauses, MYSQL), "copy", "{clauses}");
             let clauses = Clauses::parse(clauses).unwrap();
-            assert!(attempts(Strategy::Instant, &clauses, MYSQL, &facts()).is_err());
+            assert!(attempts(Strategy::Instant, &clauses, MYSQL, &original()).is_err());
         }
     }
 

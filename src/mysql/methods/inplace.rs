@@ -1,6 +1,6 @@
 //! Which clauses are known to be quick in place: they touch no rows (`docs/use/methods.md`).
 
-use super::facts::{ColumnFacts, TableFacts};
+use crate::mysql::catalog::table::{Column, Table};
 use crate::mysql::clauses::{Clause, ClauseKind, Clauses, ColumnDef, IndexKind};
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::name::Ident;
@@ -9,14 +9,14 @@ use crate::mysql::name::Ident;
 pub(crate) fn in_place(
     clauses: &Clauses,
     flavor: Flavor,
-    facts: &TableFacts,
+    original: &Table,
 ) -> std::result::Result<String, String> {
     let mut reasons: Vec<String> = Vec::new();
     // The collation of a column that names none.
     let changes = clauses.option("CHARSET").or(clauses.option("COLLATE")).is_some();
-    let collation = (!changes).then_some(facts.collation.as_str());
+    let collation = (!changes).then_some(original.collation.as_str());
     for clause in &clauses.clauses {
-        match quick(clause, flavor, facts, collation)? {
+        match quick(clause, flavor, original, collation)? {
             Some(reason) if !reasons.contains(&reason) => reasons.push(reason),
             _ => {}
         }
@@ -29,7 +29,7 @@ pub(crate) fn in_place(
 fn quick(
     clause: &Clause,
     flavor: Flavor,
-    facts: &TableFacts,
+    original: &Table,
     collation: Option<&str>,
 ) -> std::result::Result<Option<String>, String> {
     let fine = |reason: &str| Ok(Some(reason.to_owned()));
@@ -48,9 +48,11 @@ fn quick(
             fine("changes table options only")
         }
         ClauseKind::ModifyColumn { column, .. } => {
-            quick_definition(&column.name, column, facts, collation)
+            quick_definition(&column.name, column, original, collation)
         }
-        ClauseKind::ChangeColumn { from, to, .. } => quick_definition(from, to, facts, collation),
+        ClauseKind::ChangeColumn { from, to, .. } => {
+            quick_definition(from, to, original, collation)
+        }
         // NOCOPY keeps the server from rewriting the table; MySQL's INPLACE would do so.
         ClauseKind::AddColumns { columns, .. }
             if flavor.is_mariadb() && columns.iter().all(is_plain_addition) =>
@@ -111,11 +113,11 @@ fn is_plain_addition(column: &ColumnDef) -> bool {
 fn quick_definition(
     from: &Ident,
     column: &ColumnDef,
-    facts: &TableFacts,
+    original: &Table,
     collation: Option<&str>,
 ) -> std::result::Result<Option<String>, String> {
-    let facts_of = facts.columns.iter().find(|known| known.name.same(from));
-    if facts_of.is_some_and(|known| grows_within_its_class(known, column, collation)) {
+    let known = original.columns.iter().find(|known| known.name.same(from));
+    if known.is_some_and(|known| grows_within_its_class(known, column, collation)) {
         Ok(Some("lengthens a VARCHAR whose length byte stays".into()))
     } else {
         Err(format!("redefines column {from}, which may rewrite every row, so a copy"))
@@ -125,7 +127,7 @@ fn quick_definition(
 /// Whether the new definition only lengthens a VARCHAR, and its length still takes as many bytes
 /// (one up to 255 bytes, else two). The collation must stay for certain: MariaDB would otherwise
 /// rebuild the column's indexes in place.
-fn grows_within_its_class(known: &ColumnFacts, column: &ColumnDef, table: Option<&str>) -> bool {
+fn grows_within_its_class(known: &Column, column: &ColumnDef, table: Option<&str>) -> bool {
     let (Some(characters), Some(octets)) = (known.characters, known.octets) else { return false };
     let length = column.type_arguments.as_deref().and_then(|text| text.trim().parse::<u64>().ok());
     let Some(length) = length.filter(|length| *length >= characters && characters > 0) else {

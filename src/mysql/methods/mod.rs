@@ -3,6 +3,5 @@
 pub mod run;
 
 pub(crate) mod choose;
-pub(crate) mod facts;
 mod inplace;
 pub(crate) mod probe;

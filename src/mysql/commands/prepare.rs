@@ -1,0 +1,212 @@
+//! What `osc alter` and `osc plan` find out before anything is changed: the table, the clauses, an unfinished
+//! run, and the methods by which the change can be made.
+
+use std::sync::Arc;
+
+use mysql_async::Conn;
+
+use crate::config::target::Scheme;
+use crate::error::{Error, Finding, Result};
+use crate::ledger::RunRecord;
+use crate::ledger::refusals::related_unfinished;
+use crate::ledger::unfinished::Unfinished;
+use crate::mysql::catalog::table::{self, Table};
+use crate::mysql::clauses::change::Change;
+use crate::mysql::clauses::destructive::destructive;
+use crate::mysql::clauses::{Clauses, same};
+use crate::mysql::connection::connect::opts;
+use crate::mysql::connection::settings::Role;
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::connection::{privileges, recognise, single};
+use crate::mysql::dependents::Dependents;
+use crate::mysql::methods::choose::{Attempt, attempts};
+use crate::mysql::methods::probe::{self, Decided};
+use crate::mysql::name::{Ident, TableName};
+use crate::mysql::runs::ledger::{self, Ledger, Purpose, Vetted};
+use crate::mysql::runs::lock;
+use crate::mysql::runs::proof::Catalog;
+use crate::mysql::runs::record::Record;
+use crate::mysql::setting::Setting;
+use crate::mysql::{checks, clauses, throttle};
+use crate::plan::Job;
+use crate::plan::method::Method;
+use crate::plan::recognition::Recognition;
+
+/// Everything that is known before the method is taken.
+pub(super) struct Prepared {
+    /// What a copy is made from.
+    pub(super) setting: Setting,
+    /// An unfinished run had swapped the tables: only what follows is left to do.
+    pub(super) made: bool,
+    /// The ledger's tables are there.
+    pub(super) ledger_stands: bool,
+    /// What of the ledger could not be looked at.
+    pub(super) ledger_notes: Vec<String>,
+    pub(super) recognised: Recognition,
+    /// The methods, in their order, and how certain the first is.
+    pub(super) decided: Decided,
+}
+
+impl Prepared {
+    /// Those that can still come to it: the first alone, where that is certain.
+    pub(super) fn open(&self) -> &[Attempt] {
+        let methods = &self.decided.methods;
+        if self.decided.doubts.is_empty() { methods.get(..1).unwrap_or_default() } else { methods }
+    }
+
+    /// The clauses that take away for good what a copy would keep.
+    pub(super) fn lost(&self) -> Vec<String> {
+        let indexes = &self.setting.original.indexes;
+        let unique =
+            |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
+        destructive(&self.setting.change.clauses, unique)
+    }
+}
+
+/// The first session, and everything that is known before a method is tried.
+pub(super) async fn open(job: &Job) -> Result<(Conn, Prepared)> {
+    let treated = job.settings.treat_as == Some(Scheme::Mysql);
+    let (mut conn, recognised) = recognise::open(&job.target, treated).await?;
+    let prepared = prepare(&mut conn, job, recognised).await?;
+    Ok((conn, prepared))
+}
+
+async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<Prepared> {
+    let flavor = table::flavor(conn).await?;
+    if let Some(finding) = flavor.too_old() {
+        return Err(Error::Refused(vec![finding]));
+    }
+    let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
+    single::check(&job.clauses).map_err(|changed| Error::Usage {
+        message: changed.to_string(),
+        help: single::HELP.into(),
+    })?;
+    let role = Role::read(conn).await?;
+    let mut refusals = clauses.refusals();
+    refusals.extend(role.unsettable(conn, flavor).await?);
+    refusals.extend(
+        role.reads_otherwise(
+            clauses::quoted(&job.clauses, flavor).map_err(Error::from)?.into_iter(),
+        ),
+    );
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let opts = opts(&job.target)?;
+    let name = table_name(job)?;
+    let original = Table::read(conn, &name).await?.ok_or_else(|| {
+        Error::Refused(vec![Finding::new(
+            "table",
+            format!("there is no table {}", name.plain()),
+            "check the name, and the schema in the URL",
+        )])
+    })?;
+    job.progress.subject().set_table(original.name.plain());
+    let dependents = Dependents::read(conn, &original.name).await?;
+    let related = lock::related(&dependents, &job.clauses, &original.name);
+    lock::look(conn, &original.name, &related).await?;
+    let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
+    let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
+    // A run of the same change that died, or was stopped, is resumed.
+    let dead = unfinished(conn, &ledger, flavor, &original.name).await?;
+    match &dead {
+        Some(dead) => {
+            let same = same::same(&dead.run.clauses, &job.clauses);
+            dead.may_be_resumed(same, job.settings.strategy.copies())?;
+        }
+        None => none_unfinished(conn, &ledger, &original.name, &related).await?,
+    }
+    let made = dead.as_ref().is_some_and(Unfinished::is_swapped);
+    // What follows a swap waits for no throttle.
+    if !made {
+        throttle::check(job, &opts, dead.is_some()).await?;
+    }
+    let change = if made {
+        Change::made(&job.clauses, clauses)
+    } else {
+        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?
+    };
+    let Vetted { ledger, stands: ledger_stands, notes: ledger_notes } = ledger;
+    let setting = Setting {
+        opts,
+        flavor,
+        role,
+        original,
+        change,
+        dependents,
+        verify: job.settings.verify,
+        cut_over_timeout: job.settings.cut_over_timeout,
+        kill_blockers_after: job.settings.kill_blockers_after,
+        progress: Arc::clone(&job.progress),
+        ledger,
+    };
+    let schema = &setting.ledger.runs.schema;
+    let decided = if dead.is_some() {
+        Decided { methods: vec![Attempt::going_on()], ..Decided::default() }
+    } else {
+        let (clauses, original) = (&setting.change.clauses, &setting.original);
+        let methods = attempts(job.settings.strategy, clauses, flavor, original)?;
+        probe::decide(&setting.opts, &setting.draft(), schema, methods).await?
+    };
+    if decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
+        let mut lacking = privileges::lacking(conn, schema, &ledger::RIGHTS).await?;
+        if lacking.is_none() {
+            lacking = checks::rights::may_alter(conn, &setting.original.name).await?;
+        }
+        if let Some(finding) = lacking {
+            return Err(Error::Refused(vec![finding]));
+        }
+    }
+    Ok(Prepared { setting, made, ledger_stands, ledger_notes, recognised, decided })
+}
+
+/// Fails where a run on a related table was not finished.
+async fn none_unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    name: &TableName,
+    related: &[TableName],
+) -> Result<()> {
+    for other in related {
+        if let Some(run) = any_unfinished(conn, ledger, other).await? {
+            return Err(related_unfinished(&run, &name.plain(), &other.plain()));
+        }
+    }
+    Ok(())
+}
+
+/// The last run of this server on the table, if it has a checkpoint and has not ended.
+async fn any_unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    name: &TableName,
+) -> Result<Option<RunRecord>> {
+    if !ledger.stands {
+        return Ok(None);
+    }
+    let last = ledger.ledger.last(conn, name).await?;
+    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
+}
+
+/// The same, with how its tables stand.
+async fn unfinished(
+    conn: &mut Conn,
+    ledger: &Vetted,
+    flavor: Flavor,
+    name: &TableName,
+) -> Result<Option<Unfinished>> {
+    let Some(run) = any_unfinished(conn, ledger, name).await? else { return Ok(None) };
+    let tables = Record::of(&run)?.tables;
+    let catalog = Catalog::read(conn, flavor.is_mariadb(), name).await?;
+    let standing = catalog.standing(&tables);
+    Ok(Some(Unfinished { run, standing }))
+}
+
+fn table_name(job: &Job) -> Result<TableName> {
+    let schema = job.schema.clone().or_else(|| job.target.database.clone());
+    let schema = schema.ok_or_else(|| Error::Usage {
+        message: format!("no database selected: write shop.{0} or put /shop in the URL", job.table),
+        help: String::new(),
+    })?;
+    Ok(TableName { schema: Ident::new(schema), table: Ident::new(job.table.clone()) })
+}
