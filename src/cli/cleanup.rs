@@ -3,7 +3,7 @@
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::change::TableArg;
+use super::backend;
 use super::deadline::within;
 use super::prompt::confirm;
 use crate::config::resolve::{self, Connection, Environment};
@@ -12,6 +12,7 @@ use crate::engine::progress::Subject;
 use crate::error::{Error, Result};
 use crate::ledger::Leftover;
 use crate::output::screen::{Screen, one_line};
+use crate::plan::TableArg;
 use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
@@ -45,7 +46,7 @@ pub struct CleanupArgs {
 pub(super) async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
     subject.set_server(&target.address);
-    let table = TableArg::read(&args.table, target.scheme)?;
+    let table = backend::table(target.scheme, &args.table)?;
     subject.set_table(table.plain());
     clean(&target, &table, &args, screen).await
 }

@@ -6,17 +6,15 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::change::TableArg;
-use super::deadline::within;
+use super::backend;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::target::{Scheme, Target};
+use crate::config::target::Target;
 use crate::engine::progress::Subject;
-use crate::error::AGAIN;
-use crate::error::{Error, Result};
+use crate::error::{AGAIN, Error, Result};
 use crate::ledger::{RunRecord, RunState};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text;
-use crate::{mysql, postgres};
+use crate::plan::TableArg;
 
 /// The arguments of `osc status`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +37,7 @@ pub struct StatusArgs {
 pub(super) async fn run(args: StatusArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
     subject.set_server(&target.address);
-    let table = args.table.map(|table| TableArg::read(&table, target.scheme)).transpose()?;
+    let table = args.table.map(|table| backend::table(target.scheme, &table)).transpose()?;
     if let Some(table) = &table {
         subject.set_table(table.plain());
     }
@@ -52,16 +50,7 @@ async fn show(
     json: bool,
     screen: &Screen,
 ) -> Result<()> {
-    let schema = table.and_then(|table| table.schema.as_deref());
-    let name = table.map(|table| table.table.as_str());
-    let runs = match target.scheme {
-        Scheme::Mysql => {
-            within(target, mysql::commands::status::runs(target, schema, name)).await?
-        }
-        Scheme::Postgres => {
-            within(target, postgres::commands::status::runs(target, schema, name)).await?
-        }
-    };
+    let runs = backend::runs(target, table).await?;
     if json {
         for run in &runs {
             let text = serde_json::to_string(&Line::of(run, target))

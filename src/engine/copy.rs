@@ -27,7 +27,7 @@ const ATTEMPTS: u32 = 60;
 pub(super) async fn copy<S: Server>(run: &Run<S>, resumed: bool) -> Result<()> {
     let copied = run.progress.rows_copied.load(Ordering::Relaxed);
     let left = run.progress.rows_estimate.load(Ordering::Relaxed).saturating_sub(copied);
-    let walk = Walk::new(&run.coverage, run.settings.chunk_rows, Rows(left));
+    let walk = Walk::new(&run.coverage, Rows(run.settings.chunk_size().get()), Rows(left));
     stream::iter(0..MOST_THREADS)
         .map(|number| worker(run, &walk, number, resumed))
         .buffer_unordered(MOST_THREADS)

@@ -36,8 +36,9 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
     run.enter(Phase::CutOver);
     run.steadily(|| run.server.before_swap()).await?;
     failpoint::hit(Point::SwapPrepared)?;
+    let attempts = run.settings.cut_over_attempts().get();
     let mut pause = Duration::from_millis(100);
-    for attempt in 1..=run.settings.cut_over_attempts {
+    for attempt in 1..=attempts {
         if run.permission().wait().await? == Given::Awaited {
             run.enter(Phase::CutOver);
         }
@@ -60,7 +61,7 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
                 let pausing = jittered(pause);
                 run.sink.event(Event::CutOverRetry {
                     attempt,
-                    attempts: run.settings.cut_over_attempts,
+                    attempts,
                     retry_seconds: Some(pausing.as_secs_f64()),
                     reason,
                 });
@@ -71,10 +72,7 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
         }
     }
     Err(Error::Stopped {
-        reason: format!(
-            "could not get the table lock in {} attempts; the copy is kept",
-            run.settings.cut_over_attempts
-        ),
+        reason: format!("could not get the table lock in {attempts} attempts; the copy is kept"),
         help: format!("end long transactions on the table, then {AGAIN}"),
     })
 }
@@ -100,7 +98,7 @@ impl<S: Server> Drain for Drainer<'_, S> {
     async fn drain(&mut self, marker: u64) -> Result<Drained> {
         let run = self.run;
         let marker = if mutation::active(Rule::MarkerAwaited) { 0 } else { marker };
-        tokio::time::timeout(run.settings.cut_over_timeout, run.dirty.marker(marker))
+        tokio::time::timeout(run.settings.cut_over_timeout(), run.dirty.marker(marker))
             .await
             .map_err(|_| Error::Stopped {
                 reason: "the stream did not reach the lock's marker in time".into(),

@@ -45,7 +45,7 @@ pub(super) async fn old_transactions(
         return Ok(None);
     }
     let mut kept = String::new();
-    if let Some(patience) = table.setting.kill_blockers_after {
+    if let Some(patience) = table.setting.settings.kill_blockers_after() {
         for holder in &old {
             if holder.age.is_some_and(|age| age >= patience.as_secs()) {
                 tracing::warn!(

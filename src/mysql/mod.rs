@@ -3,6 +3,7 @@
 pub mod binlog;
 pub mod catalog;
 pub mod clauses;
+pub mod commands;
 pub mod connection;
 pub mod copy;
 pub mod dependents;
@@ -12,7 +13,6 @@ pub mod throttle;
 
 mod blockers;
 mod checks;
-pub(crate) mod commands;
 mod run;
 mod runs;
 mod server;

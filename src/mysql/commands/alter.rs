@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts};
 
 use crate::config::settings::Indexes;
 use crate::config::target::Scheme;
@@ -18,6 +18,7 @@ use crate::mysql::checks::Checked;
 use crate::mysql::clauses::change::Change;
 use crate::mysql::clauses::destructive::destructive;
 use crate::mysql::clauses::{Clauses, same};
+use crate::mysql::commands::arguments::whole_name;
 use crate::mysql::connection::connect::opts;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::process_list::processes;
@@ -45,31 +46,19 @@ use crate::plan::{Job, Plan, Step, for_good};
 
 /// Everything that is known before the method is taken.
 struct Prepared {
-    opts: Opts,
-    flavor: Flavor,
-    role: Role,
-    original: Table,
-    change: Change,
-    dependents: Dependents,
+    setting: Setting,
     /// An unfinished run had swapped the tables: only what follows is left to do.
     made: bool,
-    ledger: Vetted,
+    /// The ledger is there.
+    stands: bool,
+    /// What there is to know of the ledger.
+    ledger_notes: Vec<String>,
     recognised: Recognition,
     /// The methods, in their order, and how certain the first is.
     decided: Decided,
 }
 
 impl Prepared {
-    fn draft(&self) -> Draft<'_> {
-        Draft {
-            flavor: self.flavor,
-            role: &self.role,
-            original: &self.original,
-            change: &self.change,
-            dependents: &self.dependents,
-        }
-    }
-
     /// Those that can still come to it: the first alone, where that is certain.
     fn open(&self) -> &[Attempt] {
         let methods = &self.decided.methods;
@@ -78,17 +67,17 @@ impl Prepared {
 
     /// The clauses that take away for good what a copy would keep.
     fn lost(&self) -> Vec<String> {
-        let indexes = &self.original.indexes;
+        let indexes = &self.setting.original.indexes;
         let unique =
             |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
-        destructive(&self.change.clauses, unique)
+        destructive(&self.setting.change.clauses, unique)
     }
 }
 
 /// Changes the table.
 pub(crate) async fn alter(job: Job) -> Result<Summary> {
     let (mut conn, prepared) = open(&job).await?;
-    let mut notes = prepared.change.clauses.notes();
+    let mut notes = prepared.setting.change.clauses.notes();
     notes.extend(prepared.recognised.notes.iter().cloned());
     notes.extend(blocker_notes(&mut conn, &job, &prepared).await?);
     for text in notes {
@@ -97,7 +86,7 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
     if let Some(first) =
         prepared.decided.methods.first().filter(|first| first.method != Method::Copy)
     {
-        let table = prepared.original.name.plain();
+        let table = prepared.setting.original.name.plain();
         job.agree(&table, first.method.word(), &prepared.lost()).await?;
     }
     let mut summary = None;
@@ -142,14 +131,14 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
 /// What `alter` would do. Changes nothing.
 pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     let (mut conn, prepared) = open(job).await?;
-    let original = &prepared.original.name;
+    let original = &prepared.setting.original.name;
     let mut plan = Plan {
         table: original.plain(),
-        server: prepared.flavor.to_string(),
+        server: prepared.setting.flavor.to_string(),
         recognised: prepared.recognised.name.clone(),
-        rows_estimate: prepared.original.rows.0,
-        bytes: prepared.original.bytes,
-        notes: prepared.change.clauses.notes(),
+        rows_estimate: prepared.setting.original.rows.0,
+        bytes: prepared.setting.original.bytes,
+        notes: prepared.setting.change.clauses.notes(),
         ..Plan::default()
     };
     if prepared.decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
@@ -157,7 +146,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     }
     plan.notes.extend(prepared.recognised.notes.iter().cloned());
     plan.notes.extend(blocker_notes(&mut conn, job, &prepared).await?);
-    plan.notes.extend(prepared.ledger.notes.iter().cloned());
+    plan.notes.extend(prepared.ledger_notes.iter().cloned());
     plan.notes.extend(prepared.decided.notes.iter().cloned());
     plan.decided = prepared.decided.doubts.is_empty();
     plan.notes.extend(prepared.decided.doubts.iter().map(|doubt| format!("not certain: {doubt}")));
@@ -165,19 +154,19 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
         plan.methods.push(Step {
             what: attempt.method.to_string(),
             why: attempt.reason.clone(),
-            statement: attempt.statement(&prepared.change.clauses, original),
+            statement: attempt.statement(&prepared.setting.change.clauses, original),
         });
     }
     if prepared.open().iter().any(|attempt| attempt.method == Method::Copy) {
         let findings = check(&mut conn, &prepared).await?;
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
-        plan.notes.extend(prepared.dependents.notes());
+        plan.notes.extend(prepared.setting.dependents.notes());
         let helpers = Helpers::of(original);
         let shadow = &helpers.shadow;
         plan.statements = vec![
             format!("CREATE TABLE {shadow} LIKE {original}"),
-            prepared.change.for_shadow(shadow, &[], &[]),
+            prepared.setting.change.for_shadow(shadow, &[], &[]),
             format!("INSERT INTO {shadow} (…) SELECT … FROM {original} WHERE … (chunk by chunk)"),
             format!("RENAME TABLE {original} TO {}, {shadow} TO {original}", helpers.retired),
         ];
@@ -198,24 +187,22 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     if let Some(finding) = flavor.too_old() {
         return Err(Error::Refused(vec![finding]));
     }
-    let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
-    single::check(&job.clauses).map_err(|changed| Error::Usage {
+    let clauses = Clauses::parse_for(&job.request.clauses, flavor).map_err(Error::from)?;
+    single::check(&job.request.clauses).map_err(|changed| Error::Usage {
         message: changed.to_string(),
         help: single::HELP.into(),
     })?;
     let role = Role::read(conn).await?;
     let mut refusals = clauses.refusals();
     refusals.extend(role.unsettable(conn, flavor).await?);
-    refusals.extend(
-        role.reads_otherwise(
-            clauses::quoted(&job.clauses, flavor).map_err(Error::from)?.into_iter(),
-        ),
-    );
+    refusals.extend(role.reads_otherwise(
+        clauses::quoted(&job.request.clauses, flavor).map_err(Error::from)?.into_iter(),
+    ));
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
     let opts = opts(&job.target)?;
-    let name = table_name(job)?;
+    let name = whole_name(&job.request.table, &job.target)?;
     let original = Table::read(conn, &name).await?.ok_or_else(|| {
         Error::Refused(vec![Finding::new(
             "table",
@@ -225,7 +212,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     })?;
     job.progress.subject().set_table(original.name.plain());
     let dependents = Dependents::read(conn, &original.name).await?;
-    let related = lock::related(&dependents, &job.clauses, &original.name);
+    let related = lock::related(&dependents, &job.request.clauses, &original.name);
     lock::look(conn, &original.name, &related).await?;
     let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
     let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
@@ -233,8 +220,8 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     let dead = unfinished(conn, &ledger, flavor, &original.name).await?;
     match &dead {
         Some(dead) => {
-            let same = same::same(&dead.run.clauses, &job.clauses);
-            dead.may_be_resumed(same, job.settings.strategy.copies())?;
+            let same = same::same(&dead.run.clauses, &job.request.clauses);
+            dead.may_be_resumed(same, job.settings.strategy().copies())?;
         }
         None => none_unfinished(conn, &ledger, &original.name, &related).await?,
     }
@@ -244,9 +231,15 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         throttle::check(job, &opts, dead.is_some()).await?;
     }
     let change = if made {
-        Change::made(&job.clauses, clauses)
+        Change::made(&job.request.clauses, clauses)
     } else {
-        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?
+        Change::of(
+            &job.request.clauses,
+            clauses,
+            flavor,
+            &original,
+            dependents.foreign_key_names(),
+        )?
     };
     let decided = if dead.is_some() {
         Decided { methods: vec![Attempt::going_on()], ..Decided::default() }
@@ -258,7 +251,8 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
             change: &change,
             dependents: &dependents,
         };
-        let methods = attempts(job.settings.strategy, &change.clauses, flavor, &facts(&original))?;
+        let methods =
+            attempts(job.settings.strategy(), &change.clauses, flavor, &facts(&original))?;
         probe::decide(&opts, &draft, &ledger.ledger.runs.schema, methods).await?
     };
     if decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
@@ -271,18 +265,19 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
             return Err(Error::Refused(vec![finding]));
         }
     }
-    Ok(Prepared {
+    let setting = Setting {
         opts,
         flavor,
         role,
         original,
         change,
         dependents,
-        made,
-        ledger,
-        recognised,
-        decided,
-    })
+        settings: Arc::clone(&job.settings),
+        progress: Arc::clone(&job.progress),
+        ledger: ledger.ledger,
+    };
+    let (stands, ledger_notes) = (ledger.stands, ledger.notes);
+    Ok(Prepared { setting, made, stands, ledger_notes, recognised, decided })
 }
 
 /// Fails where a run on a related table was not finished.
@@ -302,8 +297,8 @@ async fn none_unfinished(
 
 /// What keeps those who block the change from being named or ended.
 async fn blocker_notes(conn: &mut Conn, job: &Job, prepared: &Prepared) -> Result<Vec<String>> {
-    let kill = job.settings.kill_blockers_after.is_some();
-    checks::blockers::notes(conn, prepared.flavor, kill).await
+    let kill = job.settings.kill_blockers_after().is_some();
+    checks::blockers::notes(conn, prepared.setting.flavor, kill).await
 }
 
 /// The last run of this server on the table, if it has a checkpoint and has not ended.
@@ -333,15 +328,6 @@ async fn unfinished(
     Ok(Some(Unfinished { run, standing }))
 }
 
-fn table_name(job: &Job) -> Result<TableName> {
-    let schema = job.schema.clone().or_else(|| job.target.database.clone());
-    let schema = schema.ok_or_else(|| Error::Usage {
-        message: format!("no database selected: write shop.{0} or put /shop in the URL", job.table),
-        help: String::new(),
-    })?;
-    Ok(TableName { schema: Ident::new(schema), table: Ident::new(job.table.clone()) })
-}
-
 fn facts(table: &Table) -> TableFacts {
     TableFacts {
         collation: table.collation.clone(),
@@ -363,16 +349,16 @@ fn facts(table: &Table) -> TableFacts {
 
 async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
     let checked = Checked {
-        flavor: prepared.flavor,
-        original: &prepared.original,
-        change: &prepared.change,
-        dependents: &prepared.dependents,
-        schema: prepared.ledger.ledger.runs.schema.clone(),
-        ledger: prepared.ledger.stands.then_some(&prepared.ledger.ledger),
+        flavor: prepared.setting.flavor,
+        original: &prepared.setting.original,
+        change: &prepared.setting.change,
+        dependents: &prepared.setting.dependents,
+        schema: prepared.setting.ledger.runs.schema.clone(),
+        ledger: prepared.stands.then_some(&prepared.setting.ledger),
     };
     let mut findings = checks::all(conn, &checked).await?;
     if findings.refusals.is_empty() {
-        findings.refusals = shadow::duplicate_checks(conn, &prepared.draft()).await?;
+        findings.refusals = shadow::duplicate_checks(conn, &prepared.setting.draft()).await?;
     }
     if findings.refusals.is_empty()
         && let Some(shadow) = &prepared.decided.shadow
@@ -384,8 +370,9 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
     }
     // A run that has begun meanwhile is the reason, and what was found may be its own: it must not be dropped.
     if !findings.refusals.is_empty() {
-        let name = &prepared.original.name;
-        let related = lock::related(&prepared.dependents, &prepared.change.text, name);
+        let name = &prepared.setting.original.name;
+        let related =
+            lock::related(&prepared.setting.dependents, &prepared.setting.change.text, name);
         lock::look(conn, name, &related).await?;
     }
     Ok(findings)
@@ -393,9 +380,9 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
 
 /// Whether the table as a copy would make it can be filled and followed.
 async fn fits(conn: &mut Conn, prepared: &Prepared, shadow: &Table) -> Result<()> {
-    let original = &prepared.original;
+    let original = &prepared.setting.original;
     let helpers = Helpers::of(&original.name);
-    let (statements, _) = shadow::statements(&prepared.draft(), &helpers, shadow)?;
+    let (statements, _) = shadow::statements(&prepared.setting.draft(), &helpers, shadow)?;
     checks::server::row_image(conn, original, &statements.index).await
 }
 
@@ -406,10 +393,10 @@ async fn go_native(
     prepared: &Prepared,
     attempt: &Attempt,
 ) -> Result<std::result::Result<Summary, String>> {
-    let name = &prepared.original.name;
-    let related = lock::related(&prepared.dependents, &prepared.change.text, name);
+    let name = &prepared.setting.original.name;
+    let related = lock::related(&prepared.setting.dependents, &prepared.setting.change.text, name);
     let claim = claim(conn, name, &related).await?;
-    let ledger = &prepared.ledger.ledger;
+    let ledger = &prepared.setting.ledger;
     // Before the change, which could not be recorded otherwise.
     ledger.create(conn).await?;
     let last = ledger.last(conn, name).await?.filter(RunRecord::is_unfinished);
@@ -417,17 +404,18 @@ async fn go_native(
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
-    let Some(statement) = attempt.statement(&prepared.change.clauses, name) else {
+    let Some(statement) = attempt.statement(&prepared.setting.change.clauses, name) else {
         return Err(Error::Internal("a native method without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
-    let attempts = job.settings.cut_over_attempts.get();
+    let attempts = job.settings.cut_over_attempts().get();
     let tell = |attempt, reason| {
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
-    let setup = prepared.role.for_clauses(shadow::has_zero_dates(&prepared.original));
+    let setup =
+        prepared.setting.role.for_clauses(shadow::has_zero_dates(&prepared.setting.original));
     let native = run::Statement { text: &statement, setup: &setup };
-    let throttle = throttle::build(job, &prepared.opts, false)?;
+    let throttle = throttle::build(job, &prepared.setting.opts, false)?;
     let permission = job.permission(&throttle);
     let permitted = async || -> Result<()> {
         if permission.wait().await? == Given::Awaited {
@@ -436,10 +424,10 @@ async fn go_native(
         }
         Ok(())
     };
-    let target = (name, prepared.flavor);
+    let target = (name, prepared.setting.flavor);
     let outcome = tokio::select! {
         outcome = run::run(
-            &prepared.opts, native, target, attempts, &job.stop, permitted, tell,
+            &prepared.setting.opts, native, target, attempts, &job.stop, permitted, tell,
         ) => outcome?,
         never = permission.report_throttle() => match never {},
     };
@@ -450,13 +438,13 @@ async fn go_native(
             let mut warnings = Vec::new();
             let method = attempt.method.word();
             if let Err(error) =
-                record_native(conn, job, ledger, name, &prepared.change.text, method).await
+                record_native(conn, job, ledger, name, &prepared.setting.change.text, method).await
             {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
             Ok(Ok(Summary {
                 table: name.plain(),
-                clauses: prepared.change.text.clone(),
+                clauses: prepared.setting.change.text.clone(),
                 method: method.into(),
                 attempts,
                 warnings,
@@ -514,28 +502,16 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         let findings = check(conn, &prepared).await?;
         job.refuse_if_any(findings)?;
     }
-    let settings = &job.settings;
-    let defer_indexes = match settings.indexes {
+    let defer_indexes = match job.settings.indexes() {
         Indexes::After => true,
         Indexes::During => false,
         // Replicas would stand still for as long as the build takes.
-        Indexes::Auto => settings.replicas.is_empty() && !has_replicas(conn).await?,
+        Indexes::Auto => job.replicas.is_empty() && !has_replicas(conn).await?,
     };
-    let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
-    let throttle = throttle::build(job, &prepared.opts, true)?;
-    let server = MysqlTable::new(Setting {
-        opts: prepared.opts,
-        flavor: prepared.flavor,
-        role: prepared.role,
-        original: prepared.original,
-        change: prepared.change,
-        dependents: prepared.dependents,
-        verify: settings.verify,
-        cut_over_timeout: settings.cut_over_timeout,
-        kill_blockers_after: settings.kill_blockers_after,
-        progress: Arc::clone(&job.progress),
-        ledger: prepared.ledger.ledger,
-    });
+    let (table, clauses) =
+        (prepared.setting.original.name.plain(), prepared.setting.change.text.clone());
+    let throttle = throttle::build(job, &prepared.setting.opts, true)?;
+    let server = MysqlTable::new(prepared.setting);
     let mut summary = job.copy(server, throttle, defer_indexes).await?;
     summary.table = table;
     summary.clauses = clauses;

@@ -1,5 +1,7 @@
 //! One file a command: what it does on MySQL and MariaDB.
 
+pub mod arguments;
+
 pub(crate) mod alter;
 pub(crate) mod cleanup;
 pub(crate) mod status;

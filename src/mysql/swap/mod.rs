@@ -200,7 +200,7 @@ const ER_TABLE_EXISTS_ERROR: u16 = 1050;
 /// After how many seconds without a statement the server ends the session that holds the locks: just
 /// above what the drain may take, during which that session has nothing to do.
 fn longest_idle(table: &MysqlTable) -> u64 {
-    table.setting.cut_over_timeout.as_secs().saturating_add(1)
+    table.setting.settings.cut_over_timeout().as_secs().saturating_add(1)
 }
 
 /// Why the rename must not be made any more: the locks were held for longer than the budget, as when osc
@@ -395,7 +395,7 @@ async fn rename_from_outside(
     locked_at: Instant,
 ) -> Result<Attempt> {
     let mut renamer = table.plain("renaming the tables").await?;
-    let seconds = table.setting.cut_over_timeout.as_secs().max(1);
+    let seconds = table.setting.settings.cut_over_timeout().as_secs().max(1);
     run(&mut renamer, "renaming the tables", &format!("SET SESSION lock_wait_timeout = {seconds}"))
         .await?;
     let id = renamer.id();

@@ -36,7 +36,7 @@ pub(crate) async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool
     for group in [plain, unique] {
         let builds: Vec<_> = group.into_iter().map(|index| Box::pin(one(table, index))).collect();
         stream::iter(builds)
-            .buffer_unordered(table.setting.threads.max(1))
+            .buffer_unordered(table.setting.settings.threads().get())
             .try_collect::<()>()
             .await?;
     }

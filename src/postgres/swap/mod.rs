@@ -71,7 +71,7 @@ pub(super) async fn attempt<D: Drain>(
 ) -> Result<SwapOutcome> {
     let watcher = table.sessions.plain("looking for blockers").await?;
     let oids = [table.setting.original.oid];
-    let kill = table.setting.kill_blockers_after;
+    let kill = table.setting.settings.kill_blockers_after();
     let found = super::blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
     if let Some(first) = found.old.first() {
         return Ok(SwapOutcome::NotYet(format!("blocked by {first}")));
@@ -134,7 +134,7 @@ async fn inside<D: Drain>(
     // Connected now: under the lock every millisecond is the application's.
     let second = table.sessions.take("writing a marker").await?;
     // The commit must not wait for a standby that is not there.
-    let allowed = budget + table.setting.cut_over_timeout;
+    let allowed = budget + table.setting.settings.cut_over_timeout();
     let begin = format!(
         "BEGIN; SET LOCAL synchronous_commit = local; {}SET LOCAL lock_timeout = {}",
         deadlines(allowed, table.setting.version),
@@ -390,7 +390,7 @@ pub(super) async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     stream::drop_all(&client, &table.names()?).await?;
     failpoint::hit(Point::StreamDropped)?;
     let unchecked = &table.record()?.unchecked;
-    let trusts = table.setting.trusts_owner;
+    let trusts = table.setting.settings.trust_owner;
     let mut warnings = dependents::after_swap(&client, &names(table), unchecked, trusts).await?;
     for name in table.setting.change.validated_later() {
         let sql = validate(&table.setting.original.name, &name, trusts);

@@ -1,120 +1,74 @@
-//! Which table, and what is to be done to it, as the command line says it.
+//! What was asked for on the command line: a table and clauses, or one statement.
 
-use std::str::FromStr;
-
-use crate::config::target::Scheme;
+use crate::config::target::Target;
 use crate::error::{Error, Result};
 use crate::mysql::clauses::same::same as no_change;
-use crate::mysql::name::Ident;
-use crate::postgres::commands::arguments;
+use crate::mysql::name::{Ident, TableName};
+use crate::plan::{Request, TableArg};
 
-/// A table as named on a command line: `users`, `db.users`, `` `my db`.`my table` ``.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableArg {
-    /// The schema; `None`: the connection's.
-    pub schema: Option<String>,
-    /// The table.
-    pub table: String,
-}
-
-impl FromStr for TableArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        // Outside a statement nothing else can follow, so `my-table` needs no backticks here.
-        let plain = |c: char| !c.is_whitespace() && !".`'\"".contains(c);
-        match qualified(text.trim(), plain)? {
-            (table, "") => Ok(table),
-            (_, rest) => Err(format!(
-                "a table is TABLE or SCHEMA.TABLE, in backticks where a part has dots, quotes or \
-                 spaces; cannot parse it at {rest:?}"
-            )),
+/// Reads `TABLE CLAUSES`, or a whole ALTER TABLE statement in place of either.
+///
+/// # Errors
+/// `Usage`.
+pub fn change(first: &str, second: Option<&str>) -> Result<Request> {
+    let change = match (statement(first)?, second) {
+        (Some(change), None) => change,
+        (Some(_), Some(_)) => {
+            return Err(usage("an ALTER TABLE statement is followed by nothing"));
         }
-    }
-}
-
-impl TableArg {
-    /// As a human names it.
-    pub fn plain(&self) -> String {
-        self.schema.iter().chain([&self.table]).map(String::as_str).collect::<Vec<_>>().join(".")
-    }
-
-    /// Reads a table by the rules of a kind of server.
-    ///
-    /// # Errors
-    /// `Usage`.
-    pub fn read(text: &str, scheme: Scheme) -> Result<Self> {
-        match scheme {
-            Scheme::Mysql => text.parse().map_err(usage),
-            Scheme::Postgres => {
-                let (schema, table) = arguments::table(text)?;
-                Ok(Self { schema, table })
-            }
-        }
-    }
-}
-
-/// One ALTER TABLE.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The table.
-    pub table: TableArg,
-    /// What stands behind the table in an ALTER TABLE statement.
-    pub clauses: String,
-}
-
-impl Change {
-    /// Reads `TABLE CLAUSES`, or a whole statement in place of either, by the rules of a kind of
-    /// server.
-    ///
-    /// # Errors
-    /// `Usage`.
-    pub fn read_for(scheme: Scheme, first: &str, second: Option<&str>) -> Result<Self> {
-        match scheme {
-            Scheme::Mysql => Self::read(first, second),
-            Scheme::Postgres => {
-                let asked = arguments::change(first, second)?;
-                let table = TableArg { schema: asked.schema, table: asked.table };
-                Ok(Self { table, clauses: asked.clauses })
-            }
-        }
-    }
-
-    /// The same for MySQL and MariaDB: `TABLE CLAUSES`, or a whole ALTER TABLE statement.
-    ///
-    /// # Errors
-    /// `Usage`.
-    pub fn read(first: &str, second: Option<&str>) -> Result<Self> {
-        let change = match (statement(first)?, second) {
-            (Some(change), None) => change,
-            (Some(_), Some(_)) => {
-                return Err(usage("an ALTER TABLE statement is followed by nothing"));
-            }
-            (None, None) => return Err(usage("the CLAUSES are missing")),
-            (None, Some(clauses)) => {
-                let table: TableArg = first.parse().map_err(usage)?;
-                match statement(clauses)? {
-                    None => Self { table, clauses: unended(clauses).to_owned() },
-                    Some(change) if same(&change.table, &table) => Self { table, ..change },
-                    Some(change) => {
-                        return Err(usage(format!(
-                            "TABLE is {} but the statement changes {}",
-                            table.table, change.table.table
-                        )));
-                    }
+        (None, None) => return Err(usage("the CLAUSES are missing")),
+        (None, Some(clauses)) => {
+            let table = table(first)?;
+            match statement(clauses)? {
+                None => Request { table, clauses: unended(clauses).to_owned() },
+                Some(change) if same(&change.table, &table) => Request { table, ..change },
+                Some(change) => {
+                    return Err(usage(format!(
+                        "TABLE is {} but the statement changes {}",
+                        table.table, change.table.table
+                    )));
                 }
             }
-        };
-        if no_change(&change.clauses, "") {
-            return Err(Error::Usage {
-                message: "the CLAUSES are empty".into(),
-                help:
-                    "write what is to change; to rebuild the table as it is: osc alter users FORCE"
-                        .into(),
-            });
         }
-        Ok(change)
+    };
+    if no_change(&change.clauses, "") {
+        return Err(Error::Usage {
+            message: "the CLAUSES are empty".into(),
+            help: "write what is to change; to rebuild the table as it is: osc alter users FORCE"
+                .into(),
+        });
     }
+    Ok(change)
+}
+
+/// Reads a table: `users`, `db.users`, `` `my db`.`my table` ``.
+///
+/// # Errors
+/// `Usage`.
+pub fn table(text: &str) -> Result<TableArg> {
+    // Outside a statement nothing else can follow, so `my-table` needs no backticks here.
+    let plain = |c: char| !c.is_whitespace() && !".`'\"".contains(c);
+    match qualified(text.trim(), plain).map_err(usage)? {
+        (table, "") => Ok(table),
+        (_, rest) => Err(usage(format!(
+            "a table is TABLE or SCHEMA.TABLE, in backticks where a part has dots, quotes or \
+             spaces; cannot parse it at {rest:?}"
+        ))),
+    }
+}
+
+/// The table's whole name: without a schema in it, in the connection's.
+///
+/// # Errors
+/// `Usage` where neither names one.
+pub(super) fn whole_name(named: &TableArg, target: &Target) -> Result<TableName> {
+    let TableArg { schema, table } = named;
+    let schema = schema.clone().or_else(|| target.database.clone());
+    let schema = schema.ok_or_else(|| Error::Usage {
+        message: format!("no database selected: write shop.{table} or put /shop in the URL"),
+        help: String::new(),
+    })?;
+    Ok(TableName { schema: Ident::new(schema), table: Ident::new(table.clone()) })
 }
 
 /// Whether the statement's table can be the one that was named.
@@ -130,7 +84,7 @@ fn usage(message: impl Into<String>) -> Error {
 }
 
 /// Splits a whole statement; `None`: it is not one.
-fn statement(text: &str) -> Result<Option<Change>> {
+fn statement(text: &str) -> Result<Option<Request>> {
     let Some(rest) = keyword(text.trim_start(), "ALTER") else { return Ok(None) };
     let rest = keyword(rest, "ONLINE").unwrap_or(rest);
     let ignore = keyword(rest, "IGNORE");
@@ -142,7 +96,7 @@ fn statement(text: &str) -> Result<Option<Change>> {
     // The server's characters of an unquoted name (manual: "Schema Object Names").
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || c >= '\u{80}';
     let (table, rest) = qualified(rest, plain).map_err(usage)?;
-    Ok(Some(Change { table, clauses: unended(rest).to_owned() }))
+    Ok(Some(Request { table, clauses: unended(rest).to_owned() }))
 }
 
 /// Without the signs that end a statement.
@@ -218,25 +172,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mysql::name::TableName;
 
-    fn table(schema: Option<&str>, table: &str) -> TableArg {
+    fn named(schema: Option<&str>, table: &str) -> TableArg {
         TableArg { schema: schema.map(Into::into), table: table.into() }
     }
 
-    fn change(first: &str, second: Option<&str>) -> Change {
-        Change::read(first, second).unwrap()
+    fn read(first: &str, second: Option<&str>) -> Request {
+        change(first, second).unwrap()
     }
 
     #[test]
     fn tables_are_named_with_and_without_schema_and_backticks() {
-        let read = |text: &str| text.parse::<TableArg>().unwrap();
-        assert_eq!(read("users"), table(None, "users"));
-        assert_eq!(read(" shop.users "), table(Some("shop"), "users"));
-        assert_eq!(read("`my.db`.`a``b c`"), table(Some("my.db"), "a`b c"));
-        assert_eq!(read("shop.`users`"), table(Some("shop"), "users"));
-        assert_eq!(read("my-table"), table(None, "my-table"));
-        assert_eq!(read("größe"), table(None, "größe"));
+        let read = |text: &str| table(text).unwrap();
+        assert_eq!(read("users"), named(None, "users"));
+        assert_eq!(read(" shop.users "), named(Some("shop"), "users"));
+        assert_eq!(read("`my.db`.`a``b c`"), named(Some("my.db"), "a`b c"));
+        assert_eq!(read("shop.`users`"), named(Some("shop"), "users"));
+        assert_eq!(read("my-table"), named(None, "my-table"));
+        assert_eq!(read("größe"), named(None, "größe"));
         assert_eq!(read(&"é".repeat(64)).table.chars().count(), 64);
     }
 
@@ -247,37 +200,37 @@ mod tests {
             "", " ", ".", "a.", ".a", "a.b.c", "`a", "``", "a b", "`a`b", "'a'", "a\"b", &long,
             "`a\0`",
         ] {
-            assert!(text.parse::<TableArg>().is_err(), "{text:?}");
+            assert!(table(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn a_whole_statement_is_taken_apart() {
         let expected =
-            Change { table: table(Some("s"), "users"), clauses: "ADD a INT DEFAULT ';'".into() };
+            Request { table: named(Some("s"), "users"), clauses: "ADD a INT DEFAULT ';'".into() };
         for text in [
             "ALTER TABLE s.users ADD a INT DEFAULT ';'",
             "\n alter\ttable `s`.`users`  ADD a INT DEFAULT ';' ; \n",
             "ALTER ONLINE TABLE IF EXISTS s.users ADD a INT DEFAULT ';'",
             "ALTER TABLE`s`.`users`ADD a INT DEFAULT ';'",
         ] {
-            assert_eq!(change(text, None), expected, "{text}");
+            assert_eq!(read(text, None), expected, "{text}");
         }
-        assert_eq!(change("ALTER TABLE IF ADD a INT", None).table, table(None, "IF"));
+        assert_eq!(read("ALTER TABLE IF ADD a INT", None).table, named(None, "IF"));
     }
 
     #[test]
     fn a_statement_may_stand_for_the_clauses_of_the_same_table() {
-        let both = change("s.users", Some("ALTER TABLE users ADD a INT"));
-        assert_eq!(both, change("s.users", Some(" ADD a INT ")));
-        assert!(Change::read("users", Some("ALTER TABLE orders ADD a INT")).is_err());
-        assert!(Change::read("users", Some("ALTER TABLE s.users ADD a INT")).is_err());
+        let both = read("s.users", Some("ALTER TABLE users ADD a INT"));
+        assert_eq!(both, read("s.users", Some(" ADD a INT ")));
+        assert!(change("users", Some("ALTER TABLE orders ADD a INT")).is_err());
+        assert!(change("users", Some("ALTER TABLE s.users ADD a INT")).is_err());
     }
 
     #[test]
     fn clauses_that_begin_with_alter_are_clauses() {
         for clauses in ["ALTER COLUMN a SET DEFAULT 1", "ALTER online SET DEFAULT 1", "ALTER"] {
-            assert_eq!(change("users", Some(clauses)).clauses, clauses);
+            assert_eq!(read("users", Some(clauses)).clauses, clauses);
         }
     }
 
@@ -297,21 +250,21 @@ mod tests {
             ("ALTER TABLE users ADD a INT", Some("ADD b INT")),
             ("ALTER IGNORE TABLE users ADD UNIQUE (a)", None),
         ] {
-            assert!(Change::read(first, second).is_err(), "{first:?} {second:?}");
+            assert!(change(first, second).is_err(), "{first:?} {second:?}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(first in "(ALTER TABLE )?.*", second in ".*") {
-            let _ = Change::read(&first, Some(&second));
-            let _ = Change::read(&first, None);
+            let _ = change(&first, Some(&second));
+            let _ = change(&first, None);
         }
 
         #[test]
         fn a_quoted_name_comes_back_whole(schema in "[^\0]{1,64}", name in "[^\0]{1,64}") {
             let quoted = TableName::new(schema.clone(), name.clone()).to_string();
-            prop_assert_eq!(quoted.parse(), Ok(table(Some(&schema), &name)));
+            prop_assert_eq!(table(&quoted).ok(), Some(named(Some(&schema), &name)));
         }
     }
 }
