@@ -1,6 +1,6 @@
 //! `osc cleanup`: drop the retired table and leftovers of unfinished runs.
 
-use indicatif::HumanBytes;
+use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::backend;
@@ -137,7 +137,7 @@ const QUESTION: &str = "Drop them? Afterwards the change cannot be undone.";
 /// Shows what would be dropped, and asks.
 fn agree(tables: &[Dropped], yes: bool, screen: &Screen) -> Result<()> {
     for Dropped { table, what, bytes } in tables {
-        screen.line(&format!("{}: {what}, {}", one_line(table), HumanBytes(*bytes)));
+        screen.line(&format!("{}: {what}, {}", one_line(table), ByteSize(*bytes)));
     }
     if tables.is_empty() {
         screen.line("there is no table to drop");

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use indicatif::{HumanBytes, HumanCount};
+use bytesize::ByteSize;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::arguments::ChangeArgs;
@@ -82,7 +83,7 @@ fn text(plan: &Plan) -> String {
         one_line(&plan.server),
         recognised.unwrap_or_default(),
         HumanCount(plan.rows_estimate),
-        HumanBytes(plan.bytes)
+        ByteSize(plan.bytes)
     );
     text.push_str(match plan.decided {
         true => "\nosc will make this change by:\n",

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount};
+use bytesize::ByteSize;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::backend;
@@ -151,7 +152,7 @@ fn shown(run: &RunRecord) -> String {
         let _ = write!(text, "; locked for {lock:.0} ms");
     }
     if let Some(bytes) = run.kept_wal {
-        let _ = write!(text, "; its slot keeps {} of WAL", HumanBytes(bytes));
+        let _ = write!(text, "; its slot keeps {} of WAL", ByteSize(bytes));
     }
     if let Some(detail) = &run.detail {
         let _ = write!(text, "\n    {}", one_line(detail));
