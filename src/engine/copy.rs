@@ -8,10 +8,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::backend::{CopyOutcome, Server};
+use super::backoff::jittered;
 use super::dirty::SLOW_COPY_KEYS;
 use super::key_index;
 use super::refresh::{fail_on_duplicates, refresh_keys};
-use super::run::{FULL_FOR, Run, jittered, note};
+use super::run::{FULL_FOR, Run, note};
 use super::walk::Walk;
 use crate::config::settings::MOST_THREADS;
 use crate::error::{Error, Result};
@@ -155,10 +156,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
             }
         }
     }
-    Err(Error::Stopped {
-        reason: "a chunk met deadlocks, lost connections or moving unique values too often".into(),
-        help: crate::error::AGAIN.into(),
-    })
+    Err(Error::stopped("a chunk met deadlocks, lost connections or moving unique values too often"))
 }
 
 /// Refreshes keys outside the chunk too, so not beside a cycle: of two refreshes of one key the one

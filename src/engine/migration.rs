@@ -64,7 +64,7 @@ pub(crate) async fn migrate<S: Server>(
             asked_to_stop(&stop, &swapping).await;
             // For a last checkpoint; before there is anything to store, this is what ends the run.
             tokio::time::sleep(LAST_CHECKPOINT).await;
-        } => Err(stopped()),
+        } => Err(Error::stopped("on request")),
     };
     if let Err(error) = &outcome
         && let Err(unrecorded) = server.abandon(error).await
@@ -79,10 +79,6 @@ async fn asked_to_stop(stop: &CancellationToken, swapping: &watch::Sender<bool>)
     stop.cancelled().await;
     // The sender is borrowed: waiting cannot fail.
     let _ = swapping.subscribe().wait_for(|swapping| !swapping).await;
-}
-
-fn stopped() -> Error {
-    Error::Stopped { reason: "on request".into(), help: AGAIN.into() }
 }
 
 async fn method<S: Server>(
@@ -141,7 +137,7 @@ async fn begun<S: Server>(
     let reporting = run.permission();
     let outcome = tokio::select! {
         outcome = phases(&run, resumed) => outcome,
-        () = asked_to_stop(&stop, &swapping) => Err(stopped()),
+        () = asked_to_stop(&stop, &swapping) => Err(Error::stopped("on request")),
         error = run.dirty.feed(&*run.server, stream, start) => Err(error),
         error = refresh::forever(&run) => Err(error),
         never = reporting.report_throttle() => match never {},
@@ -277,7 +273,7 @@ fn unfinished(error: Error) -> Error {
         error @ (Error::Connection { .. } | Error::Stopped { .. }) => error,
         error => Error::Stopped {
             reason: format!("the tables are swapped, but what follows is not done: {error}"),
-            help: "fix what is named, then run the same command again; it finishes the rest".into(),
+            help: format!("fix what is named, then {AGAIN}"),
         },
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 
 use super::backend::Server;
+use super::backoff::{jittered, reconnecting};
 use super::coverage::{Coverage, Limit, Watermark};
 use super::dirty::Dirty;
 use super::permission::Permission;
@@ -322,19 +322,11 @@ impl<S: Server> Run<S> {
     where
         F: Future<Output = Result<T>>,
     {
-        let started = tokio::time::Instant::now();
-        let mut pause = Duration::from_millis(20);
-        loop {
-            match step().await {
-                Err(error) if error.is_connection() && started.elapsed() < RETRY_FOR => {
-                    tracing::info!(%error, "trying again");
-                    self.lost(&error);
-                    tokio::time::sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-                outcome => return outcome,
-            }
-        }
+        reconnecting(RETRY_FOR, || {
+            let outcome = step();
+            async move { outcome.await.inspect_err(|error| self.lost(error)) }
+        })
+        .await
     }
 
     /// Reports that the server is full, and waits a little.
@@ -347,11 +339,6 @@ impl<S: Server> Run<S> {
         tokio::time::sleep(jittered(FULL_PAUSE)).await;
         self.progress.set_waiting(None);
     }
-}
-
-/// A pause with some randomness, so that peers do not meet again.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..1.5))
 }
 
 /// Notes a time in a histogram.

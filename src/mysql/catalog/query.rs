@@ -5,7 +5,8 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::error::{Error, Result};
+use crate::engine::backoff::Backoff;
+use crate::error::{Error, Result, end_transactions};
 use crate::fnv::fnv1a;
 use crate::mysql::connection::errors::{connection_error, is_contention};
 use crate::mysql::name::Ident;
@@ -46,10 +47,9 @@ pub(crate) async fn run(conn: &mut Conn, action: &str, sql: impl AsRef<str>) -> 
 pub fn objection(tables: &str, tried: Result<()>) -> Result<Option<String>> {
     match tried {
         Ok(()) => Ok(None),
-        Err(error) if has_met_a_lock(&error) => Err(Error::Stopped {
-            reason: error.to_string(),
-            help: format!("look for long transactions on {tables}, then run the command again"),
-        }),
+        Err(error) if has_met_a_lock(&error) => {
+            Err(Error::Stopped { reason: error.to_string(), help: end_transactions(tables) })
+        }
         Err(Error::Server { message, .. }) => Ok(Some(message)),
         Err(other) => Err(other),
     }
@@ -69,14 +69,13 @@ pub(crate) async fn run_patiently(
     sql: &str,
     patience: Patience,
 ) -> Result<()> {
-    let mut pause = Duration::from_millis(50);
+    let mut backoff = Backoff::new(Duration::from_millis(50), LONGEST_PAUSE);
     for _ in 1..patience.attempts {
         match run(conn, action, sql).await {
             Err(error) if has_met_a_lock(&error) => {}
             other => return other,
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        backoff.wait().await;
     }
     run(conn, action, sql).await
 }

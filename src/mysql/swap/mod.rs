@@ -29,6 +29,7 @@ use super::dependents::histograms;
 use super::name::{TableName, Text};
 use super::run::MysqlTable;
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::engine::backoff::reconnecting;
 use crate::engine::under_lock;
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -452,6 +453,9 @@ async fn seen_waiting(table: &MysqlTable, id: u32) -> Result<bool> {
     Ok(false)
 }
 
+/// How long the swap's outcome is asked for while connections break.
+const SETTLE_FOR: Duration = Duration::from_secs(120);
+
 /// Learns from the catalog what happened, after the sessions that could still act are gone.
 async fn settle(
     table: &MysqlTable,
@@ -459,17 +463,7 @@ async fn settle(
     renamer: Option<u32>,
     locked_at: Instant,
 ) -> Result<SwapOutcome> {
-    let mut pause = Duration::from_millis(20);
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        match try_settle(table, holder, renamer, locked_at).await {
-            Err(error) if error.is_connection() && Instant::now() < deadline => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-            outcome => return outcome,
-        }
-    }
+    reconnecting(SETTLE_FOR, || try_settle(table, holder, renamer, locked_at)).await
 }
 
 async fn try_settle(

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::names::Names;
 use super::transaction_wait;
-use crate::error::{Error, Result};
+use crate::error::{AGAIN, Error, Result};
 use crate::key::Position;
 use crate::postgres::connection::connect::{Options, connect};
 use crate::postgres::connection::errors::{QUERY_CANCELED, server_error, sqlstate};
@@ -100,7 +100,7 @@ pub(super) async fn drop_slot(client: &Client, names: &Names) -> Result<()> {
             if Instant::now() > deadline {
                 return Err(Error::Stopped {
                     reason: format!("the session {pid} reads the replication slot {}", names.slot),
-                    help: "end that session, then run the command again".into(),
+                    help: format!("end that session, then {AGAIN}"),
                 });
             }
             tokio::time::sleep(PAUSE).await;

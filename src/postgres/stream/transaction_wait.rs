@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::error::{Error, Result};
+use crate::error::{AGAIN, Error, Result};
 use crate::postgres::connection::errors::server_error;
 use crate::testing::mutation::{self, Rule};
 
@@ -98,7 +98,7 @@ pub(super) fn stopped(what: String, inway: &[Writer]) -> Error {
         } else {
             format!("{what}; blocked by {}", list.join("; "))
         },
-        help: "end what blocks it, or wait for it; then run the same command again".into(),
+        help: format!("end what blocks it, or wait for it; then {AGAIN}"),
     }
 }
 
