@@ -115,9 +115,7 @@ async fn clean(
     if args.json {
         let server = target.address.to_string();
         let answer = Answer { server, table: table.plain(), dropped, forgotten };
-        let text = serde_json::to_string(&answer)
-            .map_err(|error| Error::Internal(format!("the answer cannot be written: {error}")))?;
-        return screen.page(&text);
+        return screen.json(&answer);
     }
     let count = dropped.len();
     screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))

@@ -47,10 +47,7 @@ pub(super) async fn run(args: PlanArgs, screen: &Screen, subject: &Subject) -> R
 pub(super) async fn show(job: &Job, json: bool, screen: &Screen) -> Result<()> {
     let plan = backend::plan(job).await?;
     if json {
-        let text =
-            serde_json::to_string(&Answer { server: job.target.address.to_string(), plan: &plan })
-                .map_err(|error| Error::Internal(format!("the plan cannot be written: {error}")))?;
-        screen.page(&text)?;
+        screen.json(&Answer { server: job.target.address.to_string(), plan: &plan })?;
     } else {
         screen.page(&text(&plan))?;
     }

@@ -11,7 +11,7 @@ use super::backend;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::Target;
 use crate::engine::progress::Subject;
-use crate::error::{AGAIN, Error, Result};
+use crate::error::{AGAIN, Result};
 use crate::ledger::{RunRecord, RunState};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text;
@@ -54,9 +54,7 @@ async fn show(
     let runs = backend::runs(target, table).await?;
     if json {
         for run in &runs {
-            let text = serde_json::to_string(&Line::of(run, target))
-                .map_err(|error| Error::Internal(format!("a run cannot be written: {error}")))?;
-            screen.answer(&text)?;
+            screen.json(&Line::of(run, target))?;
         }
         return Ok(());
     }

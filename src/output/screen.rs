@@ -65,6 +65,16 @@ impl Screen {
         }
     }
 
+    /// The same for what a program reads: one line of JSON.
+    ///
+    /// # Errors
+    /// Those of [`Screen::answer`].
+    pub(crate) fn json(&self, answer: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string(answer)
+            .map_err(|error| Error::Internal(format!("the answer cannot be written: {error}")))?;
+        self.page(&text)
+    }
+
     /// Takes the bar away meanwhile. Its crate panics where the terminal has gone, and is not
     /// asked again then.
     fn beside_the_bar(&self, write: impl FnOnce()) {

@@ -1,5 +1,6 @@
 //! Who is in the way of the cut-over's locks.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -29,6 +30,16 @@ impl Blockers {
     pub(super) fn budget(&self, usual: Duration) -> Duration {
         if self.autovacuum { AUTOVACUUM_BUDGET } else { usual }
     }
+}
+
+/// The statement that ends a session.
+pub(super) fn end_session(pid: impl fmt::Display) -> String {
+    format!("SELECT pg_terminate_backend({pid})")
+}
+
+/// How a prepared transaction is ended.
+pub(super) fn end_prepared() -> String {
+    "COMMIT PREPARED or ROLLBACK PREPARED".into()
 }
 
 /// Looks at who holds locks on the tables of these OIDs. Transactions that are older than `kill` are
@@ -77,13 +88,13 @@ pub(super) async fn look(
             user: user.into(),
             state: state.into(),
             age: Some(age),
-            statement: format!("SELECT pg_terminate_backend({pid})"),
+            statement: end_session(pid),
             ..Blocker::default()
         };
         if kind == "prepared transaction" {
-            blocker.session = format!("prepared transaction {state:?}");
+            blocker.session = format!("prepared transaction '{state}'");
             blocker.state = "prepared".into();
-            blocker.statement = "COMMIT PREPARED or ROLLBACK PREPARED".into();
+            blocker.statement = end_prepared();
         } else if kill.is_some_and(|kill| age >= kill) && kind == "client backend" {
             let end = match state {
                 "active" => format!("SELECT pg_cancel_backend({pid})"),

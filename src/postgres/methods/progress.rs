@@ -8,6 +8,7 @@ use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::engine::blocker::{Blocker, blocked_by};
 use crate::error::Result;
+use crate::postgres::blockers::end_session;
 use crate::postgres::connection::connect::Options;
 use crate::postgres::connection::session::{plain, rows};
 
@@ -115,7 +116,7 @@ async fn look(client: &Client, pid: &str) -> Result<State> {
             user: text(1),
             state: text(2),
             age: text(3).parse().ok().map(Duration::from_secs),
-            statement: format!("SELECT pg_terminate_backend({pid})"),
+            statement: end_session(&pid),
             ..Blocker::default()
         }
     };
