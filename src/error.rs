@@ -1,14 +1,24 @@
 //! What can end a run.
 
 use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
 
 use crate::key::Position;
 
 /// What resumes a run.
 pub const AGAIN: &str = "run the same command again to resume";
 
+/// What to do where transactions of others keep a lock on `table`.
+pub(crate) fn end_transactions(table: &str) -> String {
+    format!("end long transactions on {table}, then {AGAIN}")
+}
+
 /// The library's result.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The error that another one came of, for `-vv`.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// One thing that the checks before the start found.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -148,6 +158,9 @@ pub enum Error {
         message: String,
         /// The server's code, where it gave one.
         code: Option<ServerCode>,
+        /// The driver's own error.
+        #[source]
+        cause: Option<Cause>,
     },
     /// The server has no room left; what is there stays, and the step can be tried again.
     #[error("no space left on the server while {action}: {message}")]
@@ -166,14 +179,20 @@ pub enum Error {
         message: String,
         /// What to do.
         help: String,
+        /// The driver's own error.
+        #[source]
+        cause: Option<Cause>,
     },
     /// The connection broke or could not be made.
     #[error("connection lost while {action}: {message}")]
     Connection {
         /// What osc was doing.
         action: String,
-        /// The cause.
+        /// Why.
         message: String,
+        /// The driver's own error.
+        #[source]
+        cause: Option<Cause>,
     },
     /// What a command was asked for cannot be written.
     #[error("cannot write to standard output: {0}")]
@@ -184,6 +203,33 @@ pub enum Error {
 }
 
 impl Error {
+    /// A statement that failed for good, without a code of the server. `action` completes "… failed".
+    pub(crate) fn server(action: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Server { action: action.into(), message: message.into(), code: None, cause: None }
+    }
+
+    /// A connection that is of no use. `action` completes "connection lost while …".
+    pub(crate) fn connection(action: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Connection { action: action.into(), message: message.into(), cause: None }
+    }
+
+    /// A run that the same command resumes.
+    pub(crate) fn stopped(reason: impl Into<String>) -> Self {
+        Self::Stopped { reason: reason.into(), help: AGAIN.into() }
+    }
+
+    /// A connection on which the server was silent for `limit`.
+    pub(crate) fn silence(action: &str, limit: Duration) -> Self {
+        Self::connection(action, format!("no answer within {} s", limit.as_secs()))
+    }
+
+    /// A connection that broke by `cause`.
+    pub(crate) fn broken(action: &str, cause: impl Into<Cause>) -> Self {
+        let cause = cause.into();
+        let message = cause.to_string();
+        Self::Connection { action: action.into(), message, cause: Some(cause) }
+    }
+
     /// Whether the same command resumes a run that ended so.
     pub fn is_resumable(&self) -> bool {
         matches!(self, Self::Stopped { .. } | Self::Connection { .. } | Self::Full { .. })
@@ -218,12 +264,10 @@ impl Error {
             {
                 Some(help.clone())
             }
-            Self::Connection { .. } => {
-                Some(AGAIN.into())
+            Self::Connection { .. } => Some(AGAIN.into()),
+            Self::Full { .. } => {
+                Some(format!("free space on the server, then {AGAIN}: what was copied is kept"))
             }
-            Self::Full { .. } => Some(
-                "free space on the server, then run the same command again to resume: what was copied is kept".into(),
-            ),
             Self::Data { .. } => Some(
                 "the original is untouched; fix the rows or change the clauses".into(),
             ),
@@ -250,9 +294,9 @@ impl Error {
         }
         Self::Stopped {
             reason: self.problem(),
-            help: "the copy is kept: put right what is named, then run the same command again to resume; \
-                   osc cleanup TABLE discards it"
-                .into(),
+            help: format!(
+                "the copy is kept: put right what is named, then {AGAIN}; osc cleanup TABLE discards it"
+            ),
         }
     }
 
@@ -294,28 +338,31 @@ impl Error {
     /// no reason to try for ever. `server` is what should answer there.
     #[must_use]
     pub fn at_first(self, address: impl fmt::Display, server: &str) -> Self {
-        let unreachable = |message: String, help: String| Self::Unreachable {
+        let unreachable = |message: String, help: String, cause: Option<Cause>| Self::Unreachable {
             address: address.to_string(),
             message,
             help,
+            cause,
         };
         match self {
-            Self::Connection { message, .. } => unreachable(
-                cause(&message),
+            Self::Connection { message, cause, .. } => unreachable(
+                without_wrapping(&message),
                 format!(
                     "check that {server} listens there, and that nothing on the way refuses it"
                 ),
+                cause,
             ),
             // What answered is no such server, or broke off in the middle of a word.
             Self::Internal(message) => unreachable(
                 format!("what answers is not {server}: {message}"),
                 "check host and port".into(),
+                None,
             ),
             Self::Refused(findings) if findings.iter().all(|finding| finding.check == "tls") => {
                 let finding = findings.into_iter().next();
                 finding.map_or_else(
-                    || unreachable("no trusted TLS connection".into(), String::new()),
-                    |finding| unreachable(finding.problem, finding.help),
+                    || unreachable("no trusted TLS connection".into(), String::new(), None),
+                    |finding| unreachable(finding.problem, finding.help, None),
                 )
             }
             other => other,
@@ -328,8 +375,37 @@ impl Error {
     }
 }
 
+/// The line of `text` in which the bytes `span` begin, and marks under them. Its place counts from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Marked {
+    /// The line's number.
+    pub line: usize,
+    /// The character in it.
+    pub column: usize,
+    /// Line and marks, each after a line's end and indented.
+    pub shown: String,
+}
+
+/// Marks a mistake in what was typed: `docs/decisions/0023-mistakes.md`.
+pub(crate) fn marked(text: &str, span: Range<usize>) -> Marked {
+    let start = text.floor_char_boundary(span.start);
+    let (before, after) = text.split_at_checked(start).unwrap_or((text, ""));
+    let head = before.rsplit('\n').next().unwrap_or_default();
+    let tail = after.split('\n').next().unwrap_or_default();
+    let width = span.end.saturating_sub(start).min(tail.len());
+    let marks = tail.get(..width).map_or(1, |part| part.chars().count()).max(1);
+    let indent = head.chars().count();
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let line: String = head.chars().chain(tail.chars()).map(plain).collect();
+    Marked {
+        line: before.matches('\n').count() + 1,
+        column: indent + 1,
+        shown: format!("\n  {}\n  {}{}", line.trim_end(), " ".repeat(indent), "^".repeat(marks)),
+    }
+}
+
 /// The cause alone, as a system names it: without what the drivers wrap around it.
-fn cause(message: &str) -> String {
+fn without_wrapping(message: &str) -> String {
     let mut rest = message;
     for wrapping in [
         "Input/output error: ",
@@ -352,11 +428,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_place_is_marked_on_its_line() {
+        let one = marked("ADD a INT,\nDROP \u{e9} x", 19..20);
+        assert_eq!((one.line, one.column, &*one.shown), (2, 8, "\n  DROP \u{e9} x\n         ^"));
+        assert_eq!(marked("DROP ab", 5..7).shown, "\n  DROP ab\n       ^^");
+    }
+
+    #[test]
+    fn a_place_past_the_end_or_inside_a_letter_is_marked() {
+        assert_eq!(marked("ab", 2..2).shown, "\n  ab\n    ^");
+        assert_eq!(marked("\u{e9}", 9..12).shown, "\n  \u{e9}\n   ^");
+        assert_eq!(marked("\u{e9}", 1..1).shown, "\n  \u{e9}\n  ^");
+    }
+
+    #[test]
     fn a_first_connection_that_fails_names_where_and_why_and_is_not_resumable() {
-        let lost = |message: &str| Error::Connection {
-            action: "connecting".into(),
-            message: message.into(),
-        };
+        let lost = |message: &str| Error::connection("connecting", message);
         let error = lost("Connection refused (os error 111)").at_first("db1:3306", "MySQL");
         assert_eq!(error.to_string(), "cannot connect to db1:3306: connection refused");
         assert!(!error.is_resumable());

@@ -1,6 +1,6 @@
 //! The program `osc`: parse, run, exit code.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -8,7 +8,8 @@ use clap::Parser;
 use osc::cli::{Cli, diagnostics};
 use osc::engine::progress::Subject;
 use osc::error::Error;
-use osc::output::{exit_code, screen::Screen};
+use osc::output::exit_code;
+use osc::output::screen::{self, Screen};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -73,13 +74,12 @@ fn log_to(screen: &Screen, verbose: u8) {
         Some(Err(error)) => (EnvFilter::new(usual), Some(error)),
         None => (EnvFilter::new(usual), None),
     };
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(screen.clone())
         // They would go to stderr by a macro that panics where stderr cannot be written.
         .log_internal_errors(false)
-        .with_ansi(colours)
+        .with_ansi(screen::colours())
         .with_target(false)
         .init();
     if let Some(error) = refused {

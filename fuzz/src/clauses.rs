@@ -1,18 +1,18 @@
 //! Clauses of an ALTER TABLE: what is read and written again is read as the same.
 
-use osc::cli::change::Change;
-use osc::config::target::Scheme;
 use osc::mysql::clauses::{ClauseKind, Clauses, ShadowNames};
+use osc::mysql::commands::arguments;
 use osc::mysql::connection::version::Flavor;
 use osc::mysql::name::{Ident, TableName};
 use osc::postgres::clauses::{self as postgres_clauses, Statement};
+use osc::postgres::commands::arguments as postgres_arguments;
 use osc::postgres::name as postgres;
 
 /// MySQL's and MariaDB's.
 pub(crate) fn mysql(bytes: &[u8]) {
     let Some(text) = super::text(bytes) else { return };
-    let _ = Change::read_for(Scheme::Mysql, text, None);
-    let _ = Change::read_for(Scheme::Mysql, "shop.users", Some(text));
+    let _ = arguments::change(text, None);
+    let _ = arguments::change("shop.users", Some(text));
     let flavors = ["9.7.4", "10.11.19-MariaDB"].map(Flavor::parse);
     let readings = flavors.iter().flatten().map(|flavor| Clauses::parse_for(text, *flavor));
     for read in readings.chain([Clauses::parse(text)]).flatten() {
@@ -55,7 +55,7 @@ fn facts(read: &Clauses) {
 /// PostgreSQL's.
 pub(crate) fn postgres(bytes: &[u8]) {
     let Some(text) = super::text(bytes) else { return };
-    let _ = Change::read_for(Scheme::Postgres, text, None);
+    let _ = postgres_arguments::change(text, None);
     let table = postgres::TableName::new("public", "users");
     let _ = Statement::parse(text, None);
     let Ok(read) = Statement::parse(text, Some(&table)) else { return };

@@ -1,9 +1,8 @@
 //! Names and keys: what is quoted or encoded comes back as it was.
 
-use osc::cli::change::{Change, TableArg};
-use osc::config::target::Scheme;
 use osc::key::{Key, KeyOrder};
 use osc::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind, KeyValue};
+use osc::mysql::commands::arguments as mysql_arguments;
 use osc::mysql::lexer::{Dialect, tokens};
 use osc::mysql::name as mysql;
 use osc::postgres::catalog::key as postgres_key;
@@ -13,18 +12,21 @@ use osc::postgres::name as postgres;
 /// A table as the command line names it, and any name between quotes.
 pub(crate) fn name(bytes: &[u8]) {
     let Some(text) = super::text(bytes) else { return };
-    let _ = Change::read_for(Scheme::Mysql, text, Some("FORCE"));
-    let _ = Change::read_for(Scheme::Postgres, text, Some("ADD a int"));
-    if let Ok(TableArg { schema: Some(schema), table }) = TableArg::read(text, Scheme::Mysql) {
-        let quoted = mysql::TableName::new(&*schema, &*table).to_string();
-        let again = TableArg::read(&quoted, Scheme::Mysql)
-            .unwrap_or_else(|error| panic!("{error}: {quoted}"));
-        assert_eq!((again.schema, again.table), (Some(schema), table));
+    let _ = mysql_arguments::change(text, Some("FORCE"));
+    let _ = arguments::change(text, Some("ADD a int"));
+    if let Ok(named) = mysql_arguments::table(text)
+        && let Some(schema) = &named.schema
+    {
+        let quoted = mysql::TableName::new(&**schema, &*named.table).to_string();
+        let again = mysql_arguments::table(&quoted);
+        assert_eq!(again.unwrap_or_else(|error| panic!("{error}: {quoted}")), named);
     }
-    if let Ok((Some(schema), table)) = arguments::table(text) {
-        let name = postgres::TableName::new(&*schema, &*table);
+    if let Ok(named) = arguments::table(text)
+        && let Some(schema) = &named.schema
+    {
+        let name = postgres::TableName::new(&**schema, &*named.table);
         for typed in [name.to_string(), name.plain()] {
-            assert_eq!(arguments::table(&typed).ok(), Some((Some(schema.clone()), table.clone())));
+            assert_eq!(arguments::table(&typed).as_ref().ok(), Some(&named));
         }
     }
     let ident = mysql::Ident::new(text);

@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
-use super::EXIT_CODES;
 use super::arguments::ChangeArgs;
 use super::prompt::confirm;
-use crate::config::target::Scheme;
+use super::{EXIT_CODES, backend};
 use crate::control::{Directives, sources};
-use crate::engine::progress::{Event, Progress, Subject};
+use crate::engine::progress::{Event, Subject};
 use crate::error::{Error, Result};
 use crate::output::screen::Screen;
 use crate::output::{self, Mode};
 use crate::plan::{Ask, Job, UNDOABLE};
-use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,42 +37,21 @@ pub struct AlterArgs {
 /// # Errors
 /// Whatever ends the run other than success.
 pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> Result<()> {
-    let (target, change, settings) = args.change.resolve()?;
-    subject.set_server(&target.address);
-    subject.set_table(change.table.plain());
-    if settings.dry_run {
-        return Box::pin(super::plan::show(target, change, settings, screen, subject)).await;
+    let ChangeArgs { dry_run, json, quiet, yes, .. } = args.change;
+    let job = args.change.job(subject)?;
+    if dry_run {
+        return Box::pin(super::plan::show(&job, json, screen)).await;
     }
-
-    let progress = Arc::new(Progress::of(subject.clone()));
-    let mode = Mode::choose(settings.json, settings.quiet);
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
     let (directives, _steering) =
-        sources::steer(settings.control_file.clone(), Directives::from(&settings))
+        sources::steer(job.settings.control_file.clone(), Directives::from(&*job.settings))
             .map_err(|error| failed("cannot listen to signals", error))?;
-    let reporter = output::reporter(mode, Arc::clone(&progress), screen)
+    let reporter = output::reporter(Mode::choose(json, quiet), Arc::clone(&job.progress), screen)
         .map_err(|error| failed("cannot start a thread", error))?;
     let sink = reporter.sink();
-    let stop = CancellationToken::new();
+    let stop = job.stop.clone();
     let mut aborts = directives.clone();
-    let job = Job {
-        target,
-        schema: change.table.schema,
-        table: change.table.table,
-        clauses: change.clauses,
-        settings,
-        directives,
-        progress,
-        sink: Arc::clone(&sink),
-        stop: stop.clone(),
-        ask: asking(screen),
-    };
-    let work = async {
-        match job.target.scheme {
-            Scheme::Mysql => mysql::commands::alter::alter(job).await,
-            Scheme::Postgres => Box::pin(postgres::commands::alter::alter(job)).await,
-        }
-    };
+    let job = Job { directives, sink: Arc::clone(&sink), ask: asking(screen, yes), ..job };
     let aborted = async move {
         // The sender ends with the process only.
         if aborts.wait_for(|directives| directives.abort).await.is_ok() {
@@ -85,7 +60,7 @@ pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> 
         std::future::pending::<()>().await;
     };
     let result = tokio::select! {
-        result = work => result,
+        result = backend::alter(job) => result,
         () = aborted => Err(Error::Internal("an abort that never ends".into())),
     };
     let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
@@ -93,8 +68,8 @@ pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> 
     result
 }
 
-/// Asks on the terminal. A bar is drawn again after the answer.
-fn asking(screen: &Screen) -> Ask {
+/// Asks on the terminal, unless `yes` was given. A bar is drawn again after the answer.
+fn asking(screen: &Screen, yes: bool) -> Ask {
     let screen = screen.clone();
-    Arc::new(move |question| screen.suspended(|| confirm(question, false, UNDOABLE)))
+    Arc::new(move |question| screen.suspended(|| confirm(question, yes, UNDOABLE)))
 }

@@ -1,10 +1,11 @@
 //! What `osc alter` and `osc plan` are given: the same words, so that one of them turns a plan into a run.
 
-use super::change::Change;
+use super::backend;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::settings::{AlterSettings, RunFlags, Tuning};
-use crate::config::target::Target;
+use crate::config::settings::Settings;
+use crate::engine::progress::Subject;
 use crate::error::Result;
+use crate::plan::Job;
 
 /// The arguments of a change.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ pub struct ChangeArgs {
     pub connection: Connection,
     /// How to go about it.
     #[command(flatten)]
-    pub tuning: Tuning,
+    pub settings: Settings,
     /// Do not compare the tables before the cut-over
     #[arg(long, help_heading = "Cut-over")]
     pub no_verify: bool,
@@ -49,21 +50,19 @@ pub struct ChangeArgs {
 }
 
 impl ChangeArgs {
-    /// Where, what and how.
+    /// Where, what and how; `subject` learns it.
     ///
     /// # Errors
     /// `Usage`.
-    pub(super) fn resolve(self) -> Result<(Target, Change, AlterSettings)> {
-        let flags =
-            RunFlags { dry_run: self.dry_run, json: self.json, quiet: self.quiet, yes: self.yes };
-        let tuning = Tuning {
-            verify: self.no_verify.then_some(false),
-            feedback: self.no_feedback.then_some(false),
-            ..self.tuning
-        };
-        let (target, settings) =
-            resolve::alter(&self.connection, tuning, flags, &Environment::of_process())?;
-        let change = Change::read_for(target.scheme, &self.table, self.clauses.as_deref())?;
-        Ok((target, change, settings))
+    pub(super) fn job(&self, subject: &Subject) -> Result<Job> {
+        let mut given = self.settings.clone();
+        given.verify = self.no_verify.then_some(false);
+        given.feedback = self.no_feedback.then_some(false);
+        let (target, replicas, settings) =
+            resolve::alter(&self.connection, given, &Environment::of_process())?;
+        let request = backend::request(target.scheme, &self.table, self.clauses.as_deref())?;
+        subject.set_server(&target.address);
+        subject.set_table(request.table.plain());
+        Ok(Job::new(target, replicas, request, settings, subject))
     }
 }

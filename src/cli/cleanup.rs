@@ -1,9 +1,9 @@
 //! `osc cleanup`: drop the retired table and leftovers of unfinished runs.
 
-use indicatif::HumanBytes;
+use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::change::TableArg;
+use super::backend;
 use super::deadline::within;
 use super::prompt::confirm;
 use crate::config::resolve::{self, Connection, Environment};
@@ -12,6 +12,7 @@ use crate::engine::progress::Subject;
 use crate::error::{Error, Result};
 use crate::ledger::Leftover;
 use crate::output::screen::{Screen, one_line};
+use crate::plan::TableArg;
 use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
@@ -45,7 +46,7 @@ pub struct CleanupArgs {
 pub(super) async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
     subject.set_server(&target.address);
-    let table = TableArg::read(&args.table, target.scheme)?;
+    let table = backend::table(target.scheme, &args.table)?;
     subject.set_table(table.plain());
     clean(&target, &table, &args, screen).await
 }
@@ -114,9 +115,7 @@ async fn clean(
     if args.json {
         let server = target.address.to_string();
         let answer = Answer { server, table: table.plain(), dropped, forgotten };
-        let text = serde_json::to_string(&answer)
-            .map_err(|error| Error::Internal(format!("the answer cannot be written: {error}")))?;
-        return screen.page(&text);
+        return screen.json(&answer);
     }
     let count = dropped.len();
     screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))
@@ -136,7 +135,7 @@ const QUESTION: &str = "Drop them? Afterwards the change cannot be undone.";
 /// Shows what would be dropped, and asks.
 fn agree(tables: &[Dropped], yes: bool, screen: &Screen) -> Result<()> {
     for Dropped { table, what, bytes } in tables {
-        screen.line(&format!("{}: {what}, {}", one_line(table), HumanBytes(*bytes)));
+        screen.line(&format!("{}: {what}, {}", one_line(table), ByteSize(*bytes)));
     }
     if tables.is_empty() {
         screen.line("there is no table to drop");

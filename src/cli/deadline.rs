@@ -21,6 +21,7 @@ pub(super) async fn within<T>(target: &Target, look: impl Future<Output = Result
             help: "check that the server, or what stands before it, still works, then run the command \
                    again: nothing was changed"
                 .into(),
+            cause: None,
         })
     })
 }

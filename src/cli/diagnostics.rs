@@ -1,64 +1,36 @@
 //! How a command that failed says so.
 
-use std::fmt;
-use std::io::IsTerminal;
+use std::error::Error as _;
+use std::iter::successors;
 use std::process::ExitCode;
 
-use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
+use clap::builder::styling::{AnsiColor, Style};
 
 use crate::engine::progress::About;
 use crate::error::Error;
-use crate::output::screen::{Screen, printable, stdout_line};
+use crate::output::screen::{Screen, colours, printable, stdout_line};
 
-#[derive(Debug)]
-struct Failure {
-    message: String,
-    help: Option<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl Diagnostic for Failure {
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
-    }
-}
-
-/// Says on stderr what went wrong and what helps; with `json`, on stdout too.
+/// Says on stderr what went wrong and what helps, with `-vv` also what it came of; with `json`, on stdout
+/// too.
 pub fn show(error: &Error, json: bool, about: About, screen: &Screen) {
     if json {
         stdout_line(&crate::output::json::error(error, about));
     }
-    let failure = Failure {
-        message: printable(&error.to_string()),
-        help: error.help().map(|help| printable(&help)),
-    };
-    screen.styled(&if std::io::stderr().is_terminal() {
-        Pretty(&failure).to_string().trim_end().to_owned()
-    } else {
-        plain(&failure)
-    });
-}
-
-/// For a log: no colours, and lines as they are.
-fn plain(failure: &Failure) -> String {
-    let help = failure.help.as_ref().map(|help| format!("\n  help: {help}"));
-    format!("error: {}{}", failure.message, help.unwrap_or_default())
-}
-
-/// For a terminal: coloured, and wrapped to its width.
-struct Pretty<'a>(&'a Failure);
-
-impl fmt::Display for Pretty<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        MietteHandlerOpts::new().build().debug(self.0, f)
+    for cause in successors(error.source(), |cause| (*cause).source()) {
+        tracing::debug!("caused by: {}", printable(&cause.to_string()));
     }
+    screen.styled(&text(&error.to_string(), error.help().as_deref(), colours()));
+}
+
+/// As clap shows a mistake in the flags.
+fn text(message: &str, help: Option<&str>, coloured: bool) -> String {
+    let style = |colour: AnsiColor| match coloured {
+        true => colour.on_default().bold(),
+        false => Style::new(),
+    };
+    let (red, cyan) = (style(AnsiColor::Red), style(AnsiColor::Cyan));
+    let help = help.map(|help| format!("\n  {cyan}help:{cyan:#} {}", printable(help)));
+    format!("{red}error:{red:#} {}{}", printable(message), help.unwrap_or_default())
 }
 
 /// Says what is wrong with the command line, or what was asked of it (`--help`), and ends.
@@ -108,7 +80,12 @@ mod tests {
 
     #[test]
     fn a_log_gets_lines_as_they_are() {
-        let failure = Failure { message: "a\n  - b".into(), help: Some("c".into()) };
-        assert_eq!(plain(&failure), "error: a\n  - b\n  help: c");
+        assert_eq!(text("a\n  - b", Some("c"), false), "error: a\n  - b\n  help: c");
+    }
+
+    #[test]
+    fn a_terminal_gets_colours() {
+        let shown = text("a", None, true);
+        assert_eq!(shown, "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m a");
     }
 }

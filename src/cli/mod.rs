@@ -1,10 +1,10 @@
 //! The command line: one file a command, each of them arguments, a call, and rendering.
 
-pub mod change;
 pub mod diagnostics;
 
 mod alter;
 mod arguments;
+mod backend;
 mod cleanup;
 mod completions;
 mod deadline;

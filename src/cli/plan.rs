@@ -1,24 +1,17 @@
 //! `osc plan`: say what a change would do, and change nothing.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use indicatif::{HumanBytes, HumanCount};
+use bytesize::ByteSize;
+use indicatif::HumanCount;
 use serde::Serialize;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::arguments::ChangeArgs;
-use super::change::Change;
-use super::deadline::within;
-use crate::config::settings::AlterSettings;
-use crate::config::target::{Scheme, Target};
-use crate::control::Directives;
-use crate::engine::progress::{Event, Progress, Sink, Subject};
+use super::backend;
+use crate::engine::progress::Subject;
 use crate::error::{Error, Result};
 use crate::output::screen::{Screen, one_line};
 use crate::plan::{Job, Plan};
-use crate::{mysql, postgres};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,45 +39,15 @@ pub struct PlanArgs {
 /// # Errors
 /// Whatever keeps the plan from being made, or the change from being possible.
 pub(super) async fn run(args: PlanArgs, screen: &Screen, subject: &Subject) -> Result<()> {
-    let (target, change, settings) = args.change.resolve()?;
-    subject.set_server(&target.address);
-    subject.set_table(change.table.plain());
-    Box::pin(show(target, change, settings, screen, subject)).await
+    let job = args.change.job(subject)?;
+    Box::pin(show(&job, args.change.json, screen)).await
 }
 
 /// Makes the plan and prints it.
-pub(super) async fn show(
-    target: Target,
-    change: Change,
-    settings: AlterSettings,
-    screen: &Screen,
-    subject: &Subject,
-) -> Result<()> {
-    let json = settings.json;
-    let directives = watch::Sender::new(Directives::from(&settings)).subscribe();
-    let job = Job {
-        target,
-        schema: change.table.schema,
-        table: change.table.table,
-        clauses: change.clauses,
-        settings,
-        directives,
-        progress: Arc::new(Progress::of(subject.clone())),
-        sink: Arc::new(NullSink),
-        stop: CancellationToken::new(),
-        ask: Arc::new(|_| Ok(false)),
-    };
-    let plan = match job.target.scheme {
-        Scheme::Mysql => Box::pin(within(&job.target, mysql::commands::alter::plan(&job))).await?,
-        Scheme::Postgres => {
-            Box::pin(within(&job.target, postgres::commands::alter::plan(&job))).await?
-        }
-    };
+pub(super) async fn show(job: &Job, json: bool, screen: &Screen) -> Result<()> {
+    let plan = backend::plan(job).await?;
     if json {
-        let text =
-            serde_json::to_string(&Answer { server: job.target.address.to_string(), plan: &plan })
-                .map_err(|error| Error::Internal(format!("the plan cannot be written: {error}")))?;
-        screen.page(&text)?;
+        screen.json(&Answer { server: job.target.address.to_string(), plan: &plan })?;
     } else {
         screen.page(&text(&plan))?;
     }
@@ -103,13 +66,6 @@ struct Answer<'a> {
     plan: &'a Plan,
 }
 
-/// Takes events that are not shown.
-struct NullSink;
-
-impl Sink for NullSink {
-    fn event(&self, _: Event) {}
-}
-
 /// What may have lines of its own, none of which passes for a heading.
 fn several(text: &str) -> String {
     let lines = text.split('\n').map(|line| one_line(line.trim_end()));
@@ -124,7 +80,7 @@ fn text(plan: &Plan) -> String {
         one_line(&plan.server),
         recognised.unwrap_or_default(),
         HumanCount(plan.rows_estimate),
-        HumanBytes(plan.bytes)
+        ByteSize(plan.bytes)
     );
     text.push_str(match plan.decided {
         true => "\nosc will make this change by:\n",

@@ -3,20 +3,19 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount};
+use bytesize::ByteSize;
+use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::change::TableArg;
-use super::deadline::within;
+use super::backend;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::target::{Scheme, Target};
+use crate::config::target::Target;
 use crate::engine::progress::Subject;
-use crate::error::AGAIN;
-use crate::error::{Error, Result};
+use crate::error::{AGAIN, Result};
 use crate::ledger::{RunRecord, RunState};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text;
-use crate::{mysql, postgres};
+use crate::plan::TableArg;
 
 /// The arguments of `osc status`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +38,7 @@ pub struct StatusArgs {
 pub(super) async fn run(args: StatusArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let target = resolve::target(&args.connection, &Environment::of_process())?;
     subject.set_server(&target.address);
-    let table = args.table.map(|table| TableArg::read(&table, target.scheme)).transpose()?;
+    let table = args.table.map(|table| backend::table(target.scheme, &table)).transpose()?;
     if let Some(table) = &table {
         subject.set_table(table.plain());
     }
@@ -52,21 +51,10 @@ async fn show(
     json: bool,
     screen: &Screen,
 ) -> Result<()> {
-    let schema = table.and_then(|table| table.schema.as_deref());
-    let name = table.map(|table| table.table.as_str());
-    let runs = match target.scheme {
-        Scheme::Mysql => {
-            within(target, mysql::commands::status::runs(target, schema, name)).await?
-        }
-        Scheme::Postgres => {
-            within(target, postgres::commands::status::runs(target, schema, name)).await?
-        }
-    };
+    let runs = backend::runs(target, table).await?;
     if json {
         for run in &runs {
-            let text = serde_json::to_string(&Line::of(run, target))
-                .map_err(|error| Error::Internal(format!("a run cannot be written: {error}")))?;
-            screen.answer(&text)?;
+            screen.json(&Line::of(run, target))?;
         }
         return Ok(());
     }
@@ -162,7 +150,7 @@ fn shown(run: &RunRecord) -> String {
         let _ = write!(text, "; locked for {lock:.0} ms");
     }
     if let Some(bytes) = run.kept_wal {
-        let _ = write!(text, "; its slot keeps {} of WAL", HumanBytes(bytes));
+        let _ = write!(text, "; its slot keeps {} of WAL", ByteSize(bytes));
     }
     if let Some(detail) = &run.detail {
         let _ = write!(text, "\n    {}", one_line(detail));

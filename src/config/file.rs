@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::found::{self, Found};
-use super::settings::Tuning;
+use super::settings::Settings;
 use super::{line_of, usage};
 use crate::error::Result;
 
@@ -37,7 +37,7 @@ pub struct Profile {
     /// The schema that osc's ledger lives in.
     pub ledger: Option<String>,
     /// Settings of `alter`.
-    pub alter: Tuning,
+    pub alter: Settings,
 }
 
 impl Profile {
@@ -174,7 +174,7 @@ mod tests {
         let default = profile(None, None, &places).unwrap().unwrap();
         assert_eq!(default.url.as_deref(), Some("mysql://a"));
         let other = profile(None, Some("other"), &places).unwrap().unwrap();
-        assert_eq!(other.alter.threads.unwrap().get().get(), 2);
+        assert_eq!(other.alter.threads().get(), 2);
         let error = profile(None, Some("third"), &places).map(|_| ()).unwrap_err();
         assert!(error.help().unwrap().contains("default, other"));
     }
@@ -210,9 +210,9 @@ mod tests {
         // A new key of a profile does not compile until it is looked for here.
         let Profile { url, password_command, ledger, alter } = profile;
         assert!(url.is_some() && password_command.is_some() && ledger.is_some());
-        assert_ne!(alter, Tuning::default());
+        assert_ne!(alter, Settings::default());
 
-        let command = Tuning::augment_args(clap::Command::new("alter"));
+        let command = Settings::augment_args(clap::Command::new("alter"));
         let flags = command.get_arguments().map(|flag| flag.get_id().to_string());
         let mut known: Vec<String> = flags.chain(["verify".into(), "feedback".into()]).collect();
         known.sort();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use secrecy::SecretString;
 
 use super::file::{self, Profile};
-use super::settings::{AlterSettings, RunFlags, Tuning};
+use super::settings::Settings;
 use super::target::{Scheme, Target};
 use super::{libpq, my_cnf, url, usage};
 use crate::error::Result;
@@ -83,44 +83,43 @@ pub(crate) fn target(connection: &Connection, environment: &Environment) -> Resu
     find_target(connection, environment, profile.as_ref()).map(|(target, _)| target)
 }
 
-/// The target and the settings of an `osc alter`.
+/// The target, the replicas and the settings of an `osc alter`.
 ///
 /// # Errors
 /// `Usage`, as [`target`], and for replicas that make no sense.
 pub(crate) fn alter(
     connection: &Connection,
-    tuning: Tuning,
-    flags: RunFlags,
+    given: Settings,
     environment: &Environment,
-) -> Result<(Target, AlterSettings)> {
+) -> Result<(Target, Vec<Target>, Settings)> {
     let profile = profile(connection, environment)?;
     let (target, from_profile) = find_target(connection, environment, profile.as_ref())?;
-    let lag_asked = tuning.max_lag.is_some();
+    let lag_asked = given.max_lag.is_some();
     // Its settings belong to its server: elsewhere its query or its control file would mean something
     // else. A profile that names no server is for any.
     let base = match profile {
         Some(profile) if from_profile || profile.url.is_none() => profile.alter,
-        Some(profile) if profile.alter != Tuning::default() => {
+        Some(profile) if profile.alter != Settings::default() => {
             tracing::warn!(
                 "the settings of the profile are not used: they are for its own URL, and another \
                  one is given"
             );
-            Tuning::default()
+            Settings::default()
         }
-        _ => Tuning::default(),
+        _ => Settings::default(),
     };
-    let tuning = tuning.over(base);
+    let settings = given.over(base);
     // PostgreSQL tells of its standbys itself.
-    if lag_asked && tuning.replicas.is_empty() && target.scheme == Scheme::Mysql {
+    if lag_asked && settings.replicas.is_empty() && target.scheme == Scheme::Mysql {
         return Err(usage("--max-lag has no replica to watch", "name one with --replica URL"));
     }
-    if tuning.hold && tuning.control_file.is_none() {
+    if settings.hold && settings.control_file.is_none() {
         return Err(usage(
             "--hold needs --control-file: without one nothing could end the hold",
             "add --control-file FILE, and cut over with: echo 'cut_over = \"now\"' > FILE",
         ));
     }
-    if let Some(like) = tuning.treat_as.filter(|like| *like != target.scheme) {
+    if let Some(like) = settings.treat_as.filter(|like| *like != target.scheme) {
         let (like, other) = (family(like), family(target.scheme));
         return Err(usage(
             format!("--treat-as {like} has no meaning here: the URL names a {other} server"),
@@ -128,8 +127,8 @@ pub(crate) fn alter(
         ));
     }
     let replica = |url: &String| url::parse(url)?.like(&target).complete(environment.login());
-    let replicas = tuning.replicas.iter().map(replica).collect::<Result<Vec<_>>>()?;
-    Ok((target, AlterSettings::new(tuning, replicas, flags)))
+    let replicas = settings.replicas.iter().map(replica).collect::<Result<Vec<_>>>()?;
+    Ok((target, replicas, settings))
 }
 
 /// The word of `--treat-as`, and of a URL.
@@ -329,28 +328,29 @@ mod tests {
         let environment = environment(home.path(), &[]);
         let run = |url: Option<&str>| {
             let connection = Connection { url: url.map(Into::into), ..Default::default() };
-            alter(&connection, Tuning::default(), RunFlags::default(), &environment).unwrap()
+            alter(&connection, Settings::default(), &environment).unwrap()
         };
-        let (_, settings) = run(None);
-        assert_eq!(settings.threads.get(), 7);
-        let replica = settings.replicas.first().unwrap();
+        let (_, replicas, settings) = run(None);
+        assert_eq!(settings.threads().get(), 7);
+        let replica = replicas.first().unwrap();
         assert_eq!(replica.user, "me");
         assert_eq!(replica.password.as_ref().unwrap().expose_secret(), "s3cret");
-        let (_, settings) = run(Some("mysql://me@elsewhere"));
-        assert_eq!(settings.threads.get(), 4);
-        assert!(settings.replicas.is_empty() && settings.throttle_query.is_none());
+        let (_, replicas, settings) = run(Some("mysql://me@elsewhere"));
+        assert_eq!(settings.threads().get(), 4);
+        assert!(replicas.is_empty() && settings.throttle_query.is_none());
         let file = home.path().join(".config/osc/osc.toml");
         std::fs::write(file, "[profiles.default.alter]\nthreads = 7\n").unwrap();
-        let (_, settings) = run(Some("mysql://me@elsewhere"));
-        assert_eq!(settings.threads.get(), 7, "a profile without a URL is for any server");
+        let (_, _, settings) = run(Some("mysql://me@elsewhere"));
+        assert_eq!(settings.threads().get(), 7, "a profile without a URL is for any server");
     }
 
     #[test]
     fn a_lag_limit_without_replicas_is_a_mistake() {
         let home = home();
         let connection = Connection { url: Some("mysql://me@h".into()), ..Default::default() };
-        let tuning = Tuning { max_lag: "1s".parse().ok(), ..Default::default() };
+        let mut settings = Settings::default();
+        settings.max_lag = "1s".parse().ok();
         let environment = environment(home.path(), &[]);
-        assert!(alter(&connection, tuning, RunFlags::default(), &environment).is_err());
+        assert!(alter(&connection, settings, &environment).is_err());
     }
 }

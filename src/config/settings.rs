@@ -1,4 +1,4 @@
-//! The settings of `osc alter`, as given and as used.
+//! The settings of `osc alter`: as they are given, and with their defaults.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
@@ -14,7 +14,7 @@ use super::http_url::HttpUrl;
 use super::load_limit::Limit;
 use super::period::Period;
 use super::strategy::Strategy;
-use super::target::{Scheme, Target};
+use super::target::Scheme;
 use super::window::Window;
 
 /// When secondary indexes are built.
@@ -52,11 +52,11 @@ pub(crate) const MOST_THREADS: usize = 32;
 
 /// How many chunks are in flight: 1 to [`MOST_THREADS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Threads(NonZeroUsize);
+pub(crate) struct Threads(NonZeroUsize);
 
 impl Threads {
     /// The number.
-    pub fn get(self) -> NonZeroUsize {
+    pub(crate) fn get(self) -> NonZeroUsize {
         self.0
     }
 }
@@ -90,24 +90,25 @@ impl<'de> Deserialize<'de> for Threads {
     }
 }
 
-/// What may be said on the command line and in a profile of `osc.toml`; `None`: not said.
+/// What may be given on the command line and in a profile of `osc.toml`. A field is `None` where nothing was
+/// given: the method of the same name has the default.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tuning {
+pub struct Settings {
     /// Copy this many chunks at the same time, 1 to 32 [default: 4]
     #[arg(long, value_name = "N", help_heading = "Speed")]
-    pub threads: Option<Threads>,
+    threads: Option<Threads>,
     /// Rows of the first chunks; later ones are sized by --chunk-time [default: 5000]
     #[arg(long, value_name = "ROWS", help_heading = "Speed")]
-    pub chunk_size: Option<NonZeroU64>,
+    chunk_size: Option<NonZeroU64>,
     /// Size chunks to take this long [default: 500ms]
     #[arg(long, value_name = "DURATION", help_heading = "Speed")]
-    pub chunk_time: Option<Period>,
+    chunk_time: Option<Period>,
     /// When to build secondary indexes: after the copy is faster, during it spares replicas
     /// [default: auto]
     #[arg(long, value_name = "WHEN", help_heading = "Speed", value_parser = words::<Indexes>(&Indexes::WORDS))]
     #[serde(deserialize_with = "parsed")]
-    pub indexes: Option<Indexes>,
+    indexes: Option<Indexes>,
     /// Treat a server that osc does not recognise as this kind: mysql, postgres [default: refuse it]
     #[arg(long, value_name = "KIND", help_heading = "Safety", value_parser = words::<Scheme>(&Scheme::WORDS))]
     #[serde(deserialize_with = "parsed")]
@@ -119,7 +120,7 @@ pub struct Tuning {
     /// refused.
     #[arg(long, value_name = "METHOD", help_heading = "Speed", value_parser = words::<Strategy>(&Strategy::WORDS))]
     #[serde(deserialize_with = "parsed")]
-    pub strategy: Option<Strategy>,
+    strategy: Option<Strategy>,
     /// Copy at most this many rows per second [default: no limit]
     #[arg(long, value_name = "ROWS", help_heading = "Throttle")]
     pub max_rows_per_second: Option<NonZeroU32>,
@@ -130,7 +131,7 @@ pub struct Tuning {
     pub replicas: Vec<String>,
     /// Pause the copy while a --replica lags more than this [default: 1500ms]
     #[arg(long, value_name = "DURATION", help_heading = "Throttle")]
-    pub max_lag: Option<Period>,
+    pub(super) max_lag: Option<Period>,
     /// Pause the copy while a status variable is above N, like Threads_running=50
     #[arg(long, value_name = "NAME=N", value_delimiter = ',', help_heading = "Throttle")]
     #[serde(deserialize_with = "all_parsed")]
@@ -150,7 +151,7 @@ pub struct Tuning {
     /// drop the slot at twice as much; 0: no limit [default: 16GiB]
     #[arg(long, value_name = "SIZE", help_heading = "Throttle")]
     #[serde(deserialize_with = "parsed")]
-    pub max_wal: Option<ByteSize>,
+    max_wal: Option<ByteSize>,
     /// Copy, and change the table by any method, only at these times of day: "22:00-05:00", "22:00-05:00 Europe/Rome"
     #[arg(long, value_name = "FROM-TO", help_heading = "Throttle")]
     #[serde(deserialize_with = "parsed")]
@@ -169,13 +170,13 @@ pub struct Tuning {
     pub hold: bool,
     /// Longest time to hold the table lock while the last changes are applied [default: 3s]
     #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
-    pub cut_over_timeout: Option<Period>,
+    cut_over_timeout: Option<Period>,
     /// Stop the run (it can be resumed) after this many attempts [default: 60]
     #[arg(long, value_name = "N", help_heading = "Cut-over")]
-    pub cut_over_attempts: Option<NonZeroU32>,
+    cut_over_attempts: Option<NonZeroU32>,
     /// Kill sessions whose transaction has blocked the cut-over for longer than this [default: never; they are only reported]
     #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
-    pub kill_blockers_after: Option<Period>,
+    kill_blockers_after: Option<Period>,
     /// Run functions of the table's owner with the rights of osc's role (PostgreSQL)
     ///
     /// Checks, generated columns, defaults and index expressions run during the copy. Where their
@@ -184,13 +185,81 @@ pub struct Tuning {
     pub trust_owner: bool,
     /// `verify = false` in a profile; `--no-verify` on the command line.
     #[arg(skip)]
-    pub verify: Option<bool>,
+    pub(crate) verify: Option<bool>,
     /// `feedback = false` in a profile; `--no-feedback` on the command line.
     #[arg(skip)]
-    pub feedback: Option<bool>,
+    pub(crate) feedback: Option<bool>,
 }
 
-impl Tuning {
+const THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+const CHUNK_SIZE: NonZeroU64 = NonZeroU64::MIN.saturating_add(4_999);
+const CHUNK_TIME: Duration = Duration::from_millis(500);
+const MAX_LAG: Duration = Duration::from_millis(1500);
+const MAX_WAL: ByteSize = ByteSize::gib(16);
+const CUT_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+const CUT_OVER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
+
+impl Settings {
+    /// How many chunks are in flight.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.threads.map_or(THREADS, Threads::get)
+    }
+
+    /// Rows of the first chunks.
+    pub fn chunk_size(&self) -> NonZeroU64 {
+        self.chunk_size.unwrap_or(CHUNK_SIZE)
+    }
+
+    /// How long a chunk should take.
+    pub fn chunk_time(&self) -> Duration {
+        self.chunk_time.map_or(CHUNK_TIME, Period::get)
+    }
+
+    /// When secondary indexes are built.
+    pub fn indexes(&self) -> Indexes {
+        self.indexes.unwrap_or_default()
+    }
+
+    /// How to make the change.
+    pub fn strategy(&self) -> Strategy {
+        self.strategy.unwrap_or_default()
+    }
+
+    /// Lag of a replica above which the copy pauses; without replicas it means nothing.
+    pub fn max_lag(&self) -> Duration {
+        self.max_lag.map_or(MAX_LAG, Period::get)
+    }
+
+    /// WAL that a slot may make the server keep; `None`: without limit.
+    pub fn max_wal(&self) -> Option<ByteSize> {
+        Some(self.max_wal.unwrap_or(MAX_WAL)).filter(|size| size.as_u64() > 0)
+    }
+
+    /// How long one cut-over attempt may hold the lock while the stream is drained.
+    pub fn cut_over_timeout(&self) -> Duration {
+        self.cut_over_timeout.map_or(CUT_OVER_TIMEOUT, Period::get)
+    }
+
+    /// Cut-over attempts before the run stops, resumably.
+    pub fn cut_over_attempts(&self) -> NonZeroU32 {
+        self.cut_over_attempts.unwrap_or(CUT_OVER_ATTEMPTS)
+    }
+
+    /// Age from which sessions that block the cut-over are killed; `None`: never.
+    pub fn kill_blockers_after(&self) -> Option<Duration> {
+        self.kill_blockers_after.map(Period::get)
+    }
+
+    /// Whether both tables are compared before the swap.
+    pub fn verify(&self) -> bool {
+        self.verify.unwrap_or(true)
+    }
+
+    /// Whether the copy slows down as soon as others on the server feel it.
+    pub fn feedback(&self) -> bool {
+        self.feedback.unwrap_or(true)
+    }
+
     /// What `self` says, and `base` where it says nothing.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
@@ -221,122 +290,6 @@ impl Tuning {
             trust_owner: self.trust_owner || base.trust_owner,
             verify: self.verify.or(base.verify),
             feedback: self.feedback.or(base.feedback),
-        }
-    }
-}
-
-/// What concerns one run only, and is said on the command line only.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RunFlags {
-    /// Say what would happen, and change nothing.
-    pub dry_run: bool,
-    /// One JSON object a line.
-    pub json: bool,
-    /// Only warnings and errors.
-    pub quiet: bool,
-    /// Ask nothing.
-    pub yes: bool,
-}
-
-/// Everything that steers one `osc alter`, with the defaults filled in.
-#[derive(Debug, Clone)]
-pub struct AlterSettings {
-    /// Chunks in flight.
-    pub threads: NonZeroUsize,
-    /// Rows of the first chunks.
-    pub chunk_size: NonZeroU64,
-    /// How long a chunk should take.
-    pub chunk_time: Duration,
-    /// When secondary indexes are built.
-    pub indexes: Indexes,
-    /// What a server that is not recognised is treated as.
-    pub treat_as: Option<Scheme>,
-    /// Which method to take.
-    pub strategy: Strategy,
-    /// Copy at most so many rows a second.
-    pub max_rows_per_second: Option<NonZeroU32>,
-    /// Replicas whose lag is watched.
-    pub replicas: Vec<Target>,
-    /// Lag of a replica above which the copy pauses; without replicas it means nothing.
-    pub max_lag: Duration,
-    /// Status variables and the values above which the copy pauses.
-    pub max_load: Vec<Limit>,
-    /// Status variables and the values above which the run stops.
-    pub critical_load: Vec<Limit>,
-    /// The copy pauses while its first value is above 0, or is no number.
-    pub throttle_query: Option<String>,
-    /// The copy pauses while it answers with anything but 200.
-    pub throttle_http: Option<HttpUrl>,
-    /// Log that a slot may make the server keep; `None`: without limit.
-    pub max_wal: Option<ByteSize>,
-    /// The time of day to work in.
-    pub window: Option<Window>,
-    /// The control file.
-    pub control_file: Option<PathBuf>,
-    /// Wait for leave to cut over.
-    pub hold: bool,
-    /// How long one cut-over attempt may hold the lock while the stream is drained.
-    pub cut_over_timeout: Duration,
-    /// How many cut-over attempts to make.
-    pub cut_over_attempts: NonZeroU32,
-    /// After how long sessions that hold the lock are ended.
-    pub kill_blockers_after: Option<Duration>,
-    /// Run functions of roles that have fewer rights than osc's.
-    pub trust_owner: bool,
-    /// Compare both tables before the swap.
-    pub verify: bool,
-    /// Give way as soon as others on the server feel the copy.
-    pub feedback: bool,
-    /// Say what would happen, and change nothing.
-    pub dry_run: bool,
-    /// One JSON object a line.
-    pub json: bool,
-    /// Only warnings and errors.
-    pub quiet: bool,
-    /// Ask nothing.
-    pub yes: bool,
-}
-
-const THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
-const CHUNK_SIZE: NonZeroU64 = NonZeroU64::MIN.saturating_add(4_999);
-const CHUNK_TIME: Duration = Duration::from_millis(500);
-const MAX_LAG: Duration = Duration::from_millis(1500);
-const MAX_WAL: ByteSize = ByteSize::gib(16);
-const CUT_OVER_TIMEOUT: Duration = Duration::from_secs(3);
-const CUT_OVER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
-
-impl AlterSettings {
-    /// What was said, and the defaults where nothing was. `replicas` are those of `tuning`, read.
-    pub fn new(tuning: Tuning, replicas: Vec<Target>, flags: RunFlags) -> Self {
-        let length = |period: Option<Period>, default| period.map_or(default, Period::get);
-        Self {
-            threads: tuning.threads.map_or(THREADS, Threads::get),
-            chunk_size: tuning.chunk_size.unwrap_or(CHUNK_SIZE),
-            chunk_time: length(tuning.chunk_time, CHUNK_TIME),
-            indexes: tuning.indexes.unwrap_or_default(),
-            strategy: tuning.strategy.unwrap_or_default(),
-            treat_as: tuning.treat_as,
-            max_rows_per_second: tuning.max_rows_per_second,
-            replicas,
-            max_lag: length(tuning.max_lag, MAX_LAG),
-            max_load: tuning.max_load,
-            critical_load: tuning.critical_load,
-            throttle_query: tuning.throttle_query,
-            throttle_http: tuning.throttle_http,
-            max_wal: Some(tuning.max_wal.unwrap_or(MAX_WAL)).filter(|size| size.as_u64() > 0),
-            window: tuning.window,
-            control_file: tuning.control_file,
-            hold: tuning.hold,
-            cut_over_timeout: length(tuning.cut_over_timeout, CUT_OVER_TIMEOUT),
-            cut_over_attempts: tuning.cut_over_attempts.unwrap_or(CUT_OVER_ATTEMPTS),
-            kill_blockers_after: tuning.kill_blockers_after.map(Period::get),
-            trust_owner: tuning.trust_owner,
-            verify: tuning.verify.unwrap_or(true),
-            feedback: tuning.feedback.unwrap_or(true),
-            dry_run: flags.dry_run,
-            json: flags.json,
-            quiet: flags.quiet,
-            yes: flags.yes,
         }
     }
 }
@@ -374,29 +327,30 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_that_the_help_names() {
-        let settings = AlterSettings::new(Tuning::default(), Vec::new(), RunFlags::default());
-        assert_eq!(settings.threads.get(), 4);
-        assert_eq!(settings.chunk_size.get(), 5000);
-        assert_eq!(settings.cut_over_attempts.get(), 60);
-        assert!(settings.verify && settings.feedback && !settings.hold);
+        let settings = Settings::default();
+        assert_eq!(settings.threads().get(), 4);
+        assert_eq!(settings.chunk_size().get(), 5000);
+        assert_eq!(settings.cut_over_attempts().get(), 60);
+        assert!(settings.verify() && settings.feedback() && !settings.hold);
     }
 
     #[test]
     fn what_is_said_wins_over_the_base() {
-        let own: Tuning = toml::from_str("threads = 2\nmax_load = ['Threads_running=9']").unwrap();
-        let base: Tuning = toml::from_str(
+        let own: Settings =
+            toml::from_str("threads = 2\nmax_load = ['Threads_running=9']").unwrap();
+        let base: Settings = toml::from_str(
             "threads = 8\nchunk_time = '1s'\nmax_load = ['a=1', 'b=2']\nhold = true\n\
              strategy = 'copy'\nindexes = 'during'\nverify = false\nfeedback = false",
         )
         .unwrap();
-        let settings = AlterSettings::new(own.over(base), Vec::new(), RunFlags::default());
-        assert_eq!(settings.threads.get(), 2);
-        assert_eq!(settings.chunk_time, Duration::from_secs(1));
+        let settings = own.over(base);
+        assert_eq!(settings.threads().get(), 2);
+        assert_eq!(settings.chunk_time(), Duration::from_secs(1));
         assert_eq!(settings.max_load, ["Threads_running=9".parse().unwrap()]);
-        assert_eq!(settings.strategy, Strategy::Copy);
-        assert_eq!(settings.indexes, Indexes::During);
+        assert_eq!(settings.strategy(), Strategy::Copy);
+        assert_eq!(settings.indexes(), Indexes::During);
         assert!(settings.hold);
-        assert!(!settings.verify && !settings.feedback);
+        assert!(!settings.verify() && !settings.feedback());
     }
 
     #[test]
@@ -407,7 +361,7 @@ mod tests {
             assert!(text.parse::<Threads>().unwrap_err().contains("1 to 32"), "{text}");
         }
         for number in ["0", "-1", "33", "999999999999"] {
-            let error = toml::from_str::<Tuning>(&format!("threads = {number}")).unwrap_err();
+            let error = toml::from_str::<Settings>(&format!("threads = {number}")).unwrap_err();
             assert!(error.message().contains("1 to 32"), "{error}");
         }
     }

@@ -7,7 +7,7 @@ pub(crate) mod sources;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use crate::config::settings::AlterSettings;
+use crate::config::settings::Settings;
 
 /// When to cut over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,16 +51,16 @@ impl Directives {
 }
 
 /// What the operator wants as long as no control file says otherwise.
-impl From<&AlterSettings> for Directives {
-    fn from(settings: &AlterSettings) -> Self {
+impl From<&Settings> for Directives {
+    fn from(settings: &Settings) -> Self {
         Self {
             pause: None,
             cut_over: if settings.hold { CutOver::Hold } else { CutOver::Auto },
             fresh: false,
             max_rows_per_second: settings.max_rows_per_second,
-            threads: Some(settings.threads),
-            chunk_time: Some(settings.chunk_time),
-            max_lag: Some(settings.max_lag),
+            threads: Some(settings.threads()),
+            chunk_time: Some(settings.chunk_time()),
+            max_lag: Some(settings.max_lag()),
             abort: false,
         }
     }
@@ -69,13 +69,12 @@ impl From<&AlterSettings> for Directives {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{RunFlags, Tuning};
 
     #[test]
     fn the_settings_are_the_first_wishes() {
         let of = |text: &str| {
-            let tuning: Tuning = toml::from_str(text).unwrap();
-            Directives::from(&AlterSettings::new(tuning, Vec::new(), RunFlags::default()))
+            let settings: Settings = toml::from_str(text).unwrap();
+            Directives::from(&settings)
         };
         assert_eq!(of("").cut_over, CutOver::Auto);
         assert_eq!(of("hold = true").cut_over, CutOver::Hold);

@@ -8,10 +8,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::backend::{CopyOutcome, Server};
+use super::backoff::jittered;
 use super::dirty::SLOW_COPY_KEYS;
 use super::key_index;
 use super::refresh::{fail_on_duplicates, refresh_keys};
-use super::run::{FULL_FOR, Run, jittered, note};
+use super::run::{FULL_FOR, Run, note};
 use super::walk::Walk;
 use crate::config::settings::MOST_THREADS;
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ const ATTEMPTS: u32 = 60;
 pub(super) async fn copy<S: Server>(run: &Run<S>, resumed: bool) -> Result<()> {
     let copied = run.progress.rows_copied.load(Ordering::Relaxed);
     let left = run.progress.rows_estimate.load(Ordering::Relaxed).saturating_sub(copied);
-    let walk = Walk::new(&run.coverage, run.settings.chunk_rows, Rows(left));
+    let walk = Walk::new(&run.coverage, Rows(run.settings.chunk_size().get()), Rows(left));
     stream::iter(0..MOST_THREADS)
         .map(|number| worker(run, &walk, number, resumed))
         .buffer_unordered(MOST_THREADS)
@@ -155,10 +156,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
             }
         }
     }
-    Err(Error::Stopped {
-        reason: "a chunk met deadlocks, lost connections or moving unique values too often".into(),
-        help: crate::error::AGAIN.into(),
-    })
+    Err(Error::stopped("a chunk met deadlocks, lost connections or moving unique values too often"))
 }
 
 /// Refreshes keys outside the chunk too, so not beside a cycle: of two refreshes of one key the one

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use super::backend::{Drain, Drained, Server, SwapOutcome};
+use super::backoff::Backoff;
 use super::dirty::Batch;
 use super::permission::Given;
 use super::progress::{Event, Phase};
-use super::run::{Run, jittered};
-use crate::error::{AGAIN, Error, Result};
+use super::run::Run;
+use crate::error::{Error, Result, end_transactions};
 use crate::key::Key;
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
@@ -36,8 +37,9 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
     run.enter(Phase::CutOver);
     run.steadily(|| run.server.before_swap()).await?;
     failpoint::hit(Point::SwapPrepared)?;
-    let mut pause = Duration::from_millis(100);
-    for attempt in 1..=run.settings.cut_over_attempts {
+    let attempts = run.settings.cut_over_attempts().get();
+    let mut backoff = Backoff::for_table_lock();
+    for attempt in 1..=attempts {
         if run.permission().wait().await? == Given::Awaited {
             run.enter(Phase::CutOver);
         }
@@ -57,25 +59,21 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
                 drop(alone);
                 // The lock is gone: what the stream tells of the shadow from here on is others'.
                 run.with_room(|| run.server.mark(run.dirty.next_marker())).await?;
-                let pausing = jittered(pause);
+                let pause = backoff.pause();
                 run.sink.event(Event::CutOverRetry {
                     attempt,
-                    attempts: run.settings.cut_over_attempts,
-                    retry_seconds: Some(pausing.as_secs_f64()),
+                    attempts,
+                    retry_seconds: Some(pause.as_secs_f64()),
                     reason,
                 });
-                tokio::time::sleep(pausing).await;
-                pause = (pause * 2).min(Duration::from_secs(10));
+                tokio::time::sleep(pause).await;
             }
             Err(error) => return Err(error),
         }
     }
     Err(Error::Stopped {
-        reason: format!(
-            "could not get the table lock in {} attempts; the copy is kept",
-            run.settings.cut_over_attempts
-        ),
-        help: format!("end long transactions on the table, then {AGAIN}"),
+        reason: format!("could not get the table lock in {attempts} attempts; the copy is kept"),
+        help: end_transactions("the table"),
     })
 }
 
@@ -100,7 +98,7 @@ impl<S: Server> Drain for Drainer<'_, S> {
     async fn drain(&mut self, marker: u64) -> Result<Drained> {
         let run = self.run;
         let marker = if mutation::active(Rule::MarkerAwaited) { 0 } else { marker };
-        tokio::time::timeout(run.settings.cut_over_timeout, run.dirty.marker(marker))
+        tokio::time::timeout(run.settings.cut_over_timeout(), run.dirty.marker(marker))
             .await
             .map_err(|_| Error::Stopped {
                 reason: "the stream did not reach the lock's marker in time".into(),

@@ -14,8 +14,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::backend::{Change, ChangeStream, Server};
+use super::backoff::reconnecting;
 use super::progress::Progress;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::key::{Key, Position};
 use crate::testing::mutation::{self, Rule};
 
@@ -269,7 +270,7 @@ impl Dirty {
                 return error;
             }
             tracing::info!(%error, "the stream broke; opening it again");
-            stream = match reopen(server, &position).await {
+            stream = match reconnecting(RECONNECT_FOR, || server.stream(&position)).await {
                 Ok(stream) => stream,
                 Err(error) => return error,
             };
@@ -283,20 +284,6 @@ impl Dirty {
                 return;
             }
             taken.await;
-        }
-    }
-}
-
-async fn reopen<S: Server>(server: &S, position: &Position) -> Result<S::Stream> {
-    let started = tokio::time::Instant::now();
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match server.stream(position).await {
-            Err(error) if error.is_connection() && started.elapsed() < RECONNECT_FOR => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
-            outcome => return outcome,
         }
     }
 }

@@ -16,9 +16,10 @@ use super::backend::Server;
 use super::coverage::{Limit, Watermark};
 use super::cutover::{Swapped, cut_over};
 use super::progress::{Event, Phase, Progress, Sink, Summary};
-use super::run::{Run, Settings, State, quantiles};
+use super::run::{Run, State, quantiles};
 use super::verify::{Verified, verify};
 use super::{backpressure, copy, key_index, refresh};
+use crate::config::settings::Settings;
 use crate::control::Directives;
 use crate::error::{AGAIN, Error, Result};
 use crate::key::{KeyOrder, Position};
@@ -33,7 +34,9 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
 /// What a migration is given besides the server.
 pub(crate) struct MigrationContext {
     /// What to do.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
+    /// Leave secondary indexes to after the copy.
+    pub defer_indexes: bool,
     /// Back-pressure.
     pub throttle: Arc<Throttle>,
     /// The operator's directives.
@@ -61,7 +64,7 @@ pub(crate) async fn migrate<S: Server>(
             asked_to_stop(&stop, &swapping).await;
             // For a last checkpoint; before there is anything to store, this is what ends the run.
             tokio::time::sleep(LAST_CHECKPOINT).await;
-        } => Err(stopped()),
+        } => Err(Error::stopped("on request")),
     };
     if let Err(error) = &outcome
         && let Err(unrecorded) = server.abandon(error).await
@@ -76,10 +79,6 @@ async fn asked_to_stop(stop: &CancellationToken, swapping: &watch::Sender<bool>)
     stop.cancelled().await;
     // The sender is borrowed: waiting cannot fail.
     let _ = swapping.subscribe().wait_for(|swapping| !swapping).await;
-}
-
-fn stopped() -> Error {
-    Error::Stopped { reason: "on request".into(), help: AGAIN.into() }
 }
 
 async fn method<S: Server>(
@@ -101,7 +100,7 @@ async fn method<S: Server>(
     }
     let (state, resumed) = match earlier {
         Some(earlier) => (resume(read_state(&earlier.state)?, &context.settings)?, true),
-        None => (prepare(&*server, &context.settings).await?, false),
+        None => (prepare(&*server, &context).await?, false),
     };
     if resumed {
         context.sink.event(Event::Resumed { rows: state.rows });
@@ -138,7 +137,7 @@ async fn begun<S: Server>(
     let reporting = run.permission();
     let outcome = tokio::select! {
         outcome = phases(&run, resumed) => outcome,
-        () = asked_to_stop(&stop, &swapping) => Err(stopped()),
+        () = asked_to_stop(&stop, &swapping) => Err(Error::stopped("on request")),
         error = run.dirty.feed(&*run.server, stream, start) => Err(error),
         error = refresh::forever(&run) => Err(error),
         never = reporting.report_throttle() => match never {},
@@ -155,10 +154,10 @@ async fn begun<S: Server>(
 }
 
 /// Rule 1: position, then the shadow and the barrier, then the first chunk.
-async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
+async fn prepare<S: Server>(server: &S, context: &MigrationContext) -> Result<State> {
     let position: Position = server.position().await?;
     failpoint::hit(Point::Positioned)?;
-    server.create_shadow(settings.defer_indexes).await?;
+    server.create_shadow(context.defer_indexes).await?;
     failpoint::hit(Point::ShadowMade)?;
     server.start_barrier().await?;
     failpoint::hit(Point::Barrier)?;
@@ -166,8 +165,8 @@ async fn prepare<S: Server>(server: &S, settings: &Settings) -> Result<State> {
         KeyOrder::Server => Limit::Open,
         KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
     };
-    let indexed = !settings.defer_indexes;
-    let hold = settings.hold;
+    let indexed = !context.defer_indexes;
+    let hold = context.settings.hold;
     let state =
         State { position, copied: Watermark::Start, limit, rows: 0, indexed, hold, paused: None };
     server.checkpoint(Some(state.text()?)).await?;
@@ -188,7 +187,7 @@ fn read_state(text: &str) -> Result<State> {
 /// What the first attempt was promised stays.
 fn resume(state: State, settings: &Settings) -> Result<State> {
     let hold = state.hold || settings.hold;
-    if hold && !settings.steered {
+    if hold && settings.control_file.is_none() {
         return Err(Error::Stopped {
             reason: "the run was begun with --hold, and without a control file nothing could end the hold"
                 .into(),
@@ -225,7 +224,7 @@ async fn index<S: Server>(run: &Run<S>) -> Result<()> {
 
 async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
     key_index::ensure(run).await?;
-    if !run.settings.verify {
+    if !run.settings.verify() {
         return Ok(None);
     }
     run.enter(Phase::Verify);
@@ -274,7 +273,7 @@ fn unfinished(error: Error) -> Error {
         error @ (Error::Connection { .. } | Error::Stopped { .. }) => error,
         error => Error::Stopped {
             reason: format!("the tables are swapped, but what follows is not done: {error}"),
-            help: "fix what is named, then run the same command again; it finishes the rest".into(),
+            help: format!("fix what is named, then {AGAIN}"),
         },
     }
 }

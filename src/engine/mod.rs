@@ -6,7 +6,9 @@ pub mod coverage;
 pub mod dirty;
 pub mod progress;
 
+pub(crate) mod backoff;
 mod backpressure;
+pub(crate) mod blocker;
 mod cutover;
 mod key_index;
 pub(crate) mod migration;

@@ -6,7 +6,6 @@ use tokio::sync::watch;
 
 use super::progress::{Event, Phase, Progress, Sink};
 use crate::control::Directives;
-use crate::error::AGAIN;
 use crate::error::{Error, Result};
 use crate::testing::mutation::{self, Rule};
 use crate::throttle::Throttle;
@@ -71,10 +70,7 @@ impl Permission<'_> {
             {
                 let directives = directives.borrow_and_update();
                 if directives.abort {
-                    return Err(Error::Stopped {
-                        reason: "aborted by the operator".into(),
-                        help: AGAIN.into(),
-                    });
+                    return Err(Error::stopped("aborted by the operator"));
                 }
                 if directives.permit(self.held) {
                     return Ok(given);

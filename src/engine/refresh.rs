@@ -15,10 +15,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::backend::{Clash, CopyOutcome, Server};
+use super::backoff::jittered;
 use super::coverage::Place;
 use super::dirty::Batch;
 use super::key_index;
-use super::run::{Run, jittered, note};
+use super::run::{Run, note};
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder};
 use crate::testing::failpoint::Point;
@@ -214,11 +215,8 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
                     rest
                 };
                 if together.len() > LARGEST_CLASH {
-                    return Err(Error::Server {
-                        action: "refreshing rows".into(),
-                        message: format!("unique values on {} keep moving", clash.index),
-                        code: None,
-                    });
+                    let message = format!("unique values on {} keep moving", clash.index);
+                    return Err(Error::server("refreshing rows", message));
                 }
                 parts.push(rest);
                 parts.push(grown(together, &keys, &clash));
@@ -226,10 +224,8 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
         }
         attempts += 1;
         if attempts > ATTEMPTS {
-            return Err(Error::Stopped {
-                reason: "refreshing rows met deadlocks or moving unique values too often".into(),
-                help: crate::error::AGAIN.into(),
-            });
+            let reason = "refreshing rows met deadlocks or moving unique values too often";
+            return Err(Error::stopped(reason));
         }
         let pause = Duration::from_millis(2 * u64::from(attempts)).min(PAUSE);
         tokio::time::sleep(jittered(pause)).await;

@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 
 use super::backend::Server;
+use super::backoff::{jittered, reconnecting};
 use super::coverage::{Coverage, Limit, Watermark};
 use super::dirty::Dirty;
 use super::permission::Permission;
 use super::progress::{Event, Phase, Progress, Quantiles, Sink};
+use crate::config::settings::Settings;
 use crate::control::Directives;
 use crate::error::{Error, Result};
-use crate::key::{Position, Rows};
+use crate::key::Position;
 use crate::throttle::Throttle;
 
 /// How long a step is tried again while its connection keeps breaking.
@@ -27,29 +28,6 @@ const RETRY_FOR: Duration = Duration::from_secs(120);
 /// How long a step waits for room on a full server, and how often it looks.
 pub(super) const FULL_FOR: Duration = Duration::from_secs(600);
 const FULL_PAUSE: Duration = Duration::from_secs(2);
-
-/// What the engine is told to do.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Chunks in flight; directives may change it.
-    pub threads: usize,
-    /// Rows of the first chunks.
-    pub chunk_rows: Rows,
-    /// How long a chunk should take; directives may change it.
-    pub chunk_time: Duration,
-    /// Compare both tables before the swap.
-    pub verify: bool,
-    /// Leave secondary indexes to after the copy.
-    pub defer_indexes: bool,
-    /// Cut-over attempts before giving up, resumably.
-    pub cut_over_attempts: u32,
-    /// How long one attempt may hold the lock while the stream is drained.
-    pub cut_over_timeout: Duration,
-    /// Wait for permission to cut over.
-    pub hold: bool,
-    /// There is a control file, which can give it.
-    pub steered: bool,
-}
 
 /// A checkpoint that takes longer is told of.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -92,7 +70,7 @@ pub(crate) struct Run<S> {
     /// The server.
     pub server: Arc<S>,
     /// What to do.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Back-pressure.
     pub throttle: Arc<Throttle>,
     /// The operator's directives.
@@ -164,7 +142,7 @@ impl<S: Server> Run<S> {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         server: Arc<S>,
-        settings: Settings,
+        settings: Arc<Settings>,
         throttle: Arc<Throttle>,
         directives: watch::Receiver<Directives>,
         progress: Arc<Progress>,
@@ -300,12 +278,12 @@ impl<S: Server> Run<S> {
 
     /// Chunks in flight, as the operator wants them.
     pub(crate) fn threads(&self) -> usize {
-        self.directives.borrow().threads.map_or(self.settings.threads, std::num::NonZero::get)
+        self.directives.borrow().threads.unwrap_or(self.settings.threads()).get()
     }
 
     /// Time of a chunk, as the operator wants them; less where the copy gives way.
     pub(crate) fn chunk_time(&self) -> Duration {
-        let wish = self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time);
+        let wish = self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time());
         wish.mul_f64(self.throttle.share())
     }
 
@@ -344,19 +322,11 @@ impl<S: Server> Run<S> {
     where
         F: Future<Output = Result<T>>,
     {
-        let started = tokio::time::Instant::now();
-        let mut pause = Duration::from_millis(20);
-        loop {
-            match step().await {
-                Err(error) if error.is_connection() && started.elapsed() < RETRY_FOR => {
-                    tracing::info!(%error, "trying again");
-                    self.lost(&error);
-                    tokio::time::sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-                outcome => return outcome,
-            }
-        }
+        reconnecting(RETRY_FOR, || {
+            let outcome = step();
+            async move { outcome.await.inspect_err(|error| self.lost(error)) }
+        })
+        .await
     }
 
     /// Reports that the server is full, and waits a little.
@@ -369,11 +339,6 @@ impl<S: Server> Run<S> {
         tokio::time::sleep(jittered(FULL_PAUSE)).await;
         self.progress.set_waiting(None);
     }
-}
-
-/// A pause with some randomness, so that peers do not meet again.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..1.5))
 }
 
 /// Notes a time in a histogram.

@@ -13,6 +13,9 @@ use serde::Serialize;
 use crate::engine::progress::{Progress, Summary};
 use crate::error::Error;
 
+/// Runs that `osc status` shows at most.
+pub(crate) const SHOWN: u32 = 50;
+
 /// One run, as the ledger has it.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRecord {
@@ -143,6 +146,11 @@ impl RunRecord {
         }
         // What cannot be read says nothing.
         serde_json::from_str::<Paused>(self.state.as_deref()?).ok()?.paused
+    }
+
+    /// Whether an osc may be at work on it here: its lock tells.
+    pub(crate) fn may_be_under_way(&self) -> bool {
+        self.result.is_none() && self.elsewhere.is_none()
     }
 
     /// Whether it was stopped, or died, or is under way.

@@ -8,23 +8,14 @@ use mysql_async::prelude::Queryable;
 
 use super::connection::answer::Answers as _;
 use super::connection::errors::connection_error;
-use super::connection::process_list::{Process, processes};
+use super::connection::process_list::processes;
 use super::connection::session::run;
 use super::connection::version::Flavor;
 use super::name::{TableName, Text};
 use super::run::MysqlTable;
+use crate::engine::blocker::{Blocker, blocked_by};
 use crate::error::Result;
 use crate::testing::mutation::{self, Rule};
-
-/// A session that holds tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Holder {
-    process: Process,
-    /// For how many seconds, at least; `None`: unknown.
-    age: Option<u64>,
-    /// The tables, for a human.
-    tables: Vec<String>,
-}
 
 /// Transactions that hold a table that the cut-over locks and are older than it may wait.
 /// MySQL tells by its performance schema; MariaDB where the plugin METADATA_LOCK_INFO is installed.
@@ -37,87 +28,55 @@ pub(super) async fn old_transactions(
     if mutation::active(Rule::LockBudget) {
         return Ok(None);
     }
-    let holders = holders(conn, table, 0).await?;
+    // Ages are whole seconds here.
     let limit = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX).div_ceil(1000);
-    let old: Vec<Holder> =
-        holders.into_iter().filter(|holder| holder.age.is_some_and(|age| age >= limit)).collect();
-    if old.is_empty() {
-        return Ok(None);
-    }
-    let mut kept = String::new();
-    if let Some(patience) = table.setting.kill_blockers_after {
-        for holder in &old {
-            if holder.age.is_some_and(|age| age >= patience.as_secs()) {
-                tracing::warn!(
-                    session = holder.process.id,
-                    tables = holder.tables.join(", "),
-                    "killing a session that blocks the cut-over"
-                );
-                if let Some(refusal) = kill(conn, holder.process.id).await? {
-                    kept = refusal;
-                }
-            }
+    let mut old = holders(conn, table, 0).await?;
+    old.retain(|blocker| blocker.is_older_than(Duration::from_secs(limit)));
+    if let Some(patience) = table.setting.settings.kill_blockers_after() {
+        let patience = Duration::from_secs(patience.as_secs());
+        for blocker in old.iter_mut().filter(|blocker| blocker.is_older_than(patience)) {
+            tracing::warn!(%blocker, "killing a session that blocks the cut-over");
+            kill(conn, blocker).await?;
         }
     }
-    Ok(Some(format!("blocked by an open transaction: {}{kept}", list(&old))))
+    Ok(blocked_by(&old))
 }
 
-/// Ends a session, if it has not ended by itself (1094). `Some`: osc may not; why, and who can.
-async fn kill(conn: &mut Conn, id: u64) -> Result<Option<String>> {
-    match conn.query_drop(format!("KILL {id}")).await {
-        Err(mysql_async::Error::Server(error)) if error.code == 1094 => Ok(None),
-        Err(mysql_async::Error::Server(error)) => Ok(Some(format!(
-            "; osc may not end it ({}), an administrator can: KILL {id}",
-            error.message
-        ))),
-        outcome => {
-            outcome.map(|()| None).map_err(|error| connection_error("killing a blocker", error))
+/// Ends a session, if it has not ended by itself (1094); notes where osc may not.
+async fn kill(conn: &mut Conn, blocker: &mut Blocker) -> Result<()> {
+    match conn.query_drop(&blocker.statement).await {
+        Err(mysql_async::Error::Server(error)) => {
+            blocker.refusal = (error.code != 1094).then_some(error.message);
+            Ok(())
         }
+        outcome => outcome.map_err(|error| connection_error("killing a blocker", error)),
     }
 }
 
-/// Who holds a table that the cut-over locks, for a message; empty when that is not known.
+/// Who holds a table that the cut-over locks, but for the session `but`, as the end of a message; empty
+/// when that is not known.
 pub(super) async fn who(conn: &mut Conn, table: &MysqlTable, but: u32) -> Result<String> {
-    let holders = holders(conn, table, u64::from(but)).await?;
-    Ok(if holders.is_empty() { String::new() } else { format!("; blocked by: {}", list(&holders)) })
-}
-
-fn list(holders: &[Holder]) -> String {
-    let told = |text: &str| if text.is_empty() { "?".to_owned() } else { text.to_owned() };
-    let holders: Vec<String> = holders
-        .iter()
-        .take(5)
-        .map(|Holder { process, age, tables }| {
-            let age = age.map_or_else(|| "?".to_owned(), |age| age.to_string());
-            // Not its statement: that may hold values of rows.
-            let does = if process.statement.is_empty() { "idle" } else { "active" };
-            format!(
-                "{} by session {id} ({}@{}, {does}, transaction open {age} s); to end it: KILL {id}",
-                tables.join(", "),
-                told(&process.user),
-                told(&process.host),
-                id = process.id,
-            )
-        })
-        .collect();
-    holders.join("; ")
+    Ok(ending(&holders(conn, table, u64::from(but)).await?))
 }
 
 /// The same for a change that locks one table only.
 pub(super) async fn of(conn: &mut Conn, table: &TableName, flavor: Flavor) -> Result<String> {
     let sql = locks(flavor.is_mariadb(), [table].into_iter());
-    let holders = holding(conn, &sql, 0).await?;
-    Ok(if holders.is_empty() { String::new() } else { format!("; blocked by: {}", list(&holders)) })
+    Ok(ending(&holding(conn, &sql, 0).await?))
 }
 
-async fn holders(conn: &mut Conn, table: &MysqlTable, but: u64) -> Result<Vec<Holder>> {
+fn ending(blockers: &[Blocker]) -> String {
+    blocked_by(blockers).map_or_else(String::new, |why| format!("; {why}"))
+}
+
+async fn holders(conn: &mut Conn, table: &MysqlTable, but: u64) -> Result<Vec<Blocker>> {
     let original = &table.setting.original.name;
     let others = table.carried().lock_set(original);
     let sql = locks(table.setting.flavor.is_mariadb(), others.iter().chain([original]));
     holding(conn, &sql, but).await
 }
 
-async fn holding(conn: &mut Conn, sql: &str, but: u64) -> Result<Vec<Holder>> {
+async fn holding(conn: &mut Conn, sql: &str, but: u64) -> Result<Vec<Blocker>> {
     let action = "looking for blockers";
     // trx_started is in the zone of the server's system, whatever the session's is.
     run(conn, action, "SET SESSION time_zone = 'SYSTEM'").await?;
@@ -129,22 +88,29 @@ async fn holding(conn: &mut Conn, sql: &str, but: u64) -> Result<Vec<Holder>> {
         Err(mysql_async::Error::Server(_)) => return Ok(Vec::new()),
         Err(error) => return Err(connection_error(action, error)),
     };
-    let mut holders: Vec<Holder> = Vec::new();
     let processes = processes(conn, action).await?;
+    let mut blockers: Vec<Blocker> = Vec::new();
     for lock in locks {
         let (Some(id), Some(schema), Some(name), age) = lock else { continue };
-        let plain = TableName::new(schema, name).plain();
-        if let Some(known) = holders.iter_mut().find(|holder| holder.process.id == id) {
+        let (session, plain) = (format!("session {id}"), TableName::new(schema, name).plain());
+        if let Some(known) = blockers.iter_mut().find(|blocker| blocker.session == session) {
             known.tables.push(plain);
         } else if let Some(process) = processes.iter().find(|process| process.id == id)
             && id != but
         {
-            // Under LOCK TABLES there may be no transaction: then since its last statement at least.
-            let age = age.or(process.seconds);
-            holders.push(Holder { process: process.clone(), age, tables: vec![plain] });
+            blockers.push(Blocker {
+                session,
+                user: format!("{}@{}", process.user, process.host),
+                state: if process.statement.is_empty() { "idle" } else { "active" }.into(),
+                // Under LOCK TABLES there may be no transaction: then since its last statement at least.
+                age: age.or(process.seconds).map(Duration::from_secs),
+                tables: vec![plain],
+                statement: format!("KILL {id}"),
+                refusal: None,
+            });
         }
     }
-    Ok(holders)
+    Ok(blockers)
 }
 
 /// Selects the sessions that hold one of `tables`, the table, and the age of their transaction in

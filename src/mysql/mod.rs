@@ -3,6 +3,7 @@
 pub mod binlog;
 pub mod catalog;
 pub mod clauses;
+pub mod commands;
 pub mod connection;
 pub mod copy;
 pub mod dependents;
@@ -13,7 +14,6 @@ pub mod throttle;
 
 mod blockers;
 mod checks;
-pub(crate) mod commands;
 mod gtid;
 mod run;
 mod runs;

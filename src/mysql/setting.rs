@@ -1,7 +1,6 @@
 //! What a run on MySQL or MariaDB is made from.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mysql_async::Opts;
 
@@ -12,6 +11,7 @@ use super::connection::version::Flavor;
 use super::copy::shadow::Draft;
 use super::dependents::Dependents;
 use super::runs::ledger::Ledger;
+use crate::config::settings::Settings;
 use crate::engine::progress::Progress;
 
 /// What a migration on MySQL or MariaDB is made from.
@@ -28,12 +28,8 @@ pub(super) struct Setting {
     pub change: Change,
     /// What hangs on the table.
     pub dependents: Dependents,
-    /// Compare the tables before the swap.
-    pub verify: bool,
-    /// How long the cut-over waits for its locks.
-    pub cut_over_timeout: Duration,
-    /// After how long those who block the cut-over are killed.
-    pub kill_blockers_after: Option<Duration>,
+    /// What was asked for.
+    pub settings: Arc<Settings>,
     /// The run's counters, recorded at each checkpoint.
     pub progress: Arc<Progress>,
     /// The ledger, which has been looked at.

@@ -1,6 +1,6 @@
 //! The terminal, shared by the progress bar, the lines above it and the log.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
@@ -47,15 +47,7 @@ impl Screen {
     /// # Errors
     /// When it cannot be written. A reader that has gone has what it wanted.
     pub fn answer(&self, text: &str) -> Result<()> {
-        let text = printable(text);
-        let mut outcome = Ok(());
-        self.beside_the_bar(|| outcome = write_line(&text));
-        match outcome {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::Output(error.to_string()))
-            }
-            _ => Ok(()),
-        }
+        self.page(&printable(text))
     }
 
     /// The same for a page of blocks, whose foreign parts are `one_line`.
@@ -65,7 +57,22 @@ impl Screen {
     pub fn page(&self, text: &str) -> Result<()> {
         let mut outcome = Ok(());
         self.beside_the_bar(|| outcome = write_line(text));
-        unless_gone(outcome)
+        match outcome {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::Output(error.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for what a program reads: one line of JSON.
+    ///
+    /// # Errors
+    /// Those of [`Screen::answer`].
+    pub(crate) fn json(&self, answer: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string(answer)
+            .map_err(|error| Error::Internal(format!("the answer cannot be written: {error}")))?;
+        self.page(&text)
     }
 
     /// Takes the bar away meanwhile. Its crate panics where the terminal has gone, and is not
@@ -82,18 +89,14 @@ impl Screen {
     }
 }
 
+/// Whether stderr shows colours.
+pub fn colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
 /// Writes a line to stdout. Whoever reads it may have gone: that must not end a run.
 pub fn stdout_line(text: &str) {
     let _ = write_line(text);
-}
-
-fn unless_gone(outcome: io::Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Output(error.to_string()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn write_line(text: &str) -> io::Result<()> {

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::settings::AlterSettings;
+use crate::config::settings::Settings;
 use crate::config::target::Target;
 use crate::control::Directives;
 use crate::engine::backend::Server;
 use crate::engine::migration::{MigrationContext, migrate};
 use crate::engine::permission::Permission;
-use crate::engine::progress::{Event, Progress, Sink, Summary};
-use crate::engine::run::Settings;
+use crate::engine::progress::{Event, Progress, Sink, Subject, Summary};
 use crate::error::{Error, Findings, Result};
-use crate::key::Rows;
+use crate::plan::request::Request;
 use crate::throttle::Throttle;
 
 /// What to do where a change cannot be undone.
@@ -25,14 +24,12 @@ pub(crate) const UNDOABLE: &str =
 pub struct Job {
     /// Where.
     pub target: Target,
-    /// The table's schema, if it was named.
-    pub schema: Option<String>,
-    /// The table.
-    pub table: String,
-    /// The clauses, or a whole ALTER TABLE.
-    pub clauses: String,
+    /// Replicas whose lag is watched.
+    pub replicas: Vec<Target>,
+    /// What.
+    pub request: Request,
     /// How.
-    pub settings: AlterSettings,
+    pub settings: Arc<Settings>,
     /// The operator's directives.
     pub directives: watch::Receiver<Directives>,
     /// Counters for whoever shows them.
@@ -49,6 +46,27 @@ pub struct Job {
 pub(crate) type Ask = Arc<dyn Fn(&str) -> Result<bool> + Send + Sync>;
 
 impl Job {
+    /// A job that shows nothing, asks no one and obeys its settings alone.
+    pub fn new(
+        target: Target,
+        replicas: Vec<Target>,
+        request: Request,
+        settings: Settings,
+        subject: &Subject,
+    ) -> Self {
+        Self {
+            target,
+            replicas,
+            request,
+            directives: watch::Sender::new(Directives::from(&settings)).subscribe(),
+            settings: Arc::new(settings),
+            progress: Arc::new(Progress::of(subject.clone())),
+            sink: Arc::new(NullSink),
+            stop: CancellationToken::new(),
+            ask: Arc::new(|_| Ok(false)),
+        }
+    }
+
     /// Tells what the checks found.
     ///
     /// # Errors
@@ -69,7 +87,7 @@ impl Job {
     /// # Errors
     /// `Usage`, where the answer is no or there is no one to ask.
     pub async fn agree(&self, table: &str, method: &str, lost: &[String]) -> Result<()> {
-        if lost.is_empty() || self.settings.yes {
+        if lost.is_empty() {
             return Ok(());
         }
         let question = format!(
@@ -105,19 +123,9 @@ impl Job {
         throttle: Throttle,
         defer_indexes: bool,
     ) -> Result<Summary> {
-        let settings = &self.settings;
         let context = MigrationContext {
-            settings: Settings {
-                threads: settings.threads.get(),
-                chunk_rows: Rows(settings.chunk_size.get()),
-                chunk_time: settings.chunk_time,
-                verify: settings.verify,
-                defer_indexes,
-                cut_over_attempts: settings.cut_over_attempts.get(),
-                cut_over_timeout: settings.cut_over_timeout,
-                hold: settings.hold,
-                steered: settings.control_file.is_some(),
-            },
+            settings: Arc::clone(&self.settings),
+            defer_indexes,
             throttle: Arc::new(throttle),
             directives: self.directives.clone(),
             progress: Arc::clone(&self.progress),
@@ -126,4 +134,11 @@ impl Job {
         };
         Box::pin(migrate(Arc::new(server), context)).await
     }
+}
+
+/// Takes events that are not shown.
+struct NullSink;
+
+impl Sink for NullSink {
+    fn event(&self, _: Event) {}
 }

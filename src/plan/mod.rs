@@ -3,12 +3,14 @@
 mod job;
 pub(crate) mod method;
 pub(crate) mod recognition;
+mod request;
 
 use serde::Serialize;
 
 use crate::error::Finding;
 
 pub(crate) use job::{Ask, Job, UNDOABLE};
+pub(crate) use request::{Request, TableArg};
 
 /// What `osc alter` would do.
 #[derive(Debug, Clone, Default, Serialize)]

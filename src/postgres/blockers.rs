@@ -1,11 +1,13 @@
 //! Who is in the way of the cut-over's locks.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio_postgres::Client;
 
 use super::catalog::table::number;
 use super::connection::session::{rows, run};
+use crate::engine::blocker::Blocker;
 use crate::error::Result;
 
 const ACTION: &str = "looking for blockers";
@@ -13,8 +15,8 @@ const ACTION: &str = "looking for blockers";
 /// What is in the way of locking some tables.
 #[derive(Debug, Default)]
 pub(super) struct Blockers {
-    /// Transactions older than an attempt waits for, for a human; empty: go ahead.
-    pub old: Vec<String>,
+    /// Transactions older than an attempt waits for; empty: go ahead.
+    pub old: Vec<Blocker>,
     /// An autovacuum is at work on them.
     pub autovacuum: bool,
 }
@@ -28,6 +30,16 @@ impl Blockers {
     pub(super) fn budget(&self, usual: Duration) -> Duration {
         if self.autovacuum { AUTOVACUUM_BUDGET } else { usual }
     }
+}
+
+/// The statement that ends a session.
+pub(super) fn end_session(pid: impl fmt::Display) -> String {
+    format!("SELECT pg_terminate_backend({pid})")
+}
+
+/// How a prepared transaction is ended.
+pub(super) fn end_prepared() -> String {
+    "COMMIT PREPARED or ROLLBACK PREPARED".into()
 }
 
 /// Looks at who holds locks on the tables of these OIDs. Transactions that are older than `kill` are
@@ -70,34 +82,31 @@ pub(super) async fn look(
         if age <= patience {
             continue;
         }
-        let state = row.get(2).unwrap_or_default();
-        let user = row.get(4).unwrap_or_default();
+        let (state, user) = (row.get(2).unwrap_or_default(), row.get(4).unwrap_or_default());
+        let mut blocker = Blocker {
+            session: format!("session {pid}"),
+            user: user.into(),
+            state: state.into(),
+            age: Some(age),
+            statement: end_session(pid),
+            ..Blocker::default()
+        };
         if kind == "prepared transaction" {
-            found
-                .old
-                .push(format!("prepared transaction {state:?} of {user}, {} s old; to end it: COMMIT PREPARED or ROLLBACK PREPARED", age.as_secs()));
-            continue;
-        }
-        found.old.push(format!(
-            "pid {pid} ({user}, {state}, transaction open {:.1} s); to end it: \
-             SELECT pg_terminate_backend({pid})",
-            age.as_secs_f64(),
-        ));
-        if kill.is_some_and(|kill| age >= kill) && kind == "client backend" {
-            let function =
-                if state == "active" { "pg_cancel_backend" } else { "pg_terminate_backend" };
-            let end = format!("SELECT {function}({pid})");
+            blocker.session = format!("prepared transaction '{state}'");
+            blocker.state = "prepared".into();
+            blocker.statement = end_prepared();
+        } else if kill.is_some_and(|kill| age >= kill) && kind == "client backend" {
+            let end = match state {
+                "active" => format!("SELECT pg_cancel_backend({pid})"),
+                _ => blocker.statement.clone(),
+            };
             match run(client, "ending a blocker", &end).await {
                 Err(error) if error.is_connection() => return Err(error),
-                Err(error) => {
-                    let told = found.old.last_mut();
-                    let why =
-                        format!("; osc may not end it ({error}), an administrator can: {end}");
-                    told.into_iter().for_each(|told| told.push_str(&why));
-                }
+                Err(error) => (blocker.refusal, blocker.statement) = (Some(error.to_string()), end),
                 Ok(()) => {}
             }
         }
+        found.old.push(blocker);
     }
     Ok(found)
 }

@@ -247,11 +247,7 @@ mod acting {
                 let _ = std::process::Command::new("kill").args(["-STOP", &pid]).status();
                 Ok(())
             }
-            Action::Error => Err(Error::Server {
-                action: point.name().into(),
-                message: "a fault was asked for".into(),
-                code: None,
-            }),
+            Action::Error => Err(Error::server(point.name(), "a fault was asked for")),
             #[allow(clippy::panic, reason = "a defect on demand, for the tests")]
             Action::Panic => panic!("a panic was asked for"),
             Action::Cut(address) => {

@@ -10,13 +10,13 @@ use super::lag::Lag;
 use super::load::Load;
 use super::probe::{Replicas, StatusProbe};
 use super::query::Query;
-use crate::config::settings::AlterSettings;
+use crate::config::settings::Settings;
 use crate::control::Directives;
 
 /// The throttle that the settings ask for. `replicas`: those whose lag counts; `probes` makes one
 /// that looks at the server, and `activity` what feedback sees of it; `None`: there is no copy to steer.
 pub(crate) fn from_settings<R: Replicas, G: StatusProbe, V: ActivityProbe>(
-    settings: &AlterSettings,
+    settings: &Settings,
     directives: watch::Receiver<Directives>,
     stop: &CancellationToken,
     replicas: Option<R>,
@@ -25,7 +25,7 @@ pub(crate) fn from_settings<R: Replicas, G: StatusProbe, V: ActivityProbe>(
 ) -> Throttle {
     let mut throttle = Throttle::new(directives, settings.max_rows_per_second, stop);
     if let Some(replicas) = replicas {
-        let lag = Lag::new(replicas, settings.max_lag).telling(throttle.latencies());
+        let lag = Lag::new(replicas, settings.max_lag()).telling(throttle.latencies());
         throttle = throttle.with(lag);
     }
     if !settings.max_load.is_empty() || !settings.critical_load.is_empty() {
@@ -41,8 +41,8 @@ pub(crate) fn from_settings<R: Replicas, G: StatusProbe, V: ActivityProbe>(
     if let Some(window) = &settings.window {
         throttle = throttle.with(window.clone());
     }
-    if let Some(activity) = activity.filter(|_| settings.feedback) {
-        throttle = throttle.with_feedback(activity, settings.threads.get());
+    if let Some(activity) = activity.filter(|_| settings.feedback()) {
+        throttle = throttle.with_feedback(activity, settings.threads().get());
     }
     throttle
 }

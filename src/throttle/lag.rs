@@ -77,7 +77,7 @@ mod tests {
 
     impl Replicas for Fixed {
         async fn lags(&mut self) -> Result<Vec<(String, Result<Duration>)>> {
-            let error = Error::Connection { action: "asking".into(), message: "gone".into() };
+            let error = Error::connection("asking", "gone");
             Ok(vec![
                 ("a:1".into(), Ok(Duration::from_millis(1000))),
                 ("b:2".into(), Ok(Duration::from_millis(4200))),

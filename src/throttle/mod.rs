@@ -39,7 +39,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::control::Directives;
-use crate::error::{AGAIN, Error, Result};
+use crate::error::{Error, Result};
 use crate::testing::failpoint::{self, Point};
 use activity::{ActivityProbe, LatencyFeed};
 use rate_limit::Meter;
@@ -237,10 +237,7 @@ impl Throttle {
     }
 
     fn stopped(&self) -> Error {
-        Error::Stopped {
-            reason: self.board.end().unwrap_or_else(|| "the run was cancelled".into()),
-            help: AGAIN.into(),
-        }
+        Error::stopped(self.board.end().unwrap_or_else(|| "the run was cancelled".into()))
     }
 
     /// Why the copy is paused now, with the latest numbers; `None`: it is not.

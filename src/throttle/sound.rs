@@ -5,7 +5,7 @@
 
 use super::probe::{StatusProbe, brief};
 use super::query;
-use crate::config::settings::AlterSettings;
+use crate::config::settings::Settings;
 use crate::error::{Error, Finding, Result};
 
 /// What is wrong with the load limits and the query, as one look at the server shows. What may only be
@@ -14,7 +14,7 @@ use crate::error::{Error, Finding, Result};
 /// # Errors
 /// The connection's.
 pub(crate) async fn probes<G: StatusProbe>(
-    settings: &AlterSettings,
+    settings: &Settings,
     probe: &mut G,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();

@@ -434,7 +434,7 @@ async fn no_session_queues_behind_a_change_that_waits() {
     tokio::time::sleep(methods::LOCK_BUDGET + Duration::from_millis(100)).await;
     let outcome = place.go_until("ADD COLUMN x int", &CancellationToken::new(), 3).await;
     let told = outcome.expect_err("an old transaction is in the way").to_string();
-    assert!(told.contains("blocked by pid"), "{told}");
+    assert!(told.contains("blocked by session"), "{told}");
     let begun = place.value("SELECT count(*) FROM pg_locks WHERE NOT granted").await;
     assert_eq!(begun, "0");
     let tried = tokio::sync::Notify::new();

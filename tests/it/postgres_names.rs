@@ -166,7 +166,7 @@ async fn a_build_tells_its_phase_and_whom_it_waits_for() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let blocked = format!("blocked by pid {pid} ");
+    let blocked = format!("blocked by session {pid} ");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let told = lines.by_ref().map(Result::unwrap).find(|line| line.contains(&blocked));
     let told = told.expect("the blocker is told while the build waits for it");

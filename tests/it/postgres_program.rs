@@ -291,7 +291,7 @@ async fn the_swap_never_queues_behind_an_old_transaction() {
     application.batch_execute("COMMIT; BEGIN; SELECT * FROM t WHERE id = 1").await.unwrap();
     let mut run = Run::at(&url, &["t", "ALTER n TYPE bigint", "--cut-over-attempts", "1000"]);
     let retry = run.event(|event| event["event"] == "cut-over-retry").await;
-    assert!(retry.to_string().contains("blocked by pid"), "{retry}");
+    assert!(retry.to_string().contains("blocked by session"), "{retry}");
     writer.batch_execute("UPDATE t SET n = -6 WHERE id = 6").await.unwrap();
     application.batch_execute("COMMIT").await.unwrap();
     run.done().await;

@@ -77,9 +77,9 @@ async fn who_holds_a_parent_or_a_child_is_named_and_killed_when_asked_for(kind: 
         let (mut run, go) = ready(&server, &database, &["t", "ADD COLUMN c INT"]).await;
         let mut held = blocker(&server, &database, table).await;
         go.go();
-        let named = format!("{database}.{table} by session {}", held.id());
-        run.event(|event| event["event"] == "cut-over-retry" && event.to_string().contains(&named))
-            .await;
+        let (who, what) = (format!("session {} (", held.id()), format!("{database}.{table};"));
+        let named = |event: &str| event.contains(&who) && event.contains(&what);
+        run.event(|event| event["event"] == "cut-over-retry" && named(&event.to_string())).await;
         held.query_drop("COMMIT").await.unwrap();
         run.done().await;
 

@@ -9,7 +9,7 @@ pub(super) struct Malformed(pub(super) String);
 
 impl From<Malformed> for Error {
     fn from(malformed: Malformed) -> Self {
-        Self::Server { action: "reading the binary log".into(), message: malformed.0, code: None }
+        Self::server("reading the binary log", malformed.0)
     }
 }
 

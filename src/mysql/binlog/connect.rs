@@ -88,11 +88,7 @@ pub async fn current_position(conn: &mut Conn, flavor: Flavor) -> Result<Positio
     } else {
         "SHOW MASTER STATUS"
     };
-    let unreadable = || Error::Server {
-        action: ACTION.into(),
-        message: "the server has no binary log (log_bin is off)".into(),
-        code: None,
-    };
+    let unreadable = || Error::server(ACTION, "the server has no binary log (log_bin is off)");
     let row = row(conn, ACTION, sql).await?.ok_or_else(unreadable)?;
     let file = column(&row, 0).ok_or_else(unreadable)?;
     let offset = column(&row, 1).and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
@@ -217,15 +213,14 @@ async fn refuse_old_times(conn: &mut Conn, table: &TableName) -> Result<()> {
     if columns.is_empty() {
         return Ok(());
     }
-    Err(Error::Server {
-        action: "opening the change stream".into(),
-        message: format!(
+    Err(Error::server(
+        "opening the change stream",
+        format!(
             "{} has columns in the old format of times (mysql56_temporal_format=OFF): {columns}; \
              ALTER TABLE {table} FORCE renews them",
             table.plain()
         ),
-        code: None,
-    })
+    ))
 }
 
 /// Begins the stream after `place`.

@@ -151,7 +151,7 @@ pub async fn open(config: &StreamConfig, from: &Position) -> Result<BinlogStream
 impl BinlogStream {
     fn lost(&mut self, message: String) -> Error {
         self.ended = Some(message.clone());
-        Error::Connection { action: "reading the binary log".into(), message }
+        Error::connection("reading the binary log", message)
     }
 }
 

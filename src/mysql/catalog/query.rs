@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 
-use crate::error::{Error, Result};
+use crate::engine::backoff::Backoff;
+use crate::error::{Error, Result, end_transactions};
 use crate::fnv::fnv1a;
 use crate::mysql::connection::errors::is_contention;
 use crate::mysql::connection::session::run;
@@ -41,10 +42,9 @@ impl Patience {
 pub fn objection(tables: &str, tried: Result<()>) -> Result<Option<String>> {
     match tried {
         Ok(()) => Ok(None),
-        Err(error) if has_met_a_lock(&error) => Err(Error::Stopped {
-            reason: error.to_string(),
-            help: format!("look for long transactions on {tables}, then run the command again"),
-        }),
+        Err(error) if has_met_a_lock(&error) => {
+            Err(Error::Stopped { reason: error.to_string(), help: end_transactions(tables) })
+        }
         Err(Error::Server { message, .. }) => Ok(Some(message)),
         Err(other) => Err(other),
     }
@@ -64,14 +64,13 @@ pub(crate) async fn run_patiently(
     sql: &str,
     patience: Patience,
 ) -> Result<()> {
-    let mut pause = Duration::from_millis(50);
+    let mut backoff = Backoff::new(Duration::from_millis(50), LONGEST_PAUSE);
     for _ in 1..patience.attempts {
         match run(conn, action, sql).await {
             Err(error) if has_met_a_lock(&error) => {}
             other => return other,
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        backoff.wait().await;
     }
     run(conn, action, sql).await
 }

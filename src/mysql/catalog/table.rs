@@ -470,9 +470,7 @@ pub async fn flavor(conn: &mut Conn) -> Result<Flavor> {
         .await
         .map_err(|error| connection_error("asking for the server's version", error))?;
     let text = text.unwrap_or_default();
-    Flavor::parse(&text).ok_or_else(|| Error::Server {
-        action: "asking for the server's version".into(),
-        message: format!("{text:?} is not understood"),
-        code: None,
+    Flavor::parse(&text).ok_or_else(|| {
+        Error::server("asking for the server's version", format!("{text:?} is not understood"))
     })
 }

@@ -256,7 +256,7 @@ pub(crate) async fn disk(
     findings: &mut Findings,
 ) -> Result<()> {
     let needed = checked.original.bytes.saturating_mul(11) / 10;
-    let shown = indicatif::HumanBytes(needed);
+    let shown = bytesize::ByteSize(needed);
     let free: std::result::Result<Option<Option<u64>>, _> = conn
         .query_first(
             "SELECT Available * 1024 FROM information_schema.DISKS \
@@ -269,7 +269,7 @@ pub(crate) async fn disk(
             "disk-space",
             format!(
                 "the shadow needs about {shown}, and as much again for the binlog; the server has {} free",
-                indicatif::HumanBytes(free)
+                bytesize::ByteSize(free)
             ),
             "make room first: a full disk stops the whole server",
         ),

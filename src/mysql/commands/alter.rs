@@ -130,7 +130,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
 
 /// What keeps those who block the change from being named or ended.
 async fn blocker_notes(conn: &mut Conn, job: &Job, prepared: &Prepared) -> Result<Vec<String>> {
-    let kill = job.settings.kill_blockers_after.is_some();
+    let kill = job.settings.kill_blockers_after().is_some();
     checks::blockers::notes(conn, prepared.setting.flavor, kill).await
 }
 
@@ -195,7 +195,7 @@ async fn go_native(
         return Err(Error::Internal("a native method without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
-    let attempts = job.settings.cut_over_attempts.get();
+    let attempts = job.settings.cut_over_attempts().get();
     let tell = |attempt, reason| {
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
@@ -287,12 +287,11 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         let findings = check(conn, &prepared).await?;
         job.refuse_if_any(findings)?;
     }
-    let settings = &job.settings;
-    let defer_indexes = match settings.indexes {
+    let defer_indexes = match job.settings.indexes() {
         Indexes::After => true,
         Indexes::During => false,
         // Replicas would stand still for as long as the build takes.
-        Indexes::Auto => settings.replicas.is_empty() && !has_replicas(conn).await?,
+        Indexes::Auto => job.replicas.is_empty() && !has_replicas(conn).await?,
     };
     let setting = prepared.setting;
     let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());

@@ -1,25 +1,24 @@
 //! What was asked for on the command line: a table and clauses, or one statement.
 
+use crate::config::target::Target;
 use crate::error::{Error, Result};
 use crate::mysql::clauses::same::same as no_change;
 use crate::mysql::clauses::split_head;
 use crate::mysql::lexer::{Dialect, Lexer};
-use crate::mysql::name::Ident;
-
-/// A table as it was named: its schema, where one is given, and its name.
-pub(crate) type Named = (Option<String>, String);
+use crate::mysql::name::{Ident, TableName};
+use crate::plan::{Request, TableArg};
 
 /// Reads a table: `users`, `db.users`, `` `my db`.`my table` ``.
 ///
 /// # Errors
 /// `Usage`.
-pub(crate) fn table(text: &str) -> Result<Named> {
+pub fn table(text: &str) -> Result<TableArg> {
     let (first, rest) = part(text.trim())?;
     let (named, rest) = match rest.strip_prefix('.') {
-        None => ((None, first), rest),
+        None => (TableArg { schema: None, table: first }, rest),
         Some(rest) => {
             let (table, rest) = part(rest)?;
-            ((Some(first), table), rest)
+            (TableArg { schema: Some(first), table }, rest)
         }
     };
     if rest.is_empty() {
@@ -36,8 +35,8 @@ pub(crate) fn table(text: &str) -> Result<Named> {
 ///
 /// # Errors
 /// `Usage`.
-pub(crate) fn change(first: &str, second: Option<&str>) -> Result<(Named, String)> {
-    let (named, clauses) = match (statement(first)?, second) {
+pub fn change(first: &str, second: Option<&str>) -> Result<Request> {
+    let (table, clauses) = match (statement(first)?, second) {
         (Some(change), None) => change,
         (Some(_), Some(_)) => {
             return Err(usage("an ALTER TABLE statement is followed by nothing"));
@@ -48,10 +47,11 @@ pub(crate) fn change(first: &str, second: Option<&str>) -> Result<(Named, String
             match statement(clauses)? {
                 None => (named, clauses),
                 Some((stated, clauses)) if same(&stated, &named) => (named, clauses),
-                Some(((_, stated), _)) => {
-                    let message =
-                        format!("TABLE is {} but the statement changes {stated}", named.1);
-                    return Err(usage(message));
+                Some((stated, _)) => {
+                    return Err(usage(format!(
+                        "TABLE is {} but the statement changes {}",
+                        named.table, stated.table
+                    )));
                 }
             }
         }
@@ -65,12 +65,26 @@ pub(crate) fn change(first: &str, second: Option<&str>) -> Result<(Named, String
                 .into(),
         });
     }
-    Ok((named, clauses.to_owned()))
+    Ok(Request { table, clauses: clauses.to_owned() })
+}
+
+/// The table's whole name: without a schema in it, in the connection's.
+///
+/// # Errors
+/// `Usage` where neither names one.
+pub(super) fn whole_name(named: &TableArg, target: &Target) -> Result<TableName> {
+    let TableArg { schema, table } = named;
+    let schema = schema.clone().or_else(|| target.database.clone());
+    let schema = schema.ok_or_else(|| Error::Usage {
+        message: format!("no database selected: write shop.{table} or put /shop in the URL"),
+        help: String::new(),
+    })?;
+    Ok(TableName { schema: Ident::new(schema), table: Ident::new(table.clone()) })
 }
 
 /// Whether the statement's table can be the one that was named.
-fn same(stated: &Named, named: &Named) -> bool {
-    stated.1 == named.1 && (stated.0.is_none() || stated.0 == named.0)
+fn same(stated: &TableArg, named: &TableArg) -> bool {
+    stated.table == named.table && (stated.schema.is_none() || stated.schema == named.schema)
 }
 
 fn usage(message: impl Into<String>) -> Error {
@@ -81,13 +95,13 @@ fn usage(message: impl Into<String>) -> Error {
 }
 
 /// Splits a whole statement; `None`: it is not one.
-fn statement(text: &str) -> Result<Option<(Named, &str)>> {
+fn statement(text: &str) -> Result<Option<(TableArg, &str)>> {
     let Some((((schema, table), ignore), rest)) = split_head(text)? else { return Ok(None) };
     if ignore {
         return Err(usage("ALTER IGNORE TABLE would drop rows silently, which osc never does"));
     }
     let schema = schema.map(|schema| possible(schema.0)).transpose()?;
-    Ok(Some(((schema, possible(table.0)?), rest)))
+    Ok(Some((TableArg { schema, table: possible(table.0)? }, rest)))
 }
 
 /// A part of a table's name, and what follows it. Outside a statement nothing else can follow, so
@@ -127,13 +141,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mysql::name::TableName;
 
-    fn named(schema: Option<&str>, table: &str) -> Named {
-        (schema.map(Into::into), table.into())
+    fn named(schema: Option<&str>, table: &str) -> TableArg {
+        TableArg { schema: schema.map(Into::into), table: table.into() }
     }
 
-    fn read(first: &str, second: Option<&str>) -> (Named, String) {
+    fn read(first: &str, second: Option<&str>) -> Request {
         change(first, second).unwrap()
     }
 
@@ -146,7 +159,7 @@ mod tests {
         assert_eq!(read("shop.`users`"), named(Some("shop"), "users"));
         assert_eq!(read("my-table"), named(None, "my-table"));
         assert_eq!(read("größe"), named(None, "größe"));
-        assert_eq!(read(&"é".repeat(64)).1.chars().count(), 64);
+        assert_eq!(read(&"é".repeat(64)).table.chars().count(), 64);
     }
 
     #[test]
@@ -162,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_whole_statement_is_taken_apart() {
-        let expected = (named(Some("s"), "users"), "ADD a INT DEFAULT ';'".to_owned());
+        let expected =
+            Request { table: named(Some("s"), "users"), clauses: "ADD a INT DEFAULT ';'".into() };
         for text in [
             "ALTER TABLE s.users ADD a INT DEFAULT ';'",
             "\n alter\ttable `s`.`users`  ADD a INT DEFAULT ';' ; \n",
@@ -172,7 +186,7 @@ mod tests {
         ] {
             assert_eq!(read(text, None), expected, "{text}");
         }
-        assert_eq!(read("ALTER TABLE IF ADD a INT", None).0, named(None, "IF"));
+        assert_eq!(read("ALTER TABLE IF ADD a INT", None).table, named(None, "IF"));
     }
 
     #[test]
@@ -186,7 +200,7 @@ mod tests {
     #[test]
     fn clauses_that_begin_with_alter_are_clauses() {
         for clauses in ["ALTER COLUMN a SET DEFAULT 1", "ALTER online SET DEFAULT 1", "ALTER"] {
-            assert_eq!(read("users", Some(clauses)).1, clauses);
+            assert_eq!(read("users", Some(clauses)).clauses, clauses);
         }
     }
 
@@ -220,7 +234,7 @@ mod tests {
         #[test]
         fn a_quoted_name_comes_back_whole(schema in "[^\0]{1,64}", name in "[^\0]{1,64}") {
             let quoted = TableName::new(schema.clone(), name.clone()).to_string();
-            prop_assert_eq!(table(&quoted).ok(), Some((Some(schema), name)));
+            prop_assert_eq!(table(&quoted).ok(), Some(named(Some(&schema), &name)));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! One file a command: what it does on MySQL and MariaDB.
 
+pub mod arguments;
+
 pub(crate) mod alter;
-pub(crate) mod arguments;
 pub(crate) mod cleanup;
 mod prepare;
 pub(crate) mod status;

@@ -14,6 +14,7 @@ use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::clauses::change::Change;
 use crate::mysql::clauses::destructive::destructive;
 use crate::mysql::clauses::{Clauses, same};
+use crate::mysql::commands::arguments::whole_name;
 use crate::mysql::connection::connect::opts;
 use crate::mysql::connection::settings::Role;
 use crate::mysql::connection::version::Flavor;
@@ -76,24 +77,22 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     if let Some(finding) = flavor.too_old() {
         return Err(Error::Refused(vec![finding]));
     }
-    let clauses = Clauses::parse_for(&job.clauses, flavor).map_err(Error::from)?;
-    single::check(&job.clauses).map_err(|changed| Error::Usage {
+    let clauses = Clauses::parse_for(&job.request.clauses, flavor).map_err(Error::from)?;
+    single::check(&job.request.clauses).map_err(|changed| Error::Usage {
         message: changed.to_string(),
         help: single::HELP.into(),
     })?;
     let role = Role::read(conn).await?;
     let mut refusals = clauses.refusals();
     refusals.extend(role.unsettable(conn, flavor).await?);
-    refusals.extend(
-        role.reads_otherwise(
-            clauses::quoted(&job.clauses, flavor).map_err(Error::from)?.into_iter(),
-        ),
-    );
+    refusals.extend(role.reads_otherwise(
+        clauses::quoted(&job.request.clauses, flavor).map_err(Error::from)?.into_iter(),
+    ));
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
     let opts = opts(&job.target)?;
-    let name = table_name(job)?;
+    let name = whole_name(&job.request.table, &job.target)?;
     let original = Table::read(conn, &name).await?.ok_or_else(|| {
         Error::Refused(vec![Finding::new(
             "table",
@@ -103,7 +102,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     })?;
     job.progress.subject().set_table(original.name.plain());
     let dependents = Dependents::read(conn, &original.name).await?;
-    let related = lock::related(&dependents, &job.clauses, &original.name);
+    let related = lock::related(&dependents, &job.request.clauses, &original.name);
     lock::look(conn, &original.name, &related).await?;
     let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
     let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
@@ -111,8 +110,8 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     let dead = unfinished(conn, &ledger, flavor, &original.name).await?;
     match &dead {
         Some(dead) => {
-            let same = same::same(&dead.run.clauses, &job.clauses);
-            dead.may_be_resumed(same, job.settings.strategy.copies())?;
+            let same = same::same(&dead.run.clauses, &job.request.clauses);
+            dead.may_be_resumed(same, job.settings.strategy().copies())?;
         }
         None => none_unfinished(conn, &ledger, &original.name, &related).await?,
     }
@@ -122,9 +121,15 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         throttle::check(job, &opts, dead.is_some()).await?;
     }
     let change = if made {
-        Change::made(&job.clauses, clauses)
+        Change::made(&job.request.clauses, clauses)
     } else {
-        Change::of(&job.clauses, clauses, flavor, &original, dependents.foreign_key_names())?
+        Change::of(
+            &job.request.clauses,
+            clauses,
+            flavor,
+            &original,
+            dependents.foreign_key_names(),
+        )?
     };
     let Vetted { ledger, stands: ledger_stands, notes: ledger_notes } = ledger;
     let setting = Setting {
@@ -134,9 +139,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         original,
         change,
         dependents,
-        verify: job.settings.verify,
-        cut_over_timeout: job.settings.cut_over_timeout,
-        kill_blockers_after: job.settings.kill_blockers_after,
+        settings: Arc::clone(&job.settings),
         progress: Arc::clone(&job.progress),
         ledger,
     };
@@ -145,7 +148,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         Decided { methods: vec![Attempt::going_on()], ..Decided::default() }
     } else {
         let (clauses, original) = (&setting.change.clauses, &setting.original);
-        let methods = attempts(job.settings.strategy, clauses, flavor, original)?;
+        let methods = attempts(job.settings.strategy(), clauses, flavor, original)?;
         probe::decide(&setting.opts, &setting.draft(), schema, methods).await?
     };
     if decided.methods.first().is_some_and(|first| first.method != Method::Copy) {
@@ -200,13 +203,4 @@ async fn unfinished(
     let catalog = Catalog::read(conn, flavor.is_mariadb(), name).await?;
     let standing = catalog.standing(&tables);
     Ok(Some(Unfinished { run, standing }))
-}
-
-fn table_name(job: &Job) -> Result<TableName> {
-    let schema = job.schema.clone().or_else(|| job.target.database.clone());
-    let schema = schema.ok_or_else(|| Error::Usage {
-        message: format!("no database selected: write shop.{0} or put /shop in the URL", job.table),
-        help: String::new(),
-    })?;
-    Ok(TableName { schema: Ident::new(schema), table: Ident::new(job.table.clone()) })
 }

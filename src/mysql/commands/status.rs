@@ -4,23 +4,19 @@ use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
 use crate::error::{Error, Result};
-use crate::ledger::RunRecord;
+use crate::ledger::{RunRecord, SHOWN};
 use crate::mysql::catalog::table;
 use crate::mysql::connection::connect::first;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::name::{TableName, Text};
 use crate::mysql::runs::ledger::{Asked, Ledger, Purpose};
 use crate::mysql::runs::lock::lock_name;
-
-/// Runs shown at most.
-const MOST: u32 = 50;
+use crate::plan::TableArg;
 
 /// The latest runs of a table, or of all on the server, newest first.
-pub(crate) async fn runs(
-    target: &Target,
-    schema: Option<&str>,
-    table: Option<&str>,
-) -> Result<Vec<RunRecord>> {
+pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Vec<RunRecord>> {
+    let table = named.map(|named| named.table.as_str());
+    let schema = named.and_then(|named| named.schema.as_deref());
     let application = schema.or(target.database.as_deref());
     if table.is_some() && application.is_none() {
         return Err(Error::Usage {
@@ -37,9 +33,9 @@ pub(crate) async fn runs(
         return Ok(Vec::new());
     }
     let schema = application.filter(|_| table.is_some());
-    let asked = Asked { schema, table, here: false, most: MOST };
+    let asked = Asked { schema, table, here: false, most: SHOWN };
     let mut runs = vetted.ledger.runs(&mut conn, asked).await?;
-    for run in runs.iter_mut().filter(|run| run.result.is_none() && run.elsewhere.is_none()) {
+    for run in runs.iter_mut().filter(|run| run.may_be_under_way()) {
         let name = lock_name(&TableName::new(&run.schema, &run.table));
         let sql = format!("SELECT IS_USED_LOCK({}) IS NOT NULL", Text(&name));
         let held: Option<u8> = conn

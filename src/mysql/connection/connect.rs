@@ -123,10 +123,7 @@ pub async fn connect(opts: &Opts, action: &str) -> Result<Conn> {
         Ok(connected) => {
             connected.inspect(own_sessions::note).map_err(|error| connection_error(action, error))
         }
-        Err(_) => Err(Error::Connection {
-            action: action.into(),
-            message: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
-        }),
+        Err(_) => Err(Error::silence(action, CONNECT_TIMEOUT)),
     }
 }
 

@@ -4,7 +4,7 @@ use mysql_async::{DriverError, IoError};
 
 use super::answer::TooMuch;
 use super::single::{self, Changed};
-use crate::error::{Error, Finding, ServerCode};
+use crate::error::{AGAIN, Error, Finding, ServerCode, end_transactions};
 
 /// What a driver's error means to the engine. `action` completes "connection lost while …" and
 /// "… failed", such as `reading the replica's status`.
@@ -17,12 +17,12 @@ pub(crate) fn connection_error(action: &str, error: mysql_async::Error) -> Error
         mysql_async::Error::Server(error) => server_error(action, error),
         mysql_async::Error::Io(IoError::Io(error)) => match certificate_problem(&error) {
             Some(problem) => untrusted(action, &problem),
-            None => lost(action, &error),
+            None => Error::broken(action, error),
         },
         mysql_async::Error::Io(IoError::Tls(error)) => untrusted(action, &error.to_string()),
-        mysql_async::Error::Driver(error) => driver_error(action, &error),
+        mysql_async::Error::Driver(error) => driver_error(action, error),
         mysql_async::Error::Other(error) if error.is::<TooMuch>() => {
-            Error::Server { action: action.into(), message: error.to_string(), code: None }
+            Error::server(action, error.to_string())
         }
         mysql_async::Error::Other(error) if error.is::<Changed>() => {
             Error::Usage { message: format!("{action}: {error}"), help: single::HELP.into() }
@@ -31,10 +31,6 @@ pub(crate) fn connection_error(action: &str, error: mysql_async::Error) -> Error
             Error::Internal(format!("{action}: {error}"))
         }
     }
-}
-
-pub(crate) fn lost(action: &str, cause: &dyn std::fmt::Display) -> Error {
-    Error::Connection { action: action.into(), message: cause.to_string() }
 }
 
 pub(crate) fn untrusted(action: &str, problem: &str) -> Error {
@@ -53,24 +49,22 @@ pub(crate) fn certificate_problem(error: &std::io::Error) -> Option<String> {
     }
 }
 
-pub(crate) fn driver_error(action: &str, error: &DriverError) -> Error {
+pub(crate) fn driver_error(action: &str, error: DriverError) -> Error {
     match error {
         DriverError::ConnectionClosed
         | DriverError::PacketOutOfOrder
         | DriverError::PoolDisconnected
         | DriverError::UnexpectedPacket { .. }
-        | DriverError::BadCompressedPacketHeader => lost(action, error),
+        | DriverError::BadCompressedPacketHeader => Error::broken(action, error),
         DriverError::NoClientSslFlagFromServer => Error::Usage {
             message: format!("{action}: the server does not offer TLS"),
             help: "switch TLS on at the server, or off in the URL".into(),
         },
-        DriverError::LocalInfile(_) => Error::Server {
-            action: action.into(),
-            message: "the server asked for a file of this machine (LOCAL INFILE), which osc never \
-                      sends; this is no honest server"
-                .into(),
-            code: None,
-        },
+        DriverError::LocalInfile(_) => Error::server(
+            action,
+            "the server asked for a file of this machine (LOCAL INFILE), which osc never sends; this is no \
+             honest server",
+        ),
         DriverError::NoKeyFound
         | DriverError::UnknownAuthPlugin { .. }
         | DriverError::MysqlOldPasswordDisabled
@@ -130,14 +124,17 @@ pub(crate) fn is_passing(error: &mysql_async::ServerError) -> bool {
 }
 
 pub(crate) fn server_error(action: &str, error: mysql_async::ServerError) -> Error {
-    let mysql_async::ServerError { code, message, .. } = error;
+    let (code, message) = (error.code, error.message.clone());
     match code {
-        code if DISCONNECTS.contains(&code) => lost(action, &message),
+        code if DISCONNECTS.contains(&code) => {
+            Error::Connection { action: action.into(), message, cause: Some(error.into()) }
+        }
         code if READ_ONLY.contains(&code) => Error::Stopped {
             reason: format!("{action} failed: {message}"),
-            help: "let the server write again (a primary that is not read only, with room on its disk), then \
-                   run the same command again; it resumes from the checkpoint"
-                .into(),
+            help: format!(
+                "let the server write again (a primary that is not read only, with room on its disk), then \
+                 {AGAIN}"
+            ),
         },
         1045 | 1130 | 1698 => Error::Refused(vec![Finding::new(
             "login",
@@ -150,7 +147,12 @@ pub(crate) fn server_error(action: &str, error: mysql_async::ServerError) -> Err
             missing_right(&message),
         )]),
         code if is_full(code, &message) => Error::Full { action: action.into(), message },
-        _ => Error::Server { action: action.into(), message, code: Some(ServerCode::Mysql(code)) },
+        _ => Error::Server {
+            action: action.into(),
+            message,
+            code: Some(ServerCode::Mysql(code)),
+            cause: Some(error.into()),
+        },
     }
 }
 
@@ -313,8 +315,7 @@ pub(crate) fn is_of_the_moment(code: u16) -> bool {
 pub(crate) fn no_lock(action: &str, message: &str) -> Error {
     Error::Stopped {
         reason: format!("{action} failed: {message}"),
-        help: "look for long transactions on the table, then run the same command again; it resumes from the checkpoint"
-            .into(),
+        help: end_transactions("the table"),
     }
 }
 

@@ -40,10 +40,7 @@ impl Sessions {
             Ok(conn) => {
                 conn.inspect(own_sessions::note).map_err(|error| connection_error(action, error))
             }
-            Err(_) => Err(Error::Connection {
-                action: action.into(),
-                message: format!("no session within {} s", CONNECT_TIMEOUT.as_secs()),
-            }),
+            Err(_) => Err(Error::silence(action, CONNECT_TIMEOUT)),
         }
     }
 

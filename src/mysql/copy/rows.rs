@@ -8,7 +8,7 @@ use mysql_async::{Conn, Row, Value};
 use tokio::time::Instant;
 
 use super::statements::{Insert, Statements};
-use crate::error::{Error, Result};
+use crate::error::{AGAIN, Error, Result};
 use crate::key::{Key, KeyRange, Rows};
 use crate::ledger::refusals::taken_over;
 use crate::mysql::connection::answer::Answers as _;
@@ -310,7 +310,7 @@ pub async fn wait_for_prepared(conn: &mut Conn, most: Duration) -> Result<()> {
         if started.elapsed() > most {
             return Err(Error::Stopped {
                 reason: format!("prepared XA transactions do not end: {}", left.join("; ")),
-                help: "end them (XA RECOVER lists them), then run the command again".into(),
+                help: format!("end them (XA RECOVER lists them), then {AGAIN}"),
             });
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -392,13 +392,10 @@ pub(crate) async fn wait_for_the_dead(conn: &mut Conn, shadow: &TableName) -> Re
         Err(mysql_async::Error::Server(error)) if error.code == 1146 => Ok(()),
         // ER_LOCK_WAIT_TIMEOUT: they are still there, maybe being rolled back.
         Err(mysql_async::Error::Server(error)) if error.code == LOCK_WAIT_TIMEOUT => {
-            Err(Error::Stopped {
-                reason: format!(
-                    "sessions of the interrupted run are still working on {}",
-                    shadow.plain()
-                ),
-                help: crate::error::AGAIN.into(),
-            })
+            Err(Error::stopped(format!(
+                "sessions of the interrupted run are still working on {}",
+                shadow.plain()
+            )))
         }
         Err(error) => Err(connection_error(action, error)),
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::error::Error;
+use crate::error::{Error, marked};
 
 /// A mistake in a text. `Display` shows the line and marks the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +14,7 @@ pub struct SyntaxError {
     pub help: String,
     /// The place, in bytes of the text that was given.
     pub span: Range<usize>,
-    line: String,
-    marks: String,
+    shown: String,
 }
 
 impl SyntaxError {
@@ -25,26 +24,14 @@ impl SyntaxError {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        let start = span.start.min(source.len());
-        let (before, after) = source.split_at_checked(start).unwrap_or((source, ""));
-        let head = before.rsplit('\n').next().unwrap_or("");
-        let tail = after.split('\n').next().unwrap_or("");
-        let width = span.end.saturating_sub(start).min(tail.len());
-        let marked = tail.get(..width).map_or(1, |text| text.chars().count()).max(1);
-        let plain = |c: char| if c.is_control() { ' ' } else { c };
-        Self {
-            message: message.into(),
-            help: help.into(),
-            span,
-            line: head.chars().chain(tail.chars()).map(plain).collect(),
-            marks: " ".repeat(head.chars().count()) + &"^".repeat(marked),
-        }
+        let shown = marked(source, span.clone()).shown;
+        Self { message: message.into(), help: help.into(), span, shown }
     }
 }
 
 impl fmt::Display for SyntaxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  {}\n  {}", self.message, self.line, self.marks)
+        write!(f, "{}{}", self.message, self.shown)
     }
 }
 

@@ -10,8 +10,8 @@ use mysql_async::prelude::Queryable;
 use tokio_util::sync::CancellationToken;
 
 use super::choose::is_refusal;
-use crate::engine::run::jittered;
-use crate::error::{Error, Result};
+use crate::engine::backoff::Backoff;
+use crate::error::{Error, Result, end_transactions};
 use crate::mysql::blockers;
 use crate::mysql::connection::connect::connect;
 use crate::mysql::connection::errors::{connection_error, is_given_up};
@@ -57,7 +57,7 @@ pub async fn run(
     mut tell: impl FnMut(u32, String),
 ) -> Result<Native> {
     let action = "changing the table";
-    let mut pause = Duration::from_millis(100);
+    let mut backoff = Backoff::for_table_lock();
     for attempt in 1..=attempts {
         permitted().await?;
         let mut watcher = connect(opts, action).await?;
@@ -100,10 +100,9 @@ pub async fn run(
                 let who = blockers::of(&mut watcher, table, flavor).await?;
                 tell(attempt, format!("could not lock the table within the lock timeout{who}"));
                 tokio::select! {
-                    () = tokio::time::sleep(jittered(pause)) => {}
+                    () = backoff.wait() => {}
                     () = stop.cancelled() => return Err(asked_to_stop()),
                 }
-                pause = (pause * 2).min(Duration::from_secs(10));
             }
             Err(mysql_async::Error::Server(error)) if is_refusal(error.code) => {
                 return Ok(Native::Refused(error.message));
@@ -113,15 +112,12 @@ pub async fn run(
     }
     Err(Error::Stopped {
         reason: format!("could not get the table lock in {attempts} attempts"),
-        help: "look for long transactions on the table, then run the same command again".into(),
+        help: end_transactions("the table"),
     })
 }
 
 fn asked_to_stop() -> Error {
-    Error::Stopped {
-        reason: "on request; the server has undone what it had begun".into(),
-        help: "run the command again".into(),
-    }
+    Error::stopped("on request; the server has undone what it had begun")
 }
 
 /// Runs a statement about the session that is at work; where that has ended in the meantime, it

@@ -6,6 +6,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::MysqlTable;
+use crate::engine::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::connection::errors::{connection_error, is_contention, no_lock};
@@ -28,7 +29,7 @@ pub(crate) async fn build(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
     // While a refresh changes a text key's case, InnoDB may take the row's two entries in an index
     // that is being built for duplicates, though the index is not unique: even where refreshes wait,
     // as long as the older entry is not purged. A copy of the table by the server cannot.
-    let mut pause = Duration::from_millis(50);
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     let mut attempt = 0;
     let mut waits = 0;
     loop {
@@ -51,8 +52,7 @@ pub(crate) async fn build(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
                 if DUPLICATE_ENTRY.contains(&error.code) && algorithm != "COPY" =>
             {
                 tracing::info!(%error, "building indexes again");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
+                backoff.wait().await;
             }
             Err(mysql_async::Error::Server(error)) if is_contention(error.code) => {
                 // Comparisons and refreshes hold the shadow too, each briefly.

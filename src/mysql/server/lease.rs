@@ -74,7 +74,7 @@ impl Lease for MysqlTable {
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
             method: "copy",
-            verify: self.setting.verify,
+            verify: self.setting.settings.verify(),
             token: &self.token,
         };
         let run = self.ledger.begin(conn, &new).await?;

@@ -84,7 +84,7 @@ impl Server for MysqlTable {
     async fn start_barrier(&self) -> Result<()> {
         let mut conn = self.plain("waiting for prepared transactions").await?;
         self.ledger.mark(&mut conn, self.run()?, 0).await?;
-        rows::wait_for_prepared(&mut conn, self.setting.cut_over_timeout * 10).await
+        rows::wait_for_prepared(&mut conn, self.setting.settings.cut_over_timeout() * 10).await
     }
 
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {

@@ -30,6 +30,7 @@ use super::dependents::histograms;
 use super::name::{TableName, Text};
 use super::run::MysqlTable;
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::engine::backoff::reconnecting;
 use crate::engine::under_lock;
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -198,7 +199,7 @@ const ER_TABLE_EXISTS_ERROR: u16 = 1050;
 /// After how many seconds without a statement the server ends the session that holds the locks: just
 /// above what the drain may take, during which that session has nothing to do.
 fn longest_idle(table: &MysqlTable) -> u64 {
-    table.setting.cut_over_timeout.as_secs().saturating_add(1)
+    table.setting.settings.cut_over_timeout().as_secs().saturating_add(1)
 }
 
 /// Why the rename must not be made any more: the locks were held for longer than the budget, as when osc
@@ -352,6 +353,9 @@ impl under_lock::Holder for Locked<'_> {
     }
 }
 
+/// How long the swap's outcome is looked for while connections break.
+const SETTLE_FOR: Duration = Duration::from_secs(120);
+
 /// Learns from the catalog what happened, after the sessions that could still act are gone.
 async fn settle(
     table: &MysqlTable,
@@ -359,17 +363,7 @@ async fn settle(
     renamer: Option<u32>,
     locked_at: Instant,
 ) -> Result<SwapOutcome> {
-    let mut pause = Duration::from_millis(20);
-    let deadline = Instant::now() + Duration::from_secs(120);
-    loop {
-        match try_settle(table, holder, renamer, locked_at).await {
-            Err(error) if error.is_connection() && Instant::now() < deadline => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-            outcome => return outcome,
-        }
-    }
+    reconnecting(SETTLE_FOR, || try_settle(table, holder, renamer, locked_at)).await
 }
 
 async fn try_settle(

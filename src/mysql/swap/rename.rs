@@ -62,7 +62,7 @@ pub(super) async fn from_outside(
     locked_at: Instant,
 ) -> Result<Attempt> {
     let mut renamer = table.plain("renaming the tables").await?;
-    let seconds = table.setting.cut_over_timeout.as_secs().max(1);
+    let seconds = table.setting.settings.cut_over_timeout().as_secs().max(1);
     run(&mut renamer, "renaming the tables", &format!("SET SESSION lock_wait_timeout = {seconds}"))
         .await?;
     let id = renamer.id();

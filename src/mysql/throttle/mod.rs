@@ -31,7 +31,7 @@ pub async fn check(job: &Job, primary: &Opts, resumes: bool) -> Result<()> {
 }
 
 fn replicas(job: &Job) -> Result<Vec<(String, Opts)>> {
-    let named = job.settings.replicas.iter();
+    let named = job.replicas.iter();
     named.map(|replica| Ok((replica.address.to_string(), connect::opts(replica)?))).collect()
 }
 

@@ -64,12 +64,8 @@ impl Replicas for ReplicaLag {
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
-        Err(Error::Connection {
-            action: "reading the state of replication".into(),
-            message: format!("no answer within {PATIENCE:?}"),
-        })
-    })
+    let silence = |_| Err(Error::silence("reading the state of replication", PATIENCE));
+    timeout(PATIENCE, answer).await.unwrap_or_else(silence)
 }
 
 /// Where the primary is.
@@ -165,7 +161,7 @@ impl Replica {
         let flavor = self.session.flavor(ACTION).await?;
         let rows = self.session.rows(ACTION, replica_status(flavor)).await?;
         let now = Instant::now();
-        let unseen = |message: String| Error::Server { action: ACTION.into(), message, code: None };
+        let unseen = |message: String| Error::server(ACTION, message);
         // Group replication's own channels have no I/O thread.
         let name = |row: &Row| column(row, &["Channel_Name", "Connection_name"]);
         let channels = rows

@@ -88,10 +88,8 @@ impl Session {
         let failed = |error| connection_error(action, error);
         let version: Option<String> = conn.query_first("SELECT VERSION()").await.map_err(failed)?;
         let version = version.unwrap_or_default();
-        let flavor = Flavor::parse(&version).ok_or_else(|| Error::Server {
-            action: action.into(),
-            message: format!("the server's version {version:?} is unknown"),
-            code: None,
+        let flavor = Flavor::parse(&version).ok_or_else(|| {
+            Error::server(action, format!("the server's version {version:?} is unknown"))
         })?;
         let limit = match flavor.family {
             Family::Mysql => format!("max_execution_time={}", STATEMENT_SECONDS * 1000),
@@ -134,7 +132,7 @@ impl StatusProbe for ServerStatus {
             .filter_map(|row| Some((text(row, 0)?.to_ascii_lowercase(), text(row, 1)?)))
             .collect();
         let number = |name: &&str| {
-            let wrong = |message| Error::Server { action: ACTION.into(), message, code: None };
+            let wrong = |message: String| Error::server(ACTION, message);
             let value = values
                 .get(&name.to_ascii_lowercase())
                 .ok_or_else(|| wrong(format!("there is no status variable {name}")))?;
@@ -176,7 +174,7 @@ impl StatusProbe for ServerStatus {
 }
 
 fn wrong(message: String) -> Error {
-    Error::Server { action: "running the query".into(), message, code: None }
+    Error::server("running the query", message)
 }
 
 /// A column of a text-protocol row; `None`: NULL or not there.

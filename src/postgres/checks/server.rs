@@ -1,6 +1,6 @@
 //! Whether the server and the role allow an online copy.
 
-use indicatif::HumanBytes;
+use bytesize::ByteSize;
 use tokio_postgres::Client;
 
 use super::Checked;
@@ -98,6 +98,6 @@ pub(super) fn disk(checked: &Checked<'_>, findings: &mut Findings) {
     findings.notes.push(format!(
         "the shadow needs about {} of disk, and as much again passes through the WAL; the server \
          does not tell how much is free",
-        HumanBytes(checked.original.bytes)
+        ByteSize(checked.original.bytes)
     ));
 }

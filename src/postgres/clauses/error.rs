@@ -1,6 +1,6 @@
 //! What is wrong with the text, and where.
 
-use crate::error::Error;
+use crate::error::{Error, Marked, marked};
 
 /// A mistake in the clauses, without a place.
 pub(super) fn usage(message: impl Into<String>) -> Error {
@@ -14,23 +14,9 @@ pub(super) fn usage(message: impl Into<String>) -> Error {
 /// bytes of `text` the user did not write.
 pub(super) fn mistake(text: &str, at: usize, shift: usize, message: &str) -> Error {
     let own = text.get(shift..).unwrap_or_default();
-    let mut at = at.saturating_sub(shift).min(own.len());
-    while !own.is_char_boundary(at) {
-        at -= 1;
-    }
-    let (before, after) = own.split_at_checked(at).unwrap_or((own, ""));
-    let line = before.matches('\n').count() + 1;
-    let head = before.rsplit('\n').next().unwrap_or_default();
-    let tail = after.split('\n').next().unwrap_or_default();
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    let shown: String = head.chars().chain(tail.chars()).map(plain).collect();
-    let column = head.chars().count();
-    usage(format!(
-        "the clauses cannot be read: {message}, in line {line}, column {}:\n  {}\n  {}^",
-        column + 1,
-        shown.trim_end(),
-        " ".repeat(column)
-    ))
+    let at = at.saturating_sub(shift);
+    let Marked { line, column, shown } = marked(own, at..at);
+    usage(format!("the clauses cannot be read: {message}, in line {line}, column {column}:{shown}"))
 }
 
 #[cfg(test)]

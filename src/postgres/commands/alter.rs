@@ -39,13 +39,7 @@ use crate::postgres::{checks, methods, throttle};
 
 /// Everything that is known before the method is taken.
 struct Prepared {
-    options: Options,
-    version: u32,
-    original: Table,
-    change: Change,
-    dependents: Dependents,
-    role: RoleSettings,
-    ledger: Ledger,
+    setting: Setting,
     /// `None`: an unfinished run is resumed.
     chosen: Option<Chosen>,
     /// An unfinished run had swapped the tables: only what follows is left to do.
@@ -56,8 +50,8 @@ struct Prepared {
 impl Prepared {
     /// The clauses that take away for good what a copy would keep.
     fn lost(&self) -> Vec<String> {
-        let indexes = &self.original.indexes;
-        self.change.statement.destructive(|name| {
+        let indexes = &self.setting.original.indexes;
+        self.setting.change.statement.destructive(|name| {
             indexes.iter().any(|index| index.unique && index.name.as_str() == name)
         })
     }
@@ -80,9 +74,12 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
         Some(chosen) => own_method(&client, &job, &prepared, chosen).await?,
         None => {
             // What hangs on the table may be more than when the run began.
-            let outcomes = prepared.change.outcomes(&prepared.original);
-            let notes =
-                if prepared.made { Vec::new() } else { prepared.dependents.notes(&outcomes) };
+            let outcomes = prepared.setting.change.outcomes(&prepared.setting.original);
+            let notes = if prepared.made {
+                Vec::new()
+            } else {
+                prepared.setting.dependents.notes(&outcomes)
+            };
             tell(&job, "copy", "resuming an unfinished run of the same change", &notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }
@@ -104,15 +101,15 @@ fn tell(job: &Job, method: &str, reason: &str, notes: &[String]) {
 /// The server's; `Usage` and `Refused` for clauses that cannot be.
 pub(crate) async fn plan(job: &Job) -> Result<Plan> {
     let (client, prepared) = open(job).await?;
-    let original = &prepared.original.name;
+    let original = &prepared.setting.original.name;
     let server = value(&client, "reading the version", "SHOW server_version").await?;
     let mut plan = Plan {
         table: original.plain(),
         server: format!("PostgreSQL {}", server.unwrap_or_default()),
         recognised: prepared.recognised.name.clone(),
         notes: prepared.recognised.notes.clone(),
-        rows_estimate: prepared.original.rows.0,
-        bytes: prepared.original.bytes,
+        rows_estimate: prepared.setting.original.rows.0,
+        bytes: prepared.setting.original.bytes,
         decided: true,
         ..Plan::default()
     };
@@ -133,10 +130,10 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
         let helpers = Helpers::of(original);
-        let form = prepared.change.form.told(&helpers.shadow);
+        let form = prepared.setting.change.form.told(&helpers.shadow);
         plan.statements = vec![
             format!("CREATE TABLE {} (LIKE {original} INCLUDING ALL …)", helpers.shadow),
-            prepared.change.for_shadow(&helpers.shadow).unwrap_or_default(),
+            prepared.setting.change.for_shadow(&helpers.shadow).unwrap_or_default(),
             format!(
                 "INSERT INTO {} (…) SELECT … FROM {original} WHERE … (chunk by chunk)",
                 helpers.shadow
@@ -155,14 +152,15 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
 
 /// The table of the job. A `DROP INDEX` that names none gives the index in its place.
 async fn table_of(client: &Client, role: &RoleSettings, job: &Job) -> Result<TableName> {
-    let schema = job.schema.as_deref();
-    if let Statement::DropIndex { indexes, .. } = Statement::parse(&job.clauses, None)?
-        && indexes.first().is_some_and(|(_, name)| *name == job.table)
-        && let Some(table) = methods::table_of(client, role, schema, &job.table).await?
+    let schema = job.request.table.schema.as_deref();
+    if let Statement::DropIndex { indexes, .. } = Statement::parse(&job.request.clauses, None)?
+        && indexes.first().is_some_and(|(_, name)| *name == job.request.table.table)
+        && let Some(table) =
+            methods::table_of(client, role, schema, &job.request.table.table).await?
     {
         return Ok(table);
     }
-    resolve(client, role, schema, &job.table).await
+    resolve(client, role, schema, &job.request.table.table).await
 }
 
 /// The first session, and everything that is known before the method is taken.
@@ -204,7 +202,7 @@ async fn prepare(
         return Err(Error::Refused(vec![finding]));
     }
     let absent = methods::foreign_keys(client, &name).await?;
-    let mut change = Change::parse(&job.clauses, &name, absent)?;
+    let mut change = Change::parse(&job.request.clauses, &name, absent)?;
     checks::parents(client, &role, &mut change).await?;
     if !settings.trust_owner {
         let findings = functions::of_others(client, &original, &role, &change.text).await?;
@@ -218,7 +216,10 @@ async fn prepare(
     lock::look(client, &name, &related).await?;
     match &dead {
         Some(dead) => {
-            dead.may_be_resumed(same(&dead.run.clauses, &change.text), settings.strategy.copies())?;
+            dead.may_be_resumed(
+                same(&dead.run.clauses, &change.text),
+                settings.strategy().copies(),
+            )?;
         }
         None => {
             for other in &related {
@@ -239,22 +240,22 @@ async fn prepare(
     let chosen = match dead {
         Some(_) => None,
         None => Some(
-            methods::choose(client, &role, &name, &change.statement, settings.strategy, version)
+            methods::choose(client, &role, &name, &change.statement, settings.strategy(), version)
                 .await?,
         ),
     };
-    Ok(Prepared {
+    let setting = Setting {
         options,
         version,
         original,
         change,
         dependents,
         role,
+        settings: Arc::clone(settings),
         ledger,
-        chosen,
-        made,
-        recognised,
-    })
+        progress: Arc::clone(&job.progress),
+    };
+    Ok(Prepared { setting, chosen, made, recognised })
 }
 
 /// The last run on the table that was begun by a copy and has not ended.
@@ -284,12 +285,12 @@ async fn unfinished(
 
 async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findings> {
     let checked = Checked {
-        version: prepared.version,
-        original: &prepared.original,
-        change: &prepared.change,
-        dependents: &prepared.dependents,
-        role: &prepared.role,
-        ledger: &prepared.ledger,
+        version: prepared.setting.version,
+        original: &prepared.setting.original,
+        change: &prepared.setting.change,
+        dependents: &prepared.setting.dependents,
+        role: &prepared.setting.role,
+        ledger: &prepared.setting.ledger,
     };
     let mut findings = checks::all(client, &checked).await?;
     // A run that is resumed has its shadow.
@@ -301,8 +302,8 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
     }
     // A run that has begun meanwhile is the reason, and what was found may be its own: it must not be dropped.
     if !findings.refusals.is_empty() {
-        let name = &prepared.original.name;
-        let related = lock::related(client, &prepared.change, name).await?;
+        let name = &prepared.setting.original.name;
+        let related = lock::related(client, &prepared.setting.change, name).await?;
         lock::look(client, name, &related).await?;
     }
     Ok(findings)
@@ -310,24 +311,24 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
 
 /// Whether the shadow can be made: it is, and taken back.
 async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
-    let original = &prepared.original;
+    let original = &prepared.setting.original;
     let place = shadow::place(&original.name);
-    let clauses = prepared.change.for_shadow(&place);
+    let clauses = prepared.setting.change.for_shadow(&place);
     let blueprint = Blueprint {
         original,
         copy_key: &original.copy_key()?.name,
         clauses: clauses.as_deref(),
-        form: &prepared.change.form,
-        role: &prepared.role,
-        dependents: &prepared.dependents,
+        form: &prepared.setting.change.form,
+        role: &prepared.setting.role,
+        dependents: &prepared.setting.dependents,
         place: &place,
-        defer: job.settings.indexes != Indexes::During,
-        own: &prepared.ledger.schema,
+        defer: job.settings.indexes() != Indexes::During,
+        own: &prepared.setting.ledger.schema,
         trusts_owner: job.settings.trust_owner,
     };
     let shadow = shadow::rehearse(client, &blueprint).await?;
     let key = original.key_columns(original.copy_key()?)?;
-    let columns = &prepared.change.columns;
+    let columns = &prepared.setting.change.columns;
     let renamed: Option<Vec<_>> =
         key.0.iter().map(|column| columns.new_name(&column.name)).collect();
     match renamed {
@@ -343,18 +344,21 @@ async fn own_method(
     prepared: &Prepared,
     chosen: &Chosen,
 ) -> Result<Summary> {
-    let name = &prepared.original.name;
+    let name = &prepared.setting.original.name;
     job.agree(&name.plain(), chosen.method.word(), &prepared.lost()).await?;
-    let related = lock::related(client, &prepared.change, name).await?;
+    let related = lock::related(client, &prepared.setting.change, name).await?;
     lock::take(client, name, &related, Duration::ZERO).await?;
-    if let Some(dead) = unfinished(client, &prepared.ledger, &prepared.original).await? {
+    if let Some(dead) =
+        unfinished(client, &prepared.setting.ledger, &prepared.setting.original).await?
+    {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&dead.run));
     }
     tell(job, chosen.method.word(), &chosen.reason, &chosen.notes);
-    let (options, role, ledger) = (&prepared.options, &prepared.role, prepared.ledger.clone());
+    let (options, role, ledger) =
+        (&prepared.setting.options, &prepared.setting.role, prepared.setting.ledger.clone());
     let place = record::Place { client, options, role, ledger };
-    let ended = record::run(place, job, name, &prepared.change.text, &chosen.method).await;
+    let ended = record::run(place, job, name, &prepared.setting.change.text, &chosen.method).await;
     lock::release(client).await;
     ended
 }
@@ -363,29 +367,14 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
     if prepared.chosen.is_some() {
         let findings = check(client, job, &prepared).await?;
         job.refuse_if_any(findings)?;
-    } else if !prepared.made && prepared.change.is_empty() {
+    } else if !prepared.made && prepared.setting.change.is_empty() {
         tracing::debug!("resuming an unfinished rewrite");
     }
-    let settings = &job.settings;
-    let defer_indexes = settings.indexes != Indexes::During;
-    let (table, clauses) = (prepared.original.name.plain(), prepared.change.text.clone());
-    let throttle = throttle::build(job, &prepared.options, true)?;
-    let server = PostgresTable::new(Setting {
-        options: prepared.options,
-        version: prepared.version,
-        original: prepared.original,
-        change: prepared.change,
-        dependents: prepared.dependents,
-        role: prepared.role,
-        ledger: prepared.ledger,
-        trusts_owner: settings.trust_owner,
-        verify: settings.verify,
-        threads: settings.threads.get(),
-        cut_over_timeout: settings.cut_over_timeout,
-        max_wal: settings.max_wal,
-        kill_blockers_after: settings.kill_blockers_after,
-        progress: Arc::clone(&job.progress),
-    });
+    let defer_indexes = job.settings.indexes() != Indexes::During;
+    let (table, clauses) =
+        (prepared.setting.original.name.plain(), prepared.setting.change.text.clone());
+    let throttle = throttle::build(job, &prepared.setting.options, true)?;
+    let server = PostgresTable::new(prepared.setting);
     let mut summary = job.copy(server, throttle, defer_indexes).await?;
     summary.table = table;
     summary.clauses = clauses;

@@ -1,32 +1,22 @@
 //! What was asked for on the command line: a table and clauses, or one statement.
 
 use crate::error::{Error, Result};
+use crate::plan::{Request, TableArg};
 use crate::postgres::clauses::{Clauses, Statement};
 use crate::postgres::name::Ident;
-
-/// A table as it was named, and what is to be done to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// The schema; `None`: whichever the search path finds it in.
-    pub schema: Option<String>,
-    /// The table; of a `DROP INDEX` that names none, the index.
-    pub table: String,
-    /// Clauses of an ALTER TABLE, or a whole statement.
-    pub clauses: String,
-}
 
 /// Reads `TABLE CLAUSES`, or a whole statement in place of the table.
 ///
 /// # Errors
 /// `Usage`.
-pub fn change(first: &str, second: Option<&str>) -> Result<Asked> {
+pub fn change(first: &str, second: Option<&str>) -> Result<Request> {
     if let Some(clauses) = second {
-        let (schema, table) = table(first)?;
+        let table = table(first)?;
         // What cannot be read is judged later.
         if Statement::parse(clauses, None).is_ok_and(|statement| says_nothing(&statement)) {
             return Err(empty());
         }
-        return Ok(Asked { schema, table, clauses: clauses.trim().to_owned() });
+        return Ok(Request { table, clauses: clauses.trim().to_owned() });
     }
     let is_statement = first.trim().contains(char::is_whitespace);
     if !is_statement {
@@ -44,7 +34,8 @@ pub fn change(first: &str, second: Option<&str>) -> Result<Asked> {
     let Some((schema, table)) = statement.table().or(index) else {
         return Err(usage("the statement names no table"));
     };
-    Ok(Asked { schema, table, clauses: first.trim().to_owned() })
+    let table = TableArg { schema, table };
+    Ok(Request { table, clauses: first.trim().to_owned() })
 }
 
 /// Reads a table: `users`, `shop.users`, `"Users"`. As the server has it, what is not quoted is
@@ -52,7 +43,7 @@ pub fn change(first: &str, second: Option<&str>) -> Result<Asked> {
 ///
 /// # Errors
 /// `Usage`.
-pub fn table(text: &str) -> Result<(Option<String>, String)> {
+pub fn table(text: &str) -> Result<TableArg> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
     loop {
@@ -80,8 +71,8 @@ pub fn table(text: &str) -> Result<(Option<String>, String)> {
     }
     let mut parts = parts.into_iter();
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(table), None, None) => Ok((None, table)),
-        (Some(schema), Some(table), None) => Ok((Some(schema), table)),
+        (Some(table), None, None) => Ok(TableArg { schema: None, table }),
+        (Some(schema), Some(table), None) => Ok(TableArg { schema: Some(schema), table }),
         _ => Err(usage("a table is TABLE or SCHEMA.TABLE")),
     }
 }
@@ -139,9 +130,13 @@ mod tests {
 
     #[test]
     fn names_are_folded_unless_they_are_quoted() {
-        assert_eq!(table("Users").unwrap(), (None, "users".into()));
-        assert_eq!(table("Shop.\"Users\"").unwrap(), (Some("shop".into()), "Users".into()));
-        assert_eq!(table("\"a.b\".\"c\"\"d\"").unwrap(), (Some("a.b".into()), "c\"d".into()));
+        let named = |schema: Option<&str>, table: &str| TableArg {
+            schema: schema.map(Into::into),
+            table: table.into(),
+        };
+        assert_eq!(table("Users").unwrap(), named(None, "users"));
+        assert_eq!(table("Shop.\"Users\"").unwrap(), named(Some("shop"), "Users"));
+        assert_eq!(table("\"a.b\".\"c\"\"d\"").unwrap(), named(Some("a.b"), "c\"d"));
         let long = "a".repeat(64);
         for text in ["", ".", "a.", "a.b.c", "\"a", "\"\"", "a b", "a'b", &long] {
             assert!(table(text).is_err(), "{text:?}");
@@ -162,7 +157,7 @@ mod tests {
         #[test]
         fn a_quoted_name_comes_back_whole(schema in "[^\0]{1,15}", name in "[^\0]{1,15}") {
             let quoted = TableName::new(schema.clone(), name.clone()).to_string();
-            prop_assert_eq!(table(&quoted).unwrap(), (Some(schema), name));
+            prop_assert_eq!(table(&quoted).unwrap(), TableArg { schema: Some(schema), table: name });
         }
 
         #[test]

@@ -6,7 +6,8 @@ use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
 use crate::error::Result;
-use crate::ledger::RunRecord;
+use crate::ledger::{RunRecord, SHOWN};
+use crate::plan::TableArg;
 use crate::postgres::connection::connect::{Options, at_first, connect};
 use crate::postgres::connection::session::rows;
 use crate::postgres::name::{Ident, TableName};
@@ -15,25 +16,20 @@ use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::Record;
 use crate::postgres::stream;
 
-/// Runs shown at most.
-const MOST: u32 = 50;
-
 /// The latest runs of a table, or of all tables of the database, newest first.
 ///
 /// # Errors
 /// `Refused` where the ledger is not osc's alone; the server's.
-pub(crate) async fn runs(
-    target: &Target,
-    schema: Option<&str>,
-    table: Option<&str>,
-) -> Result<Vec<RunRecord>> {
+pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Vec<RunRecord>> {
+    let table = named.map(|named| named.table.as_str());
+    let schema = named.and_then(|named| named.schema.as_deref());
     let client = connect(&Options::of(target)?, "connecting").await.map_err(at_first(target))?;
     let ledger = Ledger::open(&client, &target.ledger).await?;
     if let Some(schema) = schema {
         ledger.no_earlier(&client, &Ident::new(schema)).await?;
     }
-    let mut runs = ledger.all_runs(&client, schema, table, MOST).await?;
-    for run in runs.iter_mut().filter(|run| run.result.is_none() && run.elsewhere.is_none()) {
+    let mut runs = ledger.all_runs(&client, schema, table, SHOWN).await?;
+    for run in runs.iter_mut().filter(|run| run.may_be_under_way()) {
         let number = lock_number(&TableName::new(&run.schema, &run.table));
         // As the server splits the number of an advisory lock; 1: it is one number and not two.
         let sql = format!(

@@ -244,10 +244,7 @@ pub async fn connect_plain(options: &Options, action: &str) -> Result<Client> {
 
 async fn logged_in(options: &Options, config: &Config, action: &str) -> Result<Client> {
     let failed = |error| server_error(action, &error);
-    let unconnected = |error: std::io::Error| Error::Connection {
-        action: action.into(),
-        message: format!("error connecting to server: {error}"),
-    };
+    let unconnected = |error: std::io::Error| Error::broken(action, error);
     let made = async {
         if let Some(tls) = &options.tls {
             let connector = GuardedTls(MakeRustlsConnect::new(ClientConfig::clone(tls)));
@@ -275,12 +272,7 @@ async fn logged_in(options: &Options, config: &Config, action: &str) -> Result<C
         }
     };
     let limit = options.target.wire.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-    tokio::time::timeout(limit, made).await.unwrap_or_else(|_| {
-        Err(Error::Connection {
-            action: action.into(),
-            message: format!("no answer within {} s", limit.as_secs()),
-        })
-    })
+    tokio::time::timeout(limit, made).await.unwrap_or_else(|_| Err(Error::silence(action, limit)))
 }
 
 /// Lets a connection work until it ends. Those who wait for it learn only that it did, when it is dropped.

@@ -35,7 +35,7 @@ pub fn server_error(action: &str, error: &tokio_postgres::Error) -> Error {
         )]);
     }
     if is_disconnect(code) {
-        return Error::Connection { action: action.into(), message };
+        return Error::connection(action, message);
     }
     let refused = |check, help: &str| {
         Error::Refused(vec![Finding::new(check, format!("{action}: {message}"), help)])
@@ -53,6 +53,7 @@ pub fn server_error(action: &str, error: &tokio_postgres::Error) -> Error {
             action: action.into(),
             message: format!("{message} [{code}]"),
             code: Some(ServerCode::SqlState(code.to_owned())),
+            cause: None,
         },
     }
 }
@@ -111,7 +112,7 @@ pub(crate) fn without_answer(action: &str, error: &tokio_postgres::Error) -> Err
             help: "switch TLS on at the server, or off in the URL".into(),
         };
     }
-    Error::Connection { action: action.into(), message }
+    Error::connection(action, message)
 }
 
 pub(crate) fn is_of<E: std::error::Error + 'static>(

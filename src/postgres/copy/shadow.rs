@@ -521,7 +521,7 @@ mod tests {
         let becomes = |state: &str| {
             let message = format!("something [1] is so [{state}]");
             let code = Some(ServerCode::SqlState(state.to_owned()));
-            not_taken(Error::Server { action: "a".into(), message, code }).code()
+            not_taken(Error::Server { action: "a".into(), message, code, cause: None }).code()
         };
         for state in ["42701", "55000", "0A000", "22023", "54011", "P0001"] {
             assert_eq!(becomes(state), "refused", "{state}");

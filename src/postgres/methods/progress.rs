@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
+use crate::engine::blocker::{Blocker, blocked_by};
 use crate::error::Result;
+use crate::postgres::blockers::end_session;
 use crate::postgres::connection::connect::Options;
 use crate::postgres::connection::session::{plain, rows};
 
@@ -39,7 +41,7 @@ async fn follow(options: &Options, pid: &str, told: &(dyn Fn(String) + Sync)) ->
         let state = look(&client, pid).await?;
         let again = last.as_ref().is_none_or(|(before, at)| {
             before.phase != state.phase
-                || before.blockers != state.blockers
+                || before.blocking() != state.blocking()
                 || at.elapsed() >= AGAIN
         });
         if again && !state.is_nothing() {
@@ -63,27 +65,13 @@ struct State {
     blockers: Vec<Blocker>,
 }
 
-/// A session that is waited for.
-#[derive(Debug, Clone, Default)]
-struct Blocker {
-    pid: String,
-    user: String,
-    state: String,
-    /// Seconds that its transaction is open.
-    seconds: String,
-}
-
-impl PartialEq for Blocker {
-    fn eq(&self, other: &Self) -> bool {
-        self.pid == other.pid
-    }
-}
-
-impl Eq for Blocker {}
-
 impl State {
     fn is_nothing(&self) -> bool {
         self.phase.is_empty() && self.blockers.is_empty()
+    }
+
+    fn blocking(&self) -> Vec<&str> {
+        self.blockers.iter().map(|blocker| blocker.session.as_str()).collect()
     }
 
     fn told(&self) -> String {
@@ -96,12 +84,7 @@ impl State {
                 parts.push(format!("{done} of {total} {what} ({percent} %)"));
             }
         }
-        for Blocker { pid, user, state, seconds } in &self.blockers {
-            parts.push(format!(
-                "blocked by pid {pid} ({user}, {state}, transaction open {seconds} s); to end it: \
-                 SELECT pg_terminate_backend({pid})"
-            ));
-        }
+        parts.extend(blocked_by(&self.blockers));
         parts.join(", ")
     }
 }
@@ -127,7 +110,15 @@ async fn look(client: &Client, pid: &str) -> Result<State> {
     );
     let blocker = |row: &SimpleQueryRow| {
         let text = |at: usize| row.get(at).unwrap_or("?").to_owned();
-        Blocker { pid: text(0), user: text(1), state: text(2), seconds: text(3) }
+        let pid = text(0);
+        Blocker {
+            session: format!("session {pid}"),
+            user: text(1),
+            state: text(2),
+            age: text(3).parse().ok().map(Duration::from_secs),
+            statement: end_session(&pid),
+            ..Blocker::default()
+        }
     };
     state.blockers = rows(client, ACTION, &sql).await?.iter().map(blocker).collect();
     Ok(state)
@@ -140,10 +131,12 @@ mod tests {
     #[test]
     fn a_phase_is_reported_with_its_numbers_and_its_blockers() {
         let blocker = Blocker {
-            pid: "77".into(),
+            session: "session 77".into(),
             user: "app".into(),
             state: "idle in transaction".into(),
-            seconds: "12".into(),
+            age: Some(Duration::from_secs(12)),
+            statement: "SELECT pg_terminate_backend(77)".into(),
+            ..Blocker::default()
         };
         let state = State {
             index: "k".into(),
@@ -154,7 +147,7 @@ mod tests {
         };
         assert_eq!(
             state.told(),
-            "index k: waiting for writers before build, 25 of 100 blocks (25 %), blocked by pid 77 (app, \
+            "index k: waiting for writers before build, 25 of 100 blocks (25 %), blocked by session 77 (app, \
              idle in transaction, transaction open 12 s); to end it: SELECT pg_terminate_backend(77)"
         );
         assert!(State::default().is_nothing());

@@ -73,7 +73,7 @@ pub(crate) async fn run(
         }
     }
     let sink = Arc::clone(&job.sink);
-    let attempts = job.settings.cut_over_attempts.get();
+    let attempts = job.settings.cut_over_attempts().get();
     let say = |attempt, reason: String| {
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };

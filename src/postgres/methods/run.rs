@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress;
 use super::{Look, Method, Step, Undo};
+use crate::engine::backoff::Backoff;
+use crate::engine::blocker::blocked_by;
 use crate::engine::permission::{Given, Permission};
 use crate::engine::progress::Phase;
-use crate::engine::run::jittered;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, end_transactions};
 use crate::postgres::blockers;
 use crate::postgres::catalog::table::Table;
 use crate::postgres::connection::connect::{Options, connect};
@@ -295,7 +296,7 @@ impl Walk<'_> {
 
     /// Returns the attempt that came through.
     async fn short(&self, sql: &str, also: &[String]) -> std::result::Result<u32, Failure> {
-        let mut pause = Duration::from_millis(100);
+        let mut backoff = Backoff::for_table_lock();
         let mut reason = String::new();
         for attempt in 1..=self.going.attempts {
             if attempt > 1 && !sql.starts_with(UNDOING) {
@@ -306,8 +307,7 @@ impl Walk<'_> {
                 Some(why) => reason = why,
             }
             (self.going.say)(attempt, reason.clone());
-            tokio::time::sleep(jittered(pause)).await;
-            pause = (pause * 2).min(Duration::from_secs(10));
+            backoff.wait().await;
             if self.going.stop.is_cancelled() && !sql.starts_with(UNDOING) {
                 return Err(stopped().into());
             }
@@ -317,7 +317,7 @@ impl Walk<'_> {
                 "could not get the table lock in {} attempts: {reason}",
                 self.going.attempts
             ),
-            help: "look for long transactions on the table, then run the same command again".into(),
+            help: end_transactions("the table"),
         }))
     }
 
@@ -341,8 +341,8 @@ impl Walk<'_> {
             );
         }
         let found = blockers::look(self.client, &oids, self.going.budget, None).await?;
-        if let Some(first) = found.old.first() {
-            return Ok(Some(format!("blocked by {first}")));
+        if let Some(reason) = blocked_by(&found.old) {
+            return Ok(Some(reason));
         }
         let budget = found.budget(self.going.budget);
         let timeout = format!("SET lock_timeout = {}", budget.as_millis());
@@ -424,10 +424,7 @@ impl From<Error> for Failure {
 }
 
 fn stopped() -> Error {
-    Error::Stopped {
-        reason: "on request".into(),
-        help: "the same command resumes with the step that was under way".into(),
-    }
+    Error::stopped("on request")
 }
 
 /// The same, with what is still there.

@@ -36,7 +36,7 @@ pub(crate) async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool
     for group in [plain, unique] {
         let builds: Vec<_> = group.into_iter().map(|index| Box::pin(one(table, index))).collect();
         stream::iter(builds)
-            .buffer_unordered(table.setting.threads.max(1))
+            .buffer_unordered(table.setting.settings.threads().get())
             .try_collect::<()>()
             .await?;
     }
@@ -83,10 +83,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
         }
         settle_doubles(table, index, &error).await?;
     }
-    Err(Error::Stopped {
-        reason: format!("the values of {} move between rows all the time", index.name.0),
-        help: crate::error::AGAIN.into(),
-    })
+    Err(Error::stopped(format!("the values of {} move between rows all the time", index.name.0)))
 }
 
 /// Rows of the shadow have the same values: either some are stale, since the original is read at

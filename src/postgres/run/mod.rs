@@ -162,7 +162,7 @@ impl PostgresTable {
             place,
             defer,
             own: &self.ledger.schema,
-            trusts_owner: self.setting.trusts_owner,
+            trusts_owner: self.setting.settings.trust_owner,
         })
     }
 
@@ -211,7 +211,7 @@ impl PostgresTable {
             &original.name,
             self.role(),
             &columns.using,
-            self.setting.trusts_owner,
+            self.setting.settings.trust_owner,
         )
         .await?;
         let columns = &columns;
@@ -248,7 +248,7 @@ impl PostgresTable {
         let Some(record) = self.record.get() else { return Ok(()) };
         let client = self.sessions.take("watching the tables").await?;
         self.look(&client, record).await?;
-        if let (Capture::Logical, Some(limit)) = (record.capture, self.setting.max_wal) {
+        if let (Capture::Logical, Some(limit)) = (record.capture, self.setting.settings.max_wal()) {
             wal_retention::enforce(&client, &self.names()?, limit).await?;
         }
         self.sessions.give_back(client);

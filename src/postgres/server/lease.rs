@@ -73,7 +73,7 @@ impl Lease for PostgresTable {
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
             method: "copy",
-            verify: self.setting.verify,
+            verify: self.setting.settings.verify(),
             token: &self.token,
         };
         let _ = self.run.set(self.ledger.begin(client, &new).await?);

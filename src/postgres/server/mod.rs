@@ -65,7 +65,7 @@ impl Server for PostgresTable {
         let names = self.names()?;
         let version = i32::try_from(self.setting.version).unwrap_or(i32::MAX);
         stream::drop_all(&client, &names).await?;
-        let patience = self.setting.cut_over_timeout * 10;
+        let patience = self.setting.settings.cut_over_timeout() * 10;
         let (capture, _) = stream::choose(&client, &original.name).await?;
         let _ = self.capture.set(capture);
         match capture {
@@ -100,7 +100,7 @@ impl Server for PostgresTable {
             return Ok(());
         }
         let client = self.sessions.plain("waiting for older transactions").await?;
-        stream::start_barrier(&client, self.setting.cut_over_timeout * 10).await
+        stream::start_barrier(&client, self.setting.settings.cut_over_timeout() * 10).await
     }
 
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {

@@ -63,10 +63,9 @@ pub async fn choose(client: &Client, original: &TableName) -> Result<(Capture, O
         )
         .await
         .map_err(failed)?
-        .ok_or_else(|| Error::Server {
-            action: "choosing how to capture changes".into(),
-            message: format!("there is no table {}", original.plain()),
-            code: None,
+        .ok_or_else(|| {
+            let message = format!("there is no table {}", original.plain());
+            Error::server("choosing how to capture changes", message)
         })?;
     let reason: Option<String> = row.try_get(0).map_err(failed)?;
     Ok((if reason.is_some() { Capture::Triggers } else { Capture::Logical }, reason))

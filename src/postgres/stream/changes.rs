@@ -216,11 +216,7 @@ fn difference(first: &Relation, now: &Relation) -> String {
 }
 
 fn unreadable(what: &str) -> Error {
-    Error::Server {
-        action: "reading the change stream".into(),
-        message: format!("the server sent {what}"),
-        code: None,
-    }
+    Error::server("reading the change stream", format!("the server sent {what}"))
 }
 
 #[cfg(test)]

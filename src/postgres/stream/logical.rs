@@ -322,7 +322,7 @@ fn system_roots() -> Option<std::path::PathBuf> {
 }
 
 fn lost(message: impl Into<String>) -> Error {
-    Error::Connection { action: ACTION.into(), message: message.into() }
+    Error::connection(ACTION, message)
 }
 
 /// What an error of the client means to a stream that had read up to `position`.

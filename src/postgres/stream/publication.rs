@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::error::{Error, Finding, Result};
+use crate::error::{AGAIN, Error, Finding, Result};
 use crate::postgres::catalog::key::KeyColumns;
 use crate::postgres::connection::errors::{LOCK_NOT_AVAILABLE, server_error, sqlstate};
 use crate::postgres::name::{Ident, TableName};
@@ -75,7 +75,7 @@ pub async fn prepare(
     client.batch_execute(&sql).await.map_err(|error| match sqlstate(&error) {
         Some(LOCK_NOT_AVAILABLE) => Error::Stopped {
             reason: format!("another session alters or vacuums {}", original.plain()),
-            help: "run the command again when it is done".into(),
+            help: format!("wait until it is done, then {AGAIN}"),
         },
         _ => server_error("publishing the table's changes", &error),
     })

@@ -37,10 +37,7 @@ impl Watcher {
             loop {
                 tokio::time::sleep(LOOK).await;
                 let look = tokio::time::timeout(SILENCE, shape(&client, &config));
-                let now = look.await.map_err(|_| Error::Connection {
-                    action: ACTION.into(),
-                    message: format!("no answer within {} s", SILENCE.as_secs()),
-                })??;
+                let now = look.await.map_err(|_| Error::silence(ACTION, SILENCE))??;
                 if now != first {
                     return Ok(format!(
                         "{}: its definition, its publication or osc's triggers were changed",
@@ -54,10 +51,7 @@ impl Watcher {
     /// Waits for DDL of another session, and says what it was. Cancel-safe.
     pub(super) async fn changed(&mut self) -> Result<String> {
         let Some(watch) = &mut self.0 else {
-            return Err(Error::Connection {
-                action: ACTION.into(),
-                message: "it has ended".into(),
-            });
+            return Err(Error::connection(ACTION, "it has ended"));
         };
         let told = watch.await;
         self.0 = None;

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::names::Names;
 use super::transaction_wait;
-use crate::error::{Error, Result};
+use crate::error::{AGAIN, Error, Result};
 use crate::key::Position;
 use crate::postgres::connection::connect::{Options, connect};
 use crate::postgres::connection::errors::{QUERY_CANCELED, server_error, sqlstate};
@@ -17,9 +17,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// How long the message of what is in the way may get.
-const SHOWN: usize = 5;
 
 /// Creates the slot, and returns the position after which it delivers every commit. A slot of this
 /// name, whose creation was never answered, is replaced.
@@ -51,11 +48,10 @@ pub async fn create_slot(options: &Options, names: &Names, timeout: Duration) ->
         Err(error) if sqlstate(&error) == Some(QUERY_CANCELED) => {
             let mut inway =
                 transaction_wait::writers(&client, transaction_wait::Scope::Cluster).await?;
-            inway.retain(|writer| writer.age.is_none_or(|age| age >= begun.elapsed()));
-            inway.truncate(SHOWN);
+            inway.retain(|writer| writer.blocker.age.is_none_or(|age| age >= begun.elapsed()));
             Err(transaction_wait::stopped(
                 format!("no replication slot could be created in {} s", timeout.as_secs()),
-                &inway,
+                inway,
             ))
         }
         Err(error) => Err(failed(error)),
@@ -100,7 +96,7 @@ pub(super) async fn drop_slot(client: &Client, names: &Names) -> Result<()> {
             if Instant::now() > deadline {
                 return Err(Error::Stopped {
                     reason: format!("the session {pid} reads the replication slot {}", names.slot),
-                    help: "end that session, then run the command again".into(),
+                    help: format!("end that session, then {AGAIN}"),
                 });
             }
             tokio::time::sleep(PAUSE).await;

@@ -1,21 +1,19 @@
 //! Transactions that have written something and not ended, and waiting for them.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::error::{Error, Result};
+use crate::engine::blocker::{Blocker, blocked_by};
+use crate::error::{AGAIN, Error, Result};
+use crate::postgres::blockers::{end_prepared, end_session};
 use crate::postgres::connection::errors::server_error;
 use crate::testing::mutation::{self, Rule};
 
 /// Pauses between looks.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// How much of a statement is shown.
-const SHOWN_CHARS: usize = 80;
 
 /// Whose transactions.
 #[derive(Debug, Clone, Copy)]
@@ -31,17 +29,8 @@ pub(super) enum Scope {
 pub(super) struct Writer {
     /// Its number, and a subtransaction's own.
     xid: String,
-    /// What the operator can look for: a session or a prepared transaction.
-    who: String,
-    /// How long ago it began, or was prepared; `None` when the server does not tell.
-    pub(super) age: Option<Duration>,
-}
-
-impl fmt::Display for Writer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.who)?;
-        self.age.map_or(Ok(()), |age| write!(f, ", begun {} s ago", age.as_secs()))
-    }
+    /// Who has it.
+    pub(super) blocker: Blocker,
 }
 
 /// The transactions underway, oldest first, without this session's.
@@ -60,7 +49,7 @@ pub(super) async fn writers(client: &Client, scope: Scope) -> Result<Vec<Writer>
     let sql = format!(
         "SELECT l.transactionid::text, l.pid, p.gid, coalesce(a.datname, p.database)::text,
                 extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8,
-                CASE WHEN a.state = 'active' THEN left(a.query, {SHOWN_CHARS}) ELSE a.state END
+                coalesce(a.state, 'prepared'), coalesce(a.usename, p.owner, '')::text
          FROM pg_catalog.pg_locks l
          LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
          LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = l.transactionid
@@ -72,33 +61,37 @@ pub(super) async fn writers(client: &Client, scope: Scope) -> Result<Vec<Writer>
     rows.iter()
         .map(|row| {
             let place = row.try_get::<_, Option<&str>>(3)?.unwrap_or("?");
-            let who = match (row.try_get::<_, Option<i32>>(1)?, row.try_get::<_, Option<&str>>(2)?)
-            {
-                (_, Some(gid)) => format!("the prepared transaction '{gid}' in {place}"),
-                (Some(pid), None) => {
-                    let does = row.try_get::<_, Option<&str>>(5)?.unwrap_or("unknown");
-                    format!("the session {pid} in {place} ({})", does.trim())
-                }
-                (None, None) => format!("a prepared transaction in {place}"),
+            let (pid, gid): (Option<i32>, Option<&str>) = (row.try_get(1)?, row.try_get(2)?);
+            let what = match (gid, pid) {
+                (Some(gid), _) => format!("prepared transaction '{gid}'"),
+                (None, Some(pid)) => format!("session {pid}"),
+                (None, None) => "a prepared transaction".into(),
             };
             let seconds: Option<f64> = row.try_get(4)?;
-            let age = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-            Ok(Writer { xid: row.try_get(0)?, who, age })
+            let blocker = Blocker {
+                session: format!("{what} in {place}"),
+                user: row.try_get(6)?,
+                state: row.try_get(5)?,
+                age: seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+                statement: pid.filter(|_| gid.is_none()).map_or_else(end_prepared, end_session),
+                ..Blocker::default()
+            };
+            Ok(Writer { xid: row.try_get(0)?, blocker })
         })
         .collect::<std::result::Result<_, tokio_postgres::Error>>()
         .map_err(failed)
 }
 
 /// What a wait ends with that took too long.
-pub(super) fn stopped(what: String, inway: &[Writer]) -> Error {
-    let list: Vec<String> = inway.iter().map(Writer::to_string).collect();
+pub(super) fn stopped(what: String, inway: Vec<Writer>) -> Error {
+    let blockers: Vec<Blocker> = inway.into_iter().map(|writer| writer.blocker).collect();
+    let why = blocked_by(&blockers);
     Error::Stopped {
-        reason: if list.is_empty() {
-            format!("{what}: it was blocked by transactions that have ended since")
-        } else {
-            format!("{what}; blocked by {}", list.join("; "))
+        reason: match why {
+            Some(why) => format!("{what}; {why}"),
+            None => format!("{what}: it was blocked by transactions that have ended since"),
         },
-        help: "end what blocks it, or wait for it; then run the same command again".into(),
+        help: format!("end what blocks it, or wait for it; then {AGAIN}"),
     }
 }
 
@@ -125,7 +118,7 @@ pub async fn start_barrier(client: &Client, timeout: Duration) -> Result<()> {
         if Instant::now() > deadline {
             return Err(stopped(
                 format!("transactions did not end within {} s", timeout.as_secs()),
-                &underway,
+                underway,
             ));
         }
         awaited = Some(underway.into_iter().map(|writer| writer.xid).collect());

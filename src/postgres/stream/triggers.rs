@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Row};
 use super::StreamConfig;
 use super::names::Names;
 use crate::engine::backend::Change;
-use crate::error::{Error, Result};
+use crate::error::{AGAIN, Error, Result};
 use crate::key::{Key, Position};
 use crate::postgres::catalog::key::KeyColumns;
 use crate::postgres::connection::connect::connect;
@@ -214,7 +214,7 @@ async fn with_lock(
                             "no lock on {} for its triggers; blocked by {holders}",
                             table.plain()
                         ),
-                        help: "end what blocks it, then run the same command again".into(),
+                        help: format!("end what blocks it, then {AGAIN}"),
                     });
                 }
                 // Writers that queued behind us go on meanwhile.
@@ -316,10 +316,8 @@ impl TriggerStream {
                 return Ok(change);
             }
             sleep_until(self.next).await;
-            timeout(SILENCE, self.step()).await.map_err(|_| Error::Connection {
-                action: ACTION.into(),
-                message: format!("no answer within {} s", SILENCE.as_secs()),
-            })??;
+            let step = timeout(SILENCE, self.step()).await;
+            step.map_err(|_| Error::silence(ACTION, SILENCE))??;
         }
     }
 

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use crate::engine::run::jittered;
+use crate::engine::backoff::jittered;
+use crate::engine::blocker::blocked_by;
 use crate::error::{Error, Finding, Result};
 use crate::postgres::blockers;
 use crate::postgres::connection::errors::{DEADLOCK, LOCK_NOT_AVAILABLE, server_error, sqlstate};
@@ -51,8 +52,8 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
     let watcher = table.sessions.plain(ACTION).await?;
     let oids = [table.setting.original.oid];
     let found = blockers::look(&watcher, &oids, swap::LOCK_BUDGET, None).await?;
-    if let Some(first) = found.old.first() {
-        return Ok(Some(format!("blocked by {first}")));
+    if let Some(reason) = blocked_by(&found.old) {
+        return Ok(Some(reason));
     }
     // Its transaction ends with it, whatever happens.
     let client = table.sessions.own(ACTION).await?;

@@ -25,6 +25,8 @@ use super::run::{PostgresTable, indexes};
 use super::trust::own_schema;
 use super::{dependents, stream};
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
+use crate::engine::backoff::reconnecting;
+use crate::engine::blocker::blocked_by;
 use crate::engine::under_lock;
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -71,10 +73,10 @@ pub(super) async fn attempt<D: Drain>(
 ) -> Result<SwapOutcome> {
     let watcher = table.sessions.plain("looking for blockers").await?;
     let oids = [table.setting.original.oid];
-    let kill = table.setting.kill_blockers_after;
+    let kill = table.setting.settings.kill_blockers_after();
     let found = super::blockers::look(&watcher, &oids, LOCK_BUDGET, kill).await?;
-    if let Some(first) = found.old.first() {
-        return Ok(SwapOutcome::NotYet(format!("blocked by {first}")));
+    if let Some(reason) = blocked_by(&found.old) {
+        return Ok(SwapOutcome::NotYet(reason));
     }
     let budget = found.budget(LOCK_BUDGET);
     let holder = table.sessions.own(ACTION).await?;
@@ -102,24 +104,15 @@ pub(super) async fn attempt<D: Drain>(
 /// Whether the swap has happened: the original's name belongs to what was the shadow. Waits until
 /// the session that tried is gone.
 async fn settle(table: &PostgresTable) -> Result<bool> {
-    let begun = Instant::now();
-    loop {
-        let outcome = async {
-            let client = table.sessions.plain("learning the outcome of the swap").await?;
-            // Granted only when the session that tried has ended, either way.
-            let original = &table.setting.original.name;
-            let sql = format!("BEGIN; LOCK TABLE {original} IN ACCESS SHARE MODE; COMMIT");
-            run(&client, "learning the outcome of the swap", &sql).await?;
-            oid_of(&client, original).await
-        };
-        match outcome.await {
-            Ok(now) => return Ok(now == Some(table.record()?.shadow)),
-            Err(error) if error.is_connection() && begun.elapsed() < Duration::from_secs(60) => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    let original = &table.setting.original.name;
+    let now = reconnecting(Duration::from_secs(60), || async {
+        let client = table.sessions.plain("learning the outcome of the swap").await?;
+        // Granted only when the session that tried has ended, either way.
+        let sql = format!("BEGIN; LOCK TABLE {original} IN ACCESS SHARE MODE; COMMIT");
+        run(&client, "learning the outcome of the swap", &sql).await?;
+        oid_of(&client, original).await
+    });
+    Ok(now.await? == Some(table.record()?.shadow))
 }
 
 /// `Some`: not yet, for this reason.
@@ -134,7 +127,7 @@ async fn inside<D: Drain>(
     // Connected now: under the lock every millisecond is the application's.
     let second = table.sessions.take("writing a marker").await?;
     // The commit must not wait for a standby that is not there.
-    let allowed = budget + table.setting.cut_over_timeout;
+    let allowed = budget + table.setting.settings.cut_over_timeout();
     let begin = format!(
         "BEGIN; SET LOCAL synchronous_commit = local; {}SET LOCAL lock_timeout = {}",
         deadlines(allowed, table.setting.version),
@@ -390,7 +383,7 @@ pub(super) async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     stream::drop_all(&client, &table.names()?).await?;
     failpoint::hit(Point::StreamDropped)?;
     let unchecked = &table.record()?.unchecked;
-    let trusts = table.setting.trusts_owner;
+    let trusts = table.setting.settings.trust_owner;
     let mut warnings = dependents::after_swap(&client, &names(table), unchecked, trusts).await?;
     for name in table.setting.change.validated_later() {
         let sql = validate(&table.setting.original.name, &name, trusts);

@@ -24,7 +24,7 @@ use wal_retention::Retention;
 pub async fn check(job: &Job, primary: &Options, resumes: bool) -> Result<()> {
     let settings = &job.settings;
     let mut findings = sound::probes(settings, &mut ServerStatus::new(primary.clone())).await?;
-    findings.extend(replica_lag::strangers(primary, &settings.replicas, resumes).await?);
+    findings.extend(replica_lag::strangers(primary, &job.replicas, resumes).await?);
     sound::none(findings)
 }
 
@@ -34,12 +34,12 @@ pub async fn check(job: &Job, primary: &Options, resumes: bool) -> Result<()> {
 /// `Usage` where a setting makes no sense.
 pub fn build(job: &Job, primary: &Options, copies: bool) -> Result<Throttle> {
     let settings = &job.settings;
-    let standbys = StandbyLag::new(primary.clone(), &settings.replicas)?;
+    let standbys = StandbyLag::new(primary.clone(), &job.replicas)?;
     let probes = || ServerStatus::new(primary.clone());
     let activity = copies.then(|| ActivityProbe::new(primary.clone()));
     let (directives, stop) = (job.directives.clone(), &job.stop);
     let throttle = from_settings(settings, directives, stop, Some(standbys), probes, activity);
-    Ok(match settings.max_wal {
+    Ok(match settings.max_wal() {
         Some(limit) => throttle.with(Retention::new(primary.clone(), limit)),
         None => throttle,
     })

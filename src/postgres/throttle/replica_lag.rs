@@ -127,11 +127,7 @@ impl Replicas for StandbyLag {
                 let row = rows.first();
                 match row.and_then(|row| position(row.get(1))) {
                     Some(replayed) => Ok(self.lag(now, replayed)),
-                    None => Err(Error::Server {
-                        action: ACTION.into(),
-                        message: "it is no standby".into(),
-                        code: None,
-                    }),
+                    None => Err(Error::server(ACTION, "it is no standby")),
                 }
             });
             lags.push((name, lag));

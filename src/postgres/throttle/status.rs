@@ -156,10 +156,8 @@ impl StatusProbe for ServerStatus {
             _ => {}
         }
         let number = text.parse().ok().filter(|number: &f64| !number.is_nan());
-        number.map(Some).ok_or_else(|| Error::Server {
-            action: ACTION.into(),
-            message: format!("it returns {text:?}, which is no number"),
-            code: None,
+        number.map(Some).ok_or_else(|| {
+            Error::server(ACTION, format!("it returns {text:?}, which is no number"))
         })
     }
 

@@ -34,10 +34,9 @@ pub struct Trigger {
 
 impl Trigger {
     fn parsed(&self) -> Result<Statement> {
-        Statement::parse(&self.statement).ok_or_else(|| Error::Server {
-            action: format!("reading the trigger {}", self.name),
-            message: "its CREATE TRIGGER statement has an unknown form".into(),
-            code: None,
+        Statement::parse(&self.statement).ok_or_else(|| {
+            let action = format!("reading the trigger {}", self.name);
+            Error::server(action, "its CREATE TRIGGER statement has an unknown form")
         })
     }
 }
@@ -122,10 +121,8 @@ async fn show_create(conn: &mut Conn, table: &TableName, name: &Ident) -> Result
     let rows = rows?;
     restored?;
     let statement = rows.into_iter().next().and_then(|row| row.into_iter().nth(2)).flatten();
-    statement.ok_or_else(|| Error::Server {
-        action: format!("reading the trigger {name}"),
-        message: "the server does not show its text".into(),
-        code: None,
+    statement.ok_or_else(|| {
+        Error::server(format!("reading the trigger {name}"), "the server does not show its text")
     })
 }
 
