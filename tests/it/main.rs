@@ -6,6 +6,7 @@
 #[macro_use]
 mod support;
 
+mod attacks_functions;
 mod attacks_midrun;
 mod attacks_mysql;
 mod attacks_postgres;

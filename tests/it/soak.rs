@@ -188,7 +188,7 @@ fn judge(name: &str, samples: &[Sample]) {
     assert!(sessions <= MOST_SESSIONS, "{name}: {sessions} sessions");
 }
 
-async fn on_mysql(kind: Kind) {
+async fn a_long_run_stays_small(kind: Kind) {
     const CLAUSES: &str = "MODIFY n BIGINT, ADD COLUMN added INT NOT NULL DEFAULT 7, \
                            ADD INDEX d (d)";
     let seed = 7;
@@ -211,16 +211,6 @@ async fn on_mysql(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_run_on_mariadb_stays_small() {
-    on_mysql(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_long_run_on_mysql_stays_small() {
-    on_mysql(Kind::Mysql).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_long_run_on_postgresql_stays_small() {
     const CLAUSES: &str = "ALTER COLUMN n TYPE bigint, ADD COLUMN added integer NOT NULL DEFAULT 7";
     let seed = 7;
@@ -240,4 +230,8 @@ async fn a_long_run_on_postgresql_stays_small() {
     run.finish();
     writers.stop().await.assert_undisturbed();
     twin.assert_equal(CLAUSES).await;
+}
+
+on_both_servers! {
+    a_long_run_stays_small
 }

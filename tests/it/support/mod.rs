@@ -26,18 +26,27 @@ use server::{Kind, Server};
 #[macro_export]
 macro_rules! on_both_servers {
     ($($name:ident)+) => {
-        mod mariadb {
+        on_servers! {
+            { $($name)+ }
+            mariadb: $crate::support::server::Kind::Mariadb;
+            mysql: $crate::support::server::Kind::Mysql;
+        }
+    };
+}
+
+/// The same tests on several servers, each in a module of its name; what a test is given there.
+#[macro_export]
+macro_rules! on_servers {
+    (@one $server:ident $given:expr; { $($name:ident)+ }) => {
+        mod $server {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name($crate::support::server::Kind::Mariadb).await;
+                super::$name($given).await;
             })+
         }
-        mod mysql {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name($crate::support::server::Kind::Mysql).await;
-            })+
-        }
+    };
+    ($names:tt $($server:ident: $given:expr;)+) => {
+        $(on_servers! { @one $server $given; $names })+
     };
 }
 
