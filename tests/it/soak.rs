@@ -14,6 +14,7 @@ use crate::support::postgres::{Major, Postgres};
 use crate::support::server::{Kind, Server};
 use crate::support::writers::Writers;
 use crate::support::{postgres_twin, twin};
+use crate::torture::blows;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -195,7 +196,7 @@ async fn a_long_run_stays_small(kind: Kind) {
     println!("soak: {} seed {seed}", kind.name());
     let server = Server::start(kind);
     let database = support::database(&server).await;
-    let rows = support::torture_rows(20_000);
+    let rows = blows::rows(20_000);
     let twin = twin::Twin::create(&server, &database, twin::KeyKind::Int, rows).await;
     let writers = Writers::paced(&twin, WRITERS, seed, PAUSE);
     let url = server.as_osc(&database).await;
@@ -217,7 +218,7 @@ async fn a_long_run_on_postgresql_stays_small() {
     println!("soak: PostgreSQL seed {seed}");
     let server = Postgres::start(Major::SYSTEM);
     let database = support::postgres_database(&server).await;
-    let rows = support::torture_rows(20_000);
+    let rows = blows::rows(20_000);
     let key = postgres_twin::KeyKind::Int;
     let twin = postgres_twin::Twin::create(&server, &database, key, rows).await;
     let writers = Writers::paced(&twin, WRITERS, seed, PAUSE);
