@@ -106,7 +106,7 @@ fn shown(code: &str, said: &str, database: &str) -> String {
 }
 
 /// Ports, versions and numbers of sessions, tables and runs are other ones each time.
-fn without_numbers_of_the_run(text: &str) -> String {
+pub(crate) fn without_numbers_of_the_run(text: &str) -> String {
     let mut settled = String::new();
     let mut digits = 0;
     for c in text.chars() {

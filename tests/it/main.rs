@@ -91,3 +91,4 @@ mod triggers;
 mod type_matrix;
 mod type_matrix_postgres;
 mod unfinished;
+mod user_messages;
