@@ -1,4 +1,4 @@
-//! Failure points: places at which a test can end the program, fail the step, or cut its sessions.
+//! Failure points: places at which a test can end the program, fail the step, or have it wait.
 //!
 //! Without the feature `faults` [`hit`] is nothing at all. With it, `OSC_FAULT` names one point and what
 //! happens there once: `chunk.copied=kill`, or `chunk.copied@3=kill` for the third time it is passed.
@@ -6,8 +6,7 @@
 //! - `kill` ends the program as `kill -9` would;
 //! - `error` makes the step fail for good;
 //! - `panic` is a defect: the task that passes it panics;
-//! - `stop` freezes the program there, as SIGSTOP does, until it gets a SIGCONT;
-//! - `cut:ADDRESS` connects to whoever listens there, who is to end osc's sessions and then to hang up.
+//! - `wait:ADDRESS` connects to whoever listens there, and waits until that side hangs up.
 
 #[cfg(not(feature = "faults"))]
 use crate::error::Result;
@@ -197,8 +196,7 @@ mod acting {
         Kill,
         Error,
         Panic,
-        Stop,
-        Cut(String),
+        Wait(String),
     }
 
     static WISH: LazyLock<Option<Wish>> = LazyLock::new(|| {
@@ -221,8 +219,7 @@ mod acting {
             None if action == "kill" => Action::Kill,
             None if action == "error" => Action::Error,
             None if action == "panic" => Action::Panic,
-            None if action == "stop" => Action::Stop,
-            Some(("cut", address)) => Action::Cut(address.to_owned()),
+            Some(("wait", address)) => Action::Wait(address.to_owned()),
             _ => return None,
         };
         let point = Point::ALL.iter().copied().find(|point| point.name() == name)?;
@@ -242,16 +239,11 @@ mod acting {
         say(&format!("fault at {}", point.name()));
         match &wish.action {
             Action::Kill => std::process::abort(),
-            Action::Stop => {
-                let pid = std::process::id().to_string();
-                let _ = std::process::Command::new("kill").args(["-STOP", &pid]).status();
-                Ok(())
-            }
             Action::Error => Err(Error::server(point.name(), "a fault was asked for")),
             #[allow(clippy::panic, reason = "a defect on demand, for the tests")]
             Action::Panic => panic!("a panic was asked for"),
-            Action::Cut(address) => {
-                // Until the other side hangs up; whether it could be reached is its test's affair.
+            Action::Wait(address) => {
+                // Whether the other side could be reached is its test's affair.
                 let _ = TcpStream::connect(address).map(|mut line| line.read(&mut [0]));
                 Ok(())
             }

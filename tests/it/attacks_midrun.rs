@@ -2,19 +2,13 @@
 //! superuser. He can do what he likes with what is his, and osc must not run it: the shadow belongs to
 //! osc's role until the swap, and every transaction proves that the names are the run's tables.
 
-use std::process::Stdio;
-use std::time::Duration;
-
-use rustix::process::Signal;
-
-use crate::attacks_postgres::Scene;
+use crate::attacks_postgres::{COPIED, Scene};
+use crate::runs::point::{Point, Waiting};
 use crate::runs::{Ended, Run};
 use crate::support;
 
-const COPIED: &str = "ALTER n TYPE bigint";
-
-/// A copy of some seconds.
-const SLOW: [&str; 6] = ["t", COPIED, "--max-rows-per-second", "60", "--chunk-size", "20"];
+/// A copy in chunks of 20 rows, one at a time.
+const ONE_BY_ONE: [&str; 4] = ["--chunk-size", "20", "--threads", "1"];
 
 /// The table is the attacker's, and so is the schema.
 async fn scene() -> Scene {
@@ -24,10 +18,9 @@ async fn scene() -> Scene {
 }
 
 /// A run in the middle of its copy.
-async fn copying(scene: &Scene) -> Run {
-    let mut run = Run::at(&scene.server.url(&scene.database), &SLOW);
-    run.phase("copy").await;
-    run
+async fn copying(scene: &Scene, table: &str, clauses: &str) -> (Run, Waiting) {
+    let url = scene.server.url(&scene.database);
+    Run::until(&url, &[&[table, clauses][..], &ONE_BY_ONE].concat(), "chunk.copied@3").await
 }
 
 /// The run ends untouched by the attack, which it tells of.
@@ -54,13 +47,10 @@ async fn no_one_hangs_anything_on_the_shadow() {
                    (MINVALUE) TO (100), PARTITION parts_b FOR VALUES FROM (100) TO (MAXVALUE))";
     let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ' ') FROM pg_class \
                   WHERE relnamespace = 'public'::regnamespace";
-    let slow = ["--max-rows-per-second", "60", "--chunk-size", "20"];
     for (table, clauses, on) in
         [("t", COPIED, &["t_osc_new"][..]), ("parts", clauses, &["parts_osc_new", "parts_a"])]
     {
-        let url = scene.server.url(&scene.database);
-        let mut run = Run::at(&url, &[&[table, clauses][..], &slow].concat());
-        run.phase("copy").await;
+        let (run, point) = copying(&scene, table, clauses).await;
         for on in on {
             scene
                 .forbidden(&format!(
@@ -78,6 +68,7 @@ async fn no_one_hangs_anything_on_the_shadow() {
             }
             scene.forbidden(&format!("SELECT FROM {on}")).await;
         }
+        drop(point);
         let ended = run.end().await;
         assert_eq!(ended.code, Some(0), "{ended:#?}");
         scene.assert_harmless("what hangs on the shadow").await;
@@ -91,13 +82,14 @@ async fn no_one_hangs_anything_on_the_shadow() {
 async fn another_table_in_the_shadows_place_is_not_written() {
     let scene = scene().await;
     scene.payload("public.take()", "trigger").await;
-    let run = copying(&scene).await;
+    let (run, point) = copying(&scene, "t", COPIED).await;
     scene
         .attack(
             "DROP TABLE t_osc_new; CREATE TABLE t_osc_new (LIKE t INCLUDING ALL); \
              CREATE TRIGGER take BEFORE INSERT ON t_osc_new FOR EACH ROW EXECUTE FUNCTION take()",
         )
         .await;
+    drop(point);
     ends(&scene, run, "a table in the shadow's place").await;
     assert_eq!(scene.value("SELECT count(*) FROM t_osc_new").await, "0", "it was written");
     assert_eq!(scene.value("SELECT count(*) FROM t").await, "300");
@@ -107,13 +99,14 @@ async fn another_table_in_the_shadows_place_is_not_written() {
 async fn a_view_in_the_originals_place_is_not_read() {
     let scene = scene().await;
     scene.payload("public.look(int)", "boolean").await;
-    let run = copying(&scene).await;
+    let (run, point) = copying(&scene, "t", COPIED).await;
     scene
         .attack(
             "BEGIN; ALTER TABLE t RENAME TO aside; \
              CREATE VIEW t AS SELECT * FROM aside WHERE look(id) IS NULL; COMMIT",
         )
         .await;
+    drop(point);
     ends(&scene, run, "a view in the original's place").await;
     assert_eq!(scene.value("SELECT count(*) FROM aside").await, "300");
 }
@@ -122,13 +115,14 @@ async fn a_view_in_the_originals_place_is_not_read() {
 async fn policies_that_come_in_mid_run_are_not_applied() {
     let scene = scene().await;
     scene.payload("public.look(int)", "boolean").await;
-    let run = copying(&scene).await;
+    let (run, point) = copying(&scene, "t", COPIED).await;
     scene
         .attack(
             "ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY; \
              CREATE POLICY look ON t USING (look(id) IS NULL)",
         )
         .await;
+    drop(point);
     ends(&scene, run, "a policy").await;
 }
 
@@ -243,8 +237,9 @@ async fn domains_of_others_are_refused_wherever_they_are_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_that_come_in_mid_run_end_it() {
     let scene = scene().await;
-    let run = copying(&scene).await;
+    let (run, point) = copying(&scene, "t", COPIED).await;
     scene.attack("CREATE STATISTICS st ON (n + 1) FROM t").await;
+    drop(point);
     ends(&scene, run, "statistics").await;
 }
 
@@ -292,7 +287,7 @@ async fn rows_that_are_rewritten_after_the_verification_are_not_lost() {
 async fn changes_while_the_triggers_are_off_are_not_lost() {
     let scene = scene().await;
     scene.exec("ALTER TABLE t SET UNLOGGED").await;
-    let run = copying(&scene).await;
+    let (run, point) = copying(&scene, "t", COPIED).await;
     let off = "DO $$ DECLARE r record; BEGIN FOR r IN SELECT tgname FROM pg_trigger WHERE \
                tgrelid = 't'::regclass AND tgname ~ '^osc_' AND NOT tgisinternal LOOP \
                EXECUTE format('ALTER TABLE t %s TRIGGER %I', 'WHAT', r.tgname); END LOOP; END $$";
@@ -300,6 +295,7 @@ async fn changes_while_the_triggers_are_off_are_not_lost() {
     scene
         .attack(&format!("BEGIN; {disable}; UPDATE t SET n = -1 WHERE id = 1; {enable}; COMMIT"))
         .await;
+    drop(point);
     ends(&scene, run, "triggers that were off").await;
 }
 
@@ -314,27 +310,103 @@ async fn a_check_in_the_place_of_one_that_is_being_added_is_not_validated() {
         ("ALTER name SET NOT NULL, ALTER n SET NOT NULL", "name_osc_not_null"),
     ] {
         scene.exec("ALTER TABLE t ALTER name DROP NOT NULL").await;
-        let child = support::osc()
-            .args(["alter", "t", clauses, "--url", &url])
-            .env("OSC_FAULT", "step.done=stop")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let state = format!("/proc/{}/stat", child.id());
-        while !std::fs::read_to_string(&state).unwrap().contains(") T ") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let point = Point::new("step.done").await;
+        let mut osc = support::osc();
+        osc.env("OSC_FAULT", point.fault());
+        let mut run = Run::spawn(osc, &url, &["t", clauses]);
+        let waiting = run.reaches(point).await;
         scene
             .attack(&format!(
                 "ALTER TABLE t DROP CONSTRAINT {name}; \
                  ALTER TABLE t ADD CONSTRAINT {name} CHECK (look(id) IS NULL) NOT VALID"
             ))
             .await;
-        support::process::signal(&child, Signal::CONT);
-        let output = child.wait_with_output().unwrap();
+        drop(waiting);
+        let ended = run.end().await;
         scene.assert_harmless(clauses).await;
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("that osc does not trust"), "{said}");
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
+        assert!(ended.error().contains("that osc does not trust"), "{ended:#?}");
     }
+}
+
+/// A type's owner may make a cast whenever he likes, and the triggers' function has osc's rights.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cast_that_is_made_in_mid_run_is_not_run_by_the_triggers() {
+    let scene = Scene::new().await;
+    scene.attack("CREATE TYPE wen AS ENUM ('a', 'b')").await;
+    scene.payload("public.wct(wen)", "text").await;
+    scene
+        .exec(
+            "CREATE UNLOGGED TABLE ut (k int, id wen, n int, PRIMARY KEY (k, id)); GRANT ALL ON ut TO {m}; \
+             INSERT INTO ut SELECT i, 'a', i FROM generate_series(1, 6000) i; ANALYZE ut",
+        )
+        .await;
+    let url = scene.server.url(&scene.database);
+    let change = ["ut", "ALTER n TYPE bigint", "--chunk-size", "300", "--threads", "1"];
+    let (run, point) = Run::until(&url, &change, "chunk.copied@3").await;
+    scene.attack("CREATE CAST (wen AS text) WITH FUNCTION wct(wen)").await;
+    scene.attack("UPDATE ut SET n = n + 1 WHERE k < 9; UPDATE ut SET id = 'b' WHERE k = 9").await;
+    scene.attack("DELETE FROM ut WHERE k = 10; INSERT INTO ut VALUES (0, 'b', 0)").await;
+    scene.assert_harmless("a cast of the key's type").await;
+    drop(point);
+    let ended = run.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.tells("note", "triggers"), "{ended:#?}");
+    scene.assert_harmless("a cast of the key's type").await;
+    let sums = "SELECT concat_ws(' ', count(*), sum(n), count(*) FILTER (WHERE id = 'b')) FROM ut";
+    assert_eq!(scene.value(sums).await, "6000 18002998 2");
+}
+
+/// An event trigger changes nothing of the table: one that is made while a run is dead costs no copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_trigger_that_is_made_meanwhile_costs_no_copy() {
+    let scene = Scene::new().await;
+    let url = scene.server.url(&scene.database);
+    let slow = ["t", COPIED, "--max-rows-per-second", "60", "--chunk-size", "20"];
+    let mut run = Run::at(&url, &slow);
+    run.phase("copy").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    run.kill();
+    scene
+        .exec(
+            "CREATE FUNCTION watches() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+             CREATE EVENT TRIGGER watches ON ddl_command_end EXECUTE FUNCTION watches()",
+        )
+        .await;
+    let ended = Run::at(&url, &["t", COPIED]).end().await;
+    scene.exec("DROP EVENT TRIGGER watches").await;
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.events.iter().any(|event| event["event"] == "resumed"), "{ended:#?}");
+    assert!(ended.tells("note", "watches"), "{ended:#?}");
+}
+
+/// A run goes on from what it derives: deferred indexes, partitions of the clauses, constraints.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_though_the_ledger_has_no_definitions() {
+    let scene = Scene::new().await;
+    scene
+        .exec(
+            "CREATE TABLE big (id int PRIMARY KEY, n int, name text UNIQUE, s serial); \
+             INSERT INTO big SELECT i, i, 'name ' || i FROM generate_series(1, 20000) i; \
+             CREATE INDEX lower_name ON big (lower(name)) WHERE n > 3; ANALYZE big; \
+             ALTER TABLE big SET (autovacuum_enabled = false)",
+        )
+        .await;
+    let shape = "SELECT string_agg(pg_get_indexdef(indexrelid), ';' ORDER BY indexrelid::regclass::text) || ' ' || \
+                 (SELECT reloptions::text FROM pg_class WHERE oid = 'big'::regclass) || ' ' || \
+                 pg_get_serial_sequence('big', 's') FROM pg_index WHERE indrelid = 'big'::regclass";
+    let before = scene.value(shape).await;
+    let url = scene.server.url(&scene.database);
+    let clauses = "ALTER n TYPE bigint";
+    let slow = ["big", clauses, "--max-rows-per-second", "2000", "--chunk-size", "500"];
+    let mut run = Run::at(&url, &slow);
+    run.phase("copy").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    run.kill();
+    let carried = scene.value("SELECT carried FROM osc.osc_ledger").await;
+    assert!(!carried.contains("INDEX") && !carried.contains("lower"), "{carried}");
+    let ended = Run::at(&url, &["big", clauses]).end().await;
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(ended.events.iter().any(|event| event["event"] == "resumed"), "{ended:#?}");
+    assert_eq!(scene.value(shape).await, before);
 }

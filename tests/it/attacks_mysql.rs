@@ -2,127 +2,21 @@
 //! schema and none on osc's. Where a test forges something in the ledger itself, an administrator does it, as if
 //! the rights had failed to hold.
 
+mod place;
+
 use crate::runs::Run;
 use crate::support;
 use crate::support::server::{Kind, Server, opts, rows};
+use mysql_async::Opts;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts};
 use osc::mysql::connection::version::Flavor;
 use osc::mysql::methods::run;
 use osc::mysql::methods::run::Statement;
 use osc::mysql::name::TableName;
 use osc::mysql::throttle::status::ServerStatus;
 use osc::throttle::probe::StatusProbe;
+use place::{ADD, Place};
 use tokio_util::sync::CancellationToken;
-
-const ADD: &str = "ADD COLUMN added INT NOT NULL DEFAULT 5";
-
-/// Every command that looks into the ledger.
-const COMMANDS: [&[&str]; 4] = [
-    &["status", "t"],
-    &["plan", "t", ADD],
-    &["alter", "t", ADD, "--yes"],
-    &["cleanup", "t", "--yes"],
-];
-
-/// An application with a table, and osc's schema beside it.
-struct Place<'a> {
-    server: &'a Server,
-    /// The application's schema.
-    app: String,
-    /// osc's, of this test alone.
-    ledger: String,
-    /// The application's account.
-    account: String,
-}
-
-impl<'a> Place<'a> {
-    async fn new(server: &'a Server) -> Self {
-        let app = support::database(server).await;
-        let (ledger, account) = (format!("{app}_osc"), format!("{app}_user"));
-        for sql in [
-            format!("CREATE TABLE {app}.t (id INT PRIMARY KEY, v INT, mail VARCHAR(40))"),
-            format!("INSERT INTO {app}.t VALUES (1, 1, 'alice@example'), (2, 2, 'alice@example')"),
-            format!("CREATE TABLE {app}.seen (what VARCHAR(40))"),
-            format!("CREATE USER {account} IDENTIFIED BY 'secret'"),
-            format!("GRANT ALL PRIVILEGES ON `{app}`.* TO {account}"),
-        ] {
-            server.exec(&sql).await;
-        }
-        Self { server, app, ledger, account }
-    }
-
-    /// A session of the application's.
-    async fn application(&self) -> Conn {
-        let (account, port) = (&self.account, self.server.port());
-        let url = format!("mysql://{account}:secret@127.0.0.1:{port}/{}", self.app);
-        Conn::new(Opts::from(opts(&url))).await.unwrap()
-    }
-
-    /// osc at `url`: exit code and all that it printed.
-    fn osc_at(&self, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = support::osc()
-            .args(arguments)
-            .args(["--url", url, "--ledger", &self.ledger])
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    }
-
-    fn osc(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        self.osc_at(&self.server.url(&self.app), arguments)
-    }
-
-    fn done(&self, arguments: &[&str]) -> String {
-        let (code, said) = self.osc(arguments);
-        assert_eq!(code, Some(0), "{arguments:?}: {said}");
-        said
-    }
-
-    /// A run by copy that made and finished the ledger's first row, and left no retired table.
-    fn first_run(&self) {
-        self.done(&["alter", "t", "ADD COLUMN first INT", "--strategy", "copy", "--yes"]);
-        self.done(&["cleanup", "t", "--yes"]);
-    }
-
-    /// Every command ends with 4 and says all of `words`, the table is as it was, and nobody's statement ran.
-    async fn all_refuse(&self, words: &[&str]) {
-        let shape = format!("SHOW CREATE TABLE {}.t", self.app);
-        let before = self.server.rows(&shape).await;
-        for command in COMMANDS {
-            let (code, said) = self.osc(command);
-            assert_eq!(code, Some(4), "{command:?}: {said}");
-            for word in words.iter().chain(&["help:"]) {
-                assert!(said.contains(word), "{command:?} lacks {word:?}: {said}");
-            }
-        }
-        assert_eq!(self.server.rows(&shape).await, before);
-        self.nothing_ran().await;
-    }
-
-    async fn nothing_ran(&self) {
-        let seen = self.server.value(&format!("SELECT COUNT(*) FROM {}.seen", self.app)).await;
-        assert_eq!(seen, "0", "a statement of somebody else's ran as osc");
-    }
-
-    async fn has_column(&self, column: &str) -> bool {
-        let create = self.server.rows(&format!("SHOW CREATE TABLE {}.t", self.app)).await;
-        create[0][1].contains(column)
-    }
-
-    /// A row in the ledger that no run wrote: `values` are SQL.
-    async fn forge(&self, clauses: &str, result: &str, state: &str, carried: &str) {
-        let (app, ledger) = (&self.app, &self.ledger);
-        let sql = format!(
-            "INSERT INTO {ledger}.osc_ledger (server, schema_name, table_name, clauses, method, phase, result, \
-             state, verification, owner, carried, started, updated) SELECT server, '{app}', 't', '{clauses}', \
-             'copy', 'done', {result}, {state}, 'off', '', {carried}, UTC_TIMESTAMP(3), UTC_TIMESTAMP(3) \
-             FROM {ledger}.osc_ledger LIMIT 1"
-        );
-        self.server.exec(&sql).await;
-    }
-}
 
 async fn the_application_cannot_touch_the_ledger(kind: Kind) {
     let place = Place::new(support::shared(kind)).await;
@@ -225,15 +119,6 @@ async fn a_trigger_on_the_ledger_does_not_fire(kind: Kind) {
     place.first_run_again().await;
 }
 
-impl Place<'_> {
-    /// Whatever was refused before, the change is possible now.
-    async fn first_run_again(&self) {
-        self.done(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
-        assert!(self.has_column("added").await);
-        self.nothing_ran().await;
-    }
-}
-
 async fn another_table_under_the_ledgers_name_is_not_read(kind: Kind) {
     let place = Place::new(support::shared(kind)).await;
     place.first_run();
@@ -257,13 +142,6 @@ async fn another_table_under_the_ledgers_name_is_not_read(kind: Kind) {
         place.all_refuse(&["osc_ledger"]).await;
         server.exec(&drop).await;
         place.first_run_of(change);
-    }
-}
-
-impl Place<'_> {
-    fn first_run_of(&self, what: &str) {
-        self.done(&["alter", "t", &format!("COMMENT '{}'", what.len()), "--yes"]);
-        assert_eq!(self.osc(&["status", "t"]).0, Some(0));
     }
 }
 
@@ -374,7 +252,7 @@ async fn a_run_of_another_server_is_not_resumed(kind: Kind) {
     let place = Place::new(support::shared(kind)).await;
     let (app, ledger) = (&place.app, &place.ledger);
     let flags = ["t", ADD, "--ledger", ledger];
-    let killed = Run::faulty(place.server, app, &flags, "chunk.copied=kill").end().await;
+    let killed = Run::faulty(&place.server.url(app), &flags, "chunk.copied=kill").end().await;
     assert_ne!(killed.code, Some(0), "{killed:#?}");
     place.server.exec(&format!("UPDATE {ledger}.osc_ledger SET server = 'another'")).await;
     let (code, said) = loop {

@@ -341,11 +341,9 @@ async fn without_gtids_the_stream_goes_on_by_file(kind: Kind) {
     }
 }
 
-async fn what_only_mysql_logs_is_read(kind: Kind) {
-    if kind == Kind::Mariadb {
-        return;
-    }
-    let server = Server::start_with(kind, &["--binlog-row-value-options=PARTIAL_JSON"]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_mysql_logs_is_read() {
+    let server = Server::start_with(Kind::Mysql, &["--binlog-row-value-options=PARTIAL_JSON"]);
     let mut field = Field::with_table(&server).await;
     field.run("ALTER TABLE t ADD j JSON, ADD k JSON, ADD m JSON").await;
     let mut stream = field.stream().await;
@@ -367,11 +365,9 @@ async fn what_only_mysql_logs_is_read(kind: Kind) {
     assert_eq!(ids(&field.read(&mut again, 3).await.keys), [101]);
 }
 
-async fn domains_of_mariadb_are_resumed_from_each(kind: Kind) {
-    if kind == Kind::Mysql {
-        return;
-    }
-    let server = Server::start(kind);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn domains_of_mariadb_are_resumed_from_each() {
+    let server = Server::start(Kind::Mariadb);
     let mut field = Field::with_table(&server).await;
     let mut stream = field.stream().await;
     for (id, domain) in [(1, 0), (2, 7), (3, 0), (4, 9)] {
@@ -487,8 +483,6 @@ on_both_servers! {
     a_large_row_is_read
     many_rows_are_read_whole
     without_gtids_the_stream_goes_on_by_file
-    what_only_mysql_logs_is_read
-    domains_of_mariadb_are_resumed_from_each
     a_user_with_a_password_reads_with_and_without_tls
     a_key_with_a_default_is_in_a_minimal_image
     a_new_row_of_nothing_but_defaults_is_delivered

@@ -79,9 +79,9 @@ cases! { USUAL
     plain_insert_mariadb: (PlainInsert, rules_overlap,
         "mariadb::a_unique_value_is_held_by_a_stale_row", "lost or old");
     strict_mariadb: (Strict, rules,
-        "a_value_that_does_not_fit_is_named_and_never_bent_on_mariadb", "MODIFY");
+        "mariadb::a_value_that_does_not_fit_is_named_and_never_bent", "MODIFY");
     differences_count_mariadb: (DifferencesCount, rules,
-        "a_damaged_shadow_is_never_swapped_in_on_mariadb", "code: Some(");
+        "mariadb::a_damaged_shadow_is_never_swapped_in", "code: Some(");
     shadow_watched_mariadb: (ShadowWatched, shadow_watch,
         "mariadb::rows_written_just_before_the_lock_are_written_again", "t and t_twin differ");
     writes_signed_mariadb: (WritesSigned, shadow_watch,
@@ -89,11 +89,11 @@ cases! { USUAL
     same_not_equal_postgres: (SameNotEqual, postgres_verification,
         "values_that_are_equal_but_not_the_same_are_told_apart", "UPDATE shadow");
     no_read_locks_mariadb: (NoReadLocks, rules,
-        "the_application_waits_for_no_chunk_on_mariadb", "waits for the chunk");
+        "mariadb::the_application_waits_for_no_chunk", "waits for the chunk");
     fenced_mariadb: (Fenced, rules,
-        "an_attempt_that_was_taken_over_writes_nothing_more_on_mariadb", "rules.rs");
+        "mariadb::an_attempt_that_was_taken_over_writes_nothing_more", "rules.rs");
     retired_stays_mariadb: (RetiredStays, unfinished,
-        "the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table_on_mariadb", "the retired table is gone");
+        "mariadb::the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table", "the retired table is gone");
     marker_awaited_mariadb: (MarkerAwaited, rules_drain,
         "mariadb::writes_just_before_the_lock_are_drained", "writes");
     cut_over_alone_mariadb: (CutOverAlone, rules_drain,
@@ -116,15 +116,15 @@ cases! { USUAL
         "a_swap_that_the_catalog_does_not_show_has_not_happened", "the forged row was believed");
     pg_drop_proved: (PgDropProved, attacks_postgres,
         "cleanup_drops_nothing_that_osc_did_not_make", "dropped");
-    pg_functions_trusted: (PgFunctionsTrusted, attacks_postgres,
+    pg_functions_trusted: (PgFunctionsTrusted, attacks_functions,
         "the_owners_functions_are_not_run_by_a_superuser", "not refused");
-    pg_resolved_trusted: (PgResolvedTrusted, attacks_postgres,
+    pg_resolved_trusted: (PgResolvedTrusted, attacks_functions,
         "what_is_made_after_the_words_were_looked_at_is_not_run", "not refused");
-    pg_casts_trusted: (PgCastsTrusted, attacks_postgres,
+    pg_casts_trusted: (PgCastsTrusted, attacks_functions,
         "casts_count_where_the_type_is_used", "not refused");
     pg_domains_trusted: (PgDomainsTrusted, attacks_midrun,
         "domains_of_others_are_refused_wherever_they_are_read", "not refused");
-    pg_triggers_cast_nothing: (PgTriggersCastNothing, attacks_postgres,
+    pg_triggers_cast_nothing: (PgTriggersCastNothing, attacks_midrun,
         "a_cast_that_is_made_in_mid_run_is_not_run_by_the_triggers", "is a superuser now");
     pg_shadow_owned: (PgShadowOwned, attacks_midrun,
         "no_one_hangs_anything_on_the_shadow", "the attacker may");
@@ -141,7 +141,7 @@ cases! { USUAL
     facts_proved_mariadb: (FactsProved, attacks_mysql,
         "mariadb::a_forged_row_reports_no_change_as_made", "an earlier attempt swapped");
     ledger_vetted_mysql: (LedgerVetted, attacks_mysql,
-        "mysql::a_trigger_on_the_ledger_does_not_fire", "attacks_mysql.rs");
+        "mysql::a_trigger_on_the_ledger_does_not_fire", "attacks_mysql/place.rs");
     long_offsets: (LongOffsets, lib,
         "mysql::binlog::position::tests::offsets_go_on_beyond_four_gibibytes", "panicked");
 }
@@ -194,7 +194,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     no_replace_mariadb: (NoReplace, data_refused,
         "mariadb::duplicates_that_come_during_the_run_stop_it", "exit");
     strict_mysql: (Strict, rules,
-        "a_value_that_does_not_fit_is_named_and_never_bent_on_mysql", "MODIFY");
+        "mysql::a_value_that_does_not_fit_is_named_and_never_bent", "MODIFY");
     warnings_count: (WarningsCount, fidelity,
         "values_that_do_not_fit_stop_the_run_and_are_named", "DECIMAL");
     copy_waits_mysql: (CopyWaits, rules_overlap,
@@ -208,7 +208,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     only_copy_throttled_mysql: (OnlyCopyThrottled, rules_overlap,
         "mysql::rows_move_across_the_copys_edge", "never came");
     differences_count_mysql: (DifferencesCount, rules,
-        "a_damaged_shadow_is_never_swapped_in_on_mysql", "code: Some(");
+        "mysql::a_damaged_shadow_is_never_swapped_in", "code: Some(");
     shadow_watched_mysql: (ShadowWatched, shadow_watch,
         "mysql::rows_written_just_before_the_lock_are_written_again", "t and t_twin differ");
     writes_signed_mysql: (WritesSigned, shadow_watch,
@@ -218,23 +218,23 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     differences_count_postgres: (DifferencesCount, postgres_verification,
         "a_damaged_shadow_is_never_swapped_in", "code: Some(");
     no_read_locks_mysql: (NoReadLocks, rules,
-        "the_application_waits_for_no_chunk_on_mysql", "locks rows of the original");
+        "mysql::the_application_waits_for_no_chunk", "locks rows of the original");
     lock_budget_mariadb: (LockBudget, cutover,
-        "an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it_on_mariadb", "Lock wait timeout exceeded");
+        "mariadb::an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it", "Lock wait timeout exceeded");
     lock_budget_mysql: (LockBudget, cutover,
-        "an_open_transaction_is_named_and_no_session_waits_for_it_on_mysql", "Lock wait timeout exceeded");
+        "mysql::an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it", "Lock wait timeout exceeded");
     lost_chunk_again_mysql: (LostChunkAgain, rules,
-        "a_chunk_whose_connection_is_killed_is_copied_once_on_mysql", "code: Some(");
+        "mysql::a_chunk_whose_connection_is_killed_is_copied_once", "code: Some(");
     lost_chunk_again_mariadb: (LostChunkAgain, rules,
-        "a_chunk_whose_connection_is_killed_is_copied_once_on_mariadb", "code: Some(");
+        "mariadb::a_chunk_whose_connection_is_killed_is_copied_once", "code: Some(");
     fenced_mysql: (Fenced, rules,
-        "an_attempt_that_was_taken_over_writes_nothing_more_on_mysql", "rules.rs");
+        "mysql::an_attempt_that_was_taken_over_writes_nothing_more", "rules.rs");
     fenced_postgres: (Fenced, postgres_survival,
         "an_attempt_that_was_taken_over_writes_nothing_more", "postgres_survival.rs");
     commits_on_disk_postgres: (CommitsOnDisk, postgres_survival,
         "no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy", "5000 12502500 bigint");
     retired_stays_mysql: (RetiredStays, unfinished,
-        "the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table_on_mysql", "the retired table is gone");
+        "mysql::the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table", "the retired table is gone");
     marker_awaited_mysql: (MarkerAwaited, rules_drain,
         "mysql::writes_just_before_the_lock_are_drained", "writes");
     own_markers_only_mariadb: (OwnMarkersOnly, rules_drain,
@@ -244,11 +244,11 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     facts_proved_cleanup_mysql: (FactsProved, attacks_mysql,
         "mysql::cleanup_drops_no_table_that_osc_did_not_make", "attacks_mysql.rs");
     ledger_vetted_mariadb: (LedgerVetted, attacks_mysql,
-        "mariadb::a_view_under_the_ledgers_name_is_not_opened", "attacks_mysql.rs");
+        "mariadb::a_view_under_the_ledgers_name_is_not_opened", "attacks_mysql/place.rs");
     cut_over_alone_mysql: (CutOverAlone, rules_drain,
         "mysql::no_cycle_is_under_way_beside_the_cut_over", "lost or old");
     never_begins_mysql: (NeverBegins, cutover,
-        "the_application_sees_no_error_at_the_cut_over_on_mysql", "is only in t");
+        "mysql::the_application_sees_no_error_at_the_cut_over", "is only in t");
     never_begins_rules_drain_mysql: (NeverBegins, rules_drain,
         "mysql::writes_just_before_the_lock_are_drained", "writes");
     names_sort_after_mariadb: (NamesSortAfter, cutover,
@@ -260,9 +260,9 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     looked_at_under_lock_postgres: (LookedAtUnderLock, postgres_program,
         "what_another_session_adds_just_before_the_swap_is_not_lost", "CREATE VIEW late");
     dependents_follow_mysql: (DependentsFollow, survival,
-        "everything_on_a_table_survives_under_writers_on_mysql", "users_osc_old");
+        "mysql::everything_on_a_table_survives_under_writers", "users_osc_old");
     dependents_follow_mariadb: (DependentsFollow, survival,
-        "everything_on_a_table_survives_under_writers_on_mariadb", "left behind");
+        "mariadb::everything_on_a_table_survives_under_writers", "left behind");
     dependents_follow_postgres: (DependentsFollow, postgres_dependents,
         "a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap", "panicked");
     foreign_told_mysql: (ForeignTold, stream_through_run,
@@ -286,13 +286,13 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     servers_zone: (ServersZone, fidelity,
         "zero_dates_and_time_zones_come_through_on_a_server_that_is_not_in_utc", "MODIFY c DATETIME");
     shown_as_text_mariadb: (ShownAsText, data_types,
-        "mariadb_carries_values_as_it_does_itself", "panicked");
+        "mariadb::values_come_through_as_the_server_carries_them", "panicked");
     loss_seen_mariadb: (LossSeen, data_refused,
         "mariadb::what_would_be_lost_in_part_is_named_and_the_original_untouched", "and not 1");
     keys_padded_mysql: (KeysPadded, binlog_keys,
         "mysql::keys_are_those_that_a_select_gives", "BINARY(4)");
     images_together_mysql: (ImagesTogether, binlog_stream,
-        "mysql::what_only_mysql_logs_is_read", "panicked");
+        "what_only_mysql_logs_is_read", "panicked");
     images_together_postgres: (ImagesTogether, postgres_stream,
         "a_key_that_is_stored_out_of_line_is_reported", "hides its key");
     applied_confirmed_postgres: (AppliedConfirmed, postgres_stream,

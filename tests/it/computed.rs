@@ -92,9 +92,9 @@ async fn images_without_large_columns_name_rows_by_any_key(kind: Kind) {
     ] {
         mysql_async::prelude::Queryable::query_drop(&mut conn, sql).await.unwrap();
     }
-    let slow = ["t", "ADD COLUMN c INT", "--chunk-size", "20", "--max-rows-per-second", "150"];
-    let mut run = runs::Run::start(&server, &database, &slow);
-    run.phase("copy").await;
+    let change = ["t", "ADD COLUMN c INT", "--chunk-size", "20", "--threads", "1"];
+    let url = server.url(&database);
+    let (run, point) = runs::Run::until(&url, &change, "chunk.copied@3").await;
     for sql in [
         "UPDATE t SET n = n + 1",
         "UPDATE t SET u = 1000, b = 'c' WHERE u = 7",
@@ -103,6 +103,7 @@ async fn images_without_large_columns_name_rows_by_any_key(kind: Kind) {
     ] {
         server.exec_in(&database, sql).await;
     }
+    drop(point);
     run.done().await;
     let sum = "SELECT COUNT(*), SUM(n), SUM(u), SUM(CRC32(b)) FROM";
     assert_eq!(

@@ -2,73 +2,24 @@
 //! run, status and cleanup.
 
 use crate::support;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::process::signal;
+use crate::runs::Run;
 use crate::support::server::{Kind, Server};
 use rustix::process::Signal;
 
 const CLAUSES: &str = "ADD COLUMN added INT NOT NULL DEFAULT 5";
+const CHANGE: [&str; 6] = ["t", CLAUSES, "--chunk-size", "100", "--chunk-time", "20ms"];
 const ROWS: u64 = 6_000;
 
-/// A run with `--json`, whose lines are read as they come.
-struct Run {
-    child: Child,
-    lines: Receiver<serde_json::Value>,
+/// A run in small chunks.
+fn start(server: &Server, database: &str, more: &[&str]) -> Run {
+    Run::start(server, database, &[&CHANGE[..], more].concat())
 }
 
-impl Run {
-    fn start(server: &Server, database: &str, more: &[&str]) -> Self {
-        let mut child = support::osc()
-            .args(["alter", "t", CLAUSES, "--url", &server.url(database), "--strategy", "copy"])
-            .args(["--json", "--chunk-size", "100", "--chunk-time", "20ms"])
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap());
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// Waits for a line that `wanted` likes.
-    fn wait(&self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let mut seen = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(deadline - Instant::now()) {
-            if wanted(&line) {
-                return line;
-            }
-            seen.push(line.to_string());
-        }
-        panic!("no {what} in:\n{}", seen.join("\n"));
-    }
-
-    fn wait_for_rows(&self, rows: u64) {
-        self.wait("progress", |line| line["rows_copied"].as_u64().is_some_and(|n| n >= rows));
-    }
-
-    fn end(mut self) -> Option<i32> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.child.kill().unwrap();
-        panic!("the run does not end");
-    }
+async fn wait_for_rows(run: &mut Run, rows: u64) {
+    run.event(|line| line["rows_copied"].as_u64().is_some_and(|n| n >= rows)).await;
 }
 
 async fn table(server: &Server) -> String {
@@ -101,23 +52,21 @@ async fn the_control_file_pauses_resumes_holds_and_lets_go() {
         let server = support::shared(kind);
         let database = table(server).await;
         let file = control_file(&database, kind);
-        let run = Run::start(
+        let mut run = start(
             server,
             &database,
             &["--control-file", file.to_str().unwrap(), "--max-rows-per-second", "1500"],
         );
-        run.wait_for_rows(300);
+        wait_for_rows(&mut run, 300).await;
         std::fs::write(&file, "").unwrap();
-        run.wait("pause", |line| line["event"] == "throttled" && line["reason"].is_string());
+        run.event(|line| line["event"] == "throttled" && line["reason"].is_string()).await;
         std::fs::write(&file, "threads = 1\nmax_rows_per_second = fast\n").unwrap();
-        run.wait("mistake", |line| {
-            line["throttled"].as_str().is_some_and(|r| r.contains("line 2"))
-        });
+        run.event(|line| line["throttled"].as_str().is_some_and(|r| r.contains("line 2"))).await;
         // Changes are taken in while the copy is paused.
         server.exec_in(&database, "UPDATE t SET v = 'changed' WHERE id <= 50").await;
-        run.wait("refresh", |line| line["refreshed_keys"].as_u64().is_some_and(|n| n >= 50));
+        run.event(|line| line["refreshed_keys"].as_u64().is_some_and(|n| n >= 50)).await;
         std::fs::write(&file, "cut_over = \"hold\"\nmax_rows_per_second = 100000\n").unwrap();
-        run.wait("hold", |line| line["event"] == "phase" && line["phase"] == "hold");
+        run.event(|line| line["event"] == "phase" && line["phase"] == "hold").await;
         let status = support::osc()
             .args(["status", "t", "--json", "--url", &server.url(&database)])
             .output()
@@ -125,8 +74,8 @@ async fn the_control_file_pauses_resumes_holds_and_lets_go() {
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
         assert!(status["result"].is_null(), "{status}");
         std::fs::write(&file, "cut_over = \"now\"\n").unwrap();
-        run.wait("summary", |line| line["event"] == "summary");
-        assert_eq!(run.end(), Some(0));
+        run.event(|line| line["event"] == "summary").await;
+        assert_eq!(run.end().await.code, Some(0));
         assert_done(server, &database).await;
         std::fs::remove_file(&file).unwrap();
     }
@@ -139,17 +88,15 @@ async fn a_control_file_that_is_empty_while_it_is_rewritten_is_no_permission_to_
         let database = table(server).await;
         let file = control_file(&database, kind);
         std::fs::write(&file, "cut_over = \"hold\"\n").unwrap();
-        let run = Run::start(server, &database, &["--control-file", file.to_str().unwrap()]);
-        run.wait("hold", |line| line["event"] == "phase" && line["phase"] == "hold");
+        let mut run = start(server, &database, &["--control-file", file.to_str().unwrap()]);
+        run.event(|line| line["event"] == "phase" && line["phase"] == "hold").await;
         for _ in 0..2 {
             std::fs::write(&file, "").unwrap();
-            run.wait("pause", |line| line["event"] == "throttled" && line["reason"].is_string());
+            run.event(|line| line["event"] == "throttled" && line["reason"].is_string()).await;
             std::fs::write(&file, "cut_over = \"hold\"\nthreads = 2\n").unwrap();
-            run.wait("end of the pause", |line| {
-                line["event"] == "throttled" && line["reason"].is_null()
-            });
+            run.event(|line| line["event"] == "throttled" && line["reason"].is_null()).await;
         }
-        let line = run.wait("progress", |line| line["event"] == "progress");
+        let line = run.event(|line| line["event"] == "progress").await;
         assert_eq!(line["phase"], "hold", "{line}");
         tokio::time::sleep(Duration::from_secs(1)).await;
         let sql = format!(
@@ -158,8 +105,8 @@ async fn a_control_file_that_is_empty_while_it_is_rewritten_is_no_permission_to_
         );
         assert_eq!(server.value(&sql).await, "0", "it has cut over");
         std::fs::write(&file, "cut_over = \"now\"\n").unwrap();
-        run.wait("summary", |line| line["event"] == "summary");
-        assert_eq!(run.end(), Some(0));
+        run.event(|line| line["event"] == "summary").await;
+        assert_eq!(run.end().await.code, Some(0));
         assert_done(server, &database).await;
         std::fs::remove_file(&file).unwrap();
     }
@@ -173,21 +120,21 @@ async fn an_aborted_run_resumes_with_the_same_command() {
         let file = control_file(&database, kind);
         let path = file.to_str().unwrap();
         let slow = ["--max-rows-per-second", "1500"];
-        let run = Run::start(server, &database, &["--control-file", path, slow[0], slow[1]]);
-        run.wait_for_rows(300);
+        let mut run = start(server, &database, &["--control-file", path, slow[0], slow[1]]);
+        wait_for_rows(&mut run, 300).await;
         std::fs::write(&file, "abort = true\n").unwrap();
-        assert_eq!(run.end(), Some(3));
+        assert_eq!(run.end().await.code, Some(3));
         std::fs::remove_file(&file).unwrap();
         for sent in [Signal::TERM, Signal::INT, Signal::KILL] {
-            let run = Run::start(server, &database, &slow);
-            let resumed = run.wait("resumption", |line| line["event"] == "resumed");
+            let mut run = start(server, &database, &slow);
+            let resumed = run.event(|line| line["event"] == "resumed").await;
             assert!(resumed["rows"].as_u64().is_some_and(|rows| rows > 0), "{resumed}");
-            run.wait("progress", |line| line["event"] == "progress");
-            signal(&run.child, sent);
-            assert_eq!(run.end(), (sent != Signal::KILL).then_some(3), "{sent:?}");
+            run.event(|line| line["event"] == "progress").await;
+            run.signal(sent);
+            assert_eq!(run.end().await.code, (sent != Signal::KILL).then_some(3), "{sent:?}");
         }
-        let run = Run::start(server, &database, &[]);
-        assert_eq!(run.end(), Some(0));
+        let run = start(server, &database, &[]);
+        assert_eq!(run.end().await.code, Some(0));
         assert_done(server, &database).await;
     }
 }
@@ -197,10 +144,10 @@ async fn a_second_run_and_other_clauses_are_refused_and_cleanup_spares_a_run() {
     for kind in Kind::ALL {
         let server = support::shared(kind);
         let database = table(server).await;
-        let run = Run::start(server, &database, &["--max-rows-per-second", "1000"]);
-        run.wait_for_rows(200);
-        let second = Run::start(server, &database, &[]);
-        assert_eq!(second.end(), Some(4));
+        let url = server.url(&database);
+        let (run, _point) = Run::until(&url, &CHANGE, "chunk.copied@3").await;
+        let second = start(server, &database, &[]);
+        assert_eq!(second.end().await.code, Some(4));
         let cleanup = || {
             support::osc()
                 .args(["cleanup", "t", "--yes", "--url", &server.url(&database)])
@@ -210,8 +157,7 @@ async fn a_second_run_and_other_clauses_are_refused_and_cleanup_spares_a_run() {
                 .code()
         };
         assert_eq!(cleanup(), Some(4));
-        signal(&run.child, Signal::KILL);
-        run.end();
+        run.kill();
         let other = support::osc()
             .args(["alter", "t", "ADD COLUMN b INT", "--url", &server.url(&database)])
             .args(["--strategy", "copy"])
@@ -219,8 +165,8 @@ async fn a_second_run_and_other_clauses_are_refused_and_cleanup_spares_a_run() {
             .unwrap();
         assert_eq!(other.status.code(), Some(4), "{}", String::from_utf8_lossy(&other.stderr));
         assert_eq!(cleanup(), Some(0));
-        let run = Run::start(server, &database, &[]);
-        assert_eq!(run.end(), Some(0));
+        let run = start(server, &database, &[]);
+        assert_eq!(run.end().await.code, Some(0));
         assert_done(server, &database).await;
         assert_eq!(cleanup(), Some(0));
         let left = server.rows(&format!("SHOW TABLES FROM {database} LIKE 't\\_osc%'")).await;
@@ -241,10 +187,12 @@ async fn ddl_of_another_session_stops_the_run_and_a_plan_changes_nothing() {
             .unwrap();
         assert_eq!(plan.status.code(), Some(0));
         assert_eq!(server.rows(&tables).await, before);
-        let run = Run::start(server, &database, &["--max-rows-per-second", "1000"]);
-        run.wait_for_rows(200);
+        let url = server.url(&database);
+        let change = [&CHANGE[..], &["--threads", "1"]].concat();
+        let (run, point) = Run::until(&url, &change, "chunk.copied@3").await;
         server.exec_in(&database, "TRUNCATE TABLE t").await;
-        assert_eq!(run.end(), Some(1));
+        drop(point);
+        assert_eq!(run.end().await.code, Some(1));
         assert_eq!(server.value(&format!("SELECT COUNT(*) FROM {database}.t")).await, "0");
     }
 }

@@ -2,7 +2,6 @@
 //! out again after the cut-over.
 
 use crate::support;
-use std::net::TcpListener;
 
 use crate::runs::Run;
 use crate::support::server::Kind;
@@ -23,12 +22,8 @@ async fn ids_given_out_before_the_lock_are_not_given_out_again(kind: Kind) {
         for id in 1..=ROWS {
             application.query_drop(format!("INSERT INTO t (v) VALUES ({id})")).await.unwrap();
         }
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let fault = format!("swap.ready=cut:{}", listener.local_addr().unwrap());
-        let run = Run::faulty(server, &database, &["t", "MODIFY v BIGINT"], &fault);
-        // osc waits at the point for as long as this is open.
-        let point =
-            tokio::task::spawn_blocking(move || listener.accept().unwrap().0).await.unwrap();
+        let url = server.url(&database);
+        let (run, point) = Run::until(&url, &["t", "MODIFY v BIGINT"], "swap.ready").await;
         let mut last = 0;
         for _ in 0..20 {
             let value = if restart_of_counting == 0 || last > 0 {

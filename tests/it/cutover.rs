@@ -26,7 +26,7 @@ fn start(server: &Server, database: &str, more: &[&str]) -> Run {
     Run::start(server, database, &[&["t", CLAUSES], more].concat())
 }
 
-async fn under_load(kind: Kind) {
+async fn the_application_sees_no_error_at_the_cut_over(kind: Kind) {
     let server = support::shared(kind);
     let (database, twin) = twin(server).await;
     let writers = paced(&twin);
@@ -45,16 +45,6 @@ async fn under_load(kind: Kind) {
     twin.assert_equal(CLAUSES).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_application_sees_no_error_at_the_cut_over_on_mariadb() {
-    under_load(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_application_sees_no_error_at_the_cut_over_on_mysql() {
-    under_load(Kind::Mysql).await;
-}
-
 /// A transaction that has read the table and stays open.
 async fn blocker(server: &Server, database: &str) -> mysql_async::Conn {
     let mut conn = server.conn_db(database).await;
@@ -68,7 +58,7 @@ async fn retried(run: &mut Run) -> String {
     event["reason"].as_str().unwrap().to_owned()
 }
 
-async fn waits_for_an_open_transaction(kind: Kind) {
+async fn an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it(kind: Kind) {
     let server = support::shared(kind);
     let (database, twin) = twin(server).await;
     let writers = paced(&twin);
@@ -98,16 +88,6 @@ async fn waits_for_an_open_transaction(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it_on_mariadb() {
-    waits_for_an_open_transaction(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_open_transaction_is_named_and_no_session_waits_for_it_on_mysql() {
-    waits_for_an_open_transaction(Kind::Mysql).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_blocker_is_killed_only_when_that_was_asked_for_on_mysql() {
     let server = support::shared(Kind::Mysql);
     let (database, twin) = twin(server).await;
@@ -119,7 +99,7 @@ async fn a_blocker_is_killed_only_when_that_was_asked_for_on_mysql() {
     twin.assert_equal(CLAUSES).await;
 }
 
-async fn gives_up_and_goes_on(kind: Kind) {
+async fn after_the_last_attempt_the_run_stops_and_the_same_command_finishes(kind: Kind) {
     let server = support::shared(kind);
     let (database, twin) = twin(server).await;
     let mut blocker = blocker(server, &database).await;
@@ -137,16 +117,6 @@ async fn gives_up_and_goes_on(kind: Kind) {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.tells("resumed", "3000"), "the copy is not done again: {ended:#?}");
     twin.assert_equal(CLAUSES).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_the_last_attempt_the_run_stops_and_the_same_command_finishes_on_mariadb() {
-    gives_up_and_goes_on(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_the_last_attempt_the_run_stops_and_the_same_command_finishes_on_mysql() {
-    gives_up_and_goes_on(Kind::Mysql).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,7 +156,7 @@ async fn readers_of_the_shadow_cost_no_write_at_the_swap_on_mariadb() {
 }
 
 /// A closed window, lag and load hold the swap back as they hold the copy.
-async fn waits_while_throttled(kind: Kind) {
+async fn no_swap_while_the_throttle_is_shut(kind: Kind) {
     let server = support::shared(kind);
     let database = support::database(server).await;
     server.exec(&format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)")).await;
@@ -220,9 +190,9 @@ async fn waits_while_throttled(kind: Kind) {
     std::fs::remove_file(&control).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_swap_while_the_throttle_is_shut() {
-    for kind in Kind::ALL {
-        waits_while_throttled(kind).await;
-    }
+on_both_servers! {
+    the_application_sees_no_error_at_the_cut_over
+    an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it
+    after_the_last_attempt_the_run_stops_and_the_same_command_finishes
+    no_swap_while_the_throttle_is_shut
 }

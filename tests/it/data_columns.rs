@@ -217,7 +217,7 @@ const TABLES: &[&str] = &[
     "b-%_\\",
 ];
 
-async fn a_tables_name_may_be_anything(kind: Kind) {
+async fn a_table_may_have_any_name(kind: Kind) {
     for name in TABLES {
         let quoted = data::quoted(name);
         let setup = format!(
@@ -231,22 +231,15 @@ async fn a_tables_name_may_be_anything(kind: Kind) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mariadb_makes_the_same_columns_and_keys_itself() {
-    all(BOTH.iter().chain(MARIADB), |case| becomes_the_same(Kind::Mariadb, case)).await;
+async fn the_same_columns_and_keys_are_made(kind: Kind) {
+    let own = match kind {
+        Kind::Mariadb => MARIADB,
+        Kind::Mysql => MYSQL,
+    };
+    all(BOTH.iter().chain(own), |case| becomes_the_same(kind, case)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mysql_makes_the_same_columns_and_keys_itself() {
-    all(BOTH.iter().chain(MYSQL), |case| becomes_the_same(Kind::Mysql, case)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_table_on_mariadb_may_have_any_name() {
-    a_tables_name_may_be_anything(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_table_on_mysql_may_have_any_name() {
-    a_tables_name_may_be_anything(Kind::Mysql).await;
+on_both_servers! {
+    the_same_columns_and_keys_are_made
+    a_table_may_have_any_name
 }

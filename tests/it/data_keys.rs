@@ -319,16 +319,6 @@ async fn every_key_orders_the_copy_while_rows_change(kind: Kind) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mariadb_copies_by_every_key_while_rows_change() {
-    every_key_orders_the_copy_while_rows_change(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mysql_copies_by_every_key_while_rows_change() {
-    every_key_orders_the_copy_while_rows_change(Kind::Mysql).await;
-}
-
 async fn a_key_that_cannot_be_told_in_the_servers_zone_is_refused(kind: Kind) {
     let mut pair = Pair::new(kind, &ZONED.setup()).await;
     ended(&pair.alter("t", ZONED.clauses).await, 4).unwrap();
@@ -341,4 +331,8 @@ async fn timestamps_that_are_converted_need_another_key() {
     for kind in Kind::ALL {
         a_key_that_cannot_be_told_in_the_servers_zone_is_refused(kind).await;
     }
+}
+
+on_both_servers! {
+    every_key_orders_the_copy_while_rows_change
 }

@@ -287,17 +287,12 @@ const JSON_OF_MARIADB: &[Case] = &[Case {
     clauses: "ADD n INT, MODIFY x JSON",
 }];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn mariadb_carries_values_as_it_does_itself() {
-    all(VALUES.iter().chain(JSON_OF_MARIADB), |case| becomes_the_same(Kind::Mariadb, case)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mysql_carries_values_as_it_does_itself() {
-    all(VALUES.iter().chain(JSON_OF_MYSQL).chain(VECTORS), |case| {
-        becomes_the_same(Kind::Mysql, case)
-    })
-    .await;
+async fn values_come_through_as_the_server_carries_them(kind: Kind) {
+    let own = match kind {
+        Kind::Mariadb => [JSON_OF_MARIADB, &[]],
+        Kind::Mysql => [JSON_OF_MYSQL, VECTORS],
+    };
+    all(VALUES.iter().chain(own.into_iter().flatten()), |case| becomes_the_same(kind, case)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,3 +311,5 @@ async fn statements_of_others_may_have_any_character() {
         ended(&output, 0).unwrap();
     }
 }
+
+on_both_servers! { values_come_through_as_the_server_carries_them }

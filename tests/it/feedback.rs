@@ -401,84 +401,61 @@ async fn look_until(vitals: &mut impl ActivityProbe, wanted: (bool, Option<u32>)
 }
 
 /// Looking is a statement too, and osc's own.
-async fn others_are_told_from_osc(any: &Any, vitals: &mut impl ActivityProbe) {
+async fn others_are_told(any: &Any, probe: &mut impl ActivityProbe) {
     let idle = any.session().await;
-    look_until(vitals, (false, Some(0))).await;
+    look_until(probe, (false, Some(0))).await;
     let (mut holder, waiting) = any.jam().await;
-    look_until(vitals, (true, Some(u32::try_from(WAITING).unwrap()))).await;
+    look_until(probe, (true, Some(u32::try_from(WAITING).unwrap()))).await;
     holder.run("ROLLBACK").await;
     for session in waiting {
         session.await.unwrap();
     }
-    look_until(vitals, (false, Some(0))).await;
+    look_until(probe, (false, Some(0))).await;
     drop(idle);
 }
 
-async fn others_are_told_from_osc_on(kind: Kind) {
-    let any = Any::mysql(kind).await;
-    let Any::Mysql(server) = &any else { unreachable!() };
-    let target = target(Scheme::Mysql, server.port(), "root");
-    let mut vitals = osc::mysql::throttle::activity::ActivityProbe::new(
-        osc::mysql::connection::connect::opts(&target).unwrap(),
-    );
-    others_are_told_from_osc(&any, &mut vitals).await;
+fn postgres_probe(
+    server: &Postgres,
+    role: &str,
+) -> osc::postgres::throttle::activity::ActivityProbe {
+    let target = target(Scheme::Postgres, server.port(), role);
+    osc::postgres::throttle::activity::ActivityProbe::new(Options::of(&target).unwrap())
+}
+
+async fn others_are_told_from_osc(any: Any) {
+    match &any {
+        Any::Mysql(server) => {
+            let target = target(Scheme::Mysql, server.port(), "root");
+            let opts = osc::mysql::connection::connect::opts(&target).unwrap();
+            let mut probe = osc::mysql::throttle::activity::ActivityProbe::new(opts);
+            others_are_told(&any, &mut probe).await;
+        }
+        Any::Postgres(server) => {
+            others_are_told(&any, &mut postgres_probe(server, "postgres")).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn others_are_told_from_osc_on_mariadb() {
-    others_are_told_from_osc_on(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn others_are_told_from_osc_on_mysql() {
-    others_are_told_from_osc_on(Kind::Mysql).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn others_are_told_from_osc_on_postgres_even_where_osc_may_not_look_into_them() {
+async fn others_are_told_from_osc_even_where_it_may_not_look_into_them() {
     let any = Any::postgres().await;
     any.server().exec("postgres", "CREATE ROLE weak LOGIN").await;
-    let of = |role| {
-        let target = target(Scheme::Postgres, any.server().port(), role);
-        osc::postgres::throttle::activity::ActivityProbe::new(Options::of(&target).unwrap())
-    };
-    others_are_told_from_osc(&any, &mut of("postgres")).await;
-    let mut weak = of("weak");
+    let mut weak = postgres_probe(any.server(), "weak");
     look_until(&mut weak, (false, Some(0))).await;
     let _somebody = any.session().await;
     look_until(&mut weak, (true, None)).await;
 }
 
-macro_rules! on_every_server {
-    ($($name:ident)+) => {
-        mod mariadb {
-            use super::{Any, Kind};
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(Any::mysql(Kind::Mariadb).await).await;
-            })+
-        }
-        mod mysql {
-            use super::{Any, Kind};
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(Any::mysql(Kind::Mysql).await).await;
-            })+
-        }
-        mod postgres {
-            use super::Any;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(Any::postgres().await).await;
-            })+
-        }
-    };
-}
-
-on_every_server! {
-    where_nobody_else_works_the_copy_is_never_narrowed
-    statements_that_pile_up_narrow_the_copy_until_they_are_through
-    commits_that_become_slow_narrow_the_copy_until_they_are_quick_again
-    a_server_that_stays_slow_does_not_stop_the_copy
-    without_feedback_nothing_is_narrowed
+on_servers! {
+    {
+        where_nobody_else_works_the_copy_is_never_narrowed
+        statements_that_pile_up_narrow_the_copy_until_they_are_through
+        commits_that_become_slow_narrow_the_copy_until_they_are_quick_again
+        a_server_that_stays_slow_does_not_stop_the_copy
+        without_feedback_nothing_is_narrowed
+        others_are_told_from_osc
+    }
+    mariadb: super::Any::mysql(super::Kind::Mariadb).await;
+    mysql: super::Any::mysql(super::Kind::Mysql).await;
+    postgres: super::Any::postgres().await;
 }

@@ -6,6 +6,7 @@
 #[macro_use]
 mod support;
 
+mod attacks_functions;
 mod attacks_midrun;
 mod attacks_mysql;
 mod attacks_postgres;
@@ -90,3 +91,4 @@ mod triggers;
 mod type_matrix;
 mod type_matrix_postgres;
 mod unfinished;
+mod user_messages;

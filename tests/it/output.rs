@@ -313,22 +313,11 @@ async fn a_terminal_that_goes_ends_a_run_resumably() {
     let server = shared(Kind::Mariadb);
     let database = support::database(server).await;
     fill(server, &database).await;
-    let mut child = support::osc()
-        .args(["alter", "t", "ADD COLUMN a INT", "--strategy", "copy", "--json"])
-        .args(["--max-rows-per-second", "500", "--url", &server.url(&database)])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stdout = child.stdout.take().unwrap();
-    let mut signalled = false;
-    for line in std::io::BufRead::lines(std::io::BufReader::new(stdout)) {
-        let line = schema::read("alter", &line.unwrap());
-        if !signalled && line["rows_copied"].as_u64().is_some_and(|rows| rows > 0) {
-            signalled = true;
-            support::process::signal(&child, rustix::process::Signal::HUP);
-        }
-    }
-    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let url = server.url(&database);
+    let (run, point) = Run::until(&url, &["t", "ADD COLUMN a INT"], "chunk.copied").await;
+    run.signal(rustix::process::Signal::HUP);
+    drop(point);
+    assert_eq!(run.end().await.code, Some(3));
 }
 
 #[test]

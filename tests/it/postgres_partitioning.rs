@@ -224,10 +224,10 @@ async fn a_row_that_fits_no_partition_ends_the_run() {
     assert_eq!(tables(server, &database).await, "t");
     // One that comes while the others are copied.
     server.exec(&database, "DELETE FROM t WHERE id = 500").await;
-    let arguments = ["t", &only_2024, "--max-rows-per-second", "500", "--chunk-size", "100"];
-    let mut run = Run::at(&server.url(&database), &arguments);
-    run.phase("copy").await;
+    let arguments = ["t", &only_2024, "--chunk-size", "100", "--threads", "1"];
+    let (run, point) = Run::until(&server.url(&database), &arguments, "chunk.copied@2").await;
     server.exec(&database, "UPDATE t SET at = '2031-01-01' WHERE id = 5").await;
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(ended.complaints.contains("id = 5"), "{ended:#?}");
@@ -239,22 +239,21 @@ async fn an_unfinished_runs_partitions_go_with_its_shadow() {
     let server = support::shared_postgres();
     let database = support::postgres_database(server).await;
     server.exec(&database, MANY).await;
-    let arguments = ["t", BY_YEAR, "--max-rows-per-second", "500", "--chunk-size", "100"];
-    let mut run = Run::at(&server.url(&database), &arguments);
-    run.phase("copy").await;
-    run.kill();
+    let arguments = ["t", BY_YEAR, "--chunk-size", "100", "--threads", "1"];
+    let url = server.url(&database);
+    Run::until(&url, &arguments, "chunk.copied").await.0.kill();
     assert_eq!(tables(server, &database).await, "t t_2024 t_later t_osc_new");
     clean_up(server, &database).await;
     assert_eq!(tables(server, &database).await, "t");
     // Somebody who adds a partition is noticed.
-    let mut run = Run::at(&server.url(&database), &arguments);
-    run.phase("copy").await;
+    let (run, point) = Run::until(&url, &arguments, "chunk.copied").await;
     server
         .exec(
             &database,
             "CREATE TABLE old PARTITION OF t_osc_new FOR VALUES FROM (MINVALUE) TO ('1999-01-01')",
         )
         .await;
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(ended.complaints.contains("another session changed"), "{ended:#?}");

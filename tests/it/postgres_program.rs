@@ -210,14 +210,13 @@ async fn a_plan_changes_nothing() {
 async fn without_logical_decoding_triggers_tell_the_changes() {
     let server = Postgres::start_with(Major::SYSTEM, &[("wal_level", "replica")]);
     let database = table(&server).await;
-    let arguments =
-        ["t", "ALTER n TYPE bigint", "--max-rows-per-second", "2000", "--chunk-size", "200"];
-    let mut run = Run::at(&server.url(&database), &arguments);
-    run.phase("copy").await;
+    let arguments = ["t", "ALTER n TYPE bigint", "--chunk-size", "200", "--threads", "1"];
+    let (run, point) = Run::until(&server.url(&database), &arguments, "chunk.copied@3").await;
     server
         .exec(&database, "UPDATE t SET n = -n WHERE id <= 100; DELETE FROM t WHERE id > 2990")
         .await;
     server.exec(&database, "INSERT INTO t VALUES (-1, 5, 'new', NULL)").await;
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert!(ended.tells("note", "triggers"), "{ended:#?}");
@@ -254,11 +253,8 @@ async fn where_pgoutput_is_not_listed_triggers_tell_the_changes() {
 async fn cleanup_drops_what_an_unfinished_run_left_and_then_the_retired_table() {
     let server = support::shared_postgres();
     let database = table(server).await;
-    let arguments =
-        ["t", "ALTER n TYPE bigint", "--max-rows-per-second", "500", "--chunk-size", "100"];
-    let mut run = Run::at(&server.url(&database), &arguments);
-    run.phase("copy").await;
-    run.kill();
+    let arguments = ["t", "ALTER n TYPE bigint", "--chunk-size", "100"];
+    Run::until(&server.url(&database), &arguments, "chunk.copied").await.0.kill();
     let cleaned = || osc(server, &database, &["cleanup", "t", "--yes"]);
     // The dead run's sessions may hold its lock for a moment.
     let mut output = cleaned();

@@ -1,9 +1,7 @@
 //! What osc's sessions on PostgreSQL have, whatever the role, the database and the server say: settings, the
 //! search path, operators; and what the server does when osc is frozen with a lock.
 
-use crate::runs;
 use crate::support;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::runs::{Run, osc, said};
@@ -11,6 +9,7 @@ use crate::support::postgres::{Major, Postgres, connect, exec, rows};
 use crate::support::proxy::Proxy;
 use crate::support::{postgres_database, shared_postgres};
 use osc::postgres::connection::settings::{Class, class};
+use rustix::process::Signal;
 
 /// Names of settings that a session, a role or a database can have on a server.
 async fn settings(server: &Postgres) -> Vec<Vec<String>> {
@@ -233,13 +232,11 @@ async fn nothing_that_others_put_into_the_search_path_is_called() {
     let change = "ALTER v TYPE bigint, ADD UNIQUE (v, n)";
     let planned = osc(&server, "postgres", &["plan", "t", change]);
     assert_eq!(planned.status.code(), Some(0), "{}", said(&planned));
-    let mut run = runs::Run::at(
-        &server.url("postgres"),
-        &["t", change, "--chunk-size", "100", "--max-rows-per-second", "1000"],
-    );
-    run.phase("copy").await;
+    let arguments = ["t", change, "--chunk-size", "100", "--threads", "1"];
+    let (run, point) = Run::until(&server.url("postgres"), &arguments, "chunk.copied@3").await;
     server.exec("postgres", update).await;
     server.exec("postgres", "UPDATE t SET k = 'moved' WHERE n = 1500").await;
+    drop(point);
     run.done().await;
     for arguments in [
         &["plan", "t", "ADD COLUMN w int"][..],
@@ -292,11 +289,8 @@ async fn types_with_operators_of_their_own_are_ordered_and_compared_by_those() {
     // `t`, `twice` and `citext` are found where the role's own sessions find them.
     let change =
         "ALTER x TYPE bigint USING twice(x), ALTER n TYPE bigint, ADD COLUMN c citext DEFAULT 'C'";
-    let mut run = runs::Run::at(
-        &server.url(&database),
-        &["t", change, "--chunk-size", "100", "--max-rows-per-second", "1500"],
-    );
-    run.phase("copy").await;
+    let arguments = ["t", change, "--chunk-size", "100", "--threads", "1"];
+    let (run, point) = Run::until(&server.url(&database), &arguments, "chunk.copied@3").await;
     let writes = |table: &str| {
         format!(
             "UPDATE {table} SET x = 7 WHERE n % 5 = 0; DELETE FROM {table} WHERE n % 11 = 0;
@@ -306,6 +300,7 @@ async fn types_with_operators_of_their_own_are_ordered_and_compared_by_those() {
         )
     };
     server.exec(&database, &writes("t")).await;
+    drop(point);
     run.done().await;
     server.exec(&database, &writes("twin")).await;
     server.exec(&database, &format!("ALTER TABLE twin {change}")).await;
@@ -318,44 +313,7 @@ async fn types_with_operators_of_their_own_are_ordered_and_compared_by_those() {
     assert!(ours == native, "lost or old");
 }
 
-/// osc under the cut-over's lock, frozen at a point.
-struct Frozen {
-    child: Child,
-}
-
-impl Frozen {
-    fn at(point: &str, url: &str) -> Self {
-        let child = support::osc()
-            .env("OSC_FAULT", format!("{point}=stop"))
-            .args([
-                "alter",
-                "t",
-                "ALTER v TYPE bigint",
-                "--strategy",
-                "copy",
-                "--yes",
-                "--cut-over-timeout",
-                "1s",
-            ])
-            .args(["--url", url])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self { child }
-    }
-
-    /// Whether the process is stopped now.
-    fn is_frozen(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-    }
-
-    fn go_on(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-CONT", &pid]).status().unwrap().success());
-    }
-}
+const WIDER: [&str; 4] = ["t", "ALTER v TYPE bigint", "--cut-over-timeout", "1s"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_ends_the_lock_of_a_frozen_cut_over() {
@@ -370,10 +328,9 @@ async fn the_server_ends_the_lock_of_a_frozen_cut_over() {
                 INSERT INTO t SELECT n, n FROM generate_series(1, 1000) n",
                 )
                 .await;
-            let frozen = Frozen::at(point, &server.url(&database));
-            while !frozen.is_frozen() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            let url = server.url(&database);
+            let (run, waiting) = Run::until(&url, &WIDER, point).await;
+            run.signal(Signal::STOP);
             let begun = Instant::now();
             let written = tokio::time::timeout(
                 Duration::from_secs(30),
@@ -388,16 +345,12 @@ async fn the_server_ends_the_lock_of_a_frozen_cut_over() {
                 stall < Duration::from_secs(20),
                 "{point}: the application waited for {stall:?}"
             );
-            frozen.go_on();
-            let output = frozen.child.wait_with_output().unwrap();
-            if output.status.code() != Some(0) {
-                assert_eq!(output.status.code(), Some(3), "{point}: {}", said(&output));
-                let again = osc(
-                    &server,
-                    &database,
-                    &["alter", "t", "ALTER v TYPE bigint", "--strategy", "copy", "--yes"],
-                );
-                assert_eq!(again.status.code(), Some(0), "{point}: {}", said(&again));
+            run.signal(Signal::CONT);
+            drop(waiting);
+            let ended = run.end().await;
+            if ended.code != Some(0) {
+                assert_eq!(ended.code, Some(3), "{point}: {ended:#?}");
+                Run::at(&url, &WIDER).done().await;
             }
             let sums = "SELECT count(*) || ' ' || sum(v) || ' ' || pg_typeof(min(v)) FROM t";
             assert_eq!(server.value(&database, sums).await, "1000 499999 bigint", "{point}");
@@ -408,7 +361,6 @@ async fn the_server_ends_the_lock_of_a_frozen_cut_over() {
 /// Nothing is carried any more, and nothing is cut: neither side learns of it from the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_ends_the_lock_of_a_cut_over_that_the_network_lost() {
-    const CHANGE: [&str; 4] = ["t", "ALTER v TYPE bigint", "--cut-over-timeout", "1s"];
     for major in Major::installed().into_iter().filter(|major| [15, 17].contains(&major.number())) {
         let server = Postgres::start(major);
         for point in ["swap.locked", "swap.drained"] {
@@ -422,13 +374,10 @@ async fn the_server_ends_the_lock_of_a_cut_over_that_the_network_lost() {
                 .await;
             let proxy = Proxy::before(server.port());
             let url = format!("postgres://postgres@127.0.0.1:{}/{database}", proxy.port());
-            let gate = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let fault = format!("{point}=cut:{}", gate.local_addr().unwrap());
-            let run = Run::faulty_at(&url, &CHANGE, &fault);
-            let (line, _) = gate.accept().unwrap();
+            let (run, waiting) = Run::until(&url, &WIDER, point).await;
             proxy.silence();
             let begun = Instant::now();
-            drop(line);
+            drop(waiting);
             let update = server.exec(&database, "UPDATE t SET v = -1 WHERE id = 500");
             let written = tokio::time::timeout(Duration::from_secs(30), update).await;
             let stall = begun.elapsed();
@@ -440,7 +389,7 @@ async fn the_server_ends_the_lock_of_a_cut_over_that_the_network_lost() {
             let ended = run.end().await;
             if ended.code != Some(0) {
                 assert_eq!(ended.code, Some(3), "{point}: {ended:#?}");
-                Run::at(&url, &CHANGE).done().await;
+                Run::at(&url, &WIDER).done().await;
             }
             let sums = "SELECT count(*) || ' ' || sum(v) || ' ' || pg_typeof(min(v)) FROM t";
             assert_eq!(server.value(&database, sums).await, "1000 499999 bigint", "{point}");

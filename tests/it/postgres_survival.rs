@@ -16,26 +16,24 @@ const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, n int, name text NOT NU
 async fn no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy() {
     // So that nobody but osc's own commits writes the log down.
     let mut server = Postgres::start_with(Major::SYSTEM, &[("wal_writer_delay", "10s")]);
-    let database = support::postgres_database(&server).await;
-    server.exec(&database, TABLE).await;
     // Without the verification, which would find what is missing.
     let arguments = ["t", "ALTER n TYPE bigint", "--no-verify", "--chunk-size", "20"];
-    let slow = ["--max-rows-per-second", "1000", "--chunk-time", "5ms"];
-    let arguments = [&arguments[..], &slow].concat();
-    let url = server.url(&database);
-    let mut run = Run::at(&url, &arguments);
-    run.phase("copy").await;
-    for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(1450)).await;
+    let arguments = [&arguments[..], &["--chunk-time", "5ms"]].concat();
+    for chunk in ["chunk.copied@2", "chunk.copied@20"] {
+        let database = support::postgres_database(&server).await;
+        server.exec(&database, TABLE).await;
+        let url = server.url(&database);
+        let (run, point) = Run::until(&url, &arguments, chunk).await;
         server.kill_and_restart();
+        drop(point);
+        let mut ended = run.end().await;
+        while ended.code == Some(3) {
+            ended = Run::at(&url, &arguments).end().await;
+        }
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        let sums = "SELECT count(*) || ' ' || sum(n) || ' ' || pg_typeof(min(n)) FROM t";
+        assert_eq!(server.value(&database, sums).await, "5000 12502500 bigint");
     }
-    let mut ended = run.end().await;
-    while ended.code == Some(3) {
-        ended = Run::at(&url, &arguments).end().await;
-    }
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
-    let sums = "SELECT count(*) || ' ' || sum(n) || ' ' || pg_typeof(min(n)) FROM t";
-    assert_eq!(server.value(&database, sums).await, "5000 12502500 bigint");
 }
 
 /// An attempt whose lock was lost may live on beside the one that takes over.
@@ -44,16 +42,15 @@ async fn an_attempt_that_was_taken_over_writes_nothing_more() {
     let server = support::shared_postgres();
     let database = support::postgres_database(server).await;
     server.exec(&database, TABLE).await;
-    let arguments = ["t", "ALTER n TYPE bigint", "--chunk-size", "20"];
-    let slow = ["--max-rows-per-second", "1000", "--chunk-time", "5ms"];
-    let mut run = Run::at(&server.url(&database), &[&arguments[..], &slow].concat());
-    run.phase("copy").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let arguments = ["t", "ALTER n TYPE bigint", "--chunk-size", "20", "--threads", "1"];
+    let url = server.url(&database);
+    let (run, point) = Run::until(&url, &arguments, "chunk.copied@3").await;
     // As one that takes over does: it says so, and waits for those who hold the shadow.
     server.exec(&database, "UPDATE osc.osc_ledger SET owner = 'another'").await;
     server.exec(&database, "BEGIN; LOCK TABLE t_osc_new IN ACCESS EXCLUSIVE MODE; COMMIT").await;
     let rows = "SELECT count(*) FROM t_osc_new";
     let there = server.value(&database, rows).await;
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert!(ended.error().contains("taken over this run"), "{}", ended.error());

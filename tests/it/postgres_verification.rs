@@ -1,7 +1,6 @@
 //! Whatever is different in the shadow, PostgreSQL's verification finds it, and nothing is swapped.
 
 use crate::support;
-use std::time::Duration;
 
 use crate::runs::Run;
 use crate::support::postgres::Postgres;
@@ -19,20 +18,12 @@ const TABLE: &str = "CREATE TYPE mood AS ENUM ('well', 'ill');
 async fn finds(server: &Postgres, damage: &str, keys: &[&str]) {
     let database = support::postgres_database(server).await;
     server.exec(&database, TABLE).await;
-    let folder = env!("CARGO_TARGET_TMPDIR");
-    let file = format!("{folder}/verification-{}-{database}", std::process::id());
-    std::fs::write(&file, "max_rows_per_second = 400").unwrap();
     let clauses = "ALTER n TYPE bigint, DROP COLUMN made, \
                    ADD made int GENERATED ALWAYS AS (id + 1) STORED";
     let arguments = ["t", clauses, "--chunk-size", "200", "--threads", "1"];
-    let mut run =
-        Run::at(&server.url(&database), &[&arguments[..], &["--control-file", &file]].concat());
-    run.phase("copy").await;
-    while server.value(&database, "SELECT count(*) >= 200 FROM t_osc_new").await != "t" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let (run, point) = Run::until(&server.url(&database), &arguments, "chunk.copied").await;
     server.exec(&database, &damage.replace("shadow", "t_osc_new")).await;
-    std::fs::remove_file(&file).unwrap();
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(5), "{damage}: {ended:#?}");
     for key in keys {

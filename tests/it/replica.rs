@@ -122,7 +122,7 @@ async fn follow(primary: &Server, replica: &Server, database: &str, beat: u64) -
     begun.elapsed()
 }
 
-async fn a_replica_ends_with_the_same(kind: Kind, acknowledging: bool) {
+async fn ends_with_the_same(kind: Kind, acknowledging: bool) {
     let primary = Server::start(kind);
     let replica = primary.replica().await;
     if acknowledging {
@@ -208,24 +208,12 @@ async fn a_replica_ends_with_the_same(kind: Kind, acknowledging: bool) {
     twin.assert_equal(CLAUSES).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_of_mariadb_ends_with_the_same() {
-    a_replica_ends_with_the_same(Kind::Mariadb, false).await;
+async fn a_replica_ends_with_the_same(kind: Kind) {
+    ends_with_the_same(kind, false).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_of_mysql_ends_with_the_same() {
-    a_replica_ends_with_the_same(Kind::Mysql, false).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_of_mariadb_that_acknowledges_ends_with_the_same() {
-    a_replica_ends_with_the_same(Kind::Mariadb, true).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_of_mysql_that_acknowledges_ends_with_the_same() {
-    a_replica_ends_with_the_same(Kind::Mysql, true).await;
+async fn a_replica_that_acknowledges_ends_with_the_same(kind: Kind) {
+    ends_with_the_same(kind, true).await;
 }
 
 /// What the operator reads when the copy gives way to a replica that has not reached the limit.
@@ -260,16 +248,6 @@ async fn lag_near_its_limit_narrows_the_copy(kind: Kind) {
     delay(0).await;
     run.event(|event| event["parallel_chunks"].as_f64() == Some(4.0)).await;
     run.kill();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lag_near_its_limit_narrows_the_copy_on_mariadb() {
-    lag_near_its_limit_narrows_the_copy(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lag_near_its_limit_narrows_the_copy_on_mysql() {
-    lag_near_its_limit_narrows_the_copy(Kind::Mysql).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,4 +339,10 @@ async fn a_standby_ends_with_the_same_as_its_primary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_synchronous_standby_ends_with_the_same_as_its_primary() {
     a_standby_ends_with_the_same(true).await;
+}
+
+on_both_servers! {
+    a_replica_ends_with_the_same
+    a_replica_that_acknowledges_ends_with_the_same
+    lag_near_its_limit_narrows_the_copy
 }

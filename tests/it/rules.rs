@@ -4,22 +4,24 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::midway::{CLAUSES, Control, ROWS, SLOWLY, paused, table, wait_for};
+use crate::midway::{CLAUSES, ROWS, table, wait_for};
 use crate::runs::Run;
 use crate::support::server::Kind;
 use mysql_async::prelude::Queryable;
 
+/// A copy in chunks of 200 rows, one at a time.
+const ONE_BY_ONE: [&str; 6] = ["t", CLAUSES, "--chunk-size", "200", "--threads", "1"];
+
 async fn verification_finds(kind: Kind, damage: &[&str], keys: &[&str]) {
     let server = support::shared(kind);
     let database = table(server).await;
-    let control = Control::new(&database, kind, SLOWLY);
-    let run = paused(server, &database, &control).await;
+    let (run, point) = Run::until(&server.url(&database), &ONE_BY_ONE, "chunk.copied").await;
     let sum = format!("SELECT CONCAT(COUNT(*), SUM(v), SUM(CRC32(w))) FROM {database}.t");
     let before = server.value(&sum).await;
     for statement in damage {
         server.exec_in(&database, statement).await;
     }
-    control.let_go();
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(5), "{damage:?}: {ended:#?}");
     for key in keys {
@@ -33,7 +35,7 @@ async fn verification_finds(kind: Kind, damage: &[&str], keys: &[&str]) {
     assert_eq!(server.value(&swapped).await, "0", "it was swapped");
 }
 
-async fn every_damage_is_found(kind: Kind) {
+async fn a_damaged_shadow_is_never_swapped_in(kind: Kind) {
     tokio::join!(
         verification_finds(kind, &["UPDATE t_osc_new SET v = v + 1 WHERE id = 17"], &["id = 17"]),
         verification_finds(kind, &["UPDATE t_osc_new SET v = NULL WHERE id = 18"], &["id = 18"]),
@@ -47,17 +49,7 @@ async fn every_damage_is_found(kind: Kind) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_shadow_is_never_swapped_in_on_mariadb() {
-    every_damage_is_found(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_shadow_is_never_swapped_in_on_mysql() {
-    every_damage_is_found(Kind::Mysql).await;
-}
-
-async fn the_copy_passes_a_locked_row(kind: Kind) {
+async fn the_copy_waits_for_no_row_lock(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
     let mut application = server.conn_db(&database).await;
@@ -73,23 +65,12 @@ async fn the_copy_passes_a_locked_row(kind: Kind) {
     assert_eq!(value, "-1");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_copy_waits_for_no_row_lock_on_mariadb() {
-    the_copy_passes_a_locked_row(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_copy_waits_for_no_row_lock_on_mysql() {
-    the_copy_passes_a_locked_row(Kind::Mysql).await;
-}
-
 /// The row of the shadow that another session has locked holds a chunk up; meanwhile the rows of
 /// the original that it reads must be free.
-async fn a_chunk_locks_nothing_of_the_original(kind: Kind) {
+async fn the_application_waits_for_no_chunk(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
-    let control = Control::new(&database, kind, SLOWLY);
-    let mut run = paused(server, &database, &control).await;
+    let (mut run, point) = Run::until(&server.url(&database), &ONE_BY_ONE, "chunk.copied").await;
     let next = "SELECT MAX(id) + 1 FROM";
     let next = server.value(&format!("{next} {database}.t_osc_new")).await;
     let mut stranger = server.conn_db(&database).await;
@@ -97,7 +78,7 @@ async fn a_chunk_locks_nothing_of_the_original(kind: Kind) {
     // In the middle of the next chunk.
     let stone = format!("INSERT INTO t_osc_new VALUES ({next} + 100, 1, 'x', 7)");
     stranger.query_drop(stone).await.unwrap();
-    control.let_go();
+    drop(point);
     let stuck = match kind {
         Kind::Mysql => format!(
             "(SELECT COUNT(*) > 0 FROM performance_schema.data_locks \
@@ -137,17 +118,7 @@ async fn a_chunk_locks_nothing_of_the_original(kind: Kind) {
     assert_eq!(server.value(&wrong).await, "0");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_application_waits_for_no_chunk_on_mariadb() {
-    a_chunk_locks_nothing_of_the_original(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_application_waits_for_no_chunk_on_mysql() {
-    a_chunk_locks_nothing_of_the_original(Kind::Mysql).await;
-}
-
-async fn what_does_not_fit_stops_the_run(kind: Kind) {
+async fn a_value_that_does_not_fit_is_named_and_never_bent(kind: Kind) {
     let server = support::shared(kind);
     for (clauses, said) in [
         ("MODIFY w VARCHAR(4)", "id = 1000"),
@@ -170,18 +141,8 @@ async fn what_does_not_fit_stops_the_run(kind: Kind) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_does_not_fit_is_named_and_never_bent_on_mariadb() {
-    what_does_not_fit_stops_the_run(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_does_not_fit_is_named_and_never_bent_on_mysql() {
-    what_does_not_fit_stops_the_run(Kind::Mysql).await;
-}
-
 /// The sessions that copy are ended again and again, each maybe just after its commit.
-async fn killed_chunks_leave_no_duplicates(kind: Kind) {
+async fn a_chunk_whose_connection_is_killed_is_copied_once(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
     let run = Run::start(
@@ -212,25 +173,12 @@ async fn killed_chunks_leave_no_duplicates(kind: Kind) {
     assert_eq!(server.value(&same).await, format!("{ROWS} {}", ROWS * (ROWS + 1) / 2));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_whose_connection_is_killed_is_copied_once_on_mariadb() {
-    killed_chunks_leave_no_duplicates(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_whose_connection_is_killed_is_copied_once_on_mysql() {
-    killed_chunks_leave_no_duplicates(Kind::Mysql).await;
-}
-
 /// An attempt whose lock was lost may live on beside the one that takes over.
-async fn an_attempt_that_was_taken_over_writes_nothing(kind: Kind) {
+async fn an_attempt_that_was_taken_over_writes_nothing_more(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
-    let arguments = ["t", CLAUSES, "--chunk-size", "50", "--chunk-time", "5ms"];
-    let slow = ["--max-rows-per-second", "500", "--threads", "1"];
-    let mut run = Run::start(server, &database, &[&arguments[..], &slow].concat());
-    run.phase("copy").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let arguments = ["t", CLAUSES, "--chunk-size", "50", "--threads", "1"];
+    let (run, point) = Run::until(&server.url(&database), &arguments, "chunk.copied@3").await;
     // As one that takes over does: it says so, and waits for those who hold the shadow.
     let mut other = server.conn_db(&database).await;
     for sql in [
@@ -242,20 +190,11 @@ async fn an_attempt_that_was_taken_over_writes_nothing(kind: Kind) {
     }
     let rows = format!("SELECT COUNT(*) FROM {database}.t_osc_new");
     let there = server.value(&rows).await;
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert!(ended.error().contains("taken over this run"), "{}", ended.error());
     assert_eq!(server.value(&rows).await, there);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_was_taken_over_writes_nothing_more_on_mariadb() {
-    an_attempt_that_was_taken_over_writes_nothing(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_that_was_taken_over_writes_nothing_more_on_mysql() {
-    an_attempt_that_was_taken_over_writes_nothing(Kind::Mysql).await;
 }
 
 /// Whoever holds the shadow for a while, as an index build does, holds the copy up and does not end
@@ -274,4 +213,12 @@ async fn the_copy_waits_for_a_lock_on_the_shadow(kind: Kind) {
     run.done().await;
 }
 
-on_both_servers! { the_copy_waits_for_a_lock_on_the_shadow }
+on_both_servers! {
+    a_damaged_shadow_is_never_swapped_in
+    the_copy_waits_for_no_row_lock
+    the_application_waits_for_no_chunk
+    a_value_that_does_not_fit_is_named_and_never_bent
+    a_chunk_whose_connection_is_killed_is_copied_once
+    an_attempt_that_was_taken_over_writes_nothing_more
+    the_copy_waits_for_a_lock_on_the_shadow
+}

@@ -1,7 +1,6 @@
 //! What another session does to the shadow after it was compared is never swapped in: rows are written again
 //! from the original, and DDL ends the run.
 
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -10,6 +9,7 @@ use serde_json::Value;
 
 use crate::midway::{Control, run_all};
 use crate::runs::Run;
+use crate::runs::point::Point;
 use crate::support;
 use crate::support::server::{Kind, Server, opts};
 use crate::support::twin::{KeyKind, Twin};
@@ -62,11 +62,6 @@ fn warned(summary: &Value) -> bool {
     summary["warnings"].to_string().contains(WARNING)
 }
 
-/// osc waits at the point for as long as this is open.
-async fn at_point(listener: TcpListener) -> TcpStream {
-    tokio::task::spawn_blocking(move || listener.accept().unwrap().0).await.unwrap()
-}
-
 async fn rows_written_on_hold_are_written_again(kind: Kind) {
     let server = support::shared(kind);
     for clauses in CLAUSES {
@@ -100,10 +95,8 @@ async fn rows_written_just_before_the_lock_are_written_again(kind: Kind) {
     let server = support::shared(kind);
     let database = support::database(server).await;
     let twin = Twin::create(server, &database, KeyKind::Int, 500).await;
-    let gate = TcpListener::bind("127.0.0.1:0").unwrap();
-    let fault = format!("swap.ready=cut:{}", gate.local_addr().unwrap());
-    let run = Run::faulty(server, &database, &["t", CLAUSES[1]], &fault);
-    let point = at_point(gate).await;
+    let url = server.url(&database);
+    let (run, point) = Run::until(&url, &["t", CLAUSES[1]], "swap.ready").await;
     let mut application = server.conn_db(&database).await;
     damage(&mut application).await;
     drop(point);
@@ -151,14 +144,13 @@ async fn nothing_of_its_own_is_taken_for_anothers(kind: Kind) {
     let clauses = "MODIFY id BIGINT NOT NULL, ADD INDEX v (v), ADD INDEX n (n)";
     let usual = ["t", clauses, "--indexes", "after", "--control-file", control.path()];
     // A session that is lost under the lock, after its refreshes are committed.
-    let gate = TcpListener::bind("127.0.0.1:0").unwrap();
-    let fault = format!("swap.refreshed=cut:{}", gate.local_addr().unwrap());
+    let point = Point::new("swap.refreshed").await;
     let url = server.as_osc(&database).await;
-    let mut run = Run::faulty_at(&url, &usual, &fault);
+    let mut run = Run::faulty(&url, &usual, point.fault());
     run.phase("hold").await;
     writers.wait_for_more(200).await;
     control.say(NOW);
-    let point = at_point(gate).await;
+    let point = run.reaches(point).await;
     server.cut(&format!("DB = '{database}'")).await;
     drop(point);
     writers.wait_for_more(20).await;
@@ -252,10 +244,8 @@ async fn so_does_ddl_just_before_the_lock(kind: Kind) {
     for ddl in ["TRUNCATE TABLE t_osc_new", DDL[6]] {
         let database = support::database(server).await;
         Twin::create(server, &database, KeyKind::Int, 50).await;
-        let gate = TcpListener::bind("127.0.0.1:0").unwrap();
-        let fault = format!("swap.ready=cut:{}", gate.local_addr().unwrap());
-        let run = Run::faulty(server, &database, &["t", CLAUSES[0]], &fault);
-        let point = at_point(gate).await;
+        let url = server.url(&database);
+        let (run, point) = Run::until(&url, &["t", CLAUSES[0]], "swap.ready").await;
         server.exec_in(&database, ddl).await;
         drop(point);
         let ended = run.end().await;

@@ -14,6 +14,7 @@ use crate::support::postgres::{Major, Postgres};
 use crate::support::server::{Kind, Server};
 use crate::support::writers::Writers;
 use crate::support::{postgres_twin, twin};
+use crate::torture::blows;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -188,14 +189,14 @@ fn judge(name: &str, samples: &[Sample]) {
     assert!(sessions <= MOST_SESSIONS, "{name}: {sessions} sessions");
 }
 
-async fn on_mysql(kind: Kind) {
+async fn a_long_run_stays_small(kind: Kind) {
     const CLAUSES: &str = "MODIFY n BIGINT, ADD COLUMN added INT NOT NULL DEFAULT 7, \
                            ADD INDEX d (d)";
     let seed = 7;
     println!("soak: {} seed {seed}", kind.name());
     let server = Server::start(kind);
     let database = support::database(&server).await;
-    let rows = support::torture_rows(20_000);
+    let rows = blows::rows(20_000);
     let twin = twin::Twin::create(&server, &database, twin::KeyKind::Int, rows).await;
     let writers = Writers::paced(&twin, WRITERS, seed, PAUSE);
     let url = server.as_osc(&database).await;
@@ -211,23 +212,13 @@ async fn on_mysql(kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_run_on_mariadb_stays_small() {
-    on_mysql(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_long_run_on_mysql_stays_small() {
-    on_mysql(Kind::Mysql).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_long_run_on_postgresql_stays_small() {
     const CLAUSES: &str = "ALTER COLUMN n TYPE bigint, ADD COLUMN added integer NOT NULL DEFAULT 7";
     let seed = 7;
     println!("soak: PostgreSQL seed {seed}");
     let server = Postgres::start(Major::SYSTEM);
     let database = support::postgres_database(&server).await;
-    let rows = support::torture_rows(20_000);
+    let rows = blows::rows(20_000);
     let key = postgres_twin::KeyKind::Int;
     let twin = postgres_twin::Twin::create(&server, &database, key, rows).await;
     let writers = Writers::paced(&twin, WRITERS, seed, PAUSE);
@@ -240,4 +231,8 @@ async fn a_long_run_on_postgresql_stays_small() {
     run.finish();
     writers.stop().await.assert_undisturbed();
     twin.assert_equal(CLAUSES).await;
+}
+
+on_both_servers! {
+    a_long_run_stays_small
 }

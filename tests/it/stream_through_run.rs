@@ -145,13 +145,13 @@ async fn a_user_with_a_password_runs_with_and_without_tls(kind: Kind) {
         server.exec(&format!("GRANT ALL PRIVILEGES ON *.* TO {user}")).await;
         let url =
             format!("mysql://{user}:sec%20ret@127.0.0.1:{}/{database}{parameters}", server.port());
-        let mut run =
-            Run::at(&url, &["t", CLAUSES, "--chunk-size", "200", "--max-rows-per-second", "2000"]);
-        run.phase("copy").await;
+        let change = ["t", CLAUSES, "--chunk-size", "200", "--threads", "1"];
+        let (run, point) = Run::until(&url, &change, "chunk.copied@3").await;
         let mut application = server.conn_db(&database).await;
         for sql in CHANGES {
             run_all(&mut application, &[sql]).await;
         }
+        drop(point);
         run.done().await;
         assert_nothing_lost(server, &database).await;
     }

@@ -23,7 +23,7 @@ fn start(server: &Server, database: &str, clauses: &str) -> Run {
     Run::start(server, database, &["users", clauses, "--chunk-size", "500"])
 }
 
-async fn everything_survives(kind: Kind) {
+async fn everything_on_a_table_survives_under_writers(kind: Kind) {
     let server = support::shared(kind);
     let database = support::database(server).await;
     build(server, &database).await;
@@ -45,17 +45,7 @@ async fn everything_survives(kind: Kind) {
     assert_eq!(rows, retired);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn everything_on_a_table_survives_under_writers_on_mariadb() {
-    everything_survives(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn everything_on_a_table_survives_under_writers_on_mysql() {
-    everything_survives(Kind::Mysql).await;
-}
-
-async fn the_counter_keeps_its_gap(kind: Kind) {
+async fn the_next_number_is_the_one_it_was(kind: Kind) {
     let server = support::shared(kind);
     let database = support::database(server).await;
     build(server, &database).await;
@@ -66,18 +56,9 @@ async fn the_counter_keeps_its_gap(kind: Kind) {
     assert_eq!(after[0], changed(&before[0]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_number_is_the_one_it_was_on_mariadb() {
-    the_counter_keeps_its_gap(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_number_is_the_one_it_was_on_mysql() {
-    the_counter_keeps_its_gap(Kind::Mysql).await;
-}
-
-/// Kills osc at eight moments between the beginning of the cut-over and its usual end.
-async fn killed_during_the_cut_over(kind: Kind) {
+/// Kills osc at eight moments between the beginning of the cut-over and its usual end, just before the swap
+/// and just behind it.
+async fn the_same_command_finishes_what_a_killed_cut_over_left(kind: Kind) {
     const MOMENTS: u32 = 8;
     let server = support::shared(kind);
     let database = support::database(server).await;
@@ -85,30 +66,45 @@ async fn killed_during_the_cut_over(kind: Kind) {
     let mut definition = definitions(server, &database).await;
     let mut application = Application::start(server, &database, false).await;
     let mut conn = server.conn_db(&database).await;
+    let url = server.url(&database);
     let mut usual = Duration::ZERO;
-    let mut swapped = 0;
-    for moment in 0..=MOMENTS {
+    let (mut before, mut after) = (0, 0);
+    for moment in 0..=MOMENTS + 2 {
         let clauses = CLAUSES[moment as usize % 2];
-        let mut run = start(server, &database, clauses);
-        run.phase("cut-over").await;
-        let begun = Instant::now();
-        if moment == 0 {
-            run.done().await;
-            usual = begun.elapsed();
-        } else {
-            tokio::time::sleep(usual * moment / (MOMENTS + 1)).await;
-            run.kill();
-            let shadow = "SELECT COUNT(*) FROM information_schema.TABLES \
-                          WHERE TABLE_NAME = 'users_osc_new' AND TABLE_SCHEMA =";
-            swapped += u32::from(server.value(&format!("{shadow} '{database}'")).await == "0");
-            let result = "SELECT IFNULL(result, '') FROM";
-            let result = format!(
-                "{result} osc.osc_ledger WHERE schema_name = '{database}' ORDER BY run DESC LIMIT 1"
-            );
-            // Until it is run again children may reference the retired table.
-            if server.value(&result).await != "done" {
-                start(server, &database, clauses).done().await;
+        let killed = match moment {
+            0 => {
+                let mut run = start(server, &database, clauses);
+                run.phase("cut-over").await;
+                let begun = Instant::now();
+                run.done().await;
+                usual = begun.elapsed();
+                false
             }
+            1..=MOMENTS => {
+                let mut run = start(server, &database, clauses);
+                run.phase("cut-over").await;
+                tokio::time::sleep(usual * moment / (MOMENTS + 1)).await;
+                run.kill()
+            }
+            _ => {
+                let point = if moment % 2 == 0 { "swap.ready" } else { "swap.done" };
+                Run::until(&url, &["users", clauses], point).await.0.kill()
+            }
+        };
+        if killed {
+            let size = "SELECT COLUMN_TYPE LIKE '%huge%' FROM information_schema.COLUMNS \
+                        WHERE TABLE_NAME = 'users' AND COLUMN_NAME = 'size' AND TABLE_SCHEMA =";
+            let size = server.value(&format!("{size} '{database}'")).await;
+            let swapped = (size == "1") == clauses.contains("huge");
+            *(if swapped { &mut after } else { &mut before }) += 1;
+        }
+        let result = "SELECT IFNULL(result, '') FROM";
+        let result = format!(
+            "{result} osc.osc_ledger WHERE schema_name = '{database}' ORDER BY run DESC LIMIT 1"
+        );
+        // Until it is run again children may reference the retired table.
+        if server.value(&result).await != "done" {
+            start(server, &database, clauses).done().await;
         }
         application.go_on().await;
         assert_nothing_left(server, &database).await;
@@ -118,16 +114,13 @@ async fn killed_during_the_cut_over(kind: Kind) {
         exec(&mut conn, "SET foreign_key_checks = 0").await;
         exec(&mut conn, "DROP TABLE users_osc_old").await;
     }
-    eprintln!("{}: {swapped} of {MOMENTS} kills were after the swap; {usual:?}", kind.name());
+    eprintln!("{}: {before} kills before the swap, {after} after it; {usual:?}", kind.name());
+    assert!(before > 0 && after > 0, "{before} kills before the swap, {after} after it");
     application.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_command_finishes_what_a_killed_cut_over_left_on_mariadb() {
-    killed_during_the_cut_over(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_command_finishes_what_a_killed_cut_over_left_on_mysql() {
-    killed_during_the_cut_over(Kind::Mysql).await;
+on_both_servers! {
+    everything_on_a_table_survives_under_writers
+    the_next_number_is_the_one_it_was
+    the_same_command_finishes_what_a_killed_cut_over_left
 }

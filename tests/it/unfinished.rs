@@ -24,7 +24,7 @@ fn osc(server: &Server, database: &str, arguments: &[&str]) -> (Option<i32>, Str
 }
 
 /// The names in the clauses are those from before the swap: the table has them no more.
-async fn finishes_a_swap(kind: Kind) {
+async fn the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
     Run::start(server, &database, &["t", CLAUSES]).done().await;
@@ -50,18 +50,8 @@ async fn finishes_a_swap(kind: Kind) {
     assert_eq!(code, Some(0), "{said}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table_on_mariadb() {
-    finishes_a_swap(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table_on_mysql() {
-    finishes_a_swap(Kind::Mysql).await;
-}
-
 /// An instant change would end a run of hours, and make a dead one's checkpoint worthless.
-async fn spares_other_runs(kind: Kind) {
+async fn an_instant_change_spares_a_run_under_way_and_an_unfinished_one(kind: Kind) {
     const INSTANT: [&str; 3] = ["alter", "t", "ADD COLUMN other INT"];
     let server = support::shared(kind);
     let database = table(server).await;
@@ -93,18 +83,8 @@ async fn spares_other_runs(kind: Kind) {
     assert_eq!(osc(server, &database, &INSTANT).0, Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_instant_change_spares_a_run_under_way_and_an_unfinished_one_on_mariadb() {
-    spares_other_runs(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_instant_change_spares_a_run_under_way_and_an_unfinished_one_on_mysql() {
-    spares_other_runs(Kind::Mysql).await;
-}
-
 /// One record that cannot be read proves nothing, and keeps no command from its work.
-async fn forgets_a_record(kind: Kind) {
+async fn a_record_that_cannot_be_read_is_forgotten(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
     Run::start(server, &database, &["t", "ADD COLUMN first INT"]).done().await;
@@ -143,12 +123,8 @@ async fn forgets_a_record(kind: Kind) {
     assert_eq!(code, Some(0), "{said}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_cannot_be_read_is_forgotten_on_mariadb() {
-    forgets_a_record(Kind::Mariadb).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_cannot_be_read_is_forgotten_on_mysql() {
-    forgets_a_record(Kind::Mysql).await;
+on_both_servers! {
+    the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table
+    an_instant_change_spares_a_run_under_way_and_an_unfinished_one
+    a_record_that_cannot_be_read_is_forgotten
 }

@@ -157,7 +157,7 @@ pub async fn first<F: Future<Output = ()>>(
     let wish = match action {
         Action::Kill => format!("{place}=kill"),
         Action::Error => format!("{place}=error"),
-        Action::Cut => format!("{place}=cut:{}", listener.local_addr().unwrap()),
+        Action::Cut => format!("{place}=wait:{}", listener.local_addr().unwrap()),
     };
     let asked = Arc::new(AtomicBool::new(false));
     let (call, mut called) = tokio::sync::mpsc::channel(1);

@@ -1,7 +1,10 @@
 //! The built program at work on a table, followed by its events.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part")]
 
+pub mod point;
+
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
@@ -12,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::support::postgres::Postgres;
 use crate::support::process::signal;
 use crate::support::{self, server::Server};
+use point::{Point, Waiting};
 
 /// `osc alter --strategy copy` under way.
 pub struct Run {
@@ -44,19 +48,31 @@ impl Run {
     }
 
     /// With a failure point (`OSC_FAULT`) set off.
-    pub fn faulty(server: &Server, database: &str, arguments: &[&str], fault: &str) -> Self {
-        Self::faulty_at(&server.url(database), arguments, fault)
-    }
-
-    pub fn faulty_at(url: &str, arguments: &[&str], fault: &str) -> Self {
+    pub fn faulty(url: &str, arguments: &[&str], fault: &str) -> Self {
         let mut command = support::osc();
         command.env("OSC_FAULT", fault);
         Self::spawn(command, url, &[arguments, &["--strategy", "copy", "--yes"]].concat())
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Starts one, which waits at a failure point by the time this returns: `chunk.copied@3`.
+    pub async fn until(url: &str, arguments: &[&str], place: &str) -> (Self, Waiting) {
+        let point = Point::new(place).await;
+        let mut run = Self::faulty(url, arguments, point.fault());
+        let waiting = run.reaches(point).await;
+        (run, waiting)
+    }
+
+    /// Waits until it waits at a point.
+    pub async fn reaches(&mut self, point: Point) -> Waiting {
+        tokio::select! {
+            waiting = point.reached() => waiting,
+            _ = self.event(|_| false) => unreachable!(),
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, sent: Signal) {
+        signal(&self.child, sent);
     }
 
     pub fn spawn(mut command: Command, url: &str, arguments: &[&str]) -> Self {
@@ -102,13 +118,13 @@ impl Run {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        signal(&self.child, Signal::TERM);
+        self.signal(Signal::TERM);
     }
 
-    /// Kills it and reaps it.
-    pub fn kill(mut self) {
+    /// Kills it and reaps it; false if it had ended before.
+    pub fn kill(mut self) -> bool {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait().unwrap().signal().is_some()
     }
 
     /// Waits for its end.

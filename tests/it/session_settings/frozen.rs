@@ -1,11 +1,10 @@
 //! A frozen osc under the cut-over's lock, and one that the network cut off: the server ends the lock, and the
 //! application goes on.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::runs::Run;
 use crate::support;
@@ -15,6 +14,8 @@ use crate::support::server::Kind;
 /// The budget, one second that the server adds, and a generous margin for a busy machine; without the
 /// server's own deadline the application would wait until osc is thawed.
 const LONGEST: Duration = Duration::from_secs(20);
+
+const CHANGE: [&str; 4] = ["t", "MODIFY v BIGINT", "--cut-over-timeout", "2s"];
 
 /// The points under the lock.
 fn points(kind: Kind) -> &'static [&'static str] {
@@ -40,15 +41,11 @@ async fn a_network_that_falls_silent_does_not_hold_the_application_up(kind: Kind
         app.query_drop("CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v INT)").await.unwrap();
         app.query_drop("INSERT INTO t (v) VALUES (1), (2), (3)").await.unwrap();
         let proxy = Proxy::start(server);
-        let gate = TcpListener::bind("127.0.0.1:0").unwrap();
-        let fault = format!("{point}=cut:{}", gate.local_addr().unwrap());
         let url = proxy.url(&database);
-        let change = ["t", "MODIFY v BIGINT", "--cut-over-timeout", "2s"];
-        let run = Run::faulty_at(&url, &change, &fault);
-        let (line, _) = gate.accept().unwrap();
+        let (run, waiting) = Run::until(&url, &CHANGE, point).await;
         proxy.silence();
         let begun = Instant::now();
-        drop(line);
+        drop(waiting);
         let insert = app.query_drop("INSERT INTO t (v) VALUES (4)");
         let outcome = tokio::time::timeout(Duration::from_secs(60), insert).await;
         let stalled = begun.elapsed();
@@ -60,7 +57,7 @@ async fn a_network_that_falls_silent_does_not_hold_the_application_up(kind: Kind
         let ended = run.end().await;
         if ended.code != Some(0) {
             assert_eq!(ended.code, Some(3), "{point}: {ended:#?}");
-            Run::at(&url, &change).done().await;
+            Run::at(&url, &CHANGE).done().await;
         }
         let sum = format!("SELECT CONCAT(COUNT(*), ' ', SUM(v)) FROM {database}.t");
         assert_eq!(server.value(&sum).await, "4 10", "{point}");
@@ -80,17 +77,8 @@ async fn a_frozen_osc_does_not_hold_the_application_up(kind: Kind) {
         let mut app = server.conn_db(&database).await;
         app.query_drop("CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v INT)").await.unwrap();
         app.query_drop("INSERT INTO t (v) VALUES (1), (2), (3)").await.unwrap();
-        let gate = TcpListener::bind("127.0.0.1:0").unwrap();
-        let fault = format!("{point}=cut:{}", gate.local_addr().unwrap());
-        let run = Run::faulty(
-            server,
-            &database,
-            &["t", "MODIFY v BIGINT", "--cut-over-timeout", "2s"],
-            &fault,
-        );
-        let (line, _) = gate.accept().unwrap();
-        let osc = Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
-        kill_process(osc, Signal::STOP).unwrap();
+        let (run, waiting) = Run::until(&server.url(&database), &CHANGE, point).await;
+        run.signal(Signal::STOP);
         let begun = Instant::now();
         let waited = tokio::time::timeout(
             Duration::from_secs(60),
@@ -98,8 +86,8 @@ async fn a_frozen_osc_does_not_hold_the_application_up(kind: Kind) {
         );
         let outcome = waited.await;
         let stalled = begun.elapsed();
-        kill_process(osc, Signal::CONT).unwrap();
-        drop(line);
+        run.signal(Signal::CONT);
+        drop(waiting);
         assert!(matches!(outcome, Ok(Ok(()))), "{point}: {outcome:?}");
         assert!(stalled < LONGEST, "{point}: the application waited {stalled:?}");
 

@@ -83,14 +83,12 @@ async fn a_row_longer_than_a_packet_is_compared(kind: Kind) {
         .await;
     exec(&mut conn, "UPDATE t SET b = REPEAT('y', 3000000) WHERE id = 1").await;
     let clauses = "ADD COLUMN z INT NOT NULL DEFAULT 1, MODIFY b LONGTEXT CHARACTER SET utf8mb4";
-    let gate = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let fault = format!("chunk.copied=cut:{}", gate.local_addr().unwrap());
-    let run = Run::faulty(&server, &database, &["t", clauses], &fault);
-    let (line, _) = gate.accept().unwrap();
+    let url = server.url(&database);
+    let (run, point) = Run::until(&url, &["t", clauses], "chunk.copied").await;
     // Behind the stream's back.
     exec(&mut conn, "SET SESSION sql_log_bin = 0").await;
     exec(&mut conn, "UPDATE t_osc_new SET v = 999 WHERE id = 1").await;
-    drop(line);
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(5), "{ended:#?}");
     assert!(ended.error().contains("id = 1"), "{ended:#?}");
@@ -150,7 +148,7 @@ async fn a_later_attempt_converts_as_the_first_did(kind: Kind) {
     exec(&mut conn, "SET SESSION time_zone = '+00:00'").await;
     exec(&mut conn, &format!("INSERT INTO t VALUES {}", rows.join(", "))).await;
     let change = ["t", "MODIFY ts DATETIME NOT NULL", "--chunk-size", "100", "--threads", "1"];
-    let killed = Run::faulty(&server, &database, &change, "chunk.copied@3=kill").end().await;
+    let killed = Run::faulty(&server.url(&database), &change, "chunk.copied@3=kill").end().await;
     assert_eq!(killed.code, None, "{killed:#?}");
     server.exec("SET GLOBAL time_zone = '+05:00'").await;
     Run::start(&server, &database, &change).done().await;
@@ -180,13 +178,10 @@ async fn a_server_that_turns_read_only_stops_the_run(kind: Kind) {
     }
     exec(&mut conn, "CREATE TABLE t (id INT PRIMARY KEY, v INT)").await;
     exec(&mut conn, "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)").await;
-    let gate = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let fault = format!("checkpoint.first=cut:{}", gate.local_addr().unwrap());
     let url = server.url(&database).replace("root@", &format!("{user}@"));
-    let run = Run::faulty_at(&url, &["t", "MODIFY v BIGINT"], &fault);
-    let (line, _) = gate.accept().unwrap();
+    let (run, point) = Run::until(&url, &["t", "MODIFY v BIGINT"], "checkpoint.first").await;
     exec(&mut conn, &format!("SET GLOBAL {on}")).await;
-    drop(line);
+    drop(point);
     let ended = run.end().await;
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     exec(&mut conn, &format!("SET GLOBAL {off}")).await;

@@ -14,7 +14,6 @@ pub mod server;
 pub mod twin;
 pub mod writers;
 
-use std::ops::Range;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,18 +25,27 @@ use server::{Kind, Server};
 #[macro_export]
 macro_rules! on_both_servers {
     ($($name:ident)+) => {
-        mod mariadb {
+        on_servers! {
+            { $($name)+ }
+            mariadb: $crate::support::server::Kind::Mariadb;
+            mysql: $crate::support::server::Kind::Mysql;
+        }
+    };
+}
+
+/// The same tests on several servers, each in a module of its name; what a test is given there.
+#[macro_export]
+macro_rules! on_servers {
+    (@one $server:ident $given:expr; { $($name:ident)+ }) => {
+        mod $server {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name($crate::support::server::Kind::Mariadb).await;
+                super::$name($given).await;
             })+
         }
-        mod mysql {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name($crate::support::server::Kind::Mysql).await;
-            })+
-        }
+    };
+    ($names:tt $($server:ident: $given:expr;)+) => {
+        $(on_servers! { @one $server $given; $names })+
     };
 }
 
@@ -76,33 +84,6 @@ pub async fn database(server: &Server) -> String {
 fn unused_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// The seeds that a torture test runs with: one, or as many as `OSC_TORTURE_SEEDS` says.
-pub fn torture_seeds() -> Range<u64> {
-    1..1 + from_environment("OSC_TORTURE_SEEDS").unwrap_or(1)
-}
-
-/// The rows that a torture test begins with: `usual`, or what `OSC_TORTURE_ROWS` says.
-pub fn torture_rows(usual: u64) -> u64 {
-    from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
-}
-
-/// What a torture test runs osc with besides: nothing, or `--no-verify` when `OSC_TORTURE_UNVERIFIED`
-/// says so.
-pub fn torture_flags() -> &'static [&'static str] {
-    let unverified = std::env::var_os("OSC_TORTURE_UNVERIFIED").is_some_and(|set| !set.is_empty());
-    if unverified { &["--no-verify"] } else { &[] }
-}
-
-/// Whether the same command may be given once more: the attempt was stopped and the next resumes it,
-/// or was cut while it logged in, before it began anything.
-pub fn may_try_again(status: std::process::ExitStatus, said: &str) -> bool {
-    match status.code() {
-        Some(3) => true,
-        Some(2) => said.contains("cannot connect"),
-        _ => false,
-    }
 }
 
 /// A number of the environment.

@@ -156,16 +156,18 @@ impl Server {
     }
 
     /// Ends the sessions of that account of which `condition` is true in the process list, as a proxy or an
-    /// administrator might. Does nothing while the server is down.
-    pub async fn cut(&self, condition: &str) {
-        let Ok(mut conn) = Conn::new(self.opts("")).await else { return };
+    /// administrator might; how many there were. Does nothing while the server is down.
+    pub async fn cut(&self, condition: &str) -> u64 {
+        let Ok(mut conn) = Conn::new(self.opts("")).await else { return 0 };
         let sql = format!(
             "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'osc' AND {condition}"
         );
         let ids: Vec<u64> = conn.query(sql).await.unwrap_or_default();
+        let mut cut = 0;
         for id in ids {
-            let _ = conn.query_drop(format!("KILL {id}")).await;
+            cut += u64::from(conn.query_drop(format!("KILL {id}")).await.is_ok());
         }
+        cut
     }
 
     /// Stops it in order and starts it again, on the same port and data.

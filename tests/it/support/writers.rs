@@ -2,28 +2,78 @@
 //! server.
 
 mod mysql;
+mod operations;
 mod postgres;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
+use writer::Writer;
 
 /// Different unexpected errors that are kept.
 const ERRORS_KEPT: usize = 20;
 
 /// Two tables that writers keep equal.
-pub trait Application: Clone + Send + 'static {
+pub trait Application: Clone + Send + Sync + 'static {
+    /// A session of the application.
+    type Session: Session<Self>;
+
+    /// Both tables, the altered one first.
+    const TABLES: [&str; 2];
+
     /// How many rows there were at first, numbered from 1.
     fn rows(&self) -> u64;
 
-    /// Writes transactions until the crew's end.
-    fn write(self, crew: Arc<Crew>, place: Place) -> impl Future<Output = Report> + Send;
+    /// How many values the column `k` has.
+    fn groups(&self) -> u64;
+
+    /// Which row number `n` is: `id = 5`.
+    fn condition(&self, n: u64) -> String;
+
+    /// What makes a row number `n`; `shout`: with the key in capitals.
+    fn assignment(&self, n: u64, shout: bool) -> String;
+
+    /// Whether a key can be written in capitals.
+    fn has_spellings(&self) -> bool;
+
+    /// A statement that inserts these rows.
+    fn insert(&self, table: &str, numbers: &[u64], rng: &mut SmallRng) -> String;
+
+    /// A statement that inserts a row, or does something with the one that is there.
+    fn put(&self, table: &str, n: u64, rng: &mut SmallRng) -> String;
+
+    /// New values for some of the columns, never for `u`: `v = …, n = …`.
+    fn assignments(&self, rng: &mut SmallRng) -> String;
+}
+
+/// A session of one writer.
+pub trait Session<A>: Sized + Send + Sync {
+    /// Opens one; an error is that the server takes none now.
+    fn open(twin: &A, place: Place) -> impl Future<Output = Result<Self, ()>> + Send;
+
+    /// Runs a statement, and returns how many rows it matched.
+    fn run(&mut self, sql: &str, rng: &mut SmallRng) -> impl Future<Output = Step<u64>> + Send;
+
+    /// The number that a query returns, if it returns one.
+    fn number(&mut self, sql: &str) -> impl Future<Output = Step<Option<i64>>> + Send;
+
+    /// Rolls back what is open, and what was prepared by the session before; an error is that it is lost.
+    fn forget(&mut self) -> impl Future<Output = Result<(), ()>> + Send;
+
+    /// Whether a statement that matches rows of one table may match more of the other.
+    fn may_match_more(&self) -> bool;
+
+    /// The name of its prepared transactions, if it prepares some.
+    fn prepared(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Which of the writers one is.
@@ -62,6 +112,10 @@ impl Report {
         assert!(self.transactions > 0, "nothing was written: {self:#?}");
     }
 
+    fn stalled(&mut self, begun: Instant) {
+        self.longest_stall = self.longest_stall.max(begun.elapsed());
+    }
+
     fn unexpected(&mut self, error: String) {
         if self.unexpected.len() < ERRORS_KEPT || self.unexpected.contains_key(&error) {
             *self.unexpected.entry(error).or_default() += 1;
@@ -81,7 +135,8 @@ impl Report {
 }
 
 /// Why a transaction did not get to its end.
-enum Broken {
+#[derive(Debug)]
+pub enum Broken {
     /// Roll back and go on.
     RollBack,
     /// The session is gone.
@@ -90,10 +145,11 @@ enum Broken {
     Unexpected(String),
 }
 
-type Step<T = ()> = Result<T, Broken>;
+/// What comes of a statement.
+pub type Step<T = ()> = Result<T, Broken>;
 
 /// What the writers share.
-pub struct Crew {
+struct Crew {
     stop: AtomicBool,
     /// The rows at first.
     rows: u64,
@@ -168,7 +224,8 @@ impl Writers {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let places = (0..n).map(|index| Place { seed, index });
-                let writers = places.map(|place| twin.clone().write(Arc::clone(&theirs), place));
+                let writers =
+                    places.map(|place| Writer::work(twin.clone(), Arc::clone(&theirs), place));
                 let writers: Vec<_> = writers.map(tokio::spawn).collect();
                 let mut report = Report::default();
                 for writer in writers {

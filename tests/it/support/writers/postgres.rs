@@ -1,25 +1,14 @@
-//! The writers for PostgreSQL.
-//!
-//! Each transaction runs the same statements on the table and then on its twin, with all values
-//! computed here, so that whatever the transaction's end, both tables have it or neither. That holds
-//! because the rows that a statement matched in the first table stay locked while it runs on the
-//! second. Under READ COMMITTED, which every third writer uses, it can match more rows there: then
-//! the transaction rolls back. The others have one snapshot for both.
-
-mod operations;
-
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! The application on PostgreSQL. Under READ COMMITTED, which every third writer uses, a statement may match
+//! more rows in the twin; the others have one snapshot for both tables.
 
 use rand::Rng;
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::{Error, SimpleQueryMessage};
 
-use super::{Application, Broken, Crew, Place, Report, Step};
+use super::{Application, Broken, Place, Session, Step};
 use crate::support::postgres::connect;
-use crate::support::postgres_twin::{TABLES, Twin};
+use crate::support::postgres_twin::{KeyKind, TABLES, Twin};
 
 const ISOLATION: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
@@ -50,189 +39,101 @@ impl From<Error> for Broken {
 }
 
 impl Application for Twin {
+    type Session = Client;
+
+    const TABLES: [&str; 2] = TABLES;
+
     fn rows(&self) -> u64 {
         Self::rows(self)
     }
 
-    async fn write(self, crew: Arc<Crew>, place: Place) -> Report {
-        let report = Report::default();
-        let name = format!("{}{}", self.prepared(), place.index);
-        let isolation = ISOLATION[place.index % ISOLATION.len()];
-        let Some(client) = open(&self, &crew, isolation).await else { return report };
-        let rng = place.rng();
-        let mut writer = Writer { twin: self, crew, rng, name, isolation, client, report };
-        while !writer.crew.stopped() {
-            let outcome = writer.transactions().await;
-            if writer.settle(outcome).await.is_none() {
-                break;
-            }
-            writer.crew.rest().await;
-        }
-        writer.report
+    fn groups(&self) -> u64 {
+        Self::groups(self)
     }
-}
 
-struct Writer {
-    twin: Twin,
-    crew: Arc<Crew>,
-    rng: SmallRng,
-    /// The name of its prepared transactions.
-    name: String,
-    isolation: &'static str,
-    client: Client,
-    report: Report,
-}
+    fn condition(&self, n: u64) -> String {
+        self.key().condition(n)
+    }
 
-impl Writer {
-    /// Recovers from what broke a transaction; `None` when asked to stop meanwhile.
-    async fn settle(&mut self, outcome: Step) -> Option<()> {
-        let mut lost = match outcome {
-            Ok(()) => return Some(()),
-            Err(Broken::Lost) => true,
-            Err(Broken::RollBack) => false,
-            Err(Broken::Unexpected(error)) => {
-                self.report.unexpected(error);
-                false
-            }
+    fn assignment(&self, n: u64, shout: bool) -> String {
+        self.key().assignment(n, shout)
+    }
+
+    fn has_spellings(&self) -> bool {
+        self.key() != KeyKind::Int
+    }
+
+    fn insert(&self, table: &str, numbers: &[u64], rng: &mut SmallRng) -> String {
+        Self::insert(self, table, numbers, rng)
+    }
+
+    fn put(&self, table: &str, n: u64, rng: &mut SmallRng) -> String {
+        let (columns, values) = (self.key().columns().join(", "), self.key().values(n, false));
+        let values = values.join(", ");
+        let action = match rng.random_range(0..4) {
+            0 => "NOTHING".to_owned(),
+            _ => format!("UPDATE SET {}", Self::assignments(self, rng)),
         };
-        self.report.rolled_back += 1;
-        loop {
-            if lost {
-                self.report.reconnects += 1;
-                self.client = open(&self.twin, &self.crew, self.isolation).await?;
-            } else if self.client.batch_execute("ROLLBACK").await.is_err() {
-                lost = true;
-                continue;
-            }
-            if self.forget_prepared().await.is_ok() {
-                return Some(());
-            }
-            lost = true;
+        format!(
+            "INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT ({columns}) DO {action}"
+        )
+    }
+
+    fn assignments(&self, rng: &mut SmallRng) -> String {
+        Self::assignments(self, rng)
+    }
+}
+
+/// A session, and the name of its prepared transactions.
+pub struct Client {
+    client: tokio_postgres::Client,
+    prepared: String,
+}
+
+impl Session<Twin> for Client {
+    async fn open(twin: &Twin, place: Place) -> Result<Self, ()> {
+        let setup = format!(
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {}; {}",
+            ISOLATION[place.index % ISOLATION.len()],
+            twin.session()
+        );
+        let client = connect(twin.url()).await.map_err(|_| ())?;
+        client.batch_execute(&setup).await.map_err(|_| ())?;
+        Ok(Self { client, prepared: format!("{}{}", twin.prepared(), place.index) })
+    }
+
+    /// By the simple or the extended protocol.
+    async fn run(&mut self, sql: &str, rng: &mut SmallRng) -> Step<u64> {
+        if rng.random_ratio(1, 2) {
+            return Ok(self.client.execute(sql, &[]).await?);
+        }
+        match self.client.simple_query(sql).await?.last() {
+            Some(SimpleQueryMessage::CommandComplete(rows)) => Ok(*rows),
+            _ => Ok(0),
         }
     }
 
-    /// Rolls back what it had prepared when its session ended.
-    async fn forget_prepared(&self) -> Result<(), Error> {
+    async fn number(&mut self, sql: &str) -> Step<Option<i64>> {
+        Ok(self.client.query_opt(sql, &[]).await?.and_then(|row| row.get(0)))
+    }
+
+    async fn forget(&mut self) -> Result<(), ()> {
+        self.client.batch_execute("ROLLBACK").await.map_err(|_| ())?;
         let prepared = "SELECT gid FROM pg_prepared_xacts \
                         WHERE database = current_database() AND gid = $1";
-        if !self.client.query(prepared, &[&self.name]).await?.is_empty() {
-            self.client.batch_execute(&format!("ROLLBACK PREPARED '{}'", self.name)).await?;
+        let found = self.client.query(prepared, &[&self.prepared]).await.map_err(|_| ())?;
+        if !found.is_empty() {
+            let roll_back = format!("ROLLBACK PREPARED '{}'", self.prepared);
+            self.client.batch_execute(&roll_back).await.map_err(|_| ())?;
         }
         Ok(())
     }
 
-    /// One transaction, or two that belong together.
-    async fn transactions(&mut self) -> Step {
-        match self.rng.random_range(0..1000) {
-            0..4 => {
-                self.send("BEGIN").await?;
-                self.large().await?;
-                self.finish().await
-            }
-            4..40 => self.move_unique_in_two().await,
-            _ => {
-                self.send("BEGIN").await?;
-                let operations = *[1, 1, 1, 1, 2, 2, 3, 5].choose(&mut self.rng).unwrap_or(&1);
-                for _ in 0..operations {
-                    if self.rng.random_ratio(1, 25) {
-                        self.send("SAVEPOINT s").await?;
-                        self.operation().await?;
-                        self.send("ROLLBACK TO SAVEPOINT s").await?;
-                    } else if self.rng.random_ratio(1, 25) {
-                        self.send("SAVEPOINT s").await?;
-                        self.operation().await?;
-                        self.send("RELEASE SAVEPOINT s").await?;
-                    }
-                    self.operation().await?;
-                }
-                self.finish().await
-            }
-        }
+    fn may_match_more(&self) -> bool {
+        true
     }
 
-    async fn finish(&mut self) -> Step {
-        match self.rng.random_range(0..60) {
-            0..5 => {
-                self.send("ROLLBACK").await?;
-                self.report.rolled_back += 1;
-                Ok(())
-            }
-            5..7 => self.in_two_phases().await,
-            _ => self.commit().await,
-        }
+    fn prepared(&self) -> Option<&str> {
+        Some(&self.prepared)
     }
-
-    async fn commit(&mut self) -> Step {
-        self.send("COMMIT").await?;
-        self.committed();
-        Ok(())
-    }
-
-    async fn in_two_phases(&mut self) -> Step {
-        self.send(&format!("PREPARE TRANSACTION '{}'", self.name)).await?;
-        let wait = self.rng.random_range(0..50);
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-        if self.rng.random_ratio(1, 4) {
-            self.send(&format!("ROLLBACK PREPARED '{}'", self.name)).await?;
-            self.report.rolled_back += 1;
-        } else {
-            self.send(&format!("COMMIT PREPARED '{}'", self.name)).await?;
-            self.committed();
-        }
-        Ok(())
-    }
-
-    fn committed(&mut self) {
-        self.report.transactions += 1;
-        self.crew.committed();
-    }
-
-    /// Runs a statement on both tables.
-    async fn both(&mut self, sql: impl Fn(&str) -> String) -> Step {
-        let mut matched = Vec::with_capacity(2);
-        for table in TABLES {
-            matched.push(self.send(&sql(table)).await?);
-        }
-        if matched[0] != matched[1] {
-            return Err(Broken::RollBack);
-        }
-        Ok(())
-    }
-
-    /// Runs a statement, by the simple or the extended protocol, and returns how many rows it
-    /// matched.
-    async fn send(&mut self, sql: &str) -> Step<u64> {
-        let begun = Instant::now();
-        let result = if self.rng.random_ratio(1, 2) {
-            self.client.execute(sql, &[]).await
-        } else {
-            self.client.simple_query(sql).await.map(|messages| match messages.last() {
-                Some(SimpleQueryMessage::CommandComplete(rows)) => *rows,
-                _ => 0,
-            })
-        };
-        self.stalled(begun);
-        Ok(result?)
-    }
-
-    fn stalled(&mut self, begun: Instant) {
-        self.report.longest_stall = self.report.longest_stall.max(begun.elapsed());
-    }
-}
-
-/// A session, as soon as the server takes one; `None` when the writers are stopped before.
-async fn open(twin: &Twin, crew: &Crew, isolation: &str) -> Option<Client> {
-    let setup = format!(
-        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}; {}",
-        twin.session()
-    );
-    while !crew.stopped() {
-        if let Ok(client) = connect(twin.url()).await
-            && client.batch_execute(&setup).await.is_ok()
-        {
-            return Some(client);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    None
 }

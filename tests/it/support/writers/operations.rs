@@ -1,28 +1,25 @@
 //! What a writer does within its transactions.
 
-use std::time::Instant;
-
 use rand::Rng;
 
-use super::Writer;
-use crate::support::postgres_twin::KeyKind;
-use crate::support::writers::Step;
+use super::writer::Writer;
+use super::{Application, Step};
 
-impl Writer {
+impl<A: Application> Writer<A> {
     /// One small change of one to some dozens of rows.
     pub(super) async fn operation(&mut self) -> Step {
-        let key = self.twin.key();
         let n = self.some_row();
+        let row = self.twin.condition(n);
         match self.rng.random_range(0..100) {
             0..25 => {
                 let set = self.assignments();
-                self.both(|t| format!("UPDATE {t} SET {set} WHERE {}", key.condition(n))).await
+                self.both(|t| format!("UPDATE {t} SET {set} WHERE {row}")).await
             }
             25..40 => {
                 let n = if self.rng.random_ratio(1, 2) { n } else { self.fresh_rows(1)[0] };
                 self.insert(&[n]).await
             }
-            40..48 => self.both(|t| format!("DELETE FROM {t} WHERE {}", key.condition(n))).await,
+            40..48 => self.both(|t| format!("DELETE FROM {t} WHERE {row}")).await,
             48..56 => {
                 let count = self.rng.random_range(2..20);
                 let numbers = self.fresh_rows(count);
@@ -39,11 +36,11 @@ impl Writer {
             65..75 => self.change_key(n).await,
             75..82 => self.move_unique().await,
             82..90 => self.swap_unique().await,
-            90..97 => self.upsert(n).await,
+            90..97 => self.put(n).await,
             _ => {
-                let others = [n, self.some_row(), self.some_row()].map(|n| key.condition(n));
+                let others = [n, self.some_row(), self.some_row()];
+                let rows = others.map(|n| self.twin.condition(n)).join(") OR (");
                 let set = self.assignments();
-                let rows = others.join(") OR (");
                 self.both(|t| format!("UPDATE {t} SET {set} WHERE ({rows})")).await
             }
         }
@@ -75,13 +72,14 @@ impl Writer {
 
     /// Gives a row another key, or spells its key another way.
     async fn change_key(&mut self, n: u64) -> Step {
-        let key = self.twin.key();
-        let set = match self.rng.random_range(0..4) {
-            0 if key != KeyKind::Int => key.assignment(n, true),
-            1 => key.assignment(self.some_row(), false),
-            _ => key.assignment(self.fresh_rows(1)[0], false),
+        let (other, shout) = match self.rng.random_range(0..4) {
+            0 if self.twin.has_spellings() => (n, true),
+            1 => (self.some_row(), false),
+            _ => (self.fresh_rows(1)[0], false),
         };
-        self.both(|t| format!("UPDATE {t} SET {set} WHERE {}", key.condition(n))).await
+        let set = self.twin.assignment(other, shout);
+        let row = self.twin.condition(n);
+        self.both(|t| format!("UPDATE {t} SET {set} WHERE {row}")).await
     }
 
     /// Takes a unique value from whichever row has it and gives it to another.
@@ -104,24 +102,21 @@ impl Writer {
 
     /// Two rows exchange their unique values.
     async fn swap_unique(&mut self) -> Step {
-        let key = self.twin.key();
-        let rows = [self.some_row(), self.some_row()];
-        if rows[0] == rows[1] {
+        let [one, two] = [self.some_row(), self.some_row()];
+        if one == two {
             return Ok(());
         }
+        let rows = [one, two].map(|n| self.twin.condition(n));
         let mut values = Vec::new();
-        for row in rows {
-            let select = format!("SELECT u FROM t WHERE {} FOR UPDATE", key.condition(row));
-            let begun = Instant::now();
-            let found = self.client.query_opt(&select, &[]).await;
-            self.stalled(begun);
-            values.push(found?.and_then(|row| row.get::<_, Option<i64>>(0)));
+        for row in &rows {
+            let table = A::TABLES[0];
+            values
+                .push(self.number(&format!("SELECT u FROM {table} WHERE {row} FOR UPDATE")).await?);
         }
-        self.both(|t| format!("UPDATE {t} SET u = NULL WHERE {}", key.condition(rows[0]))).await?;
-        for (row, value) in [(rows[1], values[0]), (rows[0], values[1])] {
+        self.both(|t| format!("UPDATE {t} SET u = NULL WHERE {}", rows[0])).await?;
+        for (row, value) in [(&rows[1], values[0]), (&rows[0], values[1])] {
             let value = value.map_or("NULL".to_owned(), |value| value.to_string());
-            self.both(|t| format!("UPDATE {t} SET u = {value} WHERE {}", key.condition(row)))
-                .await?;
+            self.both(|t| format!("UPDATE {t} SET u = {value} WHERE {row}")).await?;
         }
         Ok(())
     }
@@ -131,24 +126,14 @@ impl Writer {
     }
 
     async fn give(&mut self, value: u64, row: u64) -> Step {
-        let key = self.twin.key();
-        self.both(|t| format!("UPDATE {t} SET u = {value} WHERE {}", key.condition(row))).await
+        let row = self.twin.condition(row);
+        self.both(|t| format!("UPDATE {t} SET u = {value} WHERE {row}")).await
     }
 
-    /// Inserts a row without unique value, or updates the one that is there, or leaves it.
-    async fn upsert(&mut self, n: u64) -> Step {
-        let key = self.twin.key();
-        let (columns, values) = (key.columns().join(", "), key.values(n, false).join(", "));
-        let action = match self.rng.random_range(0..4) {
-            0 => "NOTHING".to_owned(),
-            _ => format!("UPDATE SET {}", self.assignments()),
-        };
-        self.both(|t| {
-            format!(
-                "INSERT INTO {t} ({columns}) VALUES ({values}) ON CONFLICT ({columns}) DO {action}"
-            )
-        })
-        .await
+    /// Inserts a row, or changes the one that is there, as the server does it in one statement.
+    async fn put(&mut self, n: u64) -> Step {
+        let sql = self.twin.put("\u{1}", n, &mut self.rng);
+        self.both(|t| sql.replacen('\u{1}', t, 1)).await
     }
 
     async fn insert(&mut self, numbers: &[u64]) -> Step {

@@ -1,0 +1,185 @@
+//! Torture: osc is killed, loses its sessions and its server while it changes a table that an application
+//! writes. What was done to a run is counted: one that ended before enough was done to it shows nothing.
+#![allow(unreachable_pub, reason = "a part of one test program, as the kit is")]
+
+use std::fmt;
+use std::ops::Range;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+
+use crate::support;
+use crate::support::writers::Writers;
+
+/// How long the application writes as fast as it can when nothing more is done to osc.
+const PEAK: Duration = Duration::from_secs(40);
+
+/// How long a run may take.
+const LONG: Duration = Duration::from_secs(400);
+
+/// What is done to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    /// osc is killed.
+    Kill,
+    /// osc loses its sessions.
+    Cut,
+    /// The server is killed.
+    Crash,
+}
+
+/// Each of them, and how often at most.
+const BLOWS: [(Blow, usize); 3] = [(Blow::Kill, 5), (Blow::Cut, 20), (Blow::Crash, 1)];
+
+/// A server with a table that is being changed.
+pub trait Victim {
+    /// Where osc connects to.
+    fn url(&self) -> String;
+
+    /// Ends osc's sessions, and says how many.
+    fn cut(&self) -> impl Future<Output = u64>;
+
+    /// Kills the server and starts it again.
+    fn crash(&mut self);
+
+    /// Whether the table is the new one.
+    fn swapped(&self) -> impl Future<Output = bool>;
+
+    /// What else happens now and then.
+    fn trouble(&mut self, rng: &mut SmallRng) -> impl Future<Output = ()>;
+}
+
+/// What was done to a run: how often, and how often before its swap.
+#[derive(Debug, Default)]
+pub struct Blows(Vec<(Blow, bool)>);
+
+impl Blows {
+    /// Fails unless each was done at least once before the swap.
+    pub fn assert_enough(&self) {
+        for (blow, _) in BLOWS {
+            assert!(self.0.contains(&(blow, true)), "no {blow:?} before the swap: {self}");
+        }
+    }
+}
+
+impl fmt::Display for Blows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (blow, most) in BLOWS {
+            let all = self.0.iter().filter(|(done, _)| *done == blow).count();
+            let before = self.0.iter().filter(|done| **done == (blow, true)).count();
+            write!(f, "{blow:?}: {all} of {most}, {before} before the swap; ")?;
+        }
+        Ok(())
+    }
+}
+
+/// Changes the table, in as many attempts as that takes; how the last one ended, what it said, and what was
+/// done to the run. One blow of each kind comes first; the others may meet the cut-over.
+pub async fn to_its_end(
+    victim: &mut impl Victim,
+    clauses: &str,
+    writers: &Writers,
+    rng: &mut SmallRng,
+) -> (ExitStatus, String, Blows) {
+    let mut left: Vec<Blow> = BLOWS.iter().flat_map(|&(blow, most)| vec![blow; most - 1]).collect();
+    left.shuffle(rng);
+    let mut first = BLOWS.map(|(blow, _)| blow);
+    first.shuffle(rng);
+    left.extend(first);
+
+    let mut blows = Blows::default();
+    let (began, mut calm) = (Instant::now(), Instant::now());
+    let mut child = osc(&victim.url(), clauses);
+    loop {
+        if calm.elapsed() > PEAK {
+            writers.ease();
+        }
+        if began.elapsed() > LONG {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("no end after {blows}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..250))).await;
+        if child.try_wait().unwrap().is_some() {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if !may_try_again(output.status, &said) {
+                return (output.status, said, blows);
+            }
+            child = osc(&victim.url(), clauses);
+            continue;
+        }
+        victim.trouble(rng).await;
+        let Some(&blow) = left.last() else { continue };
+        if blows.0.len() >= BLOWS.len() && rng.random_ratio(1, 2) {
+            continue;
+        }
+        let met = match blow {
+            Blow::Kill => {
+                child.kill().unwrap();
+                child.wait().unwrap().signal().is_some()
+            }
+            Blow::Cut => victim.cut().await > 0,
+            Blow::Crash => {
+                victim.crash();
+                true
+            }
+        };
+        if met {
+            left.pop();
+            blows.0.push((blow, !victim.swapped().await));
+            calm = Instant::now();
+        }
+        if met && blow == Blow::Kill {
+            child = osc(&victim.url(), clauses);
+        }
+    }
+}
+
+fn osc(url: &str, clauses: &str) -> Child {
+    support::osc()
+        .args(["alter", "t", clauses, "--url", url, "--strategy", "copy", "--yes"])
+        .args(["--chunk-size", "300", "--max-rows-per-second", "2500", "--chunk-time", "50ms"])
+        .args(flags())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Whether the same command may be given once more: the attempt was stopped and the next resumes it,
+/// or was cut while it logged in, before it began anything.
+fn may_try_again(status: ExitStatus, said: &str) -> bool {
+    match status.code() {
+        Some(3) => true,
+        Some(2) => said.contains("cannot connect"),
+        _ => false,
+    }
+}
+
+/// The seeds that a torture test runs with: one, or as many as `OSC_TORTURE_SEEDS` says.
+pub fn seeds() -> Range<u64> {
+    1..1 + support::from_environment("OSC_TORTURE_SEEDS").unwrap_or(1)
+}
+
+/// The rows that a torture test begins with: `usual`, or what `OSC_TORTURE_ROWS` says.
+pub fn rows(usual: u64) -> u64 {
+    support::from_environment("OSC_TORTURE_ROWS").unwrap_or(usual)
+}
+
+/// What a torture test runs osc with besides: nothing, or `--no-verify` when `OSC_TORTURE_UNVERIFIED`
+/// says so.
+fn flags() -> &'static [&'static str] {
+    let unverified = std::env::var_os("OSC_TORTURE_UNVERIFIED").is_some_and(|set| !set.is_empty());
+    if unverified { &["--no-verify"] } else { &[] }
+}
+
+#[test]
+#[should_panic(expected = "no Kill before the swap")]
+fn a_run_that_was_not_killed_before_its_swap_shows_nothing() {
+    Blows(vec![(Blow::Cut, true), (Blow::Crash, true), (Blow::Kill, false)]).assert_enough();
+}
