@@ -276,7 +276,8 @@ async fn a_slot_that_cannot_be_created_says_who_is_in_the_way_and_leaves_nothing
         .await
         .unwrap_err()
         .to_string();
-    assert!(error.contains(&format!("session {pid} in postgres (idle in transaction)")), "{error}");
+    let named = format!("session {pid} in postgres (postgres, idle in transaction, ");
+    assert!(error.contains(&named), "{error}");
     let left = f.client.query("SELECT FROM pg_replication_slots", &[]).await.unwrap();
     assert!(left.is_empty());
     // It is another database's business only.

@@ -244,7 +244,11 @@ pub async fn connect_plain(options: &Options, action: &str) -> Result<Client> {
 
 async fn logged_in(options: &Options, config: &Config, action: &str) -> Result<Client> {
     let failed = |error| server_error(action, &error);
-    let unconnected = |error: std::io::Error| Error::broken(action, error);
+    let unconnected = |error: std::io::Error| Error::Connection {
+        action: action.into(),
+        message: format!("error connecting to server: {error}"),
+        cause: Some(error.into()),
+    };
     let made = async {
         if let Some(tls) = &options.tls {
             let connector = GuardedTls(MakeRustlsConnect::new(ClientConfig::clone(tls)));
