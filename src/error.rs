@@ -194,7 +194,7 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
-    /// What a command was asked for cannot be written.
+    /// A command's answer cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(String),
     /// Something in osc contradicts itself: a defect.

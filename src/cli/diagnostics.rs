@@ -33,7 +33,7 @@ fn text(message: &str, help: Option<&str>, coloured: bool) -> String {
     format!("{red}error:{red:#} {}{}", printable(message), help.unwrap_or_default())
 }
 
-/// Says what is wrong with the command line, or what was asked of it (`--help`), and ends.
+/// Says what is wrong with the command line, or prints its help, and ends.
 pub fn of_command_line(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let hidden = without_passwords(&text);

@@ -73,7 +73,7 @@ impl Cli {
         }
     }
 
-    /// Whether stdout is for a program: a failure is then told there too.
+    /// Whether stdout is for a program: a failure is then printed there too.
     pub fn json(&self) -> bool {
         match &self.command {
             Command::Alter(args) => args.change.json,

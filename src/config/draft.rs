@@ -34,7 +34,7 @@ pub struct Draft {
     pub cert: Option<PathBuf>,
     /// Client key (PEM).
     pub key: Option<PathBuf>,
-    /// What else is asked of the connection.
+    /// Further settings of the connection.
     pub wire: Wire,
 }
 

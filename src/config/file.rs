@@ -57,10 +57,10 @@ struct File {
 
 /// The profile to use: `name` of `file`, or what the defaults of both are. `places` are looked
 /// into, in order, when no `file` is given; the first that exists is taken. `None`: there is no
-/// file, or no default profile in it, and none was asked for.
+/// file, or no default profile in it, and none was named.
 ///
 /// # Errors
-/// `Usage` when a file or profile that was asked for is missing, or the file has a mistake.
+/// `Usage` when a file or profile that was named is missing, or the file has a mistake.
 pub fn profile(
     file: Option<&Path>,
     name: Option<&str>,

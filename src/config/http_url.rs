@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 use crate::error::{Error, Result};
 
-/// A URL that can be asked: plain `http://`, without user and password.
+/// A URL that can be requested: plain `http://`, without user and password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpUrl {
     /// For a human: without the query, which may hold a token.

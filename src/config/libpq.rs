@@ -37,9 +37,9 @@ pub fn defaults<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Result<Draft> {
         apply_service(&mut draft, service, file.as_deref())?;
     }
     // The password is looked for when everything else is known.
-    let apart = ["PGSERVICE", "PGSERVICEFILE", "PGPASSWORD", "PGPASSFILE"];
+    let read_elsewhere = ["PGSERVICE", "PGSERVICEFILE", "PGPASSWORD", "PGPASSFILE"];
     for (name, variable, _) in PARAMETERS {
-        let Some(variable) = variable.filter(|variable| !apart.contains(variable)) else {
+        let Some(variable) = variable.filter(|variable| !read_elsewhere.contains(variable)) else {
             continue;
         };
         if let Some(value) = get(variable) {

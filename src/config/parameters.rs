@@ -105,7 +105,7 @@ pub(super) const PARAMETERS: &[(&str, Option<&str>, Fate)] = &[
         Some("PGMAXPROTOCOLVERSION"),
         Fate::Only(&["3.0", "latest"], "osc speaks protocol 3.0"),
     ),
-    // What osc cannot do is refused: without it the connection would be another than was asked for.
+    // What osc cannot do is refused: without it the connection would not be the one that was requested.
     (
         "application_name",
         Some("PGAPPNAME"),
@@ -187,7 +187,7 @@ pub(super) fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Stri
     }
 }
 
-/// What is said of a name that is none, with the one that was probably meant.
+/// The error for a name that is none, with the one that was probably meant.
 pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = known
         .map(|known| (strsim::damerau_levenshtein(&name.to_ascii_lowercase(), known), known))

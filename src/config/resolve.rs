@@ -73,7 +73,7 @@ impl Environment {
 
 /// The target that a command line and its surroundings name.
 ///
-/// In order: `--url`; the URL of a profile that was asked for with `--profile` or `--config`;
+/// In order: `--url`; the URL of a profile that `--profile` or `--config` names;
 /// `$OSC_URL`; `$DATABASE_URL`; the URL of the default profile; libpq's `PG*` variables; `~/.my.cnf`.
 ///
 /// # Errors

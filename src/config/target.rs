@@ -100,7 +100,7 @@ pub struct Target {
     pub tls: Tls,
     /// The schema (on MySQL and MariaDB: the database) that osc's ledger lives in.
     pub ledger: String,
-    /// What else is asked of the connection.
+    /// Further settings of the connection.
     pub wire: Wire,
 }
 

@@ -100,19 +100,19 @@ fn parameter(draft: &mut Draft, pair: &str) -> Result<()> {
     let value = decoded(value, "parameter")?;
     let word = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     let shown = if word { format!(" {name}") } else { String::new() };
-    let told =
+    let located =
         |problem: String| usage(format!("the connection URL's parameter{shown}: {problem}"), HELP);
     if draft.scheme == Scheme::Postgres {
-        return parameters::set(draft, &name, &value).map_err(told);
+        return parameters::set(draft, &name, &value).map_err(located);
     }
     let plain = name.to_ascii_lowercase().replace('_', "-");
     if plain == "get-server-public-key" {
         draft.wire.takes_public_key = matches!(value.as_str(), "1" | "true" | "on");
         return Ok(());
     }
-    match draft.set_transport(&plain, &value).map_err(told)? {
+    match draft.set_transport(&plain, &value).map_err(located)? {
         true => Ok(()),
-        false => Err(told(parameters::unknown(&plain, MYSQL.into_iter()))),
+        false => Err(located(parameters::unknown(&plain, MYSQL.into_iter()))),
     }
 }
 

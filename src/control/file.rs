@@ -291,9 +291,9 @@ mod tests {
 
     #[test]
     fn what_the_file_does_not_say_is_as_the_command_line_has_it() {
-        let said = after("threads = 2", &base());
-        assert_eq!(said.cut_over, CutOver::Hold);
-        assert_eq!(after("pause = true", &said).threads, base().threads);
+        let directives = after("threads = 2", &base());
+        assert_eq!(directives.cut_over, CutOver::Hold);
+        assert_eq!(after("pause = true", &directives).threads, base().threads);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Directives {
     pub pause: Option<String>,
     /// When to cut over.
     pub cut_over: CutOver,
-    /// That was said since the run began.
+    /// It was given since the run began.
     pub fresh: bool,
     /// Copy at most so many rows a second.
     pub max_rows_per_second: Option<NonZeroU32>,
@@ -44,7 +44,7 @@ pub struct Directives {
 
 impl Directives {
     /// Whether the operator permits the change of the original: not while the run is paused. `held`: an
-    /// earlier attempt of the run was promised to wait, so that only what was said since then counts.
+    /// earlier attempt of the run was promised to wait, so that only what was given since then counts.
     pub fn permit(&self, held: bool) -> bool {
         self.cut_over != CutOver::Hold && self.pause.is_none() && (self.fresh || !held)
     }

@@ -30,7 +30,7 @@ pub enum Change {
     },
     /// The original was changed by another session's DDL or TRUNCATE, or its changes were logged in a way
     /// that hides rows: the run must end. The text says what was seen. DDL on the shadow need not be
-    /// told before [`Server::watch_shadow`]: a statement of ours fails then, or the verification finds what
+    /// reported before [`Server::watch_shadow`]: a statement of ours fails then, or the verification finds what
     /// became of the rows.
     Foreign(String),
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 const FIRST: u32 = 5;
 const FIRST_TIME: Duration = Duration::from_millis(250);
 
-/// How long the width must have been full to be told of as full. It comes and goes: each time a
+/// How long the width must have been full to be reported as full. It comes and goes: each time a
 /// line in a log would be too many.
 const CALM: Duration = Duration::from_secs(5);
 

@@ -90,19 +90,19 @@ async fn wait_for_turn<S: Server>(run: &Run<S>, walk: &Walk<'_>, number: usize) 
 /// and then written together with those in one transaction (rule 5); only then is the chunk done.
 async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> Result<Rows> {
     let mut clear = clear;
-    let mut apart: HashSet<Key> = HashSet::new();
+    let mut clashing: HashSet<Key> = HashSet::new();
     let mut stale: HashSet<Key> = HashSet::new();
     let full_until = Instant::now() + FULL_FOR;
     let mut attempt = 0;
     while attempt < ATTEMPTS {
         attempt += 1;
-        let except: Vec<Key> = apart.iter().cloned().collect();
+        let except: Vec<Key> = clashing.iter().cloned().collect();
         if clear {
             // What is to be cleared must be found.
             key_index::ensure(run).await?;
         }
         // Given back between attempts: the refresher may have what this one waits for.
-        let turn = run.apart.read().await;
+        let turn = run.chunk_gate.read().await;
         // Under `KeyOrder::Server`, refreshes may have put rows ahead of the copy.
         let met = run.server.key_order() == KeyOrder::Server && run.is_keyed();
         let outcome = match run.server.copy(range, clear || met, &except).await {
@@ -114,7 +114,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
                 clear = true;
                 tracing::info!(%error, "copying the chunk again");
                 run.lost(&error);
-                run.steadily(|| run.server.hold_claim()).await?;
+                run.retry_on_disconnect(|| run.server.hold_claim()).await?;
                 CopyOutcome::Contention
             }
             // The statement was rolled back. The server's room is no fault of this chunk's.
@@ -129,9 +129,9 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
         match outcome {
             CopyOutcome::Written(rows) => {
                 drop(turn);
-                let late: Vec<Key> = apart.iter().chain(&stale).cloned().collect();
+                let late: Vec<Key> = clashing.iter().chain(&stale).cloned().collect();
                 refresh_alone(run, late).await?;
-                return Ok(Rows(rows.0 + apart.len() as u64));
+                return Ok(Rows(rows.0 + clashing.len() as u64));
             }
             CopyOutcome::Contention => {
                 drop(turn);
@@ -151,7 +151,7 @@ async fn copy_chunk<S: Server>(run: &Run<S>, range: &KeyRange, clear: bool) -> R
                 drop(turn);
                 // Those who hold the values are stale: the next attempt may meet others only.
                 refresh_alone(run, clash.holders.clone()).await?;
-                apart.extend(clash.own);
+                clashing.extend(clash.own);
                 stale.extend(clash.holders);
             }
         }
@@ -166,7 +166,7 @@ async fn refresh_alone<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
-    let _alone = mutation::skip_if(Rule::RepairAlone, run.refreshing.lock()).await;
+    let _alone = mutation::skip_if(Rule::RepairAlone, run.refresh_lock.lock()).await;
     key_index::build(run).await?;
     refresh_keys(run, keys).await
 }

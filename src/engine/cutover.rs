@@ -15,7 +15,7 @@ use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
 use crate::testing::{failpoint, mutation};
 
-/// More dirty keys than this are refreshed before the lock is asked for: those left are refreshed
+/// More dirty keys than this are refreshed before the lock is requested: those left are refreshed
 /// under it, one session alone, at about 20,000 a second.
 const FEW_KEYS: usize = 200;
 
@@ -35,7 +35,7 @@ pub(super) struct Swapped {
 pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapped> {
     run.permission().wait().await?;
     run.enter(Phase::CutOver);
-    run.steadily(|| run.server.before_swap()).await?;
+    run.retry_on_disconnect(|| run.server.before_swap()).await?;
     failpoint::hit(Point::SwapPrepared)?;
     let attempts = run.settings.cut_over_attempts().get();
     let mut backoff = Backoff::for_table_lock();
@@ -43,8 +43,8 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
         if run.permission().wait().await? == Given::Awaited {
             run.enter(Phase::CutOver);
         }
-        come_close(run).await?;
-        let alone = mutation::skip_if(Rule::CutOverAlone, run.refreshing.lock()).await;
+        drain_backlog(run).await?;
+        let alone = mutation::skip_if(Rule::CutOverAlone, run.refresh_lock.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
         let outcome = run.server.swap(run.dirty.lock_marker(), &mut drainer).await;
         let taken = drainer.taken;
@@ -78,7 +78,7 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
 }
 
 /// Refreshes until few keys are dirty, or it does not get better.
-async fn come_close<S: Server>(run: &Run<S>) -> Result<()> {
+async fn drain_backlog<S: Server>(run: &Run<S>) -> Result<()> {
     for _ in 0..ROUNDS {
         run.catch_up().await?;
         if run.dirty.len() <= FEW_KEYS {

@@ -33,7 +33,7 @@ const RECONNECT_FOR: Duration = Duration::from_secs(120);
 #[derive(Default)]
 struct Inner {
     keys: HashSet<Key>,
-    parked: HashSet<Key>,
+    deferred: HashSet<Key>,
     parked_since: Option<Instant>,
     position: Option<Position>,
     untouched: HashSet<Key>,
@@ -93,9 +93,9 @@ pub struct Batch {
     pub position: Option<Position>,
 }
 
-/// Keys that were put aside.
+/// Keys that wait for the copy key's index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Parked {
+pub struct DeferredKeys {
     /// How many.
     pub keys: usize,
     /// For how long the first of them has been.
@@ -133,7 +133,7 @@ impl Dirty {
     }
 
     fn count(&self, inner: &Inner) {
-        let keys = inner.keys.len() + inner.parked.len();
+        let keys = inner.keys.len() + inner.deferred.len();
         self.progress.dirty_keys.store(keys as u64, Ordering::Relaxed);
     }
 
@@ -150,28 +150,28 @@ impl Dirty {
         batch
     }
 
-    /// Puts keys aside until [`Dirty::unpark`]: they cannot be refreshed yet. Tells how many are
-    /// aside now, and for how long the first of them has been.
-    pub fn park(&self, keys: impl IntoIterator<Item = Key>) -> Parked {
+    /// Defers keys until [`Dirty::release`]: they cannot be refreshed yet. Returns how many are
+    /// deferred now, and for how long the first of them has been.
+    pub fn defer(&self, keys: impl IntoIterator<Item = Key>) -> DeferredKeys {
         let mut inner = self.inner();
-        inner.parked.extend(keys);
+        inner.deferred.extend(keys);
         self.count(&inner);
-        let keys = inner.parked.len();
+        let keys = inner.deferred.len();
         if keys == 0 {
-            return Parked::default();
+            return DeferredKeys::default();
         }
         let since = *inner.parked_since.get_or_insert_with(Instant::now);
-        Parked { keys, longest: since.elapsed() }
+        DeferredKeys { keys, longest: since.elapsed() }
     }
 
-    /// Makes the keys that were put aside dirty again.
-    pub fn unpark(&self) {
-        let parked = {
+    /// Makes the deferred keys dirty again.
+    pub fn release(&self) {
+        let deferred = {
             let mut inner = self.inner();
             inner.parked_since = None;
-            std::mem::take(&mut inner.parked)
+            std::mem::take(&mut inner.deferred)
         };
-        self.add(parked);
+        self.add(deferred);
     }
 
     /// How many keys wait to be taken.
@@ -370,6 +370,6 @@ mod tests {
         let mut room = std::pin::pin!(dirty.wait_for_room());
         assert!(room.as_mut().now_or_never().is_none());
         assert_eq!(dirty.take().keys.len(), MOST_KEYS);
-        assert!(room.now_or_never().is_some(), "nobody was told of the room");
+        assert!(room.now_or_never().is_some(), "no waiter was woken");
     }
 }

@@ -2,28 +2,28 @@
 //! the rows come is half of what they cost there.
 //!
 //! Until it is there no row of the shadow can be found by its key, so nothing is refreshed: keys that a
-//! refresh would have to write are put aside, and the position stays before them. Where these become
+//! refresh would have to write are deferred, and the position stays before them. Where these become
 //! many, or old, the index is built in the midst of the copy, between two chunks.
 
 use std::time::Duration;
 
 use super::backend::Server;
-use super::dirty::Parked;
+use super::dirty::DeferredKeys;
 use super::run::Run;
 use crate::error::Result;
 use crate::testing::failpoint::{self, Point};
 use crate::testing::mutation::{self, Rule};
 
-/// More keys than this are not put aside: refreshing them takes seconds.
-const MOST_PARKED: usize = 50_000;
+/// More keys than this are not deferred: refreshing them takes seconds.
+const MOST_DEFERRED: usize = 50_000;
 
-/// Keys are not put aside for longer: until they are refreshed the server keeps its log, and a run that
+/// Keys are not deferred for longer: until they are refreshed the server keeps its log, and a run that
 /// is killed reads it again.
-const LONGEST_PARKED: Duration = Duration::from_secs(120);
+const LONGEST_DEFERRED: Duration = Duration::from_secs(120);
 
 /// Whether it is time to build the index, whatever is left of the copy.
-pub(super) fn is_due(parked: Parked) -> bool {
-    parked.keys > MOST_PARKED || parked.longest > LONGEST_PARKED
+pub(super) fn is_due(deferred: DeferredKeys) -> bool {
+    deferred.keys > MOST_DEFERRED || deferred.longest > LONGEST_DEFERRED
 }
 
 /// Builds the index, unless it is there, when no refresh is under way.
@@ -31,7 +31,7 @@ pub(super) async fn ensure<S: Server>(run: &Run<S>) -> Result<()> {
     if run.is_keyed() {
         return Ok(());
     }
-    let _alone = run.refreshing.lock().await;
+    let _alone = run.refresh_lock.lock().await;
     build(run).await
 }
 
@@ -41,13 +41,13 @@ pub(super) async fn build<S: Server>(run: &Run<S>) -> Result<()> {
         return Ok(());
     }
     // Chunks in flight would wait for it in the server, and longer than they may.
-    let _no_chunk = run.apart.write().await;
+    let _no_chunk = run.chunk_gate.write().await;
     failpoint::hit(Point::KeyBegun)?;
-    run.steadily(|| run.server.build_key()).await?;
+    run.retry_on_disconnect(|| run.server.build_key()).await?;
     failpoint::hit(Point::KeyBuilt)?;
     run.set_keyed();
-    if !mutation::active(Rule::AsideRefreshed) {
-        run.dirty.unpark();
+    if !mutation::active(Rule::DeferredRefreshed) {
+        run.dirty.release();
     }
     Ok(())
 }
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn the_index_is_due_when_many_keys_wait_for_it_or_one_for_long() {
-        let parked = |keys, seconds| Parked { keys, longest: Duration::from_secs(seconds) };
-        assert!(!is_due(Parked::default()));
-        assert!(!is_due(parked(MOST_PARKED, 120)));
-        assert!(is_due(parked(MOST_PARKED + 1, 0)));
-        assert!(is_due(parked(1, 121)));
+        let deferred = |keys, seconds| DeferredKeys { keys, longest: Duration::from_secs(seconds) };
+        assert!(!is_due(DeferredKeys::default()));
+        assert!(!is_due(deferred(MOST_DEFERRED, 120)));
+        assert!(is_due(deferred(MOST_DEFERRED + 1, 0)));
+        assert!(is_due(deferred(1, 121)));
     }
 }

@@ -139,7 +139,7 @@ async fn begun<S: Server>(
         outcome = phases(&run, resumed) => outcome,
         () = asked_to_stop(&stop, &swapping) => Err(Error::stopped("on request")),
         error = run.dirty.feed(&*run.server, stream, start) => Err(error),
-        error = refresh::forever(&run) => Err(error),
+        error = refresh::run_cycles(&run) => Err(error),
         never = reporting.report_throttle() => match never {},
         error = backpressure::tell(&run) => Err(error),
     };
@@ -216,7 +216,7 @@ async fn index<S: Server>(run: &Run<S>) -> Result<()> {
     }
     run.enter(Phase::Index);
     failpoint::hit(Point::IndexBegun)?;
-    run.steadily(|| run.server.build_indexes()).await?;
+    run.retry_on_disconnect(|| run.server.build_indexes()).await?;
     failpoint::hit(Point::IndexBuilt)?;
     run.indexed.store(true, Ordering::Relaxed);
     Ok(())

@@ -49,13 +49,13 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LARGEST_CLASH: usize = 10_000;
 
 /// Runs cycles for ever; returns what ended them.
-pub(super) async fn forever<S: Server>(run: &Run<S>) -> Error {
+pub(super) async fn run_cycles<S: Server>(run: &Run<S>) -> Error {
     loop {
         tokio::select! {
             () = run.cycles.wanted() => {}
             () = run.dirty.wait(LONGEST_GAP) => tokio::time::sleep(GATHER).await,
         }
-        let _alone = run.refreshing.lock().await;
+        let _alone = run.refresh_lock.lock().await;
         if let Err(error) = cycle(run).await {
             return error;
         }
@@ -67,7 +67,7 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     if mutation::active(Rule::OnlyCopyThrottled) {
         drop(run.throttle.admit(0).await?);
     }
-    run.steadily(|| run.server.hold_claim()).await?;
+    run.retry_on_disconnect(|| run.server.hold_claim()).await?;
     run.warn_of_strangers();
     let batch = run.dirty.take();
     failpoint::hit(Point::RefreshTaken)?;
@@ -79,7 +79,7 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
     }
     failpoint::hit(Point::RefreshCheckpointed)?;
     if !run.is_keyed() {
-        put_aside(run, batch).await?;
+        defer(run, batch).await?;
         run.cycles.end(number);
         return Ok(());
     }
@@ -96,7 +96,7 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
             }
         }
         KeyOrder::Server => {
-            let _alone = mutation::skip_if(Rule::TurnsTaken, run.apart.write()).await;
+            let _alone = mutation::skip_if(Rule::TurnsTaken, run.chunk_gate.write()).await;
             refresh_all(run, batch.keys.into_iter().collect(), 1).await?;
         }
     }
@@ -114,18 +114,18 @@ async fn cycle<S: Server>(run: &Run<S>) -> Result<()> {
 
 /// What a cycle does while no row of the shadow can be found: the next one after the building of the
 /// copy key's index has the keys.
-async fn put_aside<S: Server>(run: &Run<S>, batch: Batch) -> Result<()> {
+async fn defer<S: Server>(run: &Run<S>, batch: Batch) -> Result<()> {
     let mut keys = batch.keys;
     if run.server.key_order() == KeyOrder::Bytes {
         let coverage = run.coverage();
         keys.retain(|key| coverage.place(key) != Place::Ahead);
     }
-    let parked = run.dirty.park(keys);
-    if key_index::is_due(parked) {
+    let deferred = run.dirty.defer(keys);
+    if key_index::is_due(deferred) {
         return key_index::build(run).await;
     }
     if let Some(position) =
-        batch.position.filter(|_| parked.keys == 0 || mutation::active(Rule::AsideHeld))
+        batch.position.filter(|_| deferred.keys == 0 || mutation::active(Rule::DeferredHeld))
     {
         run.set_applied(position);
     }
@@ -202,11 +202,11 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
             CopyOutcome::Clash(clash) => {
                 tracing::debug!(attempts, ?clash, "a refresh met unique values of stale rows");
                 fail_on_duplicates(run, &clash, None).await?;
-                let apart: HashSet<&Key> = clash.own.iter().collect();
-                let rest = keys.iter().filter(|key| !apart.contains(key)).cloned().collect();
+                let clashing: HashSet<&Key> = clash.own.iter().collect();
+                let rest = keys.iter().filter(|key| !clashing.contains(key)).cloned().collect();
                 let together: HashSet<Key> =
                     clash.own.iter().chain(&clash.holders).cloned().collect();
-                // Where all clashed with all there is nothing to set apart.
+                // Where all clashed with all there is nothing to set clashing.
                 let together =
                     if together.is_empty() { keys.clone() } else { together.into_iter().collect() };
                 let rest = if clash.own.is_empty() && clash.holders.is_empty() {
@@ -219,7 +219,7 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
                     return Err(Error::server("refreshing rows", message));
                 }
                 parts.push(rest);
-                parts.push(grown(together, &keys, &clash));
+                parts.push(merge_clash(together, &keys, &clash));
             }
         }
         attempts += 1;
@@ -235,7 +235,7 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
 
 /// What must be refreshed in one transaction: the clashing rows with those who hold their values.
 /// A clash inside such a group (all of `own` in `keys`, few keys) keeps the group and adds to it.
-fn grown(together: Vec<Key>, keys: &[Key], clash: &Clash) -> Vec<Key> {
+fn merge_clash(together: Vec<Key>, keys: &[Key], clash: &Clash) -> Vec<Key> {
     if keys.len() > BATCH / 2 || clash.own.is_empty() {
         return together;
     }
@@ -256,7 +256,8 @@ pub(super) async fn fail_on_duplicates<S: Server>(
     if keys.is_empty() && range.is_none() {
         return Ok(());
     }
-    let rows = run.steadily(|| run.server.duplicates(&clash.index, range, &keys)).await?;
+    let rows =
+        run.retry_on_disconnect(|| run.server.duplicates(&clash.index, range, &keys)).await?;
     if rows.is_empty() {
         return Ok(());
     }

@@ -29,7 +29,7 @@ const RETRY_FOR: Duration = Duration::from_secs(120);
 pub(super) const FULL_FOR: Duration = Duration::from_secs(600);
 const FULL_PAUSE: Duration = Duration::from_secs(2);
 
-/// A checkpoint that takes longer is told of.
+/// A checkpoint that takes longer is reported.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What holds a checkpoint up, as far as the engine knows.
@@ -86,10 +86,10 @@ pub(crate) struct Run<S> {
     pub chunk_ended: Notify,
     /// Chunks hold it shared; who must have none beside it, alone: the building of the copy key's index
     /// and, under `KeyOrder::Server`, refreshes (rule 4).
-    pub apart: RwLock<()>,
+    pub chunk_gate: RwLock<()>,
     /// Held by the refresher during a cycle, by a chunk that writes rows outside its range, and by
     /// the cut-over.
-    pub refreshing: tokio::sync::Mutex<()>,
+    pub refresh_lock: tokio::sync::Mutex<()>,
     /// Refresh cycles begun and ended.
     pub cycles: Cycles,
     applied: Mutex<Position>,
@@ -164,8 +164,8 @@ impl<S: Server> Run<S> {
             sink,
             coverage: Mutex::new(Coverage::resume(state.copied, state.limit)),
             chunk_ended: Notify::new(),
-            apart: RwLock::new(()),
-            refreshing: tokio::sync::Mutex::new(()),
+            chunk_gate: RwLock::new(()),
+            refresh_lock: tokio::sync::Mutex::new(()),
             cycles: Cycles::default(),
             applied: Mutex::new(state.position),
             indexed: AtomicBool::new(state.indexed),
@@ -301,14 +301,14 @@ impl<S: Server> Run<S> {
     }
 
     /// The same, and again while the server has no room left: for small steps only, since one that fills
-    /// the disk anew each time would be worse than to stop.
+    /// the disk again each time would be worse than to stop.
     pub(crate) async fn with_room<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
         let started = tokio::time::Instant::now();
         loop {
-            match self.steadily(&mut step).await {
+            match self.retry_on_disconnect(&mut step).await {
                 Err(error) if error.is_full() && started.elapsed() < FULL_FOR => {
                     self.wait_for_room(&error).await;
                 }
@@ -318,7 +318,7 @@ impl<S: Server> Run<S> {
     }
 
     /// Does `step` again on a new connection while its connection breaks.
-    pub(crate) async fn steadily<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
+    pub(crate) async fn retry_on_disconnect<T, F>(&self, mut step: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {

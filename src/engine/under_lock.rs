@@ -53,7 +53,7 @@ pub(crate) async fn compare<H: Holder>(holder: &mut H, suspects: &[Key]) -> Resu
     Err(Error::Verification { count: differing.len() as u64, keys })
 }
 
-/// The end of an attempt whose own writes met a lock, though nobody else can have one.
+/// The end of an attempt whose own writes met a lock, though no other session can have one.
 pub(crate) fn lock_wait() -> Error {
     Error::Stopped { reason: "a lock wait under the lock".into(), help: String::new() }
 }

@@ -67,7 +67,7 @@ pub(super) async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
         .try_collect::<()>()
         .await?;
     let suspects = suspects.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let suspects = acquit(run, suspects.into_iter().collect()).await?;
+    let suspects = recheck_suspects(run, suspects.into_iter().collect()).await?;
     Ok(Verified { rows: Rows(run.progress.rows_verified.load(Ordering::Relaxed)), suspects })
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
 async fn watch_shadow<S: Server>(run: &Run<S>) -> Result<()> {
     let marker = run.dirty.next_marker();
     {
-        let _alone = run.refreshing.lock().await;
+        let _alone = run.refresh_lock.lock().await;
         run.server.watch_shadow(marker);
     }
     run.catch_up_to(marker).await
@@ -92,11 +92,11 @@ async fn worker<S: Server>(
         let _turn = run.throttle.admit(0).await?;
         let Some(chunk) = walk.next(run, rows).await? else { return Ok(()) };
         let started = Instant::now();
-        let comparison = run.steadily(|| run.server.compare(&chunk.range)).await?;
+        let comparison = run.retry_on_disconnect(|| run.server.compare(&chunk.range)).await?;
         failpoint::hit(Point::Compared)?;
         if !comparison.equal && !mutation::active(Rule::DifferencesCount) {
             walk.sizer.shrink(PART);
-            look_closer(run, &chunk.range, comparison.rows, suspects).await?;
+            bisect(run, &chunk.range, comparison.rows, suspects).await?;
         } else {
             walk.learn(&chunk, started.elapsed(), run.chunk_time());
         }
@@ -106,7 +106,7 @@ async fn worker<S: Server>(
 }
 
 /// Finds the rows that differ in a range that does, most parts of which are equal by now.
-async fn look_closer<S: Server>(
+async fn bisect<S: Server>(
     run: &Run<S>,
     range: &KeyRange,
     rows: Rows,
@@ -116,14 +116,16 @@ async fn look_closer<S: Server>(
     for left in (0..rows.0.div_ceil(PART.0).max(1)).rev() {
         let inner = match left {
             0 => None,
-            _ => run.steadily(|| run.server.bound(after.as_ref(), PART)).await?,
+            _ => run.retry_on_disconnect(|| run.server.bound(after.as_ref(), PART)).await?,
         };
         let last = inner.is_none();
         // Rows may have gone since they were counted: a part beyond the range does no harm.
         let part = KeyRange { after, upto: inner.or_else(|| range.upto.clone()) };
-        let equal = rows > PART && run.steadily(|| run.server.compare(&part)).await?.equal;
+        let equal =
+            rows > PART && run.retry_on_disconnect(|| run.server.compare(&part)).await?.equal;
         if !equal {
-            let keys = run.steadily(|| run.server.differing(&part, SUSPECTS_A_PART)).await?;
+            let keys =
+                run.retry_on_disconnect(|| run.server.differing(&part, SUSPECTS_A_PART)).await?;
             let mut suspects = suspects.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             suspects.extend(keys);
             if suspects.len() > MOST_SUSPECTS {
@@ -139,14 +141,14 @@ async fn look_closer<S: Server>(
 }
 
 /// Compares suspects again and again until each is equal, surely different, or just too busy.
-async fn acquit<S: Server>(run: &Run<S>, mut suspects: Vec<Key>) -> Result<Vec<Key>> {
+async fn recheck_suspects<S: Server>(run: &Run<S>, mut suspects: Vec<Key>) -> Result<Vec<Key>> {
     for _ in 0..ROUNDS {
         if suspects.is_empty() {
             break;
         }
         run.dirty.watch(suspects.iter().cloned());
         run.catch_up().await?;
-        suspects = run.steadily(|| run.server.still_differing(&suspects)).await?;
+        suspects = run.retry_on_disconnect(|| run.server.still_differing(&suspects)).await?;
         // A commit may be visible to the comparison and not yet named by the stream.
         run.catch_up().await?;
         let untouched: Vec<&Key> =

@@ -52,7 +52,7 @@ impl<'a> Walk<'a> {
                 Watermark::At(key) => Some(key),
                 Watermark::End => return Ok(None),
             };
-            let upto = run.steadily(|| run.server.bound(after.as_ref(), rows)).await?;
+            let upto = run.retry_on_disconnect(|| run.server.bound(after.as_ref(), rows)).await?;
             self.coverage().hand_out(upto)
         };
         self.sizer.hand_out(rows);

@@ -44,7 +44,7 @@ pub(crate) trait Lease: Sync {
     /// Whether these clauses are the change's.
     fn is_same(&self, clauses: &str) -> bool;
 
-    /// Takes the lock of runs on the table in a session of its own, and sees to it that nobody works on a table that
+    /// Takes the lock of runs on the table in a session of its own, and sees to it that no other run works on a table that
     /// a foreign key joins with it. A lock that it had is given up first. `Refused` when another session holds it.
     fn lock(&self, patience: Duration) -> impl Future<Output = Result<()>> + Send;
 

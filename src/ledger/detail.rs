@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn values_are_left_out_of_both_servers_words() {
-        for (said, kept) in [
+        for (message, kept) in [
             ("Duplicate entry 'bob@x' for key 't.mail'", "Duplicate entry '…' for key 't.mail'"),
             ("Duplicate entry 'o'hare' for key 't.n'", "Duplicate entry '…' for key 't.n'"),
             (
@@ -105,7 +105,7 @@ mod tests {
             ),
             ("value: 'cut off in the mid", "value: '…"),
         ] {
-            assert_eq!(without_values(said), kept);
+            assert_eq!(without_values(message), kept);
         }
     }
 

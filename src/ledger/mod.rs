@@ -97,7 +97,7 @@ impl Outcome {
         }
     }
 
-    /// What a word of the ledger means. What no osc writes is taken for a failure, which nobody resumes.
+    /// What a word of the ledger means. What no osc writes is taken for a failure, which cannot be resumed.
     pub(crate) fn of(word: &str) -> Self {
         [Self::Done, Self::Stopped].into_iter().find(|it| it.word() == word).unwrap_or(Self::Failed)
     }

@@ -26,7 +26,7 @@ struct Line<T> {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct EventLine<'a> {
     #[serde(flatten)]
     event: &'a Event,
     #[serde(flatten)]
@@ -83,7 +83,7 @@ impl Renderer for Json {
             self.pace.reset();
         }
         self.pace.look(now);
-        screen::stdout_line(&told(event, &now.about));
+        screen::stdout_line(&event_line(event, &now.about));
     }
 
     fn tick(&mut self, now: &Snapshot) {
@@ -107,8 +107,8 @@ pub(crate) fn error(error: &Error, about: About) -> String {
     })
 }
 
-fn told(event: &Event, about: &About) -> String {
-    line(Told { event, about })
+fn event_line(event: &Event, about: &About) -> String {
+    line(EventLine { event, about })
 }
 
 fn line(body: impl Serialize) -> String {
@@ -137,7 +137,7 @@ mod tests {
             table: Some("shop.users".into()),
             run: Some(7),
         };
-        let value = read(&told(
+        let value = read(&event_line(
             &Event::CutOverRetry {
                 attempt: 2,
                 attempts: 60,
@@ -151,10 +151,10 @@ mod tests {
         assert_eq!((&value["server"], &value["table"]), (&"db1:3306".into(), &"shop.users".into()));
         assert!(value["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
         let summary = Summary { table: "shop.users".into(), rows: 7, ..Default::default() };
-        let value = read(&told(&Event::Summary(Box::new(summary)), &about));
+        let value = read(&event_line(&Event::Summary(Box::new(summary)), &about));
         assert_eq!((&value["event"], &value["rows"]), (&"summary".into(), &7.into()));
         assert_eq!(
-            read(&told(&Event::Phase { phase: Phase::CutOver }, &about))["phase"],
+            read(&event_line(&Event::Phase { phase: Phase::CutOver }, &about))["phase"],
             "cut-over"
         );
     }

@@ -6,9 +6,9 @@ use crate::engine::progress::{Phase, Snapshot};
 
 /// The time over which the rate is smoothed, in seconds.
 const MEMORY: f64 = 15.0;
-/// Nothing is said of the rate before so many seconds.
+/// No rate is shown before so many seconds.
 const RATE_AFTER: f64 = 1.0;
-/// Nothing is said of the end before so many seconds.
+/// No remaining time is shown before so many seconds.
 const ETA_AFTER: f64 = 3.0;
 /// Two looks closer than this count as one, in seconds.
 const SHORTEST_STEP: f64 = 0.05;

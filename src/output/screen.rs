@@ -42,7 +42,7 @@ impl Screen {
         self.0.suspend(work)
     }
 
-    /// Writes text and a line's end to stdout: what a command was asked for.
+    /// Writes text and a line's end to stdout: a command's answer.
     ///
     /// # Errors
     /// When it cannot be written. A reader that has gone has what it wanted.
@@ -76,7 +76,7 @@ impl Screen {
     }
 
     /// Takes the bar away meanwhile. Its crate panics where the terminal has gone, and is not
-    /// asked again then.
+    /// used again then.
     fn beside_the_bar(&self, write: impl FnOnce()) {
         let mut write = Some(write);
         let moved = catch_unwind(AssertUnwindSafe(|| {

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use super::pace::View;
 use crate::engine::progress::{Event, Phase, Snapshot};
 
-/// Where nothing can be said.
+/// Where nothing is known.
 pub(crate) const UNKNOWN: &str = "–";
 
 /// A line for an event; `None`: the summary, which has more than one.

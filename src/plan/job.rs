@@ -1,4 +1,4 @@
-//! One change of one table, as it was asked for.
+//! One requested change of one table.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub struct Job {
     pub ask: Ask,
 }
 
-/// How a question of yes or no is asked.
+/// How a question of yes or no is put.
 pub(crate) type Ask = Arc<dyn Fn(&str) -> Result<bool> + Send + Sync>;
 
 impl Job {

@@ -50,10 +50,10 @@ rules! {
     BothKeys = "both-keys";
     /// 3: a position counts as applied after its keys are refreshed.
     AppliedAfterRefresh = "applied-after-refresh";
-    /// 3: the position stays before keys that are put aside until the copy key has its index.
-    AsideHeld = "aside-held";
-    /// 3: keys that were put aside are refreshed.
-    AsideRefreshed = "aside-refreshed";
+    /// 3: the position stays before keys that are deferred until the copy key has its index.
+    DeferredHeld = "deferred-held";
+    /// 3: deferred keys are refreshed.
+    DeferredRefreshed = "deferred-refreshed";
     /// 4: keys of a chunk in flight wait for its end.
     InFlightWaits = "in-flight-waits";
     /// 4: where only the server can order keys, chunks and refreshes take turns.
@@ -86,7 +86,7 @@ rules! {
     SameNotEqual = "same-not-equal";
     /// 8: the copy reads without locks, under READ COMMITTED.
     NoReadLocks = "no-read-locks";
-    /// 8: the cut-over's lock is asked for shortly, and the request is taken back.
+    /// 8: the cut-over's lock is requested shortly, and the request is taken back.
     LockBudget = "lock-budget";
     /// 8: whoever holds the cut-over's lock has a deadline that the server enforces.
     ServerEndsLock = "server-ends-lock";
@@ -154,8 +154,8 @@ rules! {
     LookedAtUnderLock = "looked-at-under-lock";
     /// What hangs on the table goes with its name.
     DependentsFollow = "dependents-follow";
-    /// What others do to the table is told by the stream.
-    ForeignTold = "foreign-told";
+    /// What others do to the table is reported by the stream.
+    ForeignReported = "foreign-reported";
     /// A transaction ends where it ends, and not at a savepoint.
     GroupsWhole = "groups-whole";
     /// Compressed events are read.

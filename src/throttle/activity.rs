@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 
-/// A statement that has been under way for longer, in seconds, waits for nobody's answer: a report,
+/// A statement that has been under way for longer, in seconds, waits for no one's answer: a report,
 /// a backup, a lock that serves as a queue.
 pub const LONGEST_STATEMENT: u64 = 10;
 
@@ -19,10 +19,10 @@ pub struct ActivitySample {
     /// Sessions other than osc's are at work, or may be: osc has no right to look into them.
     pub others: bool,
     /// Their statements that are under way, those older than [`LONGEST_STATEMENT`] not counted;
-    /// `None` where that is not told.
+    /// `None` where that is not known.
     pub working: Option<u32>,
     /// How full the redo log is, or how far checkpoints are behind, 1.0 being too much, and in words;
-    /// `None` where that is not told.
+    /// `None` where that is not known.
     pub log: Option<(f64, String)>,
 }
 
@@ -32,7 +32,7 @@ pub trait ActivityProbe: Send + 'static {
     fn sample(&mut self) -> impl Future<Output = Result<ActivitySample>> + Send;
 }
 
-/// What the run felt since it was last asked.
+/// What the run felt since the last look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Observed {
     /// How long its own small commits took, on average.

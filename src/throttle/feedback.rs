@@ -45,7 +45,7 @@ pub(super) async fn steer<V: ActivityProbe>(
     directives: watch::Receiver<Directives>,
     latencies: LatencyFeed,
     gate: Arc<Gate>,
-    told: watch::Sender<Option<Pacing>>,
+    pacings: watch::Sender<Option<Pacing>>,
 ) {
     let mut signals = Signals::default();
     let mut width = Width::full(threads);
@@ -76,7 +76,7 @@ pub(super) async fn steer<V: ActivityProbe>(
         }
         gate.set_width(width.get());
         let pacing = Pacing { width: width.get(), share: width.share(), reason: reason.clone() };
-        told.send_replace(Some(pacing));
+        pacings.send_replace(Some(pacing));
         sleep_until(begun + PERIOD.max(looked * RARELY)).await;
     }
 }

@@ -245,7 +245,7 @@ impl Throttle {
         self.board.reason().borrow().clone()
     }
 
-    /// Why the copy is paused, to be told of changes. The value always has the latest numbers; a
+    /// Why the copy is paused, as a value to watch. The value always has the latest numbers; a
     /// change of nothing but numbers wakes no task, so that every wake is worth a line in a log.
     pub fn changed(&self) -> watch::Receiver<Option<String>> {
         self.board.reason()

@@ -14,13 +14,13 @@ pub trait StatusProbe: Send + 'static {
     /// The first column of the query's first row; `None`: there is no row, or NULL in it.
     fn number(&mut self, sql: &str) -> impl Future<Output = Result<Option<f64>>> + Send;
 
-    /// The same of a text that was not asked before. What is not one statement, or would do more than
+    /// The same of a text that did not run before. What is not one statement, or would do more than
     /// read, is an error.
     fn first_number(&mut self, sql: &str) -> impl Future<Output = Result<Option<f64>>> + Send {
         self.number(sql)
     }
 
-    /// Whether this error may be gone when it is asked again.
+    /// Whether this error may be gone at the next look.
     fn passes(&self, _: &Error) -> bool {
         false
     }

@@ -15,7 +15,7 @@ pub struct Query<G> {
 }
 
 impl<G: StatusProbe> Query<G> {
-    /// `sql` is asked once a second.
+    /// `sql` runs once a second.
     pub fn new(probe: G, sql: impl Into<String>) -> Self {
         Self { probe, sql: sql.into() }
     }

@@ -9,7 +9,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
-/// Rates above it cannot be told from none: governor counts in whole nanoseconds a row.
+/// Rates above it are no different from none: governor counts in whole nanoseconds a row.
 const FASTEST: u32 = 50_000_000;
 
 /// The share of a second's rows that may go at once. A whole second's worth, governor's default,

@@ -1,6 +1,6 @@
 //! How hard the server is pressed, by what osc sees and what it saw when the server was quiet.
 //!
-//! No number of these is the operator's: what is much is told by the quietest that was seen on this
+//! No number of these is the operator's: what is much follows from the quietest that was seen on this
 //! server. At the least width that osc can have, what is seen is not osc's doing: there the idea of
 //! what is quiet slowly follows it, so that a server that has become slower by itself holds no run
 //! up for good.

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 
 /// Does as a test tells it.
-struct Puppet {
+struct ScriptedSource {
     name: &'static str,
     verdict: watch::Receiver<Option<Verdict>>,
 }
 
-impl Source for Puppet {
+impl Source for ScriptedSource {
     fn name(&self) -> &str {
         self.name
     }
@@ -49,9 +49,9 @@ impl Source for OneSecond {
 }
 
 /// Never answers.
-struct Deaf;
+struct NeverAnswers;
 
-impl Source for Deaf {
+impl Source for NeverAnswers {
     fn name(&self) -> &str {
         "deaf"
     }
@@ -85,9 +85,9 @@ fn stage(rate: u32) -> (Stage, Throttle) {
     (stage, throttle)
 }
 
-fn puppet(first: Verdict) -> (watch::Sender<Option<Verdict>>, Puppet) {
+fn puppet(first: Verdict) -> (watch::Sender<Option<Verdict>>, ScriptedSource) {
     let (string, verdict) = watch::channel(Some(first));
-    (string, Puppet { name: "puppet", verdict })
+    (string, ScriptedSource { name: "puppet", verdict })
 }
 
 const MOMENT: Duration = Duration::from_millis(200);
@@ -106,7 +106,7 @@ async fn without_sources_the_copy_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_was_not_looked_at_yet_holds_the_copy_back() {
     let (_stage, throttle) = stage(0);
-    let throttle = throttle.with(Deaf);
+    let throttle = throttle.with(NeverAnswers);
     assert_eq!(throttle.paused().unwrap(), "deaf: waiting for the first check");
     assert!(!admits(&throttle).await);
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -265,7 +265,7 @@ async fn a_wish_for_fewer_threads_bounds_the_width() {
 #[tokio::test(start_paused = true)]
 async fn cancelling_the_run_ends_every_wait_and_every_task() {
     let (stage, throttle) = stage(0);
-    let throttle = throttle.with(Deaf);
+    let throttle = throttle.with(NeverAnswers);
     stage.stop.cancel();
     assert!(matches!(throttle.admit(1).await, Err(Error::Stopped { .. })));
     throttle.close().await;

@@ -46,11 +46,11 @@ mod tests {
 
     #[test]
     fn waits_are_shown_in_minutes() {
-        let told = |seconds| in_minutes(Duration::from_secs(seconds));
+        let minutes = |seconds| in_minutes(Duration::from_secs(seconds));
         assert_eq!(
-            (told(1), told(61), told(3 * 3600 + 11 * 60 + 5)),
+            (minutes(1), minutes(61), minutes(3 * 3600 + 11 * 60 + 5)),
             ("1m".into(), "2m".into(), "3h12m".into())
         );
-        assert_eq!((told(3600), told(50 * 3600)), ("1h00m".into(), "2d2h".into()));
+        assert_eq!((minutes(3600), minutes(50 * 3600)), ("1h00m".into(), "2d2h".into()));
     }
 }

@@ -4,7 +4,7 @@
 
 mod place;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::server::{Kind, Server, opts, rows};
 use mysql_async::Opts;
@@ -185,11 +185,11 @@ async fn a_forged_row_reports_no_change_as_made(kind: Kind) {
                      \"role\":{\"modes\":[],\"zone\":\"\",\"values\":[]}}'",
     ] {
         place.forge(ADD, "NULL", "'{}'", carried).await;
-        let (code, said) = place.osc(&["alter", "t", ADD, "--yes"]);
-        assert_eq!(code, Some(4), "{said}");
+        let (code, printed) = place.osc(&["alter", "t", ADD, "--yes"]);
+        assert_eq!(code, Some(4), "{printed}");
         assert!(
-            said.contains("t_osc_old exists, and no run of osc on this server made it"),
-            "{said}"
+            printed.contains("t_osc_old exists, and no run of osc on this server made it"),
+            "{printed}"
         );
         assert!(!place.has_column("added").await);
     }
@@ -202,9 +202,12 @@ async fn a_forged_row_reports_no_change_as_made(kind: Kind) {
         .query_drop("INSERT INTO t_osc_new SELECT * FROM t LIMIT 1")
         .await
         .unwrap();
-    let (code, said) = place.osc(&["alter", "t", ADD, "--yes", "--no-verify"]);
-    assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("t_osc_new exists, and no run of osc on this server made it"), "{said}");
+    let (code, printed) = place.osc(&["alter", "t", ADD, "--yes", "--no-verify"]);
+    assert_eq!(code, Some(4), "{printed}");
+    assert!(
+        printed.contains("t_osc_new exists, and no run of osc on this server made it"),
+        "{printed}"
+    );
     let kept = place.server.value(&format!("SELECT COUNT(*) FROM {app}.t_osc_new")).await;
     assert_eq!(kept, "1");
     place.server.exec(&format!("DROP TABLE {app}.t_osc_new")).await;
@@ -222,9 +225,9 @@ async fn cleanup_drops_no_table_that_osc_did_not_make(kind: Kind) {
         place.server.exec(&format!("CREATE TABLE {app}.{table} AS SELECT * FROM {app}.t")).await;
     }
     place.forge(ADD, "'done'", "NULL", "NULL").await;
-    let said = place.done(&["cleanup", "t", "--yes"]);
+    let printed = place.done(&["cleanup", "t", "--yes"]);
     for table in ["t_osc_old", "t_osc_new"] {
-        assert!(said.contains(&format!("DROP TABLE `{app}`.`{table}`")), "{said}");
+        assert!(printed.contains(&format!("DROP TABLE `{app}`.`{table}`")), "{printed}");
         let rows = format!("SELECT COUNT(*) FROM {app}.{table}");
         assert_eq!(place.server.value(&rows).await, "2", "{table}");
         place.server.exec(&format!("DROP TABLE {app}.{table}")).await;
@@ -255,17 +258,17 @@ async fn a_run_of_another_server_is_not_resumed(kind: Kind) {
     let killed = Run::faulty(&place.server.url(app), &flags, "chunk.copied=kill").end().await;
     assert_ne!(killed.code, Some(0), "{killed:#?}");
     place.server.exec(&format!("UPDATE {ledger}.osc_ledger SET server = 'another'")).await;
-    let (code, said) = loop {
-        let (code, said) = place.osc(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
-        if !said.contains("another osc is already changing") {
-            break (code, said);
+    let (code, printed) = loop {
+        let (code, printed) = place.osc(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
+        if !printed.contains("another osc is already changing") {
+            break (code, printed);
         }
     };
-    assert_eq!(code, Some(4), "{said}");
+    assert_eq!(code, Some(4), "{printed}");
     for word in
         ["t_osc_new exists, and no run of osc on this server made it", "another server (another)"]
     {
-        assert!(said.contains(word), "{said}");
+        assert!(printed.contains(word), "{printed}");
     }
     assert!(place.done(&["status", "t"]).contains("begun on another server (another)"));
     place.server.exec(&format!("DROP TABLE {app}.t_osc_new")).await;
@@ -292,20 +295,20 @@ async fn a_right_that_is_missing_comes_with_the_statements_that_give_it(kind: Ki
     let copy = ["alter", "t", ADD, "--strategy", "copy", "--yes"];
     let instant = ["alter", "t", ADD, "--strategy", "instant", "--yes"];
     for arguments in [&["plan", "t", ADD, "--strategy", "copy"][..], &copy, &instant] {
-        let (code, said) = place.osc_at(&url, arguments);
-        assert_eq!(code, Some(4), "{said}");
-        assert!(said.contains("GRANT ") && said.contains(ledger), "{said}");
+        let (code, printed) = place.osc_at(&url, arguments);
+        assert_eq!(code, Some(4), "{printed}");
+        assert!(printed.contains("GRANT ") && printed.contains(ledger), "{printed}");
     }
-    let (_, said) = place.osc_at(&url, &instant);
-    let cure = said.lines().find_map(|line| line.trim().strip_prefix("help: ")).unwrap();
-    assert!(cure.starts_with("GRANT ") && cure.contains(&osc), "{said}");
+    let (_, printed) = place.osc_at(&url, &instant);
+    let cure = printed.lines().find_map(|line| line.trim().strip_prefix("help: ")).unwrap();
+    assert!(cure.starts_with("GRANT ") && cure.contains(&osc), "{printed}");
     place.server.exec(cure).await;
     // The tables of rights are closed to this account, which is said.
-    let (code, said) = place.osc_at(&url, &["plan", "t", ADD]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("not checked: who else may write the ledger"), "{said}");
-    let (code, said) = place.osc_at(&url, &copy);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = place.osc_at(&url, &["plan", "t", ADD]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("not checked: who else may write the ledger"), "{printed}");
+    let (code, printed) = place.osc_at(&url, &copy);
+    assert_eq!(code, Some(0), "{printed}");
     assert!(place.has_column("added").await);
 }
 
@@ -329,9 +332,9 @@ async fn whoever_holds_the_lock_of_runs_is_named(kind: Kind) {
         &["alter", "t", ADD, "--strategy", "instant", "--yes"],
         &["cleanup", "t", "--yes"],
     ] {
-        let (code, said) = place.osc(command);
-        assert_eq!(code, Some(4), "{said}");
-        assert!(said.contains(&who) && said.contains(&kill), "{said}");
+        let (code, printed) = place.osc(command);
+        assert_eq!(code, Some(4), "{printed}");
+        assert!(printed.contains(&who) && printed.contains(&kill), "{printed}");
     }
     session.disconnect().await.unwrap();
     while place.osc(&["cleanup", "t", "--yes"]).0 != Some(0) {}
@@ -342,11 +345,12 @@ async fn no_row_of_the_table_stands_in_the_ledger(kind: Kind) {
     let place = Place::new(support::shared(kind)).await;
     let clauses = "ADD UNIQUE KEY mail (mail)";
     for strategy in ["copy", "inplace"] {
-        let (code, said) = place.osc(&["alter", "t", clauses, "--strategy", strategy, "--yes"]);
-        assert_ne!(code, Some(0), "{said}");
+        let (code, printed) = place.osc(&["alter", "t", clauses, "--strategy", strategy, "--yes"]);
+        assert_ne!(code, Some(0), "{printed}");
     }
-    let (code, said) = place.osc(&["alter", "t", "MODIFY mail INT", "--strategy", "copy", "--yes"]);
-    assert_eq!(code, Some(1), "{said}");
+    let (code, printed) =
+        place.osc(&["alter", "t", "MODIFY mail INT", "--strategy", "copy", "--yes"]);
+    assert_eq!(code, Some(1), "{printed}");
     let all = place.server.rows(&format!("SELECT * FROM {}.osc_ledger", place.ledger)).await;
     assert!(!all.is_empty());
     assert!(!format!("{all:?}").contains("alice"), "{all:?}");
@@ -361,8 +365,8 @@ async fn clauses_that_hold_a_second_statement_are_one_statement_to_the_server(ki
     let shape = format!("SHOW CREATE TABLE {}.t", place.app);
     let before = place.server.rows(&shape).await;
     for strategy in ["auto", "instant", "inplace", "copy"] {
-        let (code, said) = place.osc(&["alter", "t", clauses, "--strategy", strategy, "--yes"]);
-        assert!(matches!(code, Some(2 | 4)), "{strategy}: {said}");
+        let (code, printed) = place.osc(&["alter", "t", clauses, "--strategy", strategy, "--yes"]);
+        assert!(matches!(code, Some(2 | 4)), "{strategy}: {printed}");
         assert_eq!(place.server.rows(&shape).await, before, "{strategy}");
     }
     place.nothing_ran().await;
@@ -402,8 +406,8 @@ async fn colons_and_question_marks_in_clauses_stay_what_they_are(kind: Kind) {
         place.done(&["cleanup", "t", "--yes"]);
     }
     for clauses in ["ADD COLUMN x INT AS (v-':y')", "ADD COLUMN x INT DEFAULT :y"] {
-        let (code, said) = place.osc(&["alter", "t", clauses, "--yes"]);
-        assert_eq!(code, Some(2), "{said}");
+        let (code, printed) = place.osc(&["alter", "t", clauses, "--yes"]);
+        assert_eq!(code, Some(2), "{printed}");
     }
 }
 
@@ -417,11 +421,11 @@ async fn a_ledger_that_the_binlog_leaves_out_is_refused(kind: Kind) {
         &["plan", "t", ADD, "--strategy", "copy"][..],
         &["alter", "t", ADD, "--strategy", "copy", "--yes"],
     ] {
-        let (code, said) = place.osc(command);
-        assert_eq!(code, Some(4), "{said}");
+        let (code, printed) = place.osc(command);
+        assert_eq!(code, Some(4), "{printed}");
         let words =
             ["[binlog-filter]", &format!("the ledger's schema {}", place.ledger), "--ledger"];
-        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        assert!(words.iter().all(|word| printed.contains(word)), "{printed}");
     }
 }
 

@@ -2,11 +2,11 @@
 //! its rows, and CREATE in the application's schema, here in the database too. osc runs as a superuser.
 //! Each test is a promise (`docs/decisions/0011-ledger.md`).
 
-mod scene;
+mod scenario;
 
 use crate::support;
-use scene::{COLUMNS, INSTANT, record};
-pub(crate) use scene::{COPIED, Scene, done, refused, said};
+use scenario::{COLUMNS, INSTANT, record};
+pub(crate) use scenario::{COPIED, Scenario, done, printed, refused};
 
 const COMMANDS: [&[&str]; 4] = [
     &["status"],
@@ -17,29 +17,29 @@ const COMMANDS: [&[&str]; 4] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_oscs_name_that_another_made_is_refused() {
-    let scene = Scene::new().await;
-    scene.attack(&format!("CREATE SCHEMA osc; CREATE TABLE osc.osc_ledger ({COLUMNS})")).await;
-    scene.payload("public.take()", "trigger").await;
-    scene
+    let scenario = Scenario::new().await;
+    scenario.attack(&format!("CREATE SCHEMA osc; CREATE TABLE osc.osc_ledger ({COLUMNS})")).await;
+    scenario.payload("public.take()", "trigger").await;
+    scenario
         .attack(
             "CREATE TRIGGER take BEFORE INSERT OR UPDATE ON osc.osc_ledger FOR EACH ROW \
              EXECUTE FUNCTION public.take()",
         )
         .await;
     for command in COMMANDS {
-        scene.assert_refused(command, &["\"osc\"", &scene.mallory, "--ledger"]).await;
+        scenario.assert_refused(command, &["\"osc\"", &scenario.mallory, "--ledger"]).await;
     }
     // Elsewhere it goes on.
-    done(&scene.osc(&["alter", "t", COPIED, "--ledger", "osc_of_ours"]));
-    scene.assert_harmless("another ledger").await;
+    done(&scenario.osc(&["alter", "t", COPIED, "--ledger", "osc_of_ours"]));
+    scenario.assert_harmless("another ledger").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_oscs_in_its_schema_is_refused_with_the_cure() {
-    let scene = Scene::new().await;
-    scene.ledger();
-    scene.payload("public.take()", "trigger").await;
-    scene.payload("public.taken()", "int").await;
+    let scenario = Scenario::new().await;
+    scenario.ledger();
+    scenario.payload("public.take()", "trigger").await;
+    scenario.payload("public.taken()", "int").await;
     // What an administrator may have done by mistake, and the attacker made of it.
     for (sabotage, word, cure) in [
         (
@@ -132,39 +132,39 @@ async fn what_is_not_oscs_in_its_schema_is_refused_with_the_cure() {
             "ALTER FUNCTION osc.osc_snapshot() OWNER TO postgres",
         ),
     ] {
-        scene.exec(sabotage).await;
+        scenario.exec(sabotage).await;
         for command in COMMANDS {
-            refused(&scene.osc(command), &[&scene.fill(word)]);
+            refused(&scenario.osc(command), &[&scenario.fill(word)]);
         }
-        scene.assert_harmless(sabotage).await;
-        scene.exec(cure).await;
-        done(&scene.osc(&["status"]));
+        scenario.assert_harmless(sabotage).await;
+        scenario.exec(cure).await;
+        done(&scenario.osc(&["status"]));
     }
-    done(&scene.osc(&["alter", "t", COPIED, "--strategy", "copy"]));
+    done(&scenario.osc(&["alter", "t", COPIED, "--strategy", "copy"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_view_in_the_place_of_the_ledger_is_refused() {
-    let scene = Scene::new().await;
-    scene.ledger();
-    scene.payload("public.taken()", "text").await;
-    scene
+    let scenario = Scenario::new().await;
+    scenario.ledger();
+    scenario.payload("public.taken()", "text").await;
+    scenario
         .exec(
             "ALTER TABLE osc.osc_ledger RENAME TO away; CREATE VIEW osc.osc_ledger AS \
              SELECT *, public.taken() AS more FROM osc.away",
         )
         .await;
     for command in COMMANDS {
-        refused(&scene.osc(command), &["no plain", "DROP VIEW"]);
+        refused(&scenario.osc(command), &["no plain", "DROP VIEW"]);
     }
-    scene.assert_harmless("a view").await;
+    scenario.assert_harmless("a view").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_other_account_can_write_what_osc_made() {
-    let scene = Scene::new().await;
+    let scenario = Scenario::new().await;
     // Rights that would come by themselves.
-    scene
+    scenario
         .exec(
             "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {m}; \
              ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO {m}; \
@@ -172,7 +172,7 @@ async fn no_other_account_can_write_what_osc_made() {
              ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO {m}",
         )
         .await;
-    done(&scene.osc(&["alter", "t", COPIED]));
+    done(&scenario.osc(&["alter", "t", COPIED]));
     for sql in [
         "INSERT INTO osc.osc_ledger SELECT FROM osc.osc_ledger",
         "UPDATE osc.osc_ledger SET state = NULL",
@@ -184,76 +184,79 @@ async fn no_other_account_can_write_what_osc_made() {
         "CREATE TABLE public.t_osc_new (id int); CREATE TRIGGER osc_shadow AFTER TRUNCATE \
          ON public.t_osc_new FOR EACH STATEMENT EXECUTE FUNCTION osc.osc_shadow()",
     ] {
-        scene.forbidden(sql).await;
+        scenario.forbidden(sql).await;
     }
-    scene.exec("ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM {m}").await;
+    scenario.exec("ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM {m}").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swap_that_the_catalog_does_not_show_has_not_happened() {
-    let scene = Scene::new().await;
-    scene.ledger();
-    scene.attack("CREATE TABLE t_of_mine (id int)").await;
-    scene.forge(COPIED, &record("t_of_mine", "t")).await;
-    done(&scene.osc(&["alter", "t", COPIED]));
-    assert_eq!(scene.type_of_n().await, "bigint", "the forged row was believed");
+    let scenario = Scenario::new().await;
+    scenario.ledger();
+    scenario.attack("CREATE TABLE t_of_mine (id int)").await;
+    scenario.forge(COPIED, &record("t_of_mine", "t")).await;
+    done(&scenario.osc(&["alter", "t", COPIED]));
+    assert_eq!(scenario.type_of_n().await, "bigint", "the forged row was believed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swap_is_not_proved_by_a_table_under_the_retired_ones_name() {
-    let scene = Scene::new().await;
-    scene.ledger();
-    scene.attack("CREATE TABLE t_osc_old (id int)").await;
-    scene.forge(COPIED, &record("t_osc_old", "t")).await;
-    refused(&scene.osc(&["alter", "t", COPIED]), &["t_osc_old exists, and no run of osc made it"]);
-    assert_eq!(scene.type_of_n().await, "integer");
+    let scenario = Scenario::new().await;
+    scenario.ledger();
+    scenario.attack("CREATE TABLE t_osc_old (id int)").await;
+    scenario.forge(COPIED, &record("t_osc_old", "t")).await;
+    refused(
+        &scenario.osc(&["alter", "t", COPIED]),
+        &["t_osc_old exists, and no run of osc made it"],
+    );
+    assert_eq!(scenario.type_of_n().await, "integer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_that_osc_did_not_make_is_not_written() {
-    let scene = Scene::new().await;
-    scene.ledger();
-    scene.payload("public.take()", "trigger").await;
-    scene
+    let scenario = Scenario::new().await;
+    scenario.ledger();
+    scenario.payload("public.take()", "trigger").await;
+    scenario
         .attack(
             "CREATE TABLE t_osc_new (id int PRIMARY KEY, n bigint, name text); CREATE TRIGGER take \
              BEFORE INSERT ON t_osc_new FOR EACH ROW EXECUTE FUNCTION public.take()",
         )
         .await;
-    scene.forge(COPIED, &record("t", "t_osc_new")).await;
+    scenario.forge(COPIED, &record("t", "t_osc_new")).await;
     let words = ["t_osc_new exists, and no run of osc made it"];
-    scene.assert_refused(&["alter", "t", COPIED], &words).await;
-    assert_eq!(scene.value("SELECT count(*) FROM t_osc_new").await, "0");
+    scenario.assert_refused(&["alter", "t", COPIED], &words).await;
+    assert_eq!(scenario.value("SELECT count(*) FROM t_osc_new").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cleanup_drops_nothing_that_osc_did_not_make() {
-    let scene = Scene::new().await;
-    scene.ledger();
-    scene
+    let scenario = Scenario::new().await;
+    scenario.ledger();
+    scenario
         .exec(
             "CREATE TABLE t_osc_old (id int); CREATE TABLE t_osc_new (id int); \
              CREATE PUBLICATION osc_1_2_00000000 FOR TABLE t",
         )
         .await;
-    scene.exec("SELECT pg_create_logical_replication_slot('osc_1_2_{d}', 'pgoutput')").await;
+    scenario.exec("SELECT pg_create_logical_replication_slot('osc_1_2_{d}', 'pgoutput')").await;
     // The run of the instant change has the number 1.
-    scene.exec("UPDATE osc.osc_ledger SET result = NULL, ended = NULL, method = 'copy'").await;
-    scene.forge(COPIED, &record("t_osc_old", "t")).await;
-    scene.forge("ADD INDEX", &record("t", "t_osc_new")).await;
-    done(&scene.osc(&["cleanup", "t", "--yes"]));
+    scenario.exec("UPDATE osc.osc_ledger SET result = NULL, ended = NULL, method = 'copy'").await;
+    scenario.forge(COPIED, &record("t_osc_old", "t")).await;
+    scenario.forge("ADD INDEX", &record("t", "t_osc_new")).await;
+    done(&scenario.osc(&["cleanup", "t", "--yes"]));
     let left = "SELECT concat_ws(' ', to_regclass('t_osc_old'), to_regclass('t_osc_new'), \
                 (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_replication_slots \
                 WHERE database = current_database()))";
-    assert_eq!(scene.value(left).await, "t_osc_old t_osc_new 1 1", "dropped");
-    scene.exec("SELECT pg_drop_replication_slot('osc_1_2_{d}')").await;
+    assert_eq!(scenario.value(left).await, "t_osc_old t_osc_new 1 1", "dropped");
+    scenario.exec("SELECT pg_drop_replication_slot('osc_1_2_{d}')").await;
 }
 
 /// What an earlier build stored, and ran after the swap: the shadow's `autovacuum_enabled`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_of_another_version_is_refused_in_words_and_nothing_of_it_runs() {
-    let scene = Scene::new().await;
-    scene.ledger();
+    let scenario = Scenario::new().await;
+    scenario.ledger();
     for carried in [
         "'{\"made\":{\"shadow\":1,\"original\":1,\"indexes\":[],\"sequences\":[],\"autovacuum\":\
           \"off); ALTER ROLE {m} SUPERUSER; --\",\"deferred\":[]}}'",
@@ -261,79 +264,81 @@ async fn a_record_of_another_version_is_refused_in_words_and_nothing_of_it_runs(
         "'{\"form\":2,\"shadow\":1}'",
         "'rubbish'",
     ] {
-        scene.forge(COPIED, carried).await;
+        scenario.forge(COPIED, carried).await;
         for command in [&["alter", "t", COPIED][..], &["plan", "t", COPIED]] {
-            refused(&scene.osc(command), &["another version of osc", "osc cleanup TABLE"]);
+            refused(&scenario.osc(command), &["another version of osc", "osc cleanup TABLE"]);
         }
         let open = "SELECT count(*) FROM osc.osc_ledger WHERE result IS NULL";
-        assert_eq!(scene.value(open).await, "1", "the run was closed");
-        done(&scene.osc(&["cleanup", "t", "--yes"]));
-        assert_eq!(scene.value(open).await, "0");
-        scene.assert_harmless(carried).await;
+        assert_eq!(scenario.value(open).await, "1", "the run was closed");
+        done(&scenario.osc(&["cleanup", "t", "--yes"]));
+        assert_eq!(scenario.value(open).await, "0");
+        scenario.assert_harmless(carried).await;
     }
-    done(&scene.osc(&["alter", "t", COPIED]));
+    done(&scenario.osc(&["alter", "t", COPIED]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_another_server_are_shown_as_such_and_not_resumed() {
-    let scene = Scene::new().await;
-    scene.ledger();
-    scene.forge(COPIED, "NULL").await;
-    scene.exec("UPDATE osc.osc_ledger SET system = system + 1").await;
-    let status = scene.osc(&["status", "--json"]);
+    let scenario = Scenario::new().await;
+    scenario.ledger();
+    scenario.forge(COPIED, "NULL").await;
+    scenario.exec("UPDATE osc.osc_ledger SET system = system + 1").await;
+    let status = scenario.osc(&["status", "--json"]);
     done(&status);
     let text = String::from_utf8(status.stdout).unwrap();
     assert_eq!(text.matches("\"elsewhere\"").count(), 2, "{text}");
-    done(&scene.osc(&["alter", "t", "ALTER n TYPE bigint, ADD o int"]));
+    done(&scenario.osc(&["alter", "t", "ALTER n TYPE bigint, ADD o int"]));
     let open = "SELECT count(*) FROM osc.osc_ledger WHERE result IS NULL";
-    assert_eq!(scene.value(open).await, "1", "another server's run was closed");
+    assert_eq!(scenario.value(open).await, "1", "another server's run was closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_in_the_applications_schema_is_not_read() {
-    let scene = Scene::new().await;
-    scene.payload("public.take()", "trigger").await;
-    scene
+    let scenario = Scenario::new().await;
+    scenario.payload("public.take()", "trigger").await;
+    scenario
         .attack(
             "CREATE TABLE public.osc_ledger (run int); CREATE TRIGGER take BEFORE INSERT \
              ON public.osc_ledger FOR EACH ROW EXECUTE FUNCTION public.take()",
         )
         .await;
     for command in &COMMANDS[1..] {
-        refused(&scene.osc(command), &["public.osc_ledger", "earlier build", "DROP TABLE"]);
+        refused(&scenario.osc(command), &["public.osc_ledger", "earlier build", "DROP TABLE"]);
     }
-    scene.assert_harmless("an earlier ledger").await;
+    scenario.assert_harmless("an earlier ledger").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_right_to_create_its_schema_osc_says_what_an_administrator_runs() {
-    let scene = Scene::new().await;
-    scene.exec("REVOKE CREATE ON DATABASE {d} FROM {m}; ALTER TABLE t OWNER TO {m}").await;
-    let url = scene.server.url_as(&scene.mallory, &scene.database);
+    let scenario = Scenario::new().await;
+    scenario.exec("REVOKE CREATE ON DATABASE {d} FROM {m}; ALTER TABLE t OWNER TO {m}").await;
+    let url = scenario.server.url_as(&scenario.mallory, &scenario.database);
     for command in &COMMANDS[1..3] {
         refused(
-            &scene.osc_at(&url, command),
+            &scenario.osc_at(&url, command),
             &["CREATE SCHEMA \"osc\" AUTHORIZATION", "REVOKE ALL"],
         );
     }
-    scene.exec("CREATE SCHEMA osc AUTHORIZATION {m}; REVOKE ALL ON SCHEMA osc FROM PUBLIC").await;
-    done(&scene.osc_at(&url, &["alter", "t", INSTANT]));
+    scenario
+        .exec("CREATE SCHEMA osc AUTHORIZATION {m}; REVOKE ALL ON SCHEMA osc FROM PUBLIC")
+        .await;
+    done(&scenario.osc_at(&url, &["alter", "t", INSTANT]));
 }
 
 /// Every login can take the lock of a table's runs: who has it is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_squats_the_lock_of_runs_is_named() {
-    let scene = Scene::new().await;
-    done(&scene.osc(&["alter", "t", INSTANT]));
-    let holder = scene.attacker().await;
+    let scenario = Scenario::new().await;
+    done(&scenario.osc(&["alter", "t", INSTANT]));
+    let holder = scenario.attacker().await;
     let number = (0x006f_7363_i64 << 32) | i64::from(fnv1a(b"public.t"));
     let sql = format!("SET application_name = 'shop worker'; SELECT pg_advisory_lock({number})");
     support::postgres::exec(&holder, &sql).await;
-    let pid = scene.value("SELECT pid FROM pg_stat_activity WHERE usename = '{m}'").await;
+    let pid = scenario.value("SELECT pid FROM pg_stat_activity WHERE usename = '{m}'").await;
     let (named, cure) = (format!("pid {pid}"), format!("pg_terminate_backend({pid})"));
     for command in &COMMANDS[1..] {
-        let words = [named.as_str(), &scene.mallory, "shop worker", &cure];
-        refused(&scene.osc(command), &words);
+        let words = [named.as_str(), &scenario.mallory, "shop worker", &cure];
+        refused(&scenario.osc(command), &words);
     }
 }
 
@@ -346,28 +351,29 @@ fn fnv1a(bytes: &[u8]) -> u32 {
 /// The ledger and what osc prints have keys of rows and not the rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_row_is_in_the_ledger_or_in_a_message() {
-    let scene = Scene::new().await;
-    scene.exec("UPDATE t SET n = -1, name = 'a customer''s secret' WHERE id = 7").await;
+    let scenario = Scenario::new().await;
+    scenario.exec("UPDATE t SET n = -1, name = 'a customer''s secret' WHERE id = 7").await;
     let arguments = ["alter", "t", "ADD CHECK (n > 0), ALTER id TYPE bigint", "--strategy", "copy"];
-    let output = scene.osc(&arguments);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("id = 7"), "{}", said(&output));
-    assert!(!said(&output).contains("secret"), "{}", said(&output));
-    let detail = scene.value("SELECT detail FROM osc.osc_ledger ORDER BY run DESC LIMIT 1").await;
+    let output = scenario.osc(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(printed(&output).contains("id = 7"), "{}", printed(&output));
+    assert!(!printed(&output).contains("secret"), "{}", printed(&output));
+    let detail =
+        scenario.value("SELECT detail FROM osc.osc_ledger ORDER BY run DESC LIMIT 1").await;
     assert!(!detail.contains("secret"), "{detail}");
 }
 
 /// Nor have messages values that do not fit.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_value_is_in_a_message() {
-    let scene = Scene::new().await;
-    scene.exec("UPDATE t SET name = 'a secret'; UPDATE t SET name = id WHERE id <> 7").await;
-    let output = scene.osc(&["alter", "t", "ALTER name TYPE int USING name::int"]);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let scenario = Scenario::new().await;
+    scenario.exec("UPDATE t SET name = 'a secret'; UPDATE t SET name = id WHERE id <> 7").await;
+    let output = scenario.osc(&["alter", "t", "ALTER name TYPE int USING name::int"]);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     for words in ["id = ", "value not shown"] {
-        assert!(said(&output).contains(words), "{}", said(&output));
+        assert!(printed(&output).contains(words), "{}", printed(&output));
     }
-    assert!(!said(&output).contains("secret"), "{}", said(&output));
-    let details = scene.value("SELECT string_agg(detail, ' ') FROM osc.osc_ledger").await;
+    assert!(!printed(&output).contains("secret"), "{}", printed(&output));
+    let details = scenario.value("SELECT string_agg(detail, ' ') FROM osc.osc_ledger").await;
     assert!(!details.contains("secret"), "{details}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::server::{Kind, Server, opts};
 

@@ -27,7 +27,7 @@ fn osc(server: &Server, database: &str, arguments: &[&str]) -> Output {
     support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!(
         "{:?}\n{}{}",
         output.status.code(),
@@ -138,9 +138,9 @@ async fn tables_that_have_everything_are_as_after_the_servers_own_alter(kind: Ki
         let clauses = "MODIFY v bigint DEFAULT 5";
         server.exec_in(&twin, &format!("ALTER TABLE {table} {clauses}, ALGORITHM=COPY")).await;
         let output = osc(server, &ours, &["alter", table, clauses, "--strategy", "copy"]);
-        assert_eq!(output.status.code(), Some(0), "{table}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{table}: {}", printed(&output));
         let output = osc(server, &ours, &["cleanup", table, "--yes"]);
-        assert_eq!(output.status.code(), Some(0), "{table}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{table}: {}", printed(&output));
     }
     let (ours, twin) = (picture(server, &ours).await, picture(server, &twin).await);
     let only = |these: &[String], those: &[String]| {
@@ -177,9 +177,9 @@ async fn a_data_directory_is_refused_before_the_copy(kind: Kind) {
         let expected = if table.starts_with('c') { 0 } else { 4 };
         for command in ["plan", "alter"] {
             let output = osc(&server, &database, &[command, &table[..1], "MODIFY v bigint"]);
-            let said = said(&output);
-            assert_eq!(output.status.code(), Some(expected), "{command} {table}: {said}");
-            assert_eq!(said.contains("data-directory"), expected == 4, "{said}");
+            let printed = printed(&output);
+            assert_eq!(output.status.code(), Some(expected), "{command} {table}: {printed}");
+            assert_eq!(printed.contains("data-directory"), expected == 4, "{printed}");
         }
     }
     drop(server);

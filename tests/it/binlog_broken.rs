@@ -4,7 +4,7 @@ use crate::support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::streaming::{Field, failure};
 use crate::support::server::{Kind, Server};
 use mysql_async::OptsBuilder;

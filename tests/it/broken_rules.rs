@@ -57,7 +57,7 @@ cases! { USUAL
     start_barrier_postgres: (StartBarrier, postgres_stream,
         "a_prepared_transaction_comes_when_it_is_committed_and_holds_the_barrier", "unwrap_err");
     snapshot_shows_postgres: (SnapshotShows, postgres_stream,
-        "a_commit_that_readers_do_not_see_yet_is_waited_for", "not visible, said to be");
+        "a_commit_that_readers_do_not_see_yet_is_waited_for", "not visible, printed to be");
     xa_at_commit_mariadb: (XaAtCommit, rules_stream,
         "mariadb::a_prepared_transaction_is_refreshed_at_its_commit", "lost or old");
     late_commits_postgres: (LateCommits, postgres_triggers,
@@ -66,9 +66,9 @@ cases! { USUAL
         "mariadb::rows_move_across_the_copys_edge", "lost or old");
     applied_after_refresh_mariadb: (AppliedAfterRefresh, rules_stream,
         "mariadb::a_key_that_was_not_refreshed_is_named_again_after_a_kill", "lost or old");
-    aside_held_postgres: (AsideHeld, postgres_key_index,
+    aside_held_postgres: (DeferredHeld, postgres_key_index,
         "a_killed_run_reads_again_what_waited_for_it", "bigint");
-    aside_refreshed_postgres: (AsideRefreshed, postgres_key_index,
+    aside_refreshed_postgres: (DeferredRefreshed, postgres_key_index,
         "it_is_built_after_the_copy_and_what_changed_meanwhile_is_refreshed_then", "bigint");
     in_flight_waits_mariadb: (InFlightWaits, rules_overlap,
         "mariadb::a_row_deleted_while_its_chunk_is_in_flight_stays_deleted", "came back");
@@ -91,7 +91,7 @@ cases! { USUAL
     no_read_locks_mariadb: (NoReadLocks, rules,
         "mariadb::the_application_waits_for_no_chunk", "waits for the chunk");
     fenced_mariadb: (Fenced, rules,
-        "mariadb::an_attempt_that_was_taken_over_writes_nothing_more", "rules.rs");
+        "mariadb::an_attempt_that_was_taken_over_writes_nothing_more", "invariants.rs");
     retired_stays_mariadb: (RetiredStays, unfinished,
         "mariadb::the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table", "the retired table is gone");
     marker_awaited_mariadb: (MarkerAwaited, rules_drain,
@@ -228,9 +228,9 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
     lost_chunk_again_mariadb: (LostChunkAgain, rules,
         "mariadb::a_chunk_whose_connection_is_killed_is_copied_once", "code: Some(");
     fenced_mysql: (Fenced, rules,
-        "mysql::an_attempt_that_was_taken_over_writes_nothing_more", "rules.rs");
+        "mysql::an_attempt_that_was_taken_over_writes_nothing_more", "invariants.rs");
     fenced_postgres: (Fenced, postgres_survival,
-        "an_attempt_that_was_taken_over_writes_nothing_more", "postgres_survival.rs");
+        "an_attempt_that_was_taken_over_writes_nothing_more", "postgres_resume_dependents.rs");
     commits_on_disk_postgres: (CommitsOnDisk, postgres_survival,
         "no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy", "5000 12502500 bigint");
     retired_stays_mysql: (RetiredStays, unfinished,
@@ -265,11 +265,11 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "mariadb::everything_on_a_table_survives_under_writers", "left behind");
     dependents_follow_postgres: (DependentsFollow, postgres_dependents,
         "a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap", "panicked");
-    foreign_told_mysql: (ForeignTold, stream_through_run,
+    foreign_told_mysql: (ForeignReported, stream_through_run,
         "mysql::what_others_do_to_the_tables_stops_the_run", "code: Some(");
-    foreign_told_mariadb: (ForeignTold, stream_through_run,
+    foreign_told_mariadb: (ForeignReported, stream_through_run,
         "mariadb::what_others_do_to_the_tables_stops_the_run", "panicked");
-    foreign_told_postgres: (ForeignTold, postgres_stream,
+    foreign_told_postgres: (ForeignReported, postgres_stream,
         "truncate_and_ddl_end_the_run", "panicked");
     groups_whole_mariadb: (GroupsWhole, binlog_stream,
         "mariadb::every_commit_is_a_place_to_go_on_from", "panicked");
@@ -356,11 +356,15 @@ fn fails_without_its_rule(case: &Case) {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("a test program runs");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("running 1 test"), "{program} has no {test}: {said}");
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("running 1 test"), "{program} has no {test}: {printed}");
     assert!(!output.status.success(), "{program}: {test} passes without {}", rule.name());
-    assert!(said.contains(says), "{test} fails for another reason than {}: {said}", rule.name());
-    tell(case, &said);
+    assert!(
+        printed.contains(says),
+        "{test} fails for another reason than {}: {printed}",
+        rule.name()
+    );
+    tell(case, &printed);
 }
 
 fn this_program() -> String {
@@ -403,9 +407,9 @@ fn library() -> String {
 }
 
 /// A line of the table, where one is wanted.
-fn tell(case: &Case, said: &str) {
+fn tell(case: &Case, printed: &str) {
     let Some(folder) = std::env::var_os("OSC_BROKEN_RULES_TABLE") else { return };
-    let mut lines = said.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
+    let mut lines = printed.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
     // The line that has the words, or the first.
     let first = lines.clone().find(|line| line.contains(case.says)).or_else(|| lines.next());
     let shown: String = first.unwrap_or_default().trim().chars().take(120).collect();

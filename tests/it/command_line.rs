@@ -243,8 +243,11 @@ fn a_reader_that_goes_away_is_no_failure() {
             command.args(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!said.contains("panic") && !said.contains("internal error"), "{args:?}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !printed.contains("panic") && !printed.contains("internal error"),
+            "{args:?}: {printed}"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use crate::support;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::server::{Kind, Server};
 use rustix::process::Signal;
 

@@ -3,7 +3,7 @@
 
 use crate::support;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::server::Kind;
 use mysql_async::prelude::Queryable;
 

@@ -3,7 +3,7 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::server::{Kind, Server};
 use crate::support::twin::{KeyKind, Twin};
 use crate::support::writers::Writers;

@@ -1,7 +1,7 @@
 //! A change that the data does not allow ends with the rows named, and the original untouched.
 
 use crate::data;
-use crate::data::{Case, Pair, all, ended, said};
+use crate::data::{Case, Pair, all, ended, printed};
 use crate::support::server::Kind;
 
 /// Many rows, so that what does not fit lies beyond the first chunk: `id` from 1 to 400, `u`
@@ -162,15 +162,15 @@ async fn refused(kind: Kind, case: &Case, named: &[&str]) -> Result<Pair, String
     let mut pair = Pair::new(kind, &setup).await;
     let output = pair.alter("t", case.clauses).await;
     ended(&output, 1)?;
-    names(&data::said(&output), named)?;
+    names(&data::printed(&output), named)?;
     pair.same("t").await?;
     pair.nothing_left().await?;
     Ok(pair)
 }
 
-fn names(said: &str, named: &[&str]) -> Result<(), String> {
-    let missing = named.iter().find(|name| !said.contains(**name));
-    missing.map_or(Ok(()), |name| Err(format!("{name} is not named: {said}")))
+fn names(printed: &str, named: &[&str]) -> Result<(), String> {
+    let missing = named.iter().find(|name| !printed.contains(**name));
+    missing.map_or(Ok(()), |name| Err(format!("{name} is not named: {printed}")))
 }
 
 async fn what_does_not_fit_is_named_and_the_original_untouched(kind: Kind) {
@@ -197,7 +197,7 @@ async fn a_run_is_stopped(kind: Kind, clauses: &str, writes: &[&str], named: &[&
     }
     let output = held.release().await;
     ended(&output, 1).unwrap();
-    names(&said(&output), named).unwrap();
+    names(&printed(&output), named).unwrap();
     pair.same("t").await.unwrap();
     pair.nothing_left().await.unwrap();
 }

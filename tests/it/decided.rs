@@ -1,6 +1,6 @@
 //! On MySQL and MariaDB a plan decides: the method that it names is the one by which the change is made.
 
-use crate::refused::Place;
+use crate::refusal::Place;
 use crate::support;
 use crate::support::server::Kind;
 use mysql_async::prelude::Queryable;
@@ -13,8 +13,8 @@ async fn place(kind: Kind) -> Place<'static> {
 /// The last line of the program's JSON.
 async fn last(place: &Place<'_>, arguments: &[&str]) -> Value {
     let answer = place.ask_plainly(arguments).await;
-    let line = answer.said.lines().rev().find_map(|line| serde_json::from_str(line).ok());
-    line.unwrap_or_else(|| panic!("{arguments:?}: {}", answer.said))
+    let line = answer.printed.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+    line.unwrap_or_else(|| panic!("{arguments:?}: {}", answer.printed))
 }
 
 async fn plan(place: &Place<'_>, table: &str, clauses: &str) -> Value {
@@ -63,7 +63,7 @@ async fn a_plan_says_what_alter_does(kind: Kind) {
             (&"summary".into(), &method.into()),
             "{done}"
         );
-        let text = place.ask_plainly(&["plan", "t", "ADD COLUMN c INT"]).await.said;
+        let text = place.ask_plainly(&["plan", "t", "ADD COLUMN c INT"]).await.printed;
         assert!(text.contains("osc will make this change by:\n  1. instant"), "{text}");
     }
     let left =
@@ -135,11 +135,11 @@ async fn nothing_of_a_trial_is_in_the_binlog_or_there_is_none(kind: Kind) {
     );
     assert_eq!(planned["decided"], false, "{planned}");
     let right = if kind == Kind::Mysql { "SESSION_VARIABLES_ADMIN" } else { "BINLOG ADMIN" };
-    let said = notes(&planned);
-    let cure = said.split(&format!("GRANT {right} ON *.* TO ")).nth(1);
+    let printed = notes(&planned);
+    let cure = printed.split(&format!("GRANT {right} ON *.* TO ")).nth(1);
     assert!(
-        said.contains("not certain: ") && cure.is_some_and(|rest| rest.contains(&user)),
-        "{said}"
+        printed.contains("not certain: ") && cure.is_some_and(|rest| rest.contains(&user)),
+        "{printed}"
     );
     place.run(&format!("GRANT {right} ON *.* TO {user}")).await;
     let before = binlog(server).await;
@@ -203,8 +203,8 @@ async fn an_error_that_passes_is_no_refusal_of_the_clauses(kind: Kind) {
         assert!(notes(&planned).contains("max_prepared_stmt_count"), "{planned}");
     }
     let done = place.ask_plainly(&["alter", "t", "ADD COLUMN c INT", "--yes"]).await;
-    assert!(done.said.contains("max_prepared_stmt_count"), "{}", done.said);
-    assert!(!done.said.contains("[clauses]"), "{}", done.said);
+    assert!(done.printed.contains("max_prepared_stmt_count"), "{}", done.printed);
+    assert!(!done.printed.contains("[clauses]"), "{}", done.printed);
     server.exec("SET GLOBAL max_prepared_stmt_count = 1000").await;
     assert_eq!(plan(&place, "t", "ADD COLUMN c INT").await["decided"], true);
 }

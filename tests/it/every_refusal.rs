@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use crate::refused::Place;
+use crate::refusal::Place;
 use crate::support::postgres::{Major, Postgres};
 use crate::support::server::Kind;
 use cases::{CASES, COPY, Case, ELSEWHERE, LATER, On, SCRIPTED};
@@ -85,18 +85,18 @@ fn every_code_of_a_refusal_has_a_case() {
 
 /// The exit code and the codes of the refusals in the last line.
 fn ending(output: &Output) -> (Option<i32>, BTreeSet<String>, String) {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaints = String::from_utf8_lossy(&output.stderr);
     let last: Value =
-        said.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        printed.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_default();
     let codes = last["refusals"].as_array().into_iter().flatten();
     let codes = codes.filter_map(|one| one["code"].as_str().map(str::to_owned)).collect();
-    (output.status.code(), codes, format!("{said}{complaints}"))
+    (output.status.code(), codes, format!("{printed}{complaints}"))
 }
 
 /// What a user reads of a refusal, without what differs from run to run.
-fn shown(code: &str, said: &str, database: &str) -> String {
-    let last = said.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
+fn shown(code: &str, printed: &str, database: &str) -> String {
+    let last = printed.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
     let refusals = last.as_ref().and_then(|last| last["refusals"].as_array()).cloned();
     let of = |one: &Value| one["code"] == code;
     let Some(one) = refusals.into_iter().flatten().find(of) else { return String::new() };

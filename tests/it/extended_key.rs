@@ -1,12 +1,12 @@
 //! A primary key that is extended, `(id)` to `(id, k)`: the step that partitioning needs. The original's key
 //! names the rows of both tables, though the shadow alone would take a second row under it.
 
-use crate::midway;
+use crate::held_run;
 use crate::support;
 use std::time::Duration;
 
-use crate::midway::{Control, SLOWLY, beats, settled, wait_for};
-use crate::runs::{Ended, Run};
+use crate::cli_run::{Ended, Run};
+use crate::held_run::{Control, SLOWLY, heartbeats, settled, wait_for};
 use crate::support::postgres_twin;
 use crate::support::server::{Kind, Server};
 use crate::support::twin::{KeyKind, Twin};
@@ -99,9 +99,9 @@ async fn changed_in_flight(kind: Kind, broken: Option<&str>) -> (Ended, u64, Str
     let next = server.value(&last).await.parse::<u64>().unwrap() + 1;
     let changed = next + 30;
     // Its unique value is in the next chunk, which so comes to a stop in its midst.
-    let mut stone = server.conn_db(&database).await;
+    let mut blocker = server.conn_db(&database).await;
     let held = format!("INSERT INTO t_osc_new VALUES (-1, 0, {})", next + 20);
-    midway::run_all(&mut stone, &["BEGIN", &held]).await;
+    held_run::run_all(&mut blocker, &["BEGIN", &held]).await;
     control.let_go();
     let chunk = format!(
         "(SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST \
@@ -110,10 +110,10 @@ async fn changed_in_flight(kind: Kind, broken: Option<&str>) -> (Ended, u64, Str
     wait_for(server, &chunk).await;
     let mut application = server.conn_db(&database).await;
     let change = format!("UPDATE t SET k = 1, v = NULL WHERE id = {changed}");
-    midway::run_all(&mut application, &[&change]).await;
-    beats(server, &database, 1).await;
+    held_run::run_all(&mut application, &[&change]).await;
+    heartbeats(server, &database, 1).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
-    stone.query_drop("ROLLBACK").await.unwrap();
+    blocker.query_drop("ROLLBACK").await.unwrap();
     (run.end().await, changed, database)
 }
 

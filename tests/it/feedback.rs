@@ -10,7 +10,7 @@ use osc::throttle::activity::ActivityProbe;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::runs::{Ended, Run};
+use crate::cli_run::{Ended, Run};
 use crate::support::postgres::{Major, Postgres};
 use crate::support::server::{Kind, Server};
 
@@ -141,7 +141,7 @@ impl Any {
     }
 
     /// Holds a row that many sessions want.
-    async fn jam(&self) -> (Session, Vec<JoinHandle<()>>) {
+    async fn lock_pileup(&self) -> (Session, Vec<JoinHandle<()>>) {
         let mut holder = self.session().await;
         holder.run("BEGIN").await;
         holder.run("UPDATE other SET n = n + 1 WHERE id = 1").await;
@@ -257,7 +257,7 @@ async fn statements_that_pile_up_narrow_the_copy_until_they_are_through(any: Any
     let control = Control::new("jam", SLOW);
     let mut run = any.start(&control.arguments());
     run.event(is_full).await;
-    let (mut holder, waiting) = any.jam().await;
+    let (mut holder, waiting) = any.lock_pileup().await;
     let told = run.event(|event| event["event"] == "slowed").await;
     let reason = told["reason"].as_str().unwrap();
     assert!(reason.contains("statements under way"), "{reason}");
@@ -353,7 +353,7 @@ async fn without_feedback_nothing_is_narrowed(any: Any) {
     let control = Control::new("off", SLOW);
     let mut run = any.start(&[&["--no-feedback"], &control.arguments()[..]].concat());
     run.phase("copy").await;
-    let (mut holder, waiting) = any.jam().await;
+    let (mut holder, waiting) = any.lock_pileup().await;
     for _ in 0..3 {
         run.event(|event| event["event"] == "progress").await;
     }
@@ -404,7 +404,7 @@ async fn look_until(vitals: &mut impl ActivityProbe, wanted: (bool, Option<u32>)
 async fn others_are_told(any: &Any, probe: &mut impl ActivityProbe) {
     let idle = any.session().await;
     look_until(probe, (false, Some(0))).await;
-    let (mut holder, waiting) = any.jam().await;
+    let (mut holder, waiting) = any.lock_pileup().await;
     look_until(probe, (true, Some(u32::try_from(WAITING).unwrap()))).await;
     holder.run("ROLLBACK").await;
     for session in waiting {

@@ -37,8 +37,8 @@ async fn same_as_native(kind: Kind, table: &str, rows: &[&str], clauses: &str) {
         )
         .await;
     let output = alter(server, &database, clauses);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{} {clauses}: {said}", kind.name());
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{} {clauses}: {printed}", kind.name());
     let columns = server
         .rows(&format!(
             "SELECT COLUMN_NAME FROM information_schema.COLUMNS \
@@ -65,10 +65,10 @@ async fn stops(kind: Kind, table: &str, rows: &[&str], clauses: &str, what: &[&s
     }
     let before = server.rows(&format!("CHECKSUM TABLE {database}.t")).await;
     let output = alter(server, &database, clauses);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{} {clauses}: {said}", kind.name());
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{} {clauses}: {printed}", kind.name());
     for what in what {
-        assert!(said.contains(what), "{} {clauses}: no {what:?} in {said}", kind.name());
+        assert!(printed.contains(what), "{} {clauses}: no {what:?} in {printed}", kind.name());
     }
     assert_eq!(server.rows(&format!("CHECKSUM TABLE {database}.t")).await, before);
     let left = server.rows(&format!("SHOW TABLES FROM {database} LIKE 't\\_osc\\_%'")).await;

@@ -63,9 +63,9 @@ fn all_end(serve: impl Fn() -> (u16, JoinHandle<usize>), url: impl Fn(u16) -> St
     let begun = Instant::now();
     for (command, osc, server) in played {
         let output = osc.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
-        assert!(said.contains("gave no answer within 60 s"), "{command:?}: {said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {printed}");
+        assert!(printed.contains("gave no answer within 60 s"), "{command:?}: {printed}");
         server.join().unwrap();
     }
     assert!(begun.elapsed() < Duration::from_secs(90), "{:?}", begun.elapsed());
@@ -112,9 +112,9 @@ mod postgres {
         part: impl Fn(&mut TcpStream, &mut usize) -> std::io::Result<()> + Send + Sync + 'static,
     ) {
         let (port, played) = scripted(part);
-        let (code, said) = plan(&format!("postgres://me@127.0.0.1:{port}/db?sslmode=disable"));
-        assert_ne!(code, Some(0), "{said}");
-        assert!(said.contains("this is no honest server"), "{said}");
+        let (code, printed) = plan(&format!("postgres://me@127.0.0.1:{port}/db?sslmode=disable"));
+        assert_ne!(code, Some(0), "{printed}");
+        assert!(printed.contains("this is no honest server"), "{printed}");
         let sent = played.join().unwrap();
         assert!(sent < most, "it got rid of {} MiB", sent / MIB);
     }
@@ -248,9 +248,9 @@ mod mysql {
                 }
             }
         });
-        let (code, said) = plan(&format!("mysql://me@127.0.0.1:{port}/db?ssl-mode=disabled"));
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("this is no honest server"), "{said}");
+        let (code, printed) = plan(&format!("mysql://me@127.0.0.1:{port}/db?ssl-mode=disabled"));
+        assert_eq!(code, Some(1), "{printed}");
+        assert!(printed.contains("this is no honest server"), "{printed}");
         let sent = played.join().unwrap();
         assert!(sent < MOST, "it got rid of {} MiB", sent / MIB);
     }
@@ -280,8 +280,8 @@ mod mysql {
             let piece = [&[0xff, 0xff, 0xff, 0][..], &vec![b'x'; 0xff_ffff]].concat();
             endlessly(stream, sent, &piece)
         });
-        let (code, said) = plan(&format!("mysql://me@127.0.0.1:{port}/db?ssl-mode=disabled"));
-        assert_eq!(code, Some(2), "{said}");
+        let (code, printed) = plan(&format!("mysql://me@127.0.0.1:{port}/db?ssl-mode=disabled"));
+        assert_eq!(code, Some(2), "{printed}");
         let sent = played.join().unwrap();
         assert!(sent < 64 * MIB, "it got rid of {} MiB", sent / MIB);
     }

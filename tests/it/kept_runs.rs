@@ -5,7 +5,7 @@ mod postgres;
 use crate::support;
 use std::process::{Command, Stdio};
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::server::{Kind, Server};
 use mysql_async::prelude::Queryable;
 
@@ -47,11 +47,11 @@ async fn a_blocker_that_osc_may_not_end_costs_no_copy(kind: Kind) {
     blocker.query_drop("START TRANSACTION").await.unwrap();
     blocker.query_drop("SELECT * FROM t").await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    let (code, said) = osc(&url, &[&["alter", "t", CLAUSES], &FEW[..]].concat());
-    assert_eq!(code, Some(3), "{said}");
+    let (code, printed) = osc(&url, &[&["alter", "t", CLAUSES], &FEW[..]].concat());
+    assert_eq!(code, Some(3), "{printed}");
     // Without the plugin MariaDB does not tell who holds a table.
     if kind == Kind::Mysql {
-        assert!(said.contains("an administrator can: KILL"), "{said}");
+        assert!(printed.contains("an administrator can: KILL"), "{printed}");
     }
     let copies = format!("SELECT COUNT(*) FROM {database}.t_osc_new");
     assert_eq!(server.value(&copies).await, "2");
@@ -71,9 +71,9 @@ async fn a_server_that_would_not_do_it_once_is_asked_again(kind: Kind) {
         let mut command = support::osc();
         let fault = format!("{point}@1=error");
         let command = command.args(arguments).args(["--url", &url]).env("OSC_FAULT", fault);
-        let (code, said) = ended(command);
-        assert_eq!(code, Some(3), "{point}: {said}");
-        assert!(said.contains("the copy is kept"), "{point}: {said}");
+        let (code, printed) = ended(command);
+        assert_eq!(code, Some(3), "{point}: {printed}");
+        assert!(printed.contains("the copy is kept"), "{point}: {printed}");
         let mut run = Run::at(&url, &["t", CLAUSES]);
         run.event(|event| event["event"] == "resumed").await;
         run.done().await;
@@ -92,12 +92,12 @@ async fn the_same_change_resumes_however_it_is_written(kind: Kind) {
     assert_eq!(run.end().await.code, Some(3));
     for command in ["plan", "alter"] {
         let instant = [command, "t", "MODIFY v BIGINT", "--strategy", "instant"];
-        let (code, said) = osc(&url, &instant);
-        assert_eq!(code, Some(4), "{said}");
-        assert!(said.contains("[strategy]"), "{said}");
-        let (code, said) = osc(&url, &[command, "t", "MODIFY u BIGINT"]);
-        assert_eq!(code, Some(4), "{said}");
-        assert!(said.contains("[unfinished-run]"), "{said}");
+        let (code, printed) = osc(&url, &instant);
+        assert_eq!(code, Some(4), "{printed}");
+        assert!(printed.contains("[strategy]"), "{printed}");
+        let (code, printed) = osc(&url, &[command, "t", "MODIFY u BIGINT"]);
+        assert_eq!(code, Some(4), "{printed}");
+        assert!(printed.contains("[unfinished-run]"), "{printed}");
     }
     let mut run = Run::at(&url, &["t", "modify v bigint /* the same */"]);
     run.event(|event| event["event"] == "resumed").await;
@@ -116,9 +116,9 @@ async fn an_original_that_was_altered_meanwhile_is_reported(kind: Kind) {
     run.terminate();
     assert_eq!(run.end().await.code, Some(3));
     server.exec_in(&database, "ALTER TABLE t ADD COLUMN other INT").await;
-    let (code, said) = osc(&url, &["alter", "t", CLAUSES, "--strategy", "copy"]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("was altered by another session while run"), "{said}");
+    let (code, printed) = osc(&url, &["alter", "t", CLAUSES, "--strategy", "copy"]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("was altered by another session while run"), "{printed}");
     std::fs::remove_file(&file).unwrap();
 }
 
@@ -230,14 +230,14 @@ async fn a_resume_waits_for_a_replica_that_is_away(url: &str, name: &str, away: 
     let ended = Run::faulty(url, &["t", CLAUSES], "swap.done=kill").end().await;
     assert_eq!(ended.code, None, "{ended:#?}");
     let last = ["alter", "t", CLAUSES, "--strategy", "copy", "--replica", away];
-    let (code, said) = loop {
-        let (code, said) = osc(url, &last);
+    let (code, printed) = loop {
+        let (code, printed) = osc(url, &last);
         // The server lets the unfinished run's lock go when it notices.
-        if !said.contains("another osc is already changing") {
-            break (code, said);
+        if !printed.contains("another osc is already changing") {
+            break (code, printed);
         }
     };
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 async fn a_replica_that_is_away_ends_no_resume(kind: Kind) {

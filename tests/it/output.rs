@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::server::{Kind, Server};
 use crate::support::{postgres_database, schema, shared, shared_postgres};
 use serde_json::{Value, json};
@@ -141,10 +141,13 @@ fn a_server_that_cannot_be_reached_is_exit_code_2_with_host_and_port() {
             ] {
                 let url = format!("{scheme}://me@{place}/d?ssl-mode=disabled");
                 let output = osc(&url, &command);
-                let said = String::from_utf8_lossy(&output.stderr);
-                assert_eq!(output.status.code(), Some(2), "{url} {command:?}: {said}");
-                assert!(said.contains(&format!("cannot connect to {place}: {says}")), "{said}");
-                assert!(!said.contains("resume") && !said.contains("internal"), "{said}");
+                let printed = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(2), "{url} {command:?}: {printed}");
+                assert!(
+                    printed.contains(&format!("cannot connect to {place}: {says}")),
+                    "{printed}"
+                );
+                assert!(!printed.contains("resume") && !printed.contains("internal"), "{printed}");
             }
         }
         let url = format!("{scheme}://me:pw@127.0.0.1:{closed}/d");
@@ -161,9 +164,9 @@ async fn a_server_without_the_tls_that_was_asked_for_is_exit_code_2() {
     let url = format!("{}?sslmode=require", server.url("postgres").split('?').next().unwrap());
     if url.contains("127.0.0.1") || url.contains("localhost") {
         let output = osc(&url, &["status"]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("does not offer TLS"), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains("does not offer TLS"), "{printed}");
     }
 }
 
@@ -182,8 +185,8 @@ async fn a_defect_in_the_copy_is_exit_code_1_and_one_in_a_source_pauses() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(lines("alter", &output).last().unwrap()["code"], "internal");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said.matches("please report this").count(), 2, "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(printed.matches("please report this").count(), 2, "{printed}");
 
     let mut child = support::osc()
         .args(arguments)
@@ -240,8 +243,8 @@ async fn status_says_paused_holding_and_at_once_when_a_run_is_not_running() {
             }
         };
         assert_eq!(dead["state"], "not-running", "{name}: {dead}");
-        let said = String::from_utf8(osc(&url, &["status", "t"]).stdout).unwrap();
-        assert!(said.contains("not running (last seen"), "{name}: {said}");
+        let printed = String::from_utf8(osc(&url, &["status", "t"]).stdout).unwrap();
+        assert!(printed.contains("not running (last seen"), "{name}: {printed}");
 
         std::fs::write(&file, "cut_over = \"hold\"\n").unwrap();
         let mut run = Run::at(&url, &["t", "ADD COLUMN a INT", "--control-file", path, "--hold"]);
@@ -301,9 +304,9 @@ async fn no_one_to_see_it_ends_no_run_but_an_answer_that_cannot_be_written_is_a_
         ] {
             let output =
                 support::osc().args(command).args(["--url", &url]).stdout(full()).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(1), "{name} {command:?}: {said}");
-            assert!(said.contains("cannot write to standard output"), "{said}");
+            let printed = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{name} {command:?}: {printed}");
+            assert!(printed.contains("cannot write to standard output"), "{printed}");
         }
     }
 }
@@ -349,14 +352,14 @@ fn files_of_others_and_files_that_are_none_are_refused() {
                 std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
             }
         }
-        let (code, said) = run(&[]);
-        assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains(says) && said.contains(file.to_str().unwrap()), "{said}");
+        let (code, printed) = run(&[]);
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains(says) && printed.contains(file.to_str().unwrap()), "{printed}");
         assert!(!home.path().join("hit").exists(), "its command was run");
     }
     std::fs::remove_file(&file).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
-    let (code, said) = run(&[]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("not a regular file"), "{said}");
+    let (code, printed) = run(&[]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("not a regular file"), "{printed}");
 }

@@ -4,7 +4,7 @@ use crate::support;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::postgres::Postgres;
 use crate::support::server::{Kind, Server};
 use jiff::{ToSpan, Zoned};
@@ -176,9 +176,9 @@ async fn what_the_first_attempt_was_promised_stays() {
         let mut run = Run::at(&place.url, &["t", clauses, "--hold", "--control-file", path]);
         run.phase("hold").await;
         run.kill();
-        let (code, said) = place.osc(&["alter", "t", clauses, "--strategy", "copy"]);
-        assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("--hold --control-file"), "{said}");
+        let (code, printed) = place.osc(&["alter", "t", clauses, "--strategy", "copy"]);
+        assert_eq!(code, Some(3), "{printed}");
+        assert!(printed.contains("--hold --control-file"), "{printed}");
         std::fs::write(&file, "cut_over = \"now\"\n").unwrap();
         let mut run = Run::at(&place.url, &["t", clauses, "--control-file", path]);
         run.phase("hold").await;
@@ -193,18 +193,18 @@ async fn what_the_first_attempt_was_promised_stays() {
 async fn what_cannot_be_undone_is_asked_for() {
     for place in Place::all().await {
         let before = place.table().await;
-        let (code, said) = place.osc(&["alter", "t", "DROP COLUMN x"]);
-        assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("DROP COLUMN x") && said.contains("--yes"), "{said}");
+        let (code, printed) = place.osc(&["alter", "t", "DROP COLUMN x"]);
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains("DROP COLUMN x") && printed.contains("--yes"), "{printed}");
         assert_eq!(place.table().await, before, "{}", place.name());
-        let (code, said) = place.osc(&["plan", "t", "DROP COLUMN x"]);
-        assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("cannot be undone"), "{said}");
+        let (code, printed) = place.osc(&["plan", "t", "DROP COLUMN x"]);
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains("cannot be undone"), "{printed}");
         // A copy keeps it.
-        let (code, said) = place.osc(&["alter", "t", "DROP COLUMN x", "--strategy", "copy"]);
-        assert_eq!(code, Some(0), "{said}");
-        let (code, said) = place.osc(&["alter", "t", "DROP COLUMN v", "--yes"]);
-        assert_eq!(code, Some(0), "{said}");
+        let (code, printed) = place.osc(&["alter", "t", "DROP COLUMN x", "--strategy", "copy"]);
+        assert_eq!(code, Some(0), "{printed}");
+        let (code, printed) = place.osc(&["alter", "t", "DROP COLUMN v", "--yes"]);
+        assert_eq!(code, Some(0), "{printed}");
         let after = place.table().await;
         assert!(!after.contains("`v`") && !after.contains(" v "), "{after}");
     }
@@ -214,11 +214,11 @@ async fn what_cannot_be_undone_is_asked_for() {
 async fn a_hold_that_nothing_could_end_and_a_window_that_is_none_are_wrong_usage() {
     let place = Place::on(Kind::Mariadb).await;
     for command in ["plan", "alter"] {
-        let (code, said) = place.osc(&[command, "t", "ADD COLUMN added INT", "--hold"]);
-        assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains("--control-file"), "{said}");
+        let (code, printed) = place.osc(&[command, "t", "ADD COLUMN added INT", "--hold"]);
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains("--control-file"), "{printed}");
         let arguments = [command, "t", "ADD COLUMN added INT", "--window", "25:00-26:00"];
-        let (code, said) = place.osc(&arguments);
-        assert_eq!(code, Some(2), "{said}");
+        let (code, printed) = place.osc(&arguments);
+        assert_eq!(code, Some(2), "{printed}");
     }
 }

@@ -5,19 +5,19 @@ use crate::support;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::postgres::Postgres;
 
 const INDEX: &str = "SELECT count(*) FROM pg_index WHERE indrelid = 't_osc_new'::regclass";
 
 /// A table with `rows` rows, and a file that steers what is done to it.
-struct Scene {
+struct Scenario {
     server: &'static Postgres,
     database: String,
     control: PathBuf,
 }
 
-impl Scene {
+impl Scenario {
     async fn with(rows: u32) -> Self {
         let server = support::shared_postgres();
         let database = support::postgres_database(server).await;
@@ -71,66 +71,67 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_built_after_the_copy_and_what_changed_meanwhile_is_refreshed_then() {
-    let scene = Scene::with(5000).await;
-    scene.steer("max_rows_per_second = 1000");
-    let run = scene.start().await;
-    scene.wait_for("SELECT count(*) >= 500 FROM t_osc_new", "t").await;
-    scene.server.exec(&scene.database, "UPDATE t SET n = n + 1 WHERE id <= 100").await;
+    let scenario = Scenario::with(5000).await;
+    scenario.steer("max_rows_per_second = 1000");
+    let run = scenario.start().await;
+    scenario.wait_for("SELECT count(*) >= 500 FROM t_osc_new", "t").await;
+    scenario.server.exec(&scenario.database, "UPDATE t SET n = n + 1 WHERE id <= 100").await;
     // Long enough for a refresh, if there were one.
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(scene.value(INDEX).await, "0");
-    assert_eq!(scene.value("SELECT n FROM t_osc_new WHERE id = 50").await, "50");
-    scene.ends_with(run, 5000 * 5001 / 2 + 100).await;
+    assert_eq!(scenario.value(INDEX).await, "0");
+    assert_eq!(scenario.value("SELECT n FROM t_osc_new WHERE id = 50").await, "50");
+    scenario.ends_with(run, 5000 * 5001 / 2 + 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_run_reads_again_what_waited_for_it() {
-    let scene = Scene::with(5000).await;
-    scene.steer("max_rows_per_second = 1000");
-    let run = scene.start().await;
-    scene.wait_for("SELECT count(*) >= 500 FROM t_osc_new", "t").await;
-    scene.server.exec(&scene.database, "UPDATE t SET n = n + 1 WHERE id <= 100").await;
+    let scenario = Scenario::with(5000).await;
+    scenario.steer("max_rows_per_second = 1000");
+    let run = scenario.start().await;
+    scenario.wait_for("SELECT count(*) >= 500 FROM t_osc_new", "t").await;
+    scenario.server.exec(&scenario.database, "UPDATE t SET n = n + 1 WHERE id <= 100").await;
     // Several checkpoints.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     run.kill();
-    let run = scene.start().await;
+    let run = scenario.start().await;
     // What was copied behind the checkpoint must be found before it is copied again.
-    scene.wait_for(INDEX, "1").await;
-    scene.ends_with(run, 5000 * 5001 / 2 + 100).await;
+    scenario.wait_for(INDEX, "1").await;
+    scenario.ends_with(run, 5000 * 5001 / 2 + 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_built_between_chunks_when_many_rows_wait_for_it() {
-    let scene = Scene::with(90_000).await;
-    scene.steer("max_rows_per_second = 40000");
-    let run = scene.start().await;
-    scene.wait_for("SELECT count(*) >= 60000 FROM t_osc_new", "t").await;
-    scene.steer("max_rows_per_second = 100");
+    let scenario = Scenario::with(90_000).await;
+    scenario.steer("max_rows_per_second = 40000");
+    let run = scenario.start().await;
+    scenario.wait_for("SELECT count(*) >= 60000 FROM t_osc_new", "t").await;
+    scenario.steer("max_rows_per_second = 100");
     for from in (0..55_000).step_by(5000) {
         let sql = format!("UPDATE t SET n = n + 1 WHERE id > {from} AND id <= {}", from + 5000);
-        scene.server.exec(&scene.database, &sql).await;
+        scenario.server.exec(&scenario.database, &sql).await;
     }
-    scene.wait_for(INDEX, "1").await;
-    scene.wait_for("SELECT count(*) FROM t_osc_new WHERE n = id + 1", "55000").await;
-    assert_eq!(scene.value("SELECT count(*) < 90000 FROM t_osc_new").await, "t");
-    scene.ends_with(run, 90_000 * 90_001 / 2 + 55_000).await;
+    scenario.wait_for(INDEX, "1").await;
+    scenario.wait_for("SELECT count(*) FROM t_osc_new WHERE n = id + 1", "55000").await;
+    assert_eq!(scenario.value("SELECT count(*) < 90000 FROM t_osc_new").await, "t");
+    scenario.ends_with(run, 90_000 * 90_001 / 2 + 55_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_whose_session_is_cut_before_it_is_there_is_copied_once() {
-    let scene = Scene::with(5000).await;
-    scene.steer("max_rows_per_second = 1000");
-    let run = scene.start().await;
-    scene.wait_for("SELECT count(*) >= 500 FROM t_osc_new", "t").await;
+    let scenario = Scenario::with(5000).await;
+    scenario.steer("max_rows_per_second = 1000");
+    let run = scenario.start().await;
+    scenario.wait_for("SELECT count(*) >= 500 FROM t_osc_new", "t").await;
     // One that is in the midst of a chunk: it waits for a lock on the shadow.
-    let mut locker = support::postgres::connect(&scene.server.url(&scene.database)).await.unwrap();
+    let mut locker =
+        support::postgres::connect(&scenario.server.url(&scenario.database)).await.unwrap();
     let lock = locker.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE t_osc_new IN EXCLUSIVE MODE").await.unwrap();
     let waiting = "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity \
                    WHERE query LIKE '%t_osc_new% IN ROW EXCLUSIVE%' AND wait_event_type = 'Lock'";
-    scene.wait_for(waiting, "t").await;
+    scenario.wait_for(waiting, "t").await;
     lock.rollback().await.unwrap();
-    scene.wait_for(INDEX, "1").await;
-    assert_eq!(scene.value("SELECT count(*) < 5000 FROM t_osc_new").await, "t");
-    scene.ends_with(run, 5000 * 5001 / 2).await;
+    scenario.wait_for(INDEX, "1").await;
+    assert_eq!(scenario.value("SELECT count(*) < 5000 FROM t_osc_new").await, "t");
+    scenario.ends_with(run, 5000 * 5001 / 2).await;
 }

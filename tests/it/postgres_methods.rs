@@ -99,7 +99,7 @@ impl<'a> Place<'a> {
             budget,
             stop,
             say,
-            told: &told,
+            report: &told,
             trusts_owner: false,
             permission: None,
         };

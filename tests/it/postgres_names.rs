@@ -11,7 +11,7 @@ fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
     support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!(
         "{:?}\n{}{}",
         output.status.code(),
@@ -55,7 +55,7 @@ async fn what_was_given_no_name_has_the_servers() {
         server.exec(&twin, table).await;
         server.exec(&twin, change).await;
         let output = osc(server, &ours, &["alter", change]);
-        assert_eq!(output.status.code(), Some(0), "{change}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{change}: {}", printed(&output));
         let _ = osc(server, &ours, &["cleanup", "t", "--yes"]);
         let (ours, twin) = (server.value(&ours, NAMES).await, server.value(&twin, NAMES).await);
         assert_eq!(ours, twin, "{change}");
@@ -70,8 +70,8 @@ async fn a_name_that_is_taken_is_refused_before_the_copy() {
     server.exec(&database, table).await;
     let clauses = "ALTER COLUMN id TYPE bigint, ADD CONSTRAINT taken EXCLUDE (v WITH =)";
     let output = osc(server, &database, &["alter", "t", clauses]);
-    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    assert!(said(&output).contains("public.taken exists already"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", printed(&output));
+    assert!(printed(&output).contains("public.taken exists already"), "{}", printed(&output));
     let left = "SELECT count(*) FROM pg_class WHERE relname LIKE 't\\_osc%'";
     assert_eq!(server.value(&database, left).await, "0");
 }
@@ -89,7 +89,7 @@ async fn a_partitions_index_has_the_servers_name_and_is_not_built_twice() {
     server.exec(&twin, table).await;
     server.exec(&twin, "CREATE INDEX ON t (b)").await;
     let output = osc(server, &ours, &["alter", "CREATE INDEX ON t (b)"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let (ours, twin) = (server.value(&ours, NAMES).await, server.value(&twin, NAMES).await);
     assert!(ours.contains("mine") && !ours.contains("t1_b_idx"), "{ours}");
     assert_eq!(ours, twin);
@@ -104,11 +104,11 @@ async fn an_index_is_dropped_by_its_name_alone() {
     server.exec(&database, table).await;
     for change in ["DROP INDEX k", "DROP INDEX public.k2"] {
         let plan = osc(server, &database, &["plan", change]);
-        assert_eq!(plan.status.code(), Some(0), "{}", said(&plan));
+        assert_eq!(plan.status.code(), Some(0), "{}", printed(&plan));
         let output = osc(server, &database, &["alter", change]);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         let again = osc(server, &database, &["alter", change]);
-        assert_eq!(again.status.code(), Some(4), "{}", said(&again));
+        assert_eq!(again.status.code(), Some(4), "{}", printed(&again));
     }
     let left = "SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass";
     assert_eq!(server.value(&database, left).await, "1");
@@ -126,8 +126,8 @@ async fn a_foreign_key_to_a_table_that_is_not_there_is_refused_at_once() {
     ] {
         for command in ["plan", "alter"] {
             let output = osc(server, &database, &[command, "t", clauses]);
-            assert_eq!(output.status.code(), Some(4), "{clauses}: {}", said(&output));
-            assert!(said(&output).contains("nowhere"), "{}", said(&output));
+            assert_eq!(output.status.code(), Some(4), "{clauses}: {}", printed(&output));
+            assert!(printed(&output).contains("nowhere"), "{}", printed(&output));
         }
     }
 }
@@ -145,11 +145,11 @@ async fn a_users_columns_may_have_the_names_of_oscs() {
     for indexes in ["during", "after"] {
         let clauses = "ALTER COLUMN osc_k0 TYPE bigint, ADD CONSTRAINT one UNIQUE (osc_u0)";
         let output = osc(server, &database, &["alter", "t", clauses, "--indexes", indexes]);
-        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-        assert!(said(&output).contains("(7)"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+        assert!(printed(&output).contains("(7)"), "{}", printed(&output));
     }
     let output = osc(server, &database, &["alter", "t", "ALTER COLUMN osc_k0 TYPE bigint"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::runs::{Run, osc, said};
+use crate::cli_run::{Run, osc, printed};
 use crate::support::postgres::{Major, Postgres};
 use crate::support::postgres_twin::{KeyKind, Twin};
 use crate::support::writers::Writers;
@@ -18,7 +18,7 @@ async fn clean_up(server: &Postgres, database: &str) {
         tokio::time::sleep(Duration::from_millis(200)).await;
         output = osc(server, database, &["cleanup", "t", "--yes"]);
     }
-    panic!("{}", said(&output));
+    panic!("{}", printed(&output));
 }
 
 /// Names of all tables, in order.
@@ -126,7 +126,7 @@ async fn what_hangs_on_the_table_hangs_on_the_partitioned_one() {
             CREATE PUBLICATION pub FOR TABLE t WITH (publish_via_partition_root = true)";
         server.exec(&database, hangs).await;
         let output = osc(&server, &database, &["alter", "t", BY_YEAR, "--yes"]);
-        assert_eq!(output.status.code(), Some(0), "{major:?} {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{major:?} {}", printed(&output));
         let one = async |sql: &str| server.value(&database, sql).await;
         assert_eq!(tables(&server, &database).await, "log t t_2024 t_later t_osc_old");
         for (what, sql, expected) in [
@@ -218,7 +218,7 @@ async fn a_row_that_fits_no_partition_ends_the_run() {
     server.exec(&database, MANY).await;
     server.exec(&database, "DELETE FROM t WHERE at >= '2025-01-01' AND id <> 500").await;
     let output = osc(server, &database, &["alter", "t", &only_2024, "--yes"]);
-    let told = said(&output);
+    let told = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("no partition of relation") && told.contains("id = 500"), "{told}");
     assert_eq!(tables(server, &database).await, "t");
@@ -270,7 +270,7 @@ async fn rows_that_clash_on_a_new_unique_key_are_named() {
         let arguments =
             ["alter", "t", &clauses, "--yes", "--indexes", indexes, "--chunk-size", "100"];
         let output = osc(server, &database, &arguments);
-        let told = said(&output);
+        let told = printed(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains("(5)") && told.contains("(2995)"), "{indexes}: {told}");
         assert_eq!(tables(server, &database).await, "t", "{indexes}");
@@ -283,7 +283,7 @@ async fn an_unlogged_table_gets_unlogged_partitions() {
     let database = support::postgres_database(&server).await;
     server.exec(&database, &MANY.replace("CREATE TABLE", "CREATE UNLOGGED TABLE")).await;
     let output = osc(&server, &database, &["alter", "t", BY_YEAR, "--yes"]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let kinds = "SELECT string_agg(relpersistence::text, '' ORDER BY relname) FROM pg_class \
                  WHERE relname IN ('t_2024', 't_later')";
     assert_eq!(server.value(&database, kinds).await, "uu");
@@ -340,7 +340,7 @@ async fn what_cannot_be_partitioned_is_refused_before_the_start() {
         server.exec(&database, setup).await;
         let before = tables(server, &database).await;
         let output = osc(server, &database, &["alter", "t", clauses, "--yes"]);
-        let told = said(&output).replace('"', "");
+        let told = printed(&output).replace('"', "");
         let both = [output.status.code() == Some(4), told.contains(words)];
         assert_eq!(both, [true, true], "{setup}; {clauses}: {told}");
         assert_eq!(tables(server, &database).await, before, "{setup}; {clauses}");
@@ -349,18 +349,22 @@ async fn what_cannot_be_partitioned_is_refused_before_the_start() {
     server.exec(&database, MANY).await;
     for strategy in ["instant", "inplace"] {
         let output = osc(server, &database, &["alter", "t", BY_YEAR, "--strategy", strategy]);
-        assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-        assert!(said(&output).contains("partitions no table that is there"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(4), "{}", printed(&output));
+        assert!(
+            printed(&output).contains("partitions no table that is there"),
+            "{}",
+            printed(&output)
+        );
     }
     let plan = osc(server, &database, &["plan", "t", BY_YEAR]);
-    assert_eq!(plan.status.code(), Some(0), "{}", said(&plan));
+    assert_eq!(plan.status.code(), Some(0), "{}", printed(&plan));
     for words in ["PARTITION OF", "keeps id unique within each partition only", "copy: PostgreSQL"]
     {
-        assert!(said(&plan).contains(words), "{words}: {}", said(&plan));
+        assert!(printed(&plan).contains(words), "{words}: {}", printed(&plan));
     }
     for wrong in ["PARTITION BY RANGE (at)", "PARTITION BY RANGE (at) (PARTITION p)"] {
         let output = osc(server, &database, &["alter", "t", wrong]);
-        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
     }
     assert_eq!(tables(server, &database).await, "t");
 }

@@ -4,7 +4,7 @@
 use crate::support;
 use std::time::{Duration, Instant};
 
-use crate::runs::{Run, osc, said};
+use crate::cli_run::{Run, osc, printed};
 use crate::support::postgres::{Major, Postgres, connect, exec, rows};
 use crate::support::proxy::Proxy;
 use crate::support::{postgres_database, shared_postgres};
@@ -153,7 +153,7 @@ impl Hostile {
                 .unwrap()
         };
         let output = alter(CHANGE, "copy");
-        assert_eq!(output.status.code(), Some(0), "{names}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{names}: {}", printed(&output));
         let content =
             |table: &str| format!("SELECT (r.*)::text FROM (SELECT * FROM {table}) r ORDER BY 1");
         let (ours, native) = (
@@ -169,10 +169,10 @@ impl Hostile {
             ["ADD COLUMN w int", "ADD CONSTRAINT w CHECK (w > 0)", "CREATE INDEX w ON t (lower(d))"]
         {
             let output = alter(clauses, "auto");
-            assert_eq!(output.status.code(), Some(0), "{names}: {clauses}: {}", said(&output));
+            assert_eq!(output.status.code(), Some(0), "{names}: {clauses}: {}", printed(&output));
         }
         let status = osc(server, &database, &["status"]);
-        assert_eq!(status.status.code(), Some(0), "{names}: {}", said(&status));
+        assert_eq!(status.status.code(), Some(0), "{names}: {}", printed(&status));
     }
 }
 
@@ -231,7 +231,7 @@ async fn nothing_that_others_put_into_the_search_path_is_called() {
     let update = "UPDATE t SET v = v + 1 WHERE n % 7 = 0";
     let change = "ALTER v TYPE bigint, ADD UNIQUE (v, n)";
     let planned = osc(&server, "postgres", &["plan", "t", change]);
-    assert_eq!(planned.status.code(), Some(0), "{}", said(&planned));
+    assert_eq!(planned.status.code(), Some(0), "{}", printed(&planned));
     let arguments = ["t", change, "--chunk-size", "100", "--threads", "1"];
     let (run, point) = Run::until(&server.url("postgres"), &arguments, "chunk.copied@3").await;
     server.exec("postgres", update).await;
@@ -247,7 +247,7 @@ async fn nothing_that_others_put_into_the_search_path_is_called() {
         &["cleanup", "t", "--yes"],
     ] {
         let output = osc(&server, "postgres", arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", printed(&output));
     }
     let called =
         server.value("postgres", "SELECT is_called::text || last_value FROM public.hits").await;
@@ -427,7 +427,7 @@ async fn a_url_and_the_environment_mean_what_they_mean_to_psql() {
             .envs(variables.iter().copied())
             .output()
             .unwrap();
-        (output.status.code(), said(&output))
+        (output.status.code(), printed(&output))
     };
     let url = server.url(&database);
     let port = server.port().to_string();
@@ -453,9 +453,12 @@ async fn a_url_and_the_environment_mean_what_they_mean_to_psql() {
             "public.t",
         ),
     ] {
-        let (code, said) = plan(&url, &variables);
-        assert_eq!(code, Some(0), "{url} {variables:?}: {said}");
-        assert!(said.contains(&format!("{table} on PostgreSQL")), "{url} {variables:?}: {said}");
+        let (code, printed) = plan(&url, &variables);
+        assert_eq!(code, Some(0), "{url} {variables:?}: {printed}");
+        assert!(
+            printed.contains(&format!("{table} on PostgreSQL")),
+            "{url} {variables:?}: {printed}"
+        );
     }
     for (query, variables, says) in [
         ("?sslmod=require", vec![], "did you mean sslmode?"),
@@ -466,8 +469,8 @@ async fn a_url_and_the_environment_mean_what_they_mean_to_psql() {
         ("?sslcrl=/x", vec![], "sslcrl"),
         ("?host=a,b", vec![], "several servers"),
     ] {
-        let (code, said) = plan(&format!("{url}{query}"), &variables);
-        assert_eq!(code, Some(2), "{query} {variables:?}: {said}");
-        assert!(said.contains(says), "{query} {variables:?}: {said}");
+        let (code, printed) = plan(&format!("{url}{query}"), &variables);
+        assert_eq!(code, Some(2), "{query} {variables:?}: {printed}");
+        assert!(printed.contains(says), "{query} {variables:?}: {printed}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::postgres::Postgres;
 
 /// Columns whose hash tells all, and columns whose text must be compared.

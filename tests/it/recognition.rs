@@ -19,7 +19,7 @@ fn osc(url: &str, arguments: &[&str]) -> Output {
     program().args(arguments).args(["--url", url]).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }
@@ -34,7 +34,7 @@ fn refused(url: &str, clauses: &str, check: &str, words: &[&str]) {
         vec!["cleanup", "t", "--yes"],
     ] {
         let output = osc(url, &command);
-        let text = said(&output);
+        let text = printed(&output);
         assert_eq!(output.status.code(), Some(4), "{command:?}: {text}");
         for word in [&[&*format!("[{check}]"), "help:"], words].concat() {
             assert!(text.contains(word), "{command:?} lacks {word:?}: {text}");
@@ -96,7 +96,7 @@ fn status(name: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_node_of_a_galera_cluster_is_refused_and_nothing_is_written() {
     let library = Command::new(SCRIPT).args(["library", "galera"]).output().unwrap();
-    assert!(library.status.success(), "{}", said(&library));
+    assert!(library.status.success(), "{}", printed(&library));
     let library = String::from_utf8(library.stdout).unwrap();
     let (first, group) = node(library.trim(), None);
     becomes(&first, &status("wsrep_ready"), "ON").await;
@@ -187,7 +187,7 @@ async fn a_group_with_a_single_primary_is_named_and_changed_at_its_primary_only(
     let url = primary.url(&database);
     let plan = osc(&url, &["plan", "t", CLAUSES]);
     let words = ["(Group Replication, single primary, 2 members)", "another member"];
-    assert!(words.iter().all(|word| said(&plan).contains(word)), "{}", said(&plan));
+    assert!(words.iter().all(|word| printed(&plan).contains(word)), "{}", printed(&plan));
     let plan = osc(&url, &["plan", "t", CLAUSES, "--json"]);
     let plan = support::schema::read("plan", &String::from_utf8_lossy(&plan.stdout));
     assert_eq!(plan["recognised"], "Group Replication, single primary, 2 members");
@@ -200,12 +200,12 @@ async fn a_group_with_a_single_primary_is_named_and_changed_at_its_primary_only(
     writers.wait_for_more(50).await;
     let flags = ["--strategy", "copy", "--yes", "--max-rows-per-second", "4000"];
     let alter = osc(&url, &[&["alter", "t", CLAUSES], &flags[..]].concat());
-    assert_eq!(alter.status.code(), Some(0), "{}", said(&alter));
+    assert_eq!(alter.status.code(), Some(0), "{}", printed(&alter));
     writers.wait_for_more(50).await;
     writers.stop().await.assert_undisturbed();
     twin.assert_equal(CLAUSES).await;
     let cleanup = osc(&url, &["cleanup", "t", "--yes"]);
-    assert_eq!(cleanup.status.code(), Some(0), "{}", said(&cleanup));
+    assert_eq!(cleanup.status.code(), Some(0), "{}", printed(&cleanup));
 }
 
 async fn postgres() -> (&'static Postgres, String) {
@@ -288,9 +288,9 @@ fn refused_as_pooler(url: &str, what: &str) {
         vec!["cleanup", "t", "--yes"],
     ] {
         let output = osc(url, &arguments);
-        assert_eq!(output.status.code(), Some(4), "{what:?}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(4), "{what:?}: {}", printed(&output));
         for word in ["[pooler]", "connect to PostgreSQL itself"] {
-            assert!(said(&output).contains(word), "{what:?}: {}", said(&output));
+            assert!(printed(&output).contains(word), "{what:?}: {}", printed(&output));
         }
     }
 }
@@ -355,7 +355,7 @@ async fn pgpool_is_refused() {
     let url = format!("postgres://postgres@127.0.0.1:{port}/{database}");
     refused_as_pooler(&url, "pgpool");
     let output = osc(&url, &["plan", "t", "ALTER v TYPE bigint"]);
-    assert!(said(&output).contains("pgpool-II"), "{}", said(&output));
+    assert!(printed(&output).contains("pgpool-II"), "{}", printed(&output));
     nothing_set(server, &database, &url).await;
     // Its children end with it where it ends in order.
     assert!(pool.end(rustix::process::Signal::INT));
@@ -365,7 +365,7 @@ async fn pgpool_is_refused() {
 async fn plain_servers_are_recognised_as_nothing_else() {
     let plain = |url: &str, clauses: &str| {
         let output = osc(url, &["plan", "t", clauses, "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         let plan = support::schema::read("plan", &String::from_utf8_lossy(&output.stdout));
         assert!(plan["recognised"].is_null(), "{plan}");
     };

@@ -1,6 +1,6 @@
 //! What tables and clauses are refused for before the start, and that nothing is changed by it.
 
-use crate::refused::Place;
+use crate::refusal::Place;
 use crate::support;
 use crate::support::server::Kind;
 
@@ -87,8 +87,8 @@ async fn clauses_that_the_server_does_not_take_are_refused(kind: Kind) {
         place.refuses("t", clauses, "clauses", &words).await;
         for command in ["plan", "alter"] {
             let answer = place.ask_plainly(&[command, "t", clauses, "--yes"]).await;
-            assert_eq!(answer.code, Some(4), "{clauses}: {}", answer.said);
-            assert!(answer.said.contains("[clauses]"), "{clauses}: {}", answer.said);
+            assert_eq!(answer.code, Some(4), "{clauses}: {}", answer.printed);
+            assert!(answer.printed.contains("[clauses]"), "{clauses}: {}", answer.printed);
         }
     }
 }
@@ -114,7 +114,7 @@ async fn clauses_that_cannot_be_read_are_wrong_usage(kind: Kind) {
         let before = place.everything().await;
         for command in ["plan", "alter"] {
             let answer = place.ask(&[command, "t", clauses]).await;
-            assert!(matches!(answer.code, Some(2 | 4)), "{clauses:?}: {}", answer.said);
+            assert!(matches!(answer.code, Some(2 | 4)), "{clauses:?}: {}", answer.printed);
             assert_eq!(place.everything().await, before, "{clauses:?}");
         }
     }
@@ -157,7 +157,7 @@ async fn a_unique_key_that_a_child_references_is_not_dropped() {
     place.refuses("u", "DROP INDEX uu, ADD INDEX uu2 (u)", "referenced-key", &["unique key"]).await;
     let clauses = "DROP INDEX uu, ADD UNIQUE INDEX uu2 (u)";
     let answer = place.ask(&["alter", "u", clauses, "--yes"]).await;
-    assert_eq!(answer.code, Some(0), "{}", answer.said);
+    assert_eq!(answer.code, Some(0), "{}", answer.printed);
 }
 
 /// The checks are off while keys are tried, so that the server itself does not mind.
@@ -165,9 +165,9 @@ async fn a_foreign_key_to_no_table_is_refused_before_the_copy(kind: Kind) {
     let place = place(kind).await;
     let answer =
         place.ask(&["alter", "t", "ADD FOREIGN KEY (a) REFERENCES nowhere (id)", "--yes"]).await;
-    assert_eq!(answer.code, Some(4), "{}", answer.said);
+    assert_eq!(answer.code, Some(4), "{}", answer.printed);
     for word in ["[foreign-key-parent]", "there is no table", "nowhere"] {
-        assert!(answer.said.contains(word), "{word}: {}", answer.said);
+        assert!(answer.printed.contains(word), "{word}: {}", answer.printed);
     }
     assert!(place.rows("SHOW TABLES LIKE 't\\_osc\\_%'").await.is_empty());
 }
@@ -181,8 +181,8 @@ async fn what_becomes_of_check_names_on_mysql_is_reported() {
     place.refuses("n", clauses, "clauses", &["give the new CHECK another name"]).await;
     for command in ["plan", "alter"] {
         let answer = place.ask(&[command, "n", "MODIFY id BIGINT", "--yes"]).await;
-        assert_eq!(answer.code, Some(0), "{}", answer.said);
-        assert!(answer.said.contains("names that MySQL generates"), "{}", answer.said);
+        assert_eq!(answer.code, Some(0), "{}", answer.printed);
+        assert!(answer.printed.contains("names that MySQL generates"), "{}", answer.printed);
     }
 }
 
@@ -201,11 +201,11 @@ async fn any_name_works(kind: Kind) {
         let clauses =
             format!("MODIFY a BIGINT, ADD COLUMN c INT DEFAULT 7, ADD INDEX {quoted} (a)");
         let answer = place.ask(&["alter", &quoted, &clauses, "--yes"]).await;
-        assert_eq!(answer.code, Some(0), "{name}: {}", answer.said);
+        assert_eq!(answer.code, Some(0), "{name}: {}", answer.printed);
         let sum = format!("SELECT SUM(c) + SUM({quoted}) FROM {}.{quoted}", place.database);
         assert_eq!(server.value(&sum).await, "17", "{name}");
         let answer = place.ask_plainly(&["cleanup", &quoted, "--yes"]).await;
-        assert_eq!(answer.code, Some(0), "{name}: {}", answer.said);
+        assert_eq!(answer.code, Some(0), "{name}: {}", answer.printed);
     }
 }
 

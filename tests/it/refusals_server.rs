@@ -1,6 +1,6 @@
 //! What servers and accounts are refused for before the start, and that nothing is changed by it.
 
-use crate::refused::Place;
+use crate::refusal::Place;
 use crate::support;
 use crate::support::server::{Kind, Server};
 
@@ -50,7 +50,7 @@ async fn settings_under_which_changes_cannot_be_followed_are_refused(kind: Kind)
         server.exec(&format!("SET GLOBAL {name} = {usual}")).await;
     }
     let answer = place.ask(&["plan", "t", ADD]).await;
-    assert_eq!(answer.code, Some(0), "{}", answer.said);
+    assert_eq!(answer.code, Some(0), "{}", answer.printed);
 }
 
 async fn minimal_images_of_rows_are_refused_where_they_lack_the_copy_key(kind: Kind) {
@@ -67,7 +67,7 @@ async fn minimal_images_of_rows_are_refused_where_they_lack_the_copy_key(kind: K
     server.exec("SET GLOBAL binlog_row_image = 'NOBLOB'").await;
     for (table, clauses) in [("f", ADD), ("d", "DROP COLUMN id"), ("c", collate)] {
         let answer = place.ask(&["plan", table, clauses]).await;
-        assert_eq!(answer.code, Some(0), "{}", answer.said);
+        assert_eq!(answer.code, Some(0), "{}", answer.printed);
     }
 }
 
@@ -80,9 +80,9 @@ async fn a_redo_log_whose_commits_can_wait_needlessly_is_reported(kind: Kind) {
             server.exec(&format!("SET GLOBAL innodb_log_writer_threads = {setting}")).await;
         }
         let answer = place.ask(&["plan", "t", ADD]).await;
-        assert_eq!(answer.code, Some(0), "{}", answer.said);
-        let told = answer.said.contains("innodb_log_writer_threads is OFF");
-        assert_eq!(told, setting == "OFF", "{setting}: {}", answer.said);
+        assert_eq!(answer.code, Some(0), "{}", answer.printed);
+        let told = answer.printed.contains("innodb_log_writer_threads is OFF");
+        assert_eq!(told, setting == "OFF", "{setting}: {}", answer.printed);
     }
 }
 
@@ -143,7 +143,7 @@ async fn each_right_that_is_missing_is_named(kind: Kind) {
     place.run(&format!("GRANT {} ON *.* TO {user}", everywhere.join(", "))).await;
     place.url = own;
     let answer = place.ask(&["alter", "t", clauses, "--yes"]).await;
-    assert_eq!(answer.code, Some(0), "{}", answer.said);
+    assert_eq!(answer.code, Some(0), "{}", answer.printed);
 }
 
 async fn an_account_without_any_right_is_reported_and_its_password_does_not_show(kind: Kind) {
@@ -156,8 +156,8 @@ async fn an_account_without_any_right_is_reported_and_its_password_does_not_show
         place.url = root.replace("root@", &format!("{user}:{password}@"));
         for command in ["plan", "alter"] {
             let answer = place.ask(&[command, "t", ADD]).await;
-            assert_eq!(answer.code, Some(4), "{}", answer.said);
-            assert!(answer.said.contains(&user), "{}", answer.said);
+            assert_eq!(answer.code, Some(4), "{}", answer.printed);
+            assert!(answer.printed.contains(&user), "{}", answer.printed);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Runs on tables that foreign keys join, at the same time: both are done, or one is refused before its
 //! start.
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::postgres::Postgres;
 use crate::support::server::{Kind, Server};
@@ -113,8 +113,8 @@ async fn both_are_done_or_one_is_refused_before_its_start() {
                 match ended.code {
                     Some(0) => done += 1,
                     Some(4) if joined => {
-                        let said = ended.error().to_owned();
-                        assert!(said.contains("another osc"), "{said}");
+                        let printed = ended.error().to_owned();
+                        assert!(printed.contains("another osc"), "{printed}");
                         assert!(!ended.tells("phase", "copy"), "{one} {two}: it had started");
                         if one != two {
                             Run::at(&url, &[table, CLAUSES]).done().await;
@@ -141,20 +141,20 @@ async fn a_run_is_refused_beside_a_related_one_under_way_or_unfinished() {
         for command in ["plan", "alter"] {
             let new_key = "ADD CONSTRAINT alone_p FOREIGN KEY (p) REFERENCES p (id)";
             for (table, clauses) in [("c", CLAUSES), ("s", CLAUSES), ("alone", new_key)] {
-                let (code, said) = osc(&url, &[command, table, clauses]);
-                assert_eq!(code, Some(4), "{command} {table}: {said}");
-                assert!(said.contains("[related-run]"), "{command} {table}: {said}");
+                let (code, printed) = osc(&url, &[command, table, clauses]);
+                assert_eq!(code, Some(4), "{command} {table}: {printed}");
+                assert!(printed.contains("[related-run]"), "{command} {table}: {printed}");
             }
         }
         parent.kill();
-        let said = loop {
-            let (code, said) = osc(&url, &["alter", "c", CLAUSES]);
-            assert_eq!(code, Some(4), "{said}");
-            if !said.contains("another osc") {
-                break said;
+        let printed = loop {
+            let (code, printed) = osc(&url, &["alter", "c", CLAUSES]);
+            assert_eq!(code, Some(4), "{printed}");
+            if !printed.contains("another osc") {
+                break printed;
             }
         };
-        assert!(said.contains("was not finished"), "{said}");
+        assert!(printed.contains("was not finished"), "{printed}");
         Run::at(&url, &["p", CLAUSES]).done().await;
         Run::at(&url, &["c", CLAUSES]).done().await;
         assert_eq!(on.keys(&database).await, keys);

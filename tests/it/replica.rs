@@ -4,7 +4,7 @@
 use crate::support;
 use std::time::{Duration, Instant};
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::postgres::{Major, Postgres};
 use crate::support::server::{Kind, Server};
 use crate::support::writers::Writers;
@@ -145,8 +145,8 @@ async fn ends_with_the_same(kind: Kind, acknowledging: bool) {
     let word = if kind == Kind::Mariadb { "SLAVE" } else { "REPLICA" };
     replica.exec(&format!("STOP {word} SQL_THREAD")).await;
     let told = run.event(is_throttled).await;
-    let said = told["reason"].as_str().unwrap();
-    assert!(said.contains(&replica.port().to_string()), "{said}");
+    let printed = told["reason"].as_str().unwrap();
+    assert!(printed.contains(&replica.port().to_string()), "{printed}");
     let copied = "SELECT rows_copied FROM osc.osc_ledger";
     // Chunks that were under way end, and are recorded.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -289,8 +289,8 @@ async fn a_standby_ends_with_the_same(synchronous: bool) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     standby.exec("postgres", "SELECT pg_wal_replay_pause()").await;
     let told = run.event(|event| event["event"] == "throttled" && !event["reason"].is_null()).await;
-    let said = told["reason"].as_str().unwrap();
-    assert!(said.contains("lag"), "{said}");
+    let printed = told["reason"].as_str().unwrap();
+    assert!(printed.contains("lag"), "{printed}");
     let copied = async || {
         let text = primary.value(&database, "SELECT rows_copied FROM osc.osc_ledger").await;
         text.parse::<u64>().unwrap()

@@ -7,9 +7,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
 
-use crate::midway::{Control, run_all};
-use crate::runs::Run;
-use crate::runs::point::Point;
+use crate::cli_run::Run;
+use crate::cli_run::point::Point;
+use crate::held_run::{Control, run_all};
 use crate::support;
 use crate::support::server::{Kind, Server, opts};
 use crate::support::twin::{KeyKind, Twin};

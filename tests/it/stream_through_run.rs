@@ -3,11 +3,11 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::midway::{
-    CLAUSES, Control, SLOWLY, assert_nothing_lost, beats, paused, paused_unverified, run_all,
+use crate::cli_run::Run;
+use crate::held_run::{
+    CLAUSES, Control, SLOWLY, assert_nothing_lost, heartbeats, paused, paused_unverified, run_all,
     start, table, wait_for,
 };
-use crate::runs::Run;
 use crate::support::server::{Kind, Server};
 
 /// Changes on both sides of the copy's edge, over it, and beyond the last row.
@@ -33,7 +33,7 @@ async fn follows(server: &Server, image: &str, killed: bool) {
     for (at, sql) in changes.iter().enumerate() {
         run_all(&mut application, &[sql]).await;
         if killed && at == 2 {
-            beats(server, &database, 2).await;
+            heartbeats(server, &database, 2).await;
             run.kill();
             run = start(server, &database, &control, &["--no-verify"]);
         }

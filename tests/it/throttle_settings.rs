@@ -4,7 +4,7 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::refused::Place;
+use crate::refusal::Place;
 use crate::support::postgres::{Major, Postgres};
 use crate::support::server::{Kind, Server};
 
@@ -66,7 +66,7 @@ async fn queries_are_refused(kind: Kind) {
     // No row may be there now, and one tomorrow: that pauses.
     for sql in ["SELECT NULL", "SELECT 1 FROM t WHERE FALSE"] {
         let answer = place.ask(&["plan", "t", ADD, "--throttle-query", sql]).await;
-        assert_eq!(answer.code, Some(0), "{sql}: {}", answer.said);
+        assert_eq!(answer.code, Some(0), "{sql}: {}", answer.printed);
     }
 }
 
@@ -98,7 +98,7 @@ async fn replicas_that_are_none_are_refused(kind: Kind) {
     further.catch_up(&primary).await;
     for server in [&replica, &further] {
         let answer = place.ask(&["plan", "t", ADD, "--replica", &server.url("")]).await;
-        assert_eq!(answer.code, Some(0), "{}", answer.said);
+        assert_eq!(answer.code, Some(0), "{}", answer.printed);
     }
 }
 
@@ -107,7 +107,7 @@ async fn a_url_that_is_none_is_wrong_usage(kind: Kind) {
     for url in ["", "freno", "https://freno/", "http://", "http://a:b@c/"] {
         for command in ["plan", "alter"] {
             let answer = place.ask(&[command, "t", ADD, "--yes", "--throttle-http", url]).await;
-            assert_eq!(answer.code, Some(2), "{url}: {}", answer.said);
+            assert_eq!(answer.code, Some(2), "{url}: {}", answer.printed);
         }
     }
 }
@@ -123,16 +123,17 @@ async fn a_rate_counts_the_rows_that_are_copied(kind: Kind) {
     let rows: Vec<String> = (1..=ROWS).map(|n| format!("({n}, {n})")).collect();
     place.run(&format!("INSERT INTO many VALUES {}", rows.join(", "))).await;
     let arguments = [&["alter", "many", "MODIFY n BIGINT", "--json"][..], &SLOW].concat();
-    copies_in_time(&place.ask(&arguments).await.said);
+    copies_in_time(&place.ask(&arguments).await.printed);
 }
 
 /// The copy's phase took about as long as its rows at the rate.
-fn copies_in_time(said: &str) {
+fn copies_in_time(printed: &str) {
     let event = |name: &str, phase: Option<&str>| {
-        said.lines()
+        printed
+            .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
             .find(|line| line["event"] == name && phase.is_none_or(|phase| line["phase"] == phase))
-            .unwrap_or_else(|| panic!("no {name} {phase:?}: {said}"))
+            .unwrap_or_else(|| panic!("no {name} {phase:?}: {printed}"))
     };
     let time = |event: serde_json::Value| -> jiff::Timestamp {
         event["time"].as_str().unwrap().parse().unwrap()
@@ -164,11 +165,11 @@ async fn refuses(server: &Postgres, database: &str, given: &[&str], check: &str,
             .args(["--url", &server.url(database)])
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {said}");
+        assert_eq!(output.status.code(), Some(4), "{arguments:?}: {printed}");
         for word in [&format!("[{check}]"), says, "help:"] {
-            assert!(said.contains(word), "{arguments:?} lacks {word}: {said}");
+            assert!(printed.contains(word), "{arguments:?} lacks {word}: {printed}");
         }
     }
     let made = "SELECT (SELECT count(*) FROM pg_class WHERE relname LIKE '%osc%' OR relname = 'made') \

@@ -67,8 +67,8 @@ async fn a_certificate_is_taken_as_the_sslmode_says() {
         let output = support::osc().args(["status", "--url", &asked]).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{asked}: {output:?}");
         if code == 2 {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(said.contains("certificate"), "{asked}: {said}");
+            let printed = String::from_utf8_lossy(&output.stderr);
+            assert!(printed.contains("certificate"), "{asked}: {printed}");
         }
     }
 }

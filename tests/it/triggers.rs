@@ -4,8 +4,8 @@ use crate::support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::manual_swap::{Swap, exec, script};
 use crate::support::server::{Kind, Server, rows};
-use crate::swapping::{Swap, exec, script};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use osc::error::Error;

@@ -121,7 +121,7 @@ fn osc(server: &Postgres, database: &str, clauses: &str) -> Output {
     support::osc().args(arguments).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!(
         "{:?}\n{}{}",
         output.status.code(),
@@ -223,13 +223,13 @@ async fn same_values(server: &Postgres, database: &str, cases: &[Case], wrong: &
                 }
             }
         }
-        Some(4) if cases.len() == 1 && said(&output).contains("c0") => {}
+        Some(4) if cases.len() == 1 && printed(&output).contains("c0") => {}
         _ if cases.len() > 1 => {
             for case in cases {
                 Box::pin(same_values(server, database, std::slice::from_ref(case), wrong)).await;
             }
         }
-        _ => wrong.push(format!("{}: {}", cases[0].told(), said(&output))),
+        _ => wrong.push(format!("{}: {}", cases[0].told(), printed(&output))),
     }
 }
 
@@ -240,7 +240,7 @@ async fn unfit_rows(server: &Postgres, database: &str, case: &Case, wrong: &mut 
         let one = Case { fit: vec![*value], ..case.clone() };
         tables(&client, &[one]).await;
         let output = osc(server, database, &case.clause("c0"));
-        let text = said(&output);
+        let text = printed(&output);
         let right = match output.status.code() {
             Some(1) => text.contains("id = 0"),
             Some(4) => text.contains("c0"),
@@ -257,7 +257,7 @@ async fn refused(server: &Postgres, database: &str, case: &Case, wrong: &mut Vec
     let client = server.client(database).await;
     tables(&client, std::slice::from_ref(case)).await;
     let output = osc(server, database, &case.clause("c0"));
-    let text = said(&output);
+    let text = printed(&output);
     let runs = "SELECT count(*) FROM pg_class WHERE relname = 't_osc_new'";
     let left = rows(&client, runs).await;
     let named = text.contains("c0") || text.contains("USING") || text.contains("cast");

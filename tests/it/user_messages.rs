@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 
+use crate::cli_run::Run;
 use crate::every_refusal::without_numbers_of_the_run;
-use crate::runs::Run;
 use crate::support;
 use crate::support::postgres::{Major, Postgres};
 use crate::support::server::Kind;
@@ -72,12 +72,12 @@ fn complaint(home: &Path, arguments: &[&str], database: &str) -> String {
     let mut osc = support::osc();
     osc.args(arguments).current_dir(home).env("HOME", home).env("USER", "me");
     let output = osc.output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    let said = said.replace(home.to_str().unwrap(), "HOME");
+    let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let printed = printed.replace(home.to_str().unwrap(), "HOME");
     let command = arguments.join(" ");
-    let code = output.status.code().unwrap_or_else(|| panic!("{command}: {said}"));
-    let (command, said) = (settled(&command, database), settled(said.trim(), database));
-    format!("osc {command}\n=> {code}\n{said}\n")
+    let code = output.status.code().unwrap_or_else(|| panic!("{command}: {printed}"));
+    let (command, printed) = (settled(&command, database), settled(printed.trim(), database));
+    format!("osc {command}\n=> {code}\n{printed}\n")
 }
 
 fn complaints(all: &[&[&str]], url: &str, database: &str) -> String {

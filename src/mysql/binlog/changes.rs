@@ -26,7 +26,7 @@ use crate::testing::mutation::{self, Rule};
 /// Keys in one [`Change::Keys`] at most.
 const KEYS_AT_ONCE: usize = 4096;
 
-/// Other people's transactions are told of together: after so long, or so many.
+/// Other people's transactions are reported of together: after so long, or so many.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_COUNT: u32 = 500;
 
@@ -38,7 +38,7 @@ const PAYLOAD_LIMIT: u64 = 4 << 30;
 pub(super) struct Clock {
     /// A moment here,
     pub(super) here: Instant,
-    /// and what the server's clock said then, in microseconds since 1970.
+    /// and what the server's clock showed then, in microseconds since 1970.
     pub(super) there: u64,
 }
 
@@ -52,7 +52,7 @@ impl Clock {
 
 /// What a session found out before the stream began.
 #[derive(Debug)]
-pub(super) struct Learnt {
+pub(super) struct Prepared {
     /// What is watched.
     pub(super) watch: Watch,
     /// The server's clock.
@@ -75,7 +75,7 @@ struct Transaction {
     markers: Vec<u64>,
     /// Whether osc has signed it, and what follows in the shadow is its own.
     signed: bool,
-    /// Whether it is told of at once.
+    /// Whether it is reported of at once.
     ours: bool,
 }
 
@@ -105,14 +105,14 @@ pub(super) struct Changes {
     /// Bytes of events that a compressed transaction still holds.
     payload: Option<u64>,
     ready: VecDeque<Change>,
-    told: Instant,
-    untold: u32,
+    reported: Instant,
+    unreported: u32,
 }
 
 impl Changes {
     /// Reads on from `place`.
-    pub(super) fn new(config: &StreamConfig, learnt: Learnt, place: Place) -> Self {
-        let Learnt { watch, clock, defaults } = learnt;
+    pub(super) fn new(config: &StreamConfig, prepared: Prepared, place: Place) -> Self {
+        let Prepared { watch, clock, defaults } = prepared;
         Self {
             watch,
             ledger: config.ledger.clone(),
@@ -128,8 +128,8 @@ impl Changes {
             place,
             payload: None,
             ready: VecDeque::new(),
-            told: clock.here,
-            untold: 0,
+            reported: clock.here,
+            unreported: 0,
         }
     }
 
@@ -400,7 +400,7 @@ impl Changes {
                 }
                 self.finish(head, None)?;
             }
-            Statement::Foreign(_) if mutation::active(Rule::ForeignTold) => {
+            Statement::Foreign(_) if mutation::active(Rule::ForeignReported) => {
                 self.statement_alone(head)?;
             }
             Statement::Foreign(what) => {
@@ -444,8 +444,8 @@ impl Changes {
             (Some(NextGtid::Mariadb(gtid)), Gtids::Mariadb(list)) => list.set(gtid),
             _ => {}
         }
-        self.untold += 1;
-        if ours || self.untold >= QUIET_COUNT || self.told.elapsed() >= QUIET {
+        self.unreported += 1;
+        if ours || self.unreported >= QUIET_COUNT || self.reported.elapsed() >= QUIET {
             // Where the log has whole seconds only, the age is too small by up to one, not too
             // large: throttles act on it.
             let whole_second = (u64::from(head.time) + 1) * 1_000_000;
@@ -458,8 +458,8 @@ impl Changes {
     fn tell(&mut self, age: Duration) -> Result<()> {
         let place = self.prepared.hold().unwrap_or(&self.place);
         self.ready.push_back(Change::Commit { position: place.position()?, age });
-        self.told = Instant::now();
-        self.untold = 0;
+        self.reported = Instant::now();
+        self.unreported = 0;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use mysql_async::{BinlogStreamRequest, Conn, OptsBuilder, Row};
 use rand::Rng;
 
 use super::StreamConfig;
-use super::changes::{Clock, Learnt};
+use super::changes::{Clock, Prepared};
 use super::position::Place;
 use super::query::Watch;
 use crate::error::{Error, Result};
@@ -106,7 +106,7 @@ pub async fn current_position(conn: &mut Conn, flavor: Flavor) -> Result<Positio
 }
 
 /// Opens a session, tells the server what the stream must be like and learns what it is about.
-pub(super) async fn prepare(config: &StreamConfig) -> Result<(Conn, Learnt)> {
+pub(super) async fn prepare(config: &StreamConfig) -> Result<(Conn, Prepared)> {
     const ACTION: &str = "preparing to read the binary log";
     let opts = OptsBuilder::from_opts(config.opts.clone())
         // A server on this machine would be spoken to through its socket, past TLS and proxies.
@@ -136,7 +136,7 @@ pub(super) async fn prepare(config: &StreamConfig) -> Result<(Conn, Learnt)> {
         now.parse().map_err(|_| Error::Internal(format!("the server's time is {now:?}")))?;
     let watch = watch(&mut conn, config).await?;
     let defaults = defaults(&mut conn, config).await?;
-    Ok((conn, Learnt { watch, clock: Clock { here, there }, defaults }))
+    Ok((conn, Prepared { watch, clock: Clock { here, there }, defaults }))
 }
 
 async fn watch(conn: &mut Conn, config: &StreamConfig) -> Result<Watch> {

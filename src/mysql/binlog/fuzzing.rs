@@ -5,7 +5,7 @@ use std::time::Instant;
 use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::{Event, FormatDescriptionEvent};
 
-use super::changes::{Changes, Clock, Learnt};
+use super::changes::{Changes, Clock, Prepared};
 use super::position::Place;
 use super::query::{QueryEvent, Statement, Watch};
 use super::{StreamConfig, event};
@@ -23,7 +23,7 @@ const HEAD: usize = 19;
 
 /// What the stream of one table made of a log.
 #[derive(Debug)]
-pub struct Told {
+pub struct Decoded {
     /// The columns of its key.
     pub columns: KeyColumns,
     /// What it delivered.
@@ -35,7 +35,7 @@ pub struct Told {
 /// Reads a log for each of the tables that `tests/it/fuzz_seeds.rs` captures: `fuzz.t`, `fuzz.wide` and
 /// `fuzz.maria`. A log is the events of a file, without checksums; those in a compressed transaction
 /// follow it, as the driver hands them over.
-pub fn read(log: &[u8]) -> Vec<Told> {
+pub fn read(log: &[u8]) -> Vec<Decoded> {
     let int = KeyKind::Int { bytes: 4, unsigned: false };
     let t = vec![part("id", 0, int)];
     let wide = vec![
@@ -64,7 +64,7 @@ pub fn read(log: &[u8]) -> Vec<Told> {
             let columns = KeyColumns(key);
             let mut changes = stream(table, columns.clone(), defaults, gtid);
             let error = pass(&mut changes, log).err();
-            Told { columns, changes: std::iter::from_fn(|| changes.pop()).collect(), error }
+            Decoded { columns, changes: std::iter::from_fn(|| changes.pop()).collect(), error }
         })
         .collect()
 }
@@ -99,9 +99,9 @@ fn stream(
         key,
     };
     let clock = Clock { here: Instant::now(), there: 1 << 50 };
-    let learnt = Learnt { watch: watch(table), clock, defaults };
+    let prepared = Prepared { watch: watch(table), clock, defaults };
     let place = Place { server: "s".into(), file: "bin.000001".into(), offset: 4, gtid };
-    Box::new(Changes::new(&config, learnt, place))
+    Box::new(Changes::new(&config, prepared, place))
 }
 
 fn pass(changes: &mut Changes, mut log: &[u8]) -> Result<(), String> {

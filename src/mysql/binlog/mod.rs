@@ -11,11 +11,11 @@
 //!
 //! A transaction begins with a GTID event and ends with XID, COMMIT, or the one statement that it
 //! consists of (`changes`). Keys are delivered while it is read (the log holds whole
-//! transactions only), markers and the commit at its end. Transactions of other tables are told of
+//! transactions only), markers and the commit at its end. Transactions of other tables are reported
 //! now and then, and when the log is idle the server's heartbeats are, so a position is never old.
 //!
 //! An XA transaction is logged when it is prepared and becomes visible when it is committed, which
-//! may be much later. Its keys wait for that, and the position told of stays before it, so that a
+//! may be much later. Its keys wait for that, and the reported position stays before it, so that a
 //! stream that begins there reads its keys again (`xa`). Transactions prepared before the stream
 //! began are the start barrier's business.
 //!
@@ -83,7 +83,7 @@ pub use shadow::{Shadow, ShadowWatch};
 /// Silence after which the connection counts as lost: many heartbeats.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// What a stream that was not asked for longer than [`SILENCE`] gets to show that it lives.
+/// What a stream that was not read for longer than [`SILENCE`] gets to show that it lives.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What a stream is about.
@@ -164,11 +164,11 @@ impl ChangeStream for BinlogStream {
             if let Some(reason) = self.ended.clone() {
                 return Err(self.lost(reason));
             }
-            // The engine may not have asked for a while; what came meanwhile has not been read.
+            // The engine may not have read for a while; what came meanwhile has not been read.
             if self.deadline <= Instant::now() {
                 self.deadline = Instant::now() + GRACE;
             }
-            // The driver panics where an event is shorter than it says. It is not asked again then.
+            // The driver panics where an event is shorter than it says. It is not used again then.
             let next = AssertUnwindSafe(self.events.next()).catch_unwind();
             let event = match timeout_at(self.deadline, next).await {
                 Ok(Ok(Some(Ok(event)))) => event,

@@ -1,4 +1,4 @@
-//! What the server's catalog says, and how it is asked; names and literals.
+//! What the server's catalog says, and how it is read; names and literals.
 
 pub mod key;
 pub mod query;

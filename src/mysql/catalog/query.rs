@@ -1,4 +1,4 @@
-//! Short statements for what hangs on a table: asked as text, and waited for with patience.
+//! Short statements for what hangs on a table: read as text, and waited for with patience.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Patience {
     }
 }
 
-/// What the server has against something that was tried; `Err` when it could not be asked, since `tables` were
+/// What the server has against something that was tried; `Err` when it could not be tried, since `tables` were
 /// locked by another session all the while, or for another reason.
 pub fn objection(tables: &str, tried: Result<()>) -> Result<Option<String>> {
     match tried {

@@ -170,7 +170,7 @@ type TableRow = (
 impl Table {
     /// Reads `name`; `None` when there is no such base table.
     pub async fn read(conn: &mut Conn, name: &TableName) -> Result<Option<Self>> {
-        // No name has a character beyond the basic plane; the catalog cannot even be asked for one
+        // No name has a character beyond the basic plane; the catalog cannot even be searched for one
         // (MySQL's manual, "Schema Object Names").
         let plane = |name: &Ident| name.as_str().chars().all(|c| c <= '\u{ffff}');
         if !plane(&name.schema) || !plane(&name.table) {
@@ -203,7 +203,7 @@ impl Table {
         else {
             return Ok(None);
         };
-        // As the server stores it, whatever the case it was asked for in.
+        // As the server stores it, whatever the case it was written in.
         let name = &TableName::new(schema, table);
         if !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED") {
             return Err(Error::Refused(vec![Finding::new(

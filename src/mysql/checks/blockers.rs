@@ -1,4 +1,4 @@
-//! Whether sessions that block osc's locks can be named, and ended where that is asked for.
+//! Whether sessions that block osc's locks can be named, and ended where the settings say so.
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error as DriverError};
@@ -13,7 +13,7 @@ const ACTION: &str = "checking the rights to name blockers";
 /// What is missing, for the operator; `kill`: `--kill-blockers-after` is given.
 ///
 /// # Errors
-/// When the server cannot be asked.
+/// When the server does not answer.
 pub(crate) async fn notes(conn: &mut Conn, flavor: Flavor, kill: bool) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let cannot = if kill {

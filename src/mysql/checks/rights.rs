@@ -16,7 +16,7 @@ const ON_SCHEMA: [&str; 9] =
     ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "LOCK TABLES"];
 
 /// Compares the user's grants with what a run needs. A user with roles is believed: what a role
-/// gives is not told here, and the server will say what is missing.
+/// gives is not listed here; the server names what is missing.
 pub(crate) async fn granted(
     conn: &mut Conn,
     checked: &Checked<'_>,

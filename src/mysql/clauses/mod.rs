@@ -262,7 +262,7 @@ impl Clauses {
 
     /// Whether the clauses add a primary or a unique key, so that the original's rows may have
     /// duplicates for it. A column whose type or collation changes under an existing key can make
-    /// duplicates too; that is not told here.
+    /// duplicates too; that is not reported here.
     pub fn added_unique(&self) -> bool {
         self.clauses.iter().any(|clause| match &clause.kind {
             ClauseKind::AddIndex { kind, .. } => *kind == IndexKind::Unique,

@@ -1,4 +1,4 @@
-//! What was asked for on the command line: a table and clauses, or one statement.
+//! The arguments of the command line: a table and clauses, or one statement.
 
 use crate::config::target::Target;
 use crate::error::{Error, Result};

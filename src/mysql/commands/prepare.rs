@@ -145,7 +145,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     };
     let schema = &setting.ledger.runs.schema;
     let decided = if dead.is_some() {
-        Decided { methods: vec![Attempt::going_on()], ..Decided::default() }
+        Decided { methods: vec![Attempt::resumed()], ..Decided::default() }
     } else {
         let (clauses, original) = (&setting.change.clauses, &setting.original);
         let methods = attempts(job.settings.strategy(), clauses, flavor, original)?;

@@ -9,7 +9,7 @@ use crate::mysql::catalog::table;
 use crate::mysql::connection::connect::first;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::name::{TableName, Text};
-use crate::mysql::runs::ledger::{Asked, Ledger, Purpose};
+use crate::mysql::runs::ledger::{Ledger, Purpose, RunQuery};
 use crate::mysql::runs::lock::lock_name;
 use crate::plan::TableArg;
 
@@ -33,8 +33,8 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
         return Ok(Vec::new());
     }
     let schema = application.filter(|_| table.is_some());
-    let asked = Asked { schema, table, here: false, most: SHOWN };
-    let mut runs = vetted.ledger.runs(&mut conn, asked).await?;
+    let query = RunQuery { schema, table, here: false, most: SHOWN };
+    let mut runs = vetted.ledger.runs(&mut conn, query).await?;
     for run in runs.iter_mut().filter(|run| run.may_be_under_way()) {
         let name = lock_name(&TableName::new(&run.schema, &run.table));
         let sql = format!("SELECT IS_USED_LOCK({}) IS NOT NULL", Text(&name));

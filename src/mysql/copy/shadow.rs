@@ -133,7 +133,7 @@ pub(crate) async fn duplicate_checks(conn: &mut Conn, draft: &Draft<'_>) -> Resu
 const DUPLICATE_CHECK: u16 = 3822;
 
 /// MySQL names CHECK constraints once a schema, so that those of the shadow have other names than
-/// the original's, and stand in another order: twins are told by what they check.
+/// the original's, and stand in another order: twins are told apart by what they check.
 async fn renamed_checks(
     conn: &mut Conn,
     draft: &Draft<'_>,

@@ -140,7 +140,7 @@ fn column_changes(original: &Table, change: &Change) -> ColumnChanges {
 }
 
 impl Dependents {
-    /// What stands against carrying it over, as far as it can be told before there is a shadow.
+    /// What stands against carrying it over, as far as it can be known before there is a shadow.
     ///
     /// # Errors
     /// Those of the server.
@@ -359,7 +359,7 @@ impl Carried {
         Ok(rows)
     }
 
-    /// A key of the new table as it can be asked about before the swap.
+    /// A key of the new table as it can be checked before the swap.
     fn before_swap(&self, key: &ForeignKey, original: &Table, shadow: &TableName) -> ForeignKey {
         let old = |columns: &[Ident]| -> Option<Vec<Ident>> {
             let renames = &self.keys.renames;

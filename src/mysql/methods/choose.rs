@@ -27,7 +27,7 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// The method of a resumed run: the copy that it had begun.
-    pub(crate) fn going_on() -> Self {
+    pub(crate) fn resumed() -> Self {
         let reason = "resuming an unfinished run of the same change".into();
         Self { method: Method::Copy, reason, settings: &[] }
     }

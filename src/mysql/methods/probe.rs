@@ -2,7 +2,7 @@
 //!
 //! ALGORITHM=INSTANT and INPLACE on a table without rows cost nothing, and the server's answer is the
 //! one that it would give for the table itself, but for what a copy has not: row versions, a hidden
-//! column, foreign keys. Those are looked at on the original, or said to be not certain.
+//! column, foreign keys. Those are looked at on the original, or reported as not certain.
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, ServerError};
@@ -128,8 +128,8 @@ async fn unlogged(conn: &mut Conn, flavor: Flavor) -> Result<Option<Finding>> {
         Err(error) => return Err(connection_error(ACTION, error)),
     };
     let sql = "SELECT @@GLOBAL.log_bin, CURRENT_USER()";
-    let told = text_rows::<2>(conn, ACTION, sql).await?.into_iter().next();
-    let [log, user] = told.unwrap_or_default();
+    let found = text_rows::<2>(conn, ACTION, sql).await?.into_iter().next();
+    let [log, user] = found.unwrap_or_default();
     if log == "0" {
         return Ok(None);
     }

@@ -78,7 +78,7 @@ pub async fn run(
                     running.await
                 }
                 () = stop.cancelled() => {
-                    // A server works on without those who asked it to. The watcher was cut off in
+                    // A server continues a statement whose client has left. The watcher was cut off in
                     // the middle of a question.
                     let mut killer = connect(opts, "stopping the change").await?;
                     command(&mut killer, &format!("KILL {id}")).await?;

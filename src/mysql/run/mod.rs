@@ -57,7 +57,7 @@ pub(super) struct MysqlTable {
     pub(super) has_shadow: AtomicBool,
     /// Foreign keys may have been unenforced briefly.
     pub died_in_swap: AtomicBool,
-    /// What the operator must be told once the tables are swapped.
+    /// What is reported to the operator once the tables are swapped.
     pub remarks: std::sync::Mutex<Vec<String>>,
     /// From where on others' writes to the shadow are watched for.
     pub(super) shadow_watch: Arc<ShadowWatch>,

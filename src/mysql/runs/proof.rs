@@ -131,7 +131,7 @@ pub(crate) struct Tables {
     pub original: Numbers,
     /// Those of the shadow that the run made.
     pub shadow: Numbers,
-    /// The server was asked to rewrite the shadow, so that its numbers may be others.
+    /// The server rewrites the shadow, or may have: its numbers may be others.
     #[serde(default)]
     pub rebuilt: bool,
 }

@@ -38,7 +38,7 @@ pub struct ActivityProbe {
 }
 
 impl ActivityProbe {
-    /// Those of this server. Connects when it is first asked. The session is read-only. Sees others'
+    /// Those of this server. Connects at the first look. The session is read-only. Sees others'
     /// sessions by the right PROCESS.
     pub fn new(opts: Opts) -> Self {
         Self {

@@ -126,7 +126,7 @@ impl Samples {
     }
 
     /// The sample between the oldest and the newest whose loss is the smallest part of any lag:
-    /// what is told of an older time may be coarser. The lag is then told as longer, never shorter.
+    /// what is reported of an older time may be coarser. The lag is then reported as longer, never shorter.
     fn least_missed(&self) -> Option<usize> {
         let (newest, _) = self.0.last()?;
         let loss = |window: &[(Instant, Executed)]| match window {

@@ -23,7 +23,7 @@ impl Coordinates {
     }
 }
 
-/// How far a server has come, as far as can be told.
+/// How far a server has come, as far as it can be known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Executed {
     /// Its transactions, where all that it writes have identifiers.

@@ -110,7 +110,7 @@ pub struct ServerStatus {
 
 impl ServerStatus {
     /// ServerStatus of the server that `opts` (of [`opts`](crate::mysql::connection::connect::opts)) name. Connects
-    /// when it is first asked, and again after the connection was lost. The session is read-only.
+    /// at the first look, and again after the connection was lost. The session is read-only.
     pub fn new(opts: Opts) -> Self {
         Self { session: Session::new(opts) }
     }

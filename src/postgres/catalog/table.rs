@@ -62,8 +62,8 @@ pub struct Operators {
 
 impl Operators {
     /// From the five, in the order of the access method's strategies.
-    fn of(told: &str) -> Option<Self> {
-        let parts: Vec<String> = told.split(' ').map(str::to_owned).collect();
+    fn of(text: &str) -> Option<Self> {
+        let parts: Vec<String> = text.split(' ').map(str::to_owned).collect();
         let [less, at_most, equal, at_least, greater] = parts.try_into().ok()?;
         Some(Self { less, at_most, equal, at_least, greater })
     }

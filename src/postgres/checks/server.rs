@@ -93,7 +93,7 @@ pub(super) async fn rights(
     Ok(())
 }
 
-/// The server does not tell how much is free, so what is needed is said.
+/// The server does not show how much is free, so the note says what is needed.
 pub(super) fn disk(checked: &Checked<'_>, findings: &mut Findings) {
     findings.notes.push(format!(
         "the shadow needs about {} of disk, and as much again passes through the WAL; the server \

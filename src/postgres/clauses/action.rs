@@ -153,7 +153,7 @@ pub struct Partition {
 pub struct Constraint {
     /// Its name, where it was given or is known beforehand.
     pub name: Option<Ident>,
-    /// It was given none: this is the usual one, until the server is asked.
+    /// It was given none: this is the usual one, until the server names it.
     pub usual: bool,
     /// Which.
     pub kind: ConstraintKind,

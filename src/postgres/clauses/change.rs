@@ -1,4 +1,4 @@
-//! The change that was asked for, as the copy needs it.
+//! The requested change, as the copy needs it.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::postgres::name::{Ident, TableName};
 /// One change.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// What was asked for, in the user's words.
+    /// The clauses, in the user's words.
     pub text: String,
     /// The same, parsed.
     pub statement: Statement,
@@ -25,7 +25,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Parses what was asked for. `absent`: the original's foreign keys.
+    /// Parses the clauses. `absent`: the original's foreign keys.
     ///
     /// # Errors
     /// `Usage` where it is no change; `Refused` where it is one that osc is not for.

@@ -26,9 +26,9 @@ mod tests {
     #[test]
     fn the_place_is_marked_on_its_line() {
         let error = mistake("ALTER TABLE t ADD a int,\nDROP \u{e9} x", 33, 14, "no");
-        let told =
+        let expected =
             "the clauses cannot be read: no, in line 2, column 8:\n  DROP \u{e9} x\n         ^";
-        assert_eq!(error.to_string(), told);
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

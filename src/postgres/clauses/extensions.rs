@@ -320,7 +320,7 @@ fn position(tokens: &[Token<'_>]) -> Result<Option<Place>> {
     })
 }
 
-/// The column that an `ADD [COLUMN] c …` adds; `IF` where that is said.
+/// The column that an `ADD [COLUMN] c …` adds; `IF` where it is written.
 fn added<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<&'t Token<'a>> {
     match tokens {
         [_, column, name, ..] if column.is("column") => Some(name),

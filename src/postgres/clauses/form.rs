@@ -43,7 +43,7 @@ impl Form {
     }
 
     /// In words like the server's, for a plan.
-    pub fn told(&self, shadow: &TableName) -> Vec<String> {
+    pub fn statements(&self, shadow: &TableName) -> Vec<String> {
         if self.is_plain() {
             return Vec::new();
         }

@@ -1,4 +1,4 @@
-//! What was asked for, parsed: clauses of an ALTER TABLE, or a statement about an index. The only
+//! The requested change, parsed: clauses of an ALTER TABLE, or a statement about an index. The only
 //! place that knows the parser.
 
 pub mod columns;
@@ -46,7 +46,7 @@ pub enum Statement {
     },
 }
 
-/// A `CREATE INDEX`, in parts, so that it can be said again with CONCURRENTLY.
+/// A `CREATE INDEX`, in parts, so that it can be written again with CONCURRENTLY.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateIndex {
     /// `UNIQUE`.

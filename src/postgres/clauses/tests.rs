@@ -134,8 +134,8 @@ fn whole_statements_are_taken_for_their_table_only() {
         assert_eq!(parse(text).actions.len(), 1, "{text}");
     }
     assert!(parse("ALTER TABLE ONLY users ADD COLUMN a int").only);
-    let told = error("ALTER TABLE \"Users\" ADD COLUMN a int").to_string();
-    assert_eq!(told, "the statement changes Users, not public.users");
+    let message = error("ALTER TABLE \"Users\" ADD COLUMN a int").to_string();
+    assert_eq!(message, "the statement changes Users, not public.users");
     assert!(error("ALTER TABLE other.users ADD a int").to_string().contains("not public.users"));
 }
 
@@ -358,7 +358,7 @@ fn a_table_becomes_partitioned() {
         assert_eq!(found.partitions, [partition("p1", bound), partition("P 2", "default")]);
         assert!(clauses.for_shadow(&users(), &[]).is_none_or(|sql| sql.ends_with("ADD a int")));
     }
-    for (text, said) in [
+    for (text, expected) in [
         ("PARTITION BY RANGE (a)", "the partitions, as in"),
         ("PARTITION BY RANGE (a) ()", "PARTITION name FOR VALUES"),
         ("PARTITION BY (a) (PARTITION p DEFAULT)", "RANGE, LIST or HASH"),
@@ -374,20 +374,20 @@ fn a_table_becomes_partitioned() {
             "twice",
         ),
     ] {
-        let told = error(text);
+        let message = error(text);
         assert!(
-            matches!(told, Error::Usage { .. }) && told.to_string().contains(said),
-            "{text}: {told}"
+            matches!(message, Error::Usage { .. }) && message.to_string().contains(expected),
+            "{text}: {message}"
         );
     }
 }
 
 #[test]
 fn a_mistake_beside_osc_s_own_clauses_is_shown_at_its_place() {
-    let told = error("ALTER \u{e9} FIRST, ADD COLUMN x int AFTER y,\nDROP COLUMN").to_string();
-    assert!(told.contains("in line 2, column"), "{told}");
-    let told = error("ADD COLUMN IF NOT EXISTS x int FIRST").to_string();
-    assert!(told.contains("IF NOT EXISTS") && told.contains("column 32"), "{told}");
+    let message = error("ALTER \u{e9} FIRST, ADD COLUMN x int AFTER y,\nDROP COLUMN").to_string();
+    assert!(message.contains("in line 2, column"), "{message}");
+    let message = error("ADD COLUMN IF NOT EXISTS x int FIRST").to_string();
+    assert!(message.contains("IF NOT EXISTS") && message.contains("column 32"), "{message}");
     for text in
         ["RENAME a TO b, ALTER b FIRST", "ALTER a FIRST,", ", ALTER a FIRST", "ALTER a AFTER"]
     {
@@ -397,9 +397,9 @@ fn a_mistake_beside_osc_s_own_clauses_is_shown_at_its_place() {
 
 #[test]
 fn a_mistake_is_shown_at_its_place() {
-    let told = error("ADD COLUMN a int,\nDROP COLUMN").to_string();
-    assert!(told.contains("in line 2, column"), "{told}");
-    assert!(told.contains("\n  DROP COLUMN\n"), "{told}");
+    let message = error("ADD COLUMN a int,\nDROP COLUMN").to_string();
+    assert!(message.contains("in line 2, column"), "{message}");
+    assert!(message.contains("\n  DROP COLUMN\n"), "{message}");
 }
 
 #[test]

@@ -130,7 +130,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
         let helpers = Helpers::of(original);
-        let form = prepared.setting.change.form.told(&helpers.shadow);
+        let form = prepared.setting.change.form.statements(&helpers.shadow);
         plan.statements = vec![
             format!("CREATE TABLE {} (LIKE {original} INCLUDING ALL …)", helpers.shadow),
             prepared.setting.change.for_shadow(&helpers.shadow).unwrap_or_default(),

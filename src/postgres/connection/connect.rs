@@ -103,7 +103,7 @@ impl Options {
     }
 }
 
-/// Settings that the connection is asked for are the role's plain session's, where osc reads them; one
+/// Settings of the connection are the role's plain session's, where osc reads them; one
 /// that osc fixes itself, or leaves, it could not honour.
 fn honourable(target: &Target) -> Result<()> {
     let known = |name: &str| {
@@ -132,7 +132,7 @@ fn keepalive(target: &Target) -> Keepalive {
     }
 }
 
-/// Where a password would go in the clear if the server asked for it: the host and the port of a server on
+/// Where a password would go in the clear if the server requested it: the host and the port of a server on
 /// another host, without TLS.
 pub(crate) fn in_the_clear(target: &Target) -> Option<(String, u16, Keepalive)> {
     if target.tls.mode != TlsMode::Off {
@@ -190,7 +190,7 @@ pub(crate) async fn connect_bare(options: &Options, action: &str) -> Result<Clie
     logged_in(options, &options.config, action).await
 }
 
-/// Sets what the startup packet cannot, once it is sure that what that asked for has arrived.
+/// Sets what the startup packet cannot, once it is sure that what it holds has arrived.
 ///
 /// # Errors
 /// `Refused` where it has not; those of [`server_error`].

@@ -377,9 +377,9 @@ mod tests {
         let stream = connect("127.0.0.1", port, true, QUICK).await.unwrap();
         let made = config.connect_raw(stream, tokio_postgres::NoTls).await;
         let error = made.err().unwrap();
-        let told = crate::postgres::connection::errors::server_error("connecting", &error);
-        assert!(matches!(told, crate::error::Error::Refused(_)), "{told}");
-        assert!(told.to_string().contains("clear text"), "{told}");
+        let got = crate::postgres::connection::errors::server_error("connecting", &error);
+        assert!(matches!(got, crate::error::Error::Refused(_)), "{got}");
+        assert!(got.to_string().contains("clear text"), "{got}");
         assert_eq!(script.await.unwrap(), b"");
     }
 
@@ -389,8 +389,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         for on in [true, false] {
             let user_timeout = Some(Duration::from_secs(7));
-            let told = Keepalive { on, user_timeout, ..QUICK };
-            let made = connect("127.0.0.1", port, false, told).await.unwrap();
+            let got = Keepalive { on, user_timeout, ..QUICK };
+            let made = connect("127.0.0.1", port, false, got).await.unwrap();
             let socket = SockRef::from(&made.stream);
             assert_eq!(socket.keepalive().unwrap(), on);
             #[cfg(target_os = "linux")]
@@ -406,9 +406,9 @@ mod tests {
         let socket = relay.folder().join(format!(".s.PGSQL.{RELAY_PORT}"));
         let mut near = tokio::net::UnixStream::connect(&socket).await.unwrap();
         near.write_all(&[0, 0, 0, 8, 0, 3, 0, 0]).await.unwrap();
-        let mut told = Vec::new();
-        let _ = near.read_to_end(&mut told).await;
-        assert_eq!(told, b"", "the request does not reach the driver");
+        let mut got = Vec::new();
+        let _ = near.read_to_end(&mut got).await;
+        assert_eq!(got, b"", "the request does not reach the driver");
         drop(relay);
         assert!(!socket.exists());
         assert_eq!(script.await.unwrap(), b"");

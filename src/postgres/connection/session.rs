@@ -103,7 +103,7 @@ impl Sessions {
     pub(crate) async fn own(&self, action: &str) -> Result<Client> {
         let client = connect(&self.options, action).await?;
         // What is committed is on disk (`off` would be quicker): an attempt goes on after the server has
-        // crashed, and counts as copied and refreshed what it was told so.
+        // crashed, and counts as copied and refreshed what was reported so.
         let flush = if mutation::active(Rule::CommitsOnDisk) { "off" } else { "local" };
         let setup = format!(
             "{ROWS}; SET synchronous_commit = {flush}; SET lock_timeout = {}",

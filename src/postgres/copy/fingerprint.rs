@@ -53,7 +53,7 @@ pub(crate) async fn of(client: &Client, original: u32, shadow: u32) -> Result<St
     Ok(value(client, ACTION, &query(original, shadow)).await?.unwrap_or_default())
 }
 
-/// What is said when they look otherwise.
+/// The error when they look otherwise.
 pub(crate) fn changed(original: &TableName) -> String {
     let original = original.plain();
     format!("another session changed {original} or its shadow while it was being copied")

@@ -89,9 +89,9 @@ async fn partitioned_by(
         format!("CREATE TABLE {probe} (LIKE {place}) PARTITION BY {} {}", how.strategy, how.key);
     run(client, ACTION, &role.in_words(&sql)).await?;
     let sql = format!("SELECT pg_get_partkeydef({}::regclass)", Text(&probe.to_string()));
-    let told = value(client, ACTION, &sql).await?;
+    let clause = value(client, ACTION, &sql).await?;
     run(client, ACTION, &format!("DROP TABLE {probe}")).await?;
-    told.ok_or_else(|| Error::Internal("a partitioned table without a key".into()))
+    clause.ok_or_else(|| Error::Internal("a partitioned table without a key".into()))
 }
 
 async fn run_all(client: &Client, statements: &[String]) -> Result<()> {
@@ -165,7 +165,7 @@ struct Column {
     name: Ident,
     /// As it stands in CREATE TABLE.
     definition: String,
-    /// What can only be said afterwards.
+    /// What can only be added afterwards.
     then: Vec<String>,
 }
 

@@ -88,34 +88,36 @@ pub(crate) fn outcome(
         {
             Ok(Write::Clash {
                 index: Ident::new(db.constraint().unwrap_or_default()),
-                message: said(db),
+                message: message_of(db),
             })
         }
         DEADLOCK | SERIALIZATION_FAILURE | LOCK_NOT_AVAILABLE => Ok(Write::Contention),
         code if code.starts_with("22") || code.starts_with("23") || code == "P0001" => {
-            Ok(Write::Unfit(said(db)))
+            Ok(Write::Unfit(message_of(db)))
         }
         // So some types tell a value that they cannot be made of: NaN to bigint, text to tsvector and
         // regtype. The statement itself was prepared on an empty copy.
-        "0A000" | "42601" | "42704" | "42883" => Ok(Write::Unfit(said(db))),
+        "0A000" | "42601" | "42704" | "42883" => Ok(Write::Unfit(message_of(db))),
         _ => Err(server_error(action, error)),
     }
 }
 
 /// The server's words for a row that cannot be written, without its values: the row is named by its key.
-fn said(db: &DbError) -> String {
-    let said = match detail(db) {
+fn message_of(db: &DbError) -> String {
+    let message = match detail(db) {
         Some(detail) => format!("{}: {detail}", db.message()),
         None => db.message().to_owned(),
     };
     // What a constraint says has names in quotes; whatever says that a value is none has the value.
-    if db.code().code().starts_with("23") { said } else { without_values(&said) }
+    if db.code().code().starts_with("23") { message } else { without_values(&message) }
 }
 
 /// From the first quote to the last: a value may have quotes, too.
-fn without_values(said: &str) -> String {
-    let (Some(from), Some(to)) = (said.find('"'), said.rfind('"')) else { return said.to_owned() };
-    let (before, after) = (said.get(..from), said.get(to + 1..));
+fn without_values(message: &str) -> String {
+    let (Some(from), Some(to)) = (message.find('"'), message.rfind('"')) else {
+        return message.to_owned();
+    };
+    let (before, after) = (message.get(..from), message.get(to + 1..));
     format!("{}(value not shown){}", before.unwrap_or_default(), after.unwrap_or_default())
 }
 

@@ -78,7 +78,7 @@ impl Statements {
         }
         // A row of values has one operator for all: column by column then. What stands first is what the
         // index is searched by.
-        let mut told = String::new();
+        let mut predicate = String::new();
         for (at, (name, literal)) in names.iter().zip(&literals).enumerate().rev() {
             let own = self.operators(at);
             let or = |own: Option<&String>, plain: &str| {
@@ -90,15 +90,17 @@ impl Statements {
                 (or(own.map(|o| &o.less), "<"), or(own.map(|o| &o.at_most), "<="))
             };
             let last = at + 1 == names.len();
-            told = match (last, beyond) {
+            predicate = match (last, beyond) {
                 (true, true) => format!("{name} {strict} {literal}"),
                 (true, false) => format!("{name} {loose} {literal}"),
                 (false, _) => {
-                    format!("{name} {loose} {literal} AND ({name} {strict} {literal} OR {told})")
+                    format!(
+                        "{name} {loose} {literal} AND ({name} {strict} {literal} OR {predicate})"
+                    )
                 }
             };
         }
-        Ok(format!("({told})"))
+        Ok(format!("({predicate})"))
     }
 
     /// The rows of a scope as a predicate over one side's key columns.
@@ -492,13 +494,13 @@ mod tests {
         let statements = statements();
         let key = |a, b| statements.key.encode(&[Some(a), Some(b)]).unwrap();
         let range = KeyRange { after: Some(key("1", "2")), upto: None };
-        let told = |scope| statements.predicate(Side::Original, scope).unwrap();
+        let predicate = |scope| statements.predicate(Side::Original, scope).unwrap();
         assert_eq!(
-            told(Scope::Range(&range)),
+            predicate(Scope::Range(&range)),
             "(\"a\" >= '1'::text AND (\"a\" > '1'::text OR \"b\" OPERATOR(ext.>) '2'::ext.citext))"
         );
         assert_eq!(
-            told(Scope::Keys(&[key("1", "2")])),
+            predicate(Scope::Keys(&[key("1", "2")])),
             "EXISTS (SELECT FROM (VALUES ('1'::text, '2'::ext.citext)) osc_given(osc_given_0, osc_given_1) \
              WHERE \"a\" = osc_given_0 AND \"b\" OPERATOR(ext.=) osc_given_1)"
         );

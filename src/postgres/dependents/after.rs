@@ -17,7 +17,7 @@ use crate::postgres::trust::guards;
 /// How long one attempt waits for its lock, with others queueing behind it.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How often a lock is asked for, and the pause before the next time.
+/// How often a lock is requested, and the pause before the next time.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -77,20 +77,20 @@ pub struct Dependents {
     statistics: Vec<statistics::Statistic>,
     obstacles: Vec<obstacles::Obstacle>,
     #[serde(skip)]
-    event_triggers: Told,
+    event_triggers: Reported,
 }
 
-/// What is told and changes nothing: two are equal whatever they are, and a digest has none.
+/// What is reported and changes nothing: two are equal whatever they are, and a digest has none.
 #[derive(Debug, Clone, Default)]
-struct Told(Vec<String>);
+struct Reported(Vec<String>);
 
-impl PartialEq for Told {
+impl PartialEq for Reported {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Told {}
+impl Eq for Reported {}
 
 impl Dependents {
     /// Reads what hangs on `original`. Left out as osc's own are publications named `osc_…`, and
@@ -145,7 +145,7 @@ impl Dependents {
             sequences: sequences::read(client, oid).await?,
             statistics: statistics::read(client, oid).await?,
             obstacles: obstacles::read(client, oid).await?,
-            event_triggers: Told(obstacles::event_triggers(client, oid).await?),
+            event_triggers: Reported(obstacles::event_triggers(client, oid).await?),
         })
     }
 

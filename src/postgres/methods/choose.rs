@@ -8,7 +8,7 @@ use super::constraints::{Online, mark};
 use super::facts::Facts;
 use super::probe::{Seen, probe};
 use super::step::{Look, Step};
-use super::{Chosen, Judged, Method, build_index, constraints, indexes};
+use super::{Chosen, ClauseWork, Method, build_index, constraints, indexes};
 use crate::config::strategy::Strategy;
 use crate::error::{Error, Finding, Result};
 use crate::postgres::clauses::form::Form;
@@ -21,7 +21,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 /// Chooses the method.
 ///
 /// # Errors
-/// `Refused` where the strategy that was asked for cannot be; the server's where the clauses cannot
+/// `Refused` where the strategy cannot be; the server's where the clauses cannot
 /// be applied at all.
 pub async fn choose(
     client: &Client,
@@ -105,22 +105,22 @@ impl Choice<'_> {
                 return Err(half_built());
             }
         } else if !begun && !is_first_done {
-            let (seen, judged) = self.judge(clauses).await?;
+            let (seen, work_of) = self.examine(clauses).await?;
             let needs_steps = clauses.actions.iter().any(|action| {
                 action.is_foreign_key() || matches!(action.kind, ActionKind::Validate { .. })
             });
             if seen.is_nothing() && !needs_steps {
                 let step = self.metadata(clauses, &[]);
-                return Ok(chosen(Method::Direct(step), "metadata only", judged));
+                return Ok(chosen(Method::Direct(step), "metadata only", work_of));
             }
             let left = if steps.is_empty() { seen } else { self.judge_rest(&rest).await? };
             if steps.is_empty() || !left.is_nothing() {
                 refuse_in_place(clauses, "what needs a copy")?;
-                return allowed(self.strategy, chosen(Method::Copy, &left.to_string(), judged));
+                return allowed(self.strategy, chosen(Method::Copy, &left.to_string(), work_of));
             }
             let steps = self.assemble(&rest, first, steps, last);
             let reason = "the server has an online way for each clause";
-            return allowed(self.strategy, chosen(Method::Steps(steps), reason, judged));
+            return allowed(self.strategy, chosen(Method::Steps(steps), reason, work_of));
         }
         let steps = self.assemble(&rest, first, steps, last);
         let reason = "going on with the step that an earlier run left";
@@ -193,7 +193,7 @@ impl Choice<'_> {
         Step::short(sql).with(others).in_words()
     }
 
-    async fn judge(&self, clauses: &Clauses) -> Result<(Seen, Vec<Judged>)> {
+    async fn examine(&self, clauses: &Clauses) -> Result<(Seen, Vec<ClauseWork>)> {
         let absent = self.facts.foreign_keys();
         let (mut seen, mut each) =
             probe(self.client, self.role, self.original, clauses, &absent).await?;
@@ -227,19 +227,19 @@ impl Choice<'_> {
                 seen.scans |= work.scans;
             }
         }
-        let judged = |(action, work): (&Action, Seen)| Judged {
+        let work_of = |(action, work): (&Action, Seen)| ClauseWork {
             text: action.text.clone(),
             lock: action.lock(),
             work,
         };
-        Ok((seen, clauses.actions.iter().zip(each).map(judged).collect()))
+        Ok((seen, clauses.actions.iter().zip(each).map(work_of).collect()))
     }
 
     async fn judge_rest(&self, rest: &Clauses) -> Result<Seen> {
         if rest.is_empty() {
             return Ok(Seen::default());
         }
-        Ok(self.judge(rest).await?.0)
+        Ok(self.examine(rest).await?.0)
     }
 
     /// The online way of one clause; `None`: it has none.
@@ -328,7 +328,7 @@ fn half_built() -> Error {
     )])
 }
 
-fn chosen(method: Method, reason: &str, clauses: Vec<Judged>) -> Chosen {
+fn chosen(method: Method, reason: &str, clauses: Vec<ClauseWork>) -> Chosen {
     Chosen { method, reason: reason.into(), notes: Vec::new(), clauses }
 }
 

@@ -16,7 +16,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 pub(crate) struct Online {
     /// Its steps.
     pub(crate) steps: Vec<Step>,
-    /// What is said last, when the whole method is behind: the mark goes.
+    /// The last step: the mark goes.
     pub(crate) last: Vec<String>,
     /// An earlier run got as far as adding the constraint.
     pub(crate) begun: bool,

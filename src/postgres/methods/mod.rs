@@ -6,7 +6,7 @@
 //! | steps | the server has an online way: an index built concurrently, a constraint that is added first and validated afterwards |
 //! | copy | the server would rewrite or scan the table under its lock |
 //!
-//! Clauses that have an online way are known by what they say; the others are not judged by a list:
+//! Clauses that have an online way are known by what they say; the others are not work_of by a list:
 //! they are applied to an empty copy of the table in a transaction that is rolled back, and what the
 //! server did there is looked at (`probe`). On an empty copy it shows rewrites, index builds and scans
 //! as it would on the full table. `docs/use/postgres-clauses.md` has the table.
@@ -83,12 +83,12 @@ pub struct Chosen {
     /// Things to know.
     pub notes: Vec<String>,
     /// What the server itself would do for each clause.
-    pub clauses: Vec<Judged>,
+    pub clauses: Vec<ClauseWork>,
 }
 
 /// What the server itself would do for a clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judged {
+pub struct ClauseWork {
     /// The clause.
     pub text: String,
     /// The lock on the table.

@@ -1,4 +1,4 @@
-//! Names that the server would give. It is asked: what has no name is made on an empty copy of the
+//! Names that the server would give. To learn them, what has no name is made on an empty copy of the
 //! table, in a schema that has the table's other names, and taken back.
 //!
 //! A step that an earlier run left has its name already: the same clause comes to it again.
@@ -25,7 +25,7 @@ const MOST: u32 = 1000;
 /// The statement with the names that the server would give.
 ///
 /// # Errors
-/// The server's, where it cannot be asked; what it cannot make keeps the name that osc gave.
+/// The server's, where it does not answer; what it cannot make keeps the name that osc gave.
 pub async fn named(
     client: &Client,
     role: &RoleSettings,

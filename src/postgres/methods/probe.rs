@@ -1,6 +1,6 @@
 //! What the server would do: the clauses on an empty copy of the table, rolled back.
 //!
-//! The copy is a temporary table of the same name, so that no right to create is asked for.
+//! The copy is a temporary table of the same name, so that no right to create is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -78,7 +78,7 @@ pub(crate) async fn probe(
 }
 
 /// The user's expressions over the table's columns, as the server tells them back: read under the role's
-/// search path and by its settings, and told with the schema of every name. What they call must belong to
+/// search path and by its settings, and written with the schema of every name. What they call must belong to
 /// roles that osc trusts, unless `trusts_owner`.
 ///
 /// # Errors
@@ -93,12 +93,12 @@ pub async fn expressions(
     if given.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let told = async {
+    let probed = async {
         let place = copy(client, original).await?;
         let oid = format!("SELECT {}::regclass::oid", Text(&place.to_string()));
         let oid = value(client, ACTION, &oid).await?.and_then(|oid| oid.parse().ok());
         let oid = oid.ok_or_else(|| Error::Internal("the copy has no number".into()))?;
-        let mut told = BTreeMap::new();
+        let mut probed = BTreeMap::new();
         for (column, expression) in given {
             // A check takes what USING takes, and is kept as it was read.
             let sql = format!(
@@ -118,13 +118,13 @@ pub async fn expressions(
             let inner = inner.ok_or_else(|| {
                 Error::Internal(format!("the server reads USING differently: {whole}"))
             })?;
-            told.insert(column.clone(), inner.to_owned());
+            probed.insert(column.clone(), inner.to_owned());
             let sql = format!("ALTER TABLE {place} DROP CONSTRAINT osc_expression");
             run(client, ACTION, &sql).await?;
         }
-        Ok(told)
+        Ok(probed)
     };
-    taken_back(client, told).await
+    taken_back(client, probed).await
 }
 
 /// Makes the index `pg_temp.osc_probe` on an empty copy of the table.
@@ -152,12 +152,12 @@ pub(crate) async fn index_definition(
     unique: &str,
     definition: &str,
 ) -> Result<Option<String>> {
-    let told = async {
+    let probed = async {
         index_on_copy(client, role, original, unique, definition).await?;
-        let told = "SELECT pg_get_indexdef('pg_temp.osc_probe'::regclass)";
-        value(client, ACTION, told).await
+        let sql = "SELECT pg_get_indexdef('pg_temp.osc_probe'::regclass)";
+        value(client, ACTION, sql).await
     };
-    Ok(taken_back(client, told).await?.map(|told| tail(&told).to_owned()))
+    Ok(taken_back(client, probed).await?.map(|probed| tail(&probed).to_owned()))
 }
 
 /// What follows the table in the `CREATE INDEX` of an index that is defined like this, in the server's words:
@@ -172,7 +172,7 @@ pub(crate) async fn told_definition(
     unique: &str,
     definition: &str,
 ) -> Result<String> {
-    let told = async {
+    let probed = async {
         index_on_copy(client, role, original, unique, definition).await?;
         let sql = "SELECT pg_get_indexdef(i.indexrelid), ' TABLESPACE ' || quote_ident(s.spcname), \
                    ' WHERE ' || pg_get_expr(i.indpred, i.indrelid) \
@@ -185,7 +185,7 @@ pub(crate) async fn told_definition(
         let rest = whole.strip_suffix(only).unwrap_or(whole);
         Ok(format!("{rest}{tablespace}{}", if rest.len() == whole.len() { "" } else { only }))
     };
-    taken_back(client, told).await
+    taken_back(client, probed).await
 }
 
 /// The table as it would be with the clauses and in its form, tried on an empty copy; the error is

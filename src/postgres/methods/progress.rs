@@ -14,10 +14,10 @@ use crate::postgres::connection::session::{plain, rows};
 
 const ACTION: &str = "watching the statement";
 
-/// How often the server is asked.
+/// How often the server is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often the same phase is told of again.
+/// How often the same phase is report of again.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Tells of what the session `pid` is doing for as long as it is polled. That nothing can be learnt
@@ -25,15 +25,15 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub(crate) async fn watch(
     options: &Options,
     pid: &str,
-    told: &(dyn Fn(String) + Sync),
+    report: &(dyn Fn(String) + Sync),
 ) -> Infallible {
-    if let Err(error) = follow(options, pid, told).await {
+    if let Err(error) = follow(options, pid, report).await {
         tracing::info!(%error, "the step's progress is not known");
     }
     pending().await
 }
 
-async fn follow(options: &Options, pid: &str, told: &(dyn Fn(String) + Sync)) -> Result<()> {
+async fn follow(options: &Options, pid: &str, report: &(dyn Fn(String) + Sync)) -> Result<()> {
     tokio::time::sleep(PERIOD).await;
     let client = plain(options, ACTION).await?;
     let mut last: Option<(State, Instant)> = None;
@@ -45,7 +45,7 @@ async fn follow(options: &Options, pid: &str, told: &(dyn Fn(String) + Sync)) ->
                 || at.elapsed() >= AGAIN
         });
         if again && !state.is_nothing() {
-            told(state.told());
+            report(state.text());
             last = Some((state, Instant::now()));
         }
         tokio::time::sleep(PERIOD).await;
@@ -74,7 +74,7 @@ impl State {
         self.blockers.iter().map(|blocker| blocker.session.as_str()).collect()
     }
 
-    fn told(&self) -> String {
+    fn text(&self) -> String {
         let mut parts = Vec::new();
         if !self.phase.is_empty() {
             parts.push(format!("index {}: {}", self.index, self.phase));
@@ -146,7 +146,7 @@ mod tests {
             blockers: vec![blocker],
         };
         assert_eq!(
-            state.told(),
+            state.text(),
             "index k: waiting for writers before build, 25 of 100 blocks (25 %), blocked by session 77 (app, \
              idle in transaction, transaction open 12 s); to end it: SELECT pg_terminate_backend(77)"
         );

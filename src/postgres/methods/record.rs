@@ -79,13 +79,13 @@ pub(crate) async fn run(
     };
     let throttle = throttle::build(job, options, false)?;
     let permission = job.permission(&throttle);
-    let told = |text| sink.event(Event::Note { text });
+    let report = |text| sink.event(Event::Note { text });
     let going = Going {
         attempts,
         budget: methods::LOCK_BUDGET,
         stop: &job.stop,
         say: &say,
-        told: &told,
+        report: &report,
         trusts_owner: job.settings.trust_owner,
         permission: Some(permission),
     };

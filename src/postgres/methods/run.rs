@@ -1,4 +1,4 @@
-//! Running the server's own methods: short locks are asked for again and again and never waited for
+//! Running the server's own methods: short locks are requested again and again and never waited for
 //! behind an old transaction; long steps are cancelled when the run is to stop.
 
 use std::time::Duration;
@@ -51,10 +51,10 @@ pub struct Going<'a> {
     pub budget: Duration,
     /// Ends the run, resumably.
     pub stop: &'a CancellationToken,
-    /// Is told of each attempt that did not come through.
+    /// Gets each attempt that failed.
     pub say: &'a (dyn Fn(u32, String) + Sync),
-    /// Is told how far a long step is and what it waits for.
-    pub told: &'a (dyn Fn(String) + Sync),
+    /// Gets how far a long step is, and what it waits for.
+    pub report: &'a (dyn Fn(String) + Sync),
     /// Run functions of roles that osc's is stronger than.
     pub trusts_owner: bool,
     /// Who must agree before each step; `None`: no one needs to.
@@ -87,9 +87,9 @@ pub async fn run(
     tokio::select! {
         outcome = &mut walking => return outcome,
         () = stop.cancelled() => {}
-        never = progress::watch(options, &session, going.told) => match never {},
+        never = progress::watch(options, &session, going.report) => match never {},
     }
-    // The server continues a statement whose client has left: it must be told.
+    // The server continues a statement whose client has left: it must be cancelled.
     let watcher = connect(options, "cancelling the statement").await?;
     let cancel = format!("SELECT pg_cancel_backend({session})");
     loop {
@@ -137,7 +137,7 @@ pub async fn take_back(
         budget,
         stop: &stop,
         say: &|_, _| {},
-        told: &|_| {},
+        report: &|_| {},
         trusts_owner: false,
         permission: None,
     };
@@ -247,14 +247,14 @@ impl Walk<'_> {
     /// it are taken back too. A stop leaves what the same command can resume from.
     async fn failed(&self, step: &Step, ran: &[&Step], error: Failure) -> Error {
         let stop = self.going.stop.is_cancelled();
-        let told = match error {
+        let cause = match error {
             Failure::Statement(error) if stop && sqlstate(&error) == Some(QUERY_CANCELED) => {
                 stopped()
             }
-            Failure::Statement(error) => self.told(step, &error).await,
+            Failure::Statement(error) => self.explained(step, &error).await,
             Failure::Other(error) => error,
         };
-        let resumable = matches!(told, Error::Stopped { .. } | Error::Connection { .. });
+        let resumable = matches!(cause, Error::Stopped { .. } | Error::Connection { .. });
         let mut undo: Vec<&Undo> = Vec::new();
         if !resumable {
             undo.extend(&step.undo);
@@ -263,16 +263,16 @@ impl Walk<'_> {
             // An invalid index costs each write, and is of no use to the next run.
             undo.extend(step.undo.iter().take(1));
         }
-        if told.is_connection() {
-            return told;
+        if cause.is_connection() {
+            return cause;
         }
         for undo in undo {
             if let Err(error) = self.take_back(undo).await {
                 tracing::warn!("not taken back: {}: {error}", undo.sql);
-                return left(told, &undo.sql);
+                return left(cause, &undo.sql);
             }
         }
-        told
+        cause
     }
 
     async fn take_back(&self, undo: &Undo) -> Result<()> {
@@ -356,8 +356,8 @@ impl Walk<'_> {
         }
     }
 
-    /// How a failed statement is told: rows that are in the way are the user's to mend.
-    async fn told(&self, step: &Step, error: &tokio_postgres::Error) -> Error {
+    /// How a failed statement is cause: rows that are in the way are the user's to mend.
+    async fn explained(&self, step: &Step, error: &tokio_postgres::Error) -> Error {
         let (Some(code), Some(db)) = (sqlstate(error), error.as_db_error()) else {
             return server_error(ACTION, error);
         };
@@ -428,8 +428,8 @@ fn stopped() -> Error {
 }
 
 /// The same, with what is still there.
-fn left(told: Error, sql: &str) -> Error {
-    match told {
+fn left(cause: Error, sql: &str) -> Error {
+    match cause {
         Error::Data { reason, rows } => {
             Error::Data { reason: format!("{reason} (still to be done: {sql})"), rows }
         }

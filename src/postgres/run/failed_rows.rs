@@ -102,10 +102,10 @@ impl PostgresTable {
     ) -> Result<Vec<String>> {
         let sql = self.ready()?.statements.duplicates(index, scope)?;
         let found = self.converting("looking for duplicates", &sql).await?;
-        let told = |row: &SimpleQueryRow| {
+        let line = |row: &SimpleQueryRow| {
             format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
         };
-        Ok(found.iter().map(told).collect())
+        Ok(found.iter().map(line).collect())
     }
 
     /// Finds a row that does not fit, by halving the scope with writes that are rolled back.

@@ -52,7 +52,7 @@ impl MessageKeys {
         self.0.begin(xid);
     }
 
-    /// Reads a message; returns how many keys it told of.
+    /// Reads a message; returns how many keys it named.
     ///
     /// # Errors
     /// Where it is no message.

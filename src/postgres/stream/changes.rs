@@ -113,7 +113,7 @@ impl Changes {
     }
 
     fn foreign(&mut self, what: &str) {
-        if mutation::active(Rule::ForeignTold) {
+        if mutation::active(Rule::ForeignReported) {
             return;
         }
         self.ready.push_back(Change::Foreign(format!("{}: {what}", self.original.plain())));
@@ -150,7 +150,7 @@ impl Changes {
 
     fn row(&mut self, old: Option<Vec<Cell<'_>>>, new: Option<Vec<Cell<'_>>>) -> Result<()> {
         let Some((_, places)) = &self.relation else {
-            // Not understood, and said so.
+            // Not understood, and reported as such.
             return if self.ready.is_empty() {
                 Err(unreadable("rows of a table that it has not described"))
             } else {

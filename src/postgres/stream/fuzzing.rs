@@ -13,7 +13,7 @@ use crate::postgres::name::{Ident, TableName};
 
 /// What the stream of a table made of messages.
 #[derive(Debug)]
-pub struct Told {
+pub struct Decoded {
     /// The columns of its key.
     pub columns: KeyColumns,
     /// What it delivered.
@@ -24,7 +24,7 @@ pub struct Told {
 
 /// Reads messages, each after its length in four bytes, big-endian. The table is the first that
 /// they describe, and its key is its replica identity. `None`: they describe none.
-pub fn read(messages: &[u8]) -> Option<Told> {
+pub fn read(messages: &[u8]) -> Option<Decoded> {
     let messages = split(messages);
     let relation = messages.iter().find_map(|message| match decode(message)? {
         Message::Relation(relation) => Some(relation),
@@ -44,7 +44,7 @@ pub fn read(messages: &[u8]) -> Option<Told> {
         }
         None
     });
-    Some(Told { columns, changes: std::iter::from_fn(|| changes.pop()).collect(), error })
+    Some(Decoded { columns, changes: std::iter::from_fn(|| changes.pop()).collect(), error })
 }
 
 fn key(relation: &Relation) -> KeyColumns {

@@ -38,7 +38,7 @@ const SENDER_TIMEOUT: u64 = 20;
 /// Silence after which the connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// What a stream that was not asked for longer than [`SILENCE`] gets to show that it lives.
+/// What a stream that was not read for longer than [`SILENCE`] gets to show that it lives.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Messages that may wait for us. Rows can be wide where whole ones are published.
@@ -109,7 +109,7 @@ impl LogicalStream {
             if let Some(applied) = self.config.seen.confirmed() {
                 self.client.update_applied_lsn(position::parse(&applied)?);
             }
-            // The engine may not have asked for a while.
+            // The engine may not have read for a while.
             if self.deadline <= Instant::now() {
                 self.deadline = Instant::now() + GRACE;
             }

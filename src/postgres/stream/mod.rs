@@ -27,7 +27,7 @@
 //! # Where it resumes
 //!
 //! After any commit's end. The server keeps what follows the last position that was confirmed, and
-//! osc confirms only what it has stored as applied. A stream that is asked for less than that would
+//! osc confirms only what it has stored as applied. A stream that is opened at an older position would
 //! begin later without a word, so the slot is looked at first (`logical`).
 //!
 //! # What must not be missed

@@ -1,7 +1,7 @@
 //! What the original is made of, watched for the DDL of others.
 //!
 //! A publication of key columns tells nothing of the other columns, and nothing tells of a table
-//! that was taken out of its publication or lost its triggers: the catalog is asked, now and then.
+//! that was taken out of its publication or lost its triggers: the catalog is read every two seconds.
 
 use std::time::Duration;
 
@@ -53,9 +53,9 @@ impl Watcher {
         let Some(watch) = &mut self.0 else {
             return Err(Error::connection(ACTION, "it has ended"));
         };
-        let told = watch.await;
+        let ended = watch.await;
         self.0 = None;
-        told.map_err(|error| Error::Internal(format!("the table's watch: {error}")))?
+        ended.map_err(|error| Error::Internal(format!("the table's watch: {error}")))?
     }
 }
 

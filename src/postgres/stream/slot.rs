@@ -12,7 +12,7 @@ use crate::key::Position;
 use crate::postgres::connection::connect::{Options, connect};
 use crate::postgres::connection::errors::{QUERY_CANCELED, server_error, sqlstate};
 
-/// How long a session that was told to end may take.
+/// How long a session may take that was asked to end.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often it is looked at.

@@ -84,10 +84,10 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
 }
 
 fn refused(error: &tokio_postgres::Error) -> Error {
-    let said = server_error(ACTION, error).to_string();
+    let message = server_error(ACTION, error).to_string();
     Error::Refused(vec![Finding::new(
         "swap",
-        format!("with these clauses the swap would fail: {said}"),
+        format!("with these clauses the swap would fail: {message}"),
         "change the table's dependents in the same way first, or drop them and create them again later",
     )])
 }

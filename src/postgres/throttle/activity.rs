@@ -21,7 +21,7 @@ pub struct ActivityProbe {
 }
 
 impl ActivityProbe {
-    /// Those of this server. Connects when it is first asked. The session is read-only.
+    /// Those of this server. Connects at the first look. The session is read-only.
     pub fn new(options: Options) -> Self {
         Self { session: Session::new(options), sees_log: true }
     }
@@ -60,8 +60,8 @@ impl crate::throttle::activity::ActivityProbe for ActivityProbe {
         let hidden = some(2);
         let log = number(3).zip(number(4)).map(|(since, most)| {
             let parts = since / most.max(1.0);
-            let told = format!("{parts:.1} times max_wal_size of WAL since the last checkpoint");
-            (parts / TOO_MUCH_LOG, told)
+            let reason = format!("{parts:.1} times max_wal_size of WAL since the last checkpoint");
+            (parts / TOO_MUCH_LOG, reason)
         });
         let working = number(0).filter(|_| !hidden).map(count);
         Ok(ActivitySample { others: some(1) || hidden, working, log })

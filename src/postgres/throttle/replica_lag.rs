@@ -26,7 +26,7 @@ pub(super) struct StandbyLag {
 }
 
 impl StandbyLag {
-    /// Watches the standbys of `primary`, and `named` ones, which are asked themselves.
+    /// Watches the standbys of `primary`, and `named` ones, to which osc connects.
     ///
     /// # Errors
     /// Those of [`Options::of`].

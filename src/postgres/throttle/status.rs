@@ -119,7 +119,7 @@ pub(super) struct ServerStatus {
 }
 
 impl ServerStatus {
-    /// ServerStatus of this server. Connects when it is first asked. The session is read-only.
+    /// ServerStatus of this server. Connects at the first look. The session is read-only.
     pub(super) fn new(options: Options) -> Self {
         Self { session: Session::new(options) }
     }

@@ -313,10 +313,10 @@ async fn domains(
 /// The role that would run them, and what was found with its owners; `None`: nothing.
 fn shown(found: &[SimpleQueryRow]) -> Option<(&str, String)> {
     let role = found.first()?.get(2).unwrap_or_default();
-    let told = |row: &SimpleQueryRow| {
+    let line = |row: &SimpleQueryRow| {
         format!("{} of {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
     };
-    let mut shown: Vec<String> = found.iter().take(SHOWN).map(told).collect();
+    let mut shown: Vec<String> = found.iter().take(SHOWN).map(line).collect();
     if found.len() > SHOWN {
         shown.push(format!("{} more", found.len() - SHOWN));
     }

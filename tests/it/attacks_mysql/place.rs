@@ -65,9 +65,9 @@ impl<'a> Place<'a> {
     }
 
     pub(crate) fn done(&self, arguments: &[&str]) -> String {
-        let (code, said) = self.osc(arguments);
-        assert_eq!(code, Some(0), "{arguments:?}: {said}");
-        said
+        let (code, printed) = self.osc(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {printed}");
+        printed
     }
 
     /// A run by copy that made and finished the ledger's first row, and left no retired table.
@@ -81,10 +81,10 @@ impl<'a> Place<'a> {
         let shape = format!("SHOW CREATE TABLE {}.t", self.app);
         let before = self.server.rows(&shape).await;
         for command in COMMANDS {
-            let (code, said) = self.osc(command);
-            assert_eq!(code, Some(4), "{command:?}: {said}");
+            let (code, printed) = self.osc(command);
+            assert_eq!(code, Some(4), "{command:?}: {printed}");
             for word in words.iter().chain(&["help:"]) {
-                assert!(said.contains(word), "{command:?} lacks {word:?}: {said}");
+                assert!(printed.contains(word), "{command:?} lacks {word:?}: {printed}");
             }
         }
         assert_eq!(self.server.rows(&shape).await, before);

@@ -205,11 +205,11 @@ pub fn ended(output: &Output, code: i32) -> Result<(), String> {
     if output.status.code() == Some(code) {
         return Ok(());
     }
-    Err(format!("exit {:?} and not {code}: {}", output.status.code(), said(output)))
+    Err(format!("exit {:?} and not {code}: {}", output.status.code(), printed(output)))
 }
 
 /// All that a run wrote.
-pub fn said(output: &Output) -> String {
+pub fn printed(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use osc::testing::failpoint;
 use osc::testing::failpoint::Point;
 
-use super::case::{self, Action, Fault, Scene, caught, succeeds};
+use super::case::{self, Action, Fault, Scenario, caught, succeeds};
 use crate::support;
 use crate::support::server::{Kind, Server};
 use crate::support::twin::{KeyKind, Twin};
@@ -80,7 +80,7 @@ fn compare(state: Vec<String>, retired: bool) -> Result<(), String> {
     if state == wanted { Ok(()) } else { Err(format!("left: {state:?}, not {wanted:?}")) }
 }
 
-impl Scene for Place {
+impl Scenario for Place {
     fn name(&self) -> &'static str {
         self.server.kind().name()
     }

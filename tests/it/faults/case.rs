@@ -46,7 +46,7 @@ pub struct Fault {
 }
 
 /// A server with tables to change.
-pub trait Scene {
+pub trait Scenario {
     /// What the results are filed under.
     fn name(&self) -> &'static str;
 
@@ -61,7 +61,7 @@ pub trait Scene {
 const USUALLY_ONE_OF: usize = 4;
 
 /// Tries all points; fails with a list of those at which something was wrong.
-pub async fn walk(scene: &impl Scene, action: Action) {
+pub async fn walk(scenario: &impl Scenario, action: Action) {
     let wish = std::env::var("OSC_FAULTS").unwrap_or_default();
     let wished = |(at, fault): &(usize, Fault)| match (wish.as_str(), action) {
         ("", Action::Kill) => true,
@@ -69,15 +69,15 @@ pub async fn walk(scene: &impl Scene, action: Action) {
         (wish, _) => ["all", fault.point.name()].contains(&wish),
     };
     let turn = Semaphore::new(AT_ONCE);
-    let cases = scene.faults().into_iter().enumerate().filter(wished).map(|(_, fault)| {
+    let cases = scenario.faults().into_iter().enumerate().filter(wished).map(|(_, fault)| {
         let turn = &turn;
         async move {
             let _mine = turn.acquire().await.unwrap();
             let began = std::time::Instant::now();
-            let outcome = scene.case(fault, action).await;
+            let outcome = scenario.case(fault, action).await;
             eprintln!(
                 "{} {} {}@{}: {outcome:?} {:?}",
-                scene.name(),
+                scenario.name(),
                 action.word(),
                 fault.point.name(),
                 fault.time,
@@ -92,17 +92,23 @@ pub async fn walk(scene: &impl Scene, action: Action) {
     for (fault, outcome) in outcomes {
         let place = format!("{}@{}", fault.point.name(), fault.time);
         let told = outcome.as_ref().map_or("FAILED", String::as_str);
-        let _ = writeln!(table, "{place} {} {} {told}", scene.name(), action.word());
+        let _ = writeln!(table, "{place} {} {} {told}", scenario.name(), action.word());
         if let Err(error) = outcome {
             wrong.insert(place, error);
         }
     }
     if let Some(folder) = std::env::var_os("OSC_FAULTS_TABLE") {
-        let file = format!("{}-{}", scene.name(), action.word());
+        let file = format!("{}-{}", scenario.name(), action.word());
         std::fs::write(std::path::Path::new(&folder).join(file), table).unwrap();
     }
     let list: String = wrong.iter().map(|(place, error)| format!("\n{place}: {error}\n")).collect();
-    assert!(wrong.is_empty(), "{} {}: {} wrong:{list}", scene.name(), action.word(), wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "{} {}: {} wrong:{list}",
+        scenario.name(),
+        action.word(),
+        wrong.len()
+    );
 }
 
 /// The command of a migration by copy.
@@ -179,16 +185,16 @@ pub async fn first<F: Future<Output = ()>>(
             }
         }
     };
-    let said = said(&output);
-    if !said.contains(&format!("fault at {}", fault.point.name())) {
-        return Err(format!("never passed: {said}"));
+    let printed = printed(&output);
+    if !printed.contains(&format!("fault at {}", fault.point.name())) {
+        return Err(format!("never passed: {printed}"));
     }
     let status = output.status;
     let expected = match action {
         Action::Kill => status.signal().is_some(),
         Action::Error | Action::Cut => matches!(status.code(), Some(0 | 1 | 3)),
     };
-    if expected { Ok(status) } else { Err(format!("ended so: {said}")) }
+    if expected { Ok(status) } else { Err(format!("ended so: {printed}")) }
 }
 
 /// A command that must succeed.
@@ -196,13 +202,13 @@ pub async fn succeeds(arguments: &[&str]) -> Result<(), String> {
     // The server lets the unfinished run's lock go when it notices.
     for _ in 0..50 {
         let output = osc(arguments, None).await?;
-        let said = said(&output);
+        let printed = printed(&output);
         match output.status.code() {
             Some(0) => return Ok(()),
-            Some(4) if said.contains("another osc is already changing") => {
+            Some(4) if printed.contains("another osc is already changing") => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            _ => return Err(format!("{arguments:?}: {said}")),
+            _ => return Err(format!("{arguments:?}: {printed}")),
         }
     }
     Err("the dead run's lock is not let go".into())
@@ -239,7 +245,7 @@ async fn osc(arguments: &[&str], fault: Option<&str>) -> Result<Output, String> 
     Ok(Output { status, stdout, stderr })
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!("{}\n{}", output.status, String::from_utf8_lossy(&output.stderr))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use osc::testing::failpoint;
 
-use super::case::{self, Action, Fault, Scene, caught, succeeds};
+use super::case::{self, Action, Fault, Scenario, caught, succeeds};
 use crate::support;
 use crate::support::postgres::Postgres;
 use crate::support::postgres_twin::{KeyKind, Twin};
@@ -81,7 +81,7 @@ pub async fn compare(server: &Postgres, database: &str, wanted: &[&str]) -> Resu
     if state == wanted { Ok(()) } else { Err(format!("left: {state:?}, not {wanted:?}")) }
 }
 
-impl Scene for Place {
+impl Scenario for Place {
     fn name(&self) -> &'static str {
         "postgres"
     }

@@ -2,7 +2,7 @@
 
 use osc::testing::failpoint;
 
-use super::case::{Action, Fault, Scene, first, succeeds, told};
+use super::case::{Action, Fault, Scenario, first, succeeds, told};
 use super::postgres::{compare, cut};
 use crate::support;
 use crate::support::postgres::Postgres;
@@ -33,7 +33,7 @@ const MADE: &str = "SELECT string_agg(line, '; ' ORDER BY line COLLATE \"C\") FR
     UNION ALL SELECT relname || indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid \
     WHERE indrelid = 't'::regclass) AS all_of_it";
 
-impl Scene for Place {
+impl Scenario for Place {
     fn name(&self) -> &'static str {
         "postgres-steps"
     }

@@ -33,9 +33,9 @@ async fn a_blocker_that_osc_may_not_end_costs_no_copy() {
     let blocker = server.client(&database).await;
     support::postgres::exec(&blocker, "BEGIN; SELECT * FROM t").await;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    let (code, said) = osc(&url, &[&["alter", "t", CLAUSES], &FEW[..]].concat());
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("an administrator can: SELECT pg_terminate_backend("), "{said}");
+    let (code, printed) = osc(&url, &[&["alter", "t", CLAUSES], &FEW[..]].concat());
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("an administrator can: SELECT pg_terminate_backend("), "{printed}");
     let copies = "SELECT count(*) FROM t_osc_new";
     assert_eq!(server.value(&database, copies).await, "2");
     support::postgres::exec(&blocker, "COMMIT").await;
@@ -53,9 +53,9 @@ async fn a_server_that_would_not_do_it_once_is_asked_again() {
         let command = command
             .args(["alter", "t", CLAUSES, "--strategy", "copy", "--url", &url])
             .env("OSC_FAULT", fault);
-        let (code, said) = ended(command);
-        assert_eq!(code, Some(3), "{point}: {said}");
-        assert!(said.contains("the copy is kept"), "{point}: {said}");
+        let (code, printed) = ended(command);
+        assert_eq!(code, Some(3), "{point}: {printed}");
+        assert!(printed.contains("the copy is kept"), "{point}: {printed}");
         let mut run = Run::at(&url, &["t", CLAUSES]);
         run.event(|event| event["event"] == "resumed").await;
         run.done().await;
@@ -75,19 +75,19 @@ async fn the_same_change_resumes_and_an_altered_original_is_reported() {
         assert_eq!(run.end().await.code, Some(3));
         for command in ["plan", "alter"] {
             let instant = [command, "t", "ALTER v TYPE bigint", "--strategy", "instant"];
-            let (code, said) = osc(&url, &instant);
-            assert_eq!(code, Some(4), "{said}");
-            assert!(said.contains("[strategy]"), "{said}");
-            let (code, said) = osc(&url, &[command, "t", "ALTER u TYPE bigint"]);
-            assert_eq!(code, Some(4), "{said}");
-            assert!(said.contains("[unfinished-run]"), "{said}");
+            let (code, printed) = osc(&url, &instant);
+            assert_eq!(code, Some(4), "{printed}");
+            assert!(printed.contains("[strategy]"), "{printed}");
+            let (code, printed) = osc(&url, &[command, "t", "ALTER u TYPE bigint"]);
+            assert_eq!(code, Some(4), "{printed}");
+            assert!(printed.contains("[unfinished-run]"), "{printed}");
         }
         let again = "alter  v type BIGINT -- the same";
         if altered {
             server.exec(&database, "ALTER TABLE t ADD COLUMN other int").await;
-            let (code, said) = osc(&url, &["alter", "t", again, "--strategy", "copy"]);
-            assert_eq!(code, Some(1), "{said}");
-            assert!(said.contains("was altered by another session while run"), "{said}");
+            let (code, printed) = osc(&url, &["alter", "t", again, "--strategy", "copy"]);
+            assert_eq!(code, Some(1), "{printed}");
+            assert!(printed.contains("was altered by another session while run"), "{printed}");
         } else {
             let mut run = Run::at(&url, &["t", again]);
             run.event(|event| event["event"] == "resumed").await;
@@ -293,10 +293,10 @@ async fn an_index_without_room_ends_resumably_with_the_copy_kept() {
     largest_file(&server, Some(2)).await;
     let url = server.url(&database);
     let clauses = "ADD COLUMN added int, ADD CONSTRAINT u UNIQUE (v) WITH (fillfactor = 10)";
-    let (code, said) = osc(&url, &["alter", "t", clauses, "--strategy", "copy"]);
-    assert_eq!(code, Some(3), "{said}");
+    let (code, printed) = osc(&url, &["alter", "t", clauses, "--strategy", "copy"]);
+    assert_eq!(code, Some(3), "{printed}");
     for word in ["no space left", "free space on the server", "what was copied is kept"] {
-        assert!(said.contains(word), "{word:?}: {said}");
+        assert!(printed.contains(word), "{word:?}: {printed}");
     }
     let copied = "SELECT count(*) FROM t_osc_new";
     assert_eq!(server.value(&database, copied).await, "20000");

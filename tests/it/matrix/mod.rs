@@ -269,7 +269,7 @@ impl Matrix {
         };
         while !left.is_empty() {
             let output = self.osc("t", pairs, &left).await;
-            let text = said(&output);
+            let text = printed(&output);
             if output.status.code() != Some(4) {
                 break;
             }
@@ -307,7 +307,7 @@ impl Matrix {
                 columns.iter().filter(|(at, _)| left.contains(at)).copied().collect();
             let before = values::of_columns(&mut self.conn, "t", &rest, kind).await;
             let output = self.osc("t", pairs, &left).await;
-            let text = said(&output);
+            let text = printed(&output);
             let after = values::of_columns(&mut self.conn, "t", &rest, kind).await;
             let id = row(&text).filter(|id| unfit.contains(id) && named_rows.insert(*id));
             let Some(id) = id.filter(|_| before == after && output.status.code() == Some(1)) else {
@@ -375,7 +375,7 @@ impl Matrix {
                 let (first, second) = columns.split_at(columns.len() / 2);
                 waiting.extend([first.to_vec(), second.to_vec()]);
             } else {
-                tally.wrong.push(format!("— {}: {}", name(pairs[columns[0]]), said(&output)));
+                tally.wrong.push(format!("— {}: {}", name(pairs[columns[0]]), printed(&output)));
             }
         }
     }
@@ -420,9 +420,9 @@ fn never(verdict: &Verdict) -> bool {
 /// Whether osc may refuse a pair before the copy: not where the server makes of each value one that
 /// says the same, and there are more than one that say anything.
 fn meaningless(tried: &Tried, from: Type, to: Type, kind: Kind) -> bool {
-    let said = tried.native.values().filter(|verdict| **verdict != null());
+    let printed = tried.native.values().filter(|verdict| **verdict != null());
     let (same, other): (Vec<&Verdict>, Vec<&Verdict>) =
-        said.partition(|verdict| matches!(verdict, Verdict::Same(_)));
+        printed.partition(|verdict| matches!(verdict, Verdict::Same(_)));
     // A number becomes a member by its place, and a floating-point number a time by its digits.
     let label = to.name.starts_with("ENUM") || to.name.starts_with("SET");
     let mariadb = kind == Kind::Mariadb && from.exact && label;
@@ -455,7 +455,7 @@ async fn session(server: &Server, database: &str) -> Conn {
     conn
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }

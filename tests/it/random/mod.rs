@@ -239,14 +239,14 @@ async fn trial<S: Site>(site: &S, made: &Made, seed: u64) -> Result<Verdict, Str
             Ok(Verdict::Done)
         }
         Some(1 | 4) => {
-            site.same().await.map_err(|why| format!("{} — and {why}", said(&output)))?;
+            site.same().await.map_err(|why| format!("{} — and {why}", printed(&output)))?;
             match site.native(&made.clauses).await {
-                Err(why) => Ok(Verdict::Impossible(format!("{why} — osc: {}", said(&output)))),
-                Ok(()) if output.status.code() == Some(4) => Ok(Verdict::Refused(said(&output))),
-                Ok(()) => Err(format!("the server does it, osc failed: {}", said(&output))),
+                Err(why) => Ok(Verdict::Impossible(format!("{why} — osc: {}", printed(&output)))),
+                Ok(()) if output.status.code() == Some(4) => Ok(Verdict::Refused(printed(&output))),
+                Ok(()) => Err(format!("the server does it, osc failed: {}", printed(&output))),
             }
         }
-        code => Err(format!("exit {code:?}: {}", said(&output))),
+        code => Err(format!("exit {code:?}: {}", printed(&output))),
     }
 }
 
@@ -346,7 +346,7 @@ async fn to_its_end(
             }
             if begun.elapsed() > LONG {
                 child.kill().unwrap();
-                return Err(format!("no end: {}", said(&child.wait_with_output().unwrap())));
+                return Err(format!("no end: {}", printed(&child.wait_with_output().unwrap())));
             }
             if kills > 0 && started.elapsed() > patience {
                 kills -= 1;
@@ -358,6 +358,6 @@ async fn to_its_end(
     }
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ⏎ ")
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::proxy::Proxy;
 use crate::support::server::Kind;

@@ -4,7 +4,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::table::Table;
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::server::{Kind, Server, rows};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::server::{Kind, Server};
 

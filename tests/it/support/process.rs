@@ -100,15 +100,15 @@ pub fn start_kept(arguments: &[String], log: &Path, ready: &str) -> Result<u32, 
     let mut child = command.process_group(0).spawn().expect("run the servers' script");
     let begun = Instant::now();
     loop {
-        let said = fs::read_to_string(log).unwrap_or_default();
-        if said.contains(ready) {
+        let printed = fs::read_to_string(log).unwrap_or_default();
+        if printed.contains(ready) {
             break;
         }
         let ended = child.try_wait().expect("a child can be waited for").is_some();
         if ended || begun.elapsed() > START_TIMEOUT {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(said);
+            return Err(printed);
         }
         thread::sleep(Duration::from_millis(10));
     }

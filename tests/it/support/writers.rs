@@ -149,7 +149,7 @@ pub enum Broken {
 pub type Step<T = ()> = Result<T, Broken>;
 
 /// What the writers share.
-struct Crew {
+struct WriterPool {
     stop: AtomicBool,
     /// The rows at first.
     rows: u64,
@@ -159,7 +159,7 @@ struct Crew {
     pause: watch::Sender<Duration>,
 }
 
-impl Crew {
+impl WriterPool {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -198,7 +198,7 @@ impl Crew {
 
 /// Writers at work, on a thread of their own.
 pub struct Writers {
-    crew: Arc<Crew>,
+    writer_pool: Arc<WriterPool>,
     thread: JoinHandle<Report>,
 }
 
@@ -211,7 +211,7 @@ impl Writers {
 
     /// Starts writers that wait so long between transactions.
     pub fn paced(twin: &impl Application, n: usize, seed: u64, pause: Duration) -> Self {
-        let crew = Arc::new(Crew {
+        let writer_pool = Arc::new(WriterPool {
             stop: AtomicBool::new(false),
             rows: twin.rows(),
             // Far from the loaded rows, so that other writers of a test can have keys between.
@@ -219,7 +219,7 @@ impl Writers {
             committed: watch::Sender::new(0),
             pause: watch::Sender::new(pause),
         });
-        let (twin, theirs) = (twin.clone(), Arc::clone(&crew));
+        let (twin, theirs) = (twin.clone(), Arc::clone(&writer_pool));
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
@@ -234,30 +234,30 @@ impl Writers {
                 report
             })
         });
-        Self { crew, thread }
+        Self { writer_pool, thread }
     }
 
     /// The application's peak is over: its writers rest between transactions. Where the machine is so busy that
     /// there are open ones at every moment, no cut-over would come to its lock.
     pub fn ease(&self) {
-        self.crew.pause.send_replace(Duration::from_millis(200));
+        self.writer_pool.pause.send_replace(Duration::from_millis(200));
     }
 
     /// Transactions committed so far.
     pub fn transactions(&self) -> u64 {
-        *self.crew.committed.borrow()
+        *self.writer_pool.committed.borrow()
     }
 
     /// Waits until so many more transactions are committed.
     pub async fn wait_for_more(&self, transactions: u64) {
         let target = self.transactions() + transactions;
-        let mut committed = self.crew.committed.subscribe();
+        let mut committed = self.writer_pool.committed.subscribe();
         let _ = committed.wait_for(|count| *count >= target).await;
     }
 
     /// Lets each writer end its transaction and reports.
     pub async fn stop(self) -> Report {
-        self.crew.stop.store(true, Ordering::Relaxed);
+        self.writer_pool.stop.store(true, Ordering::Relaxed);
         let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
         joined.expect("joining does not panic").expect("the writers do not panic")
     }

@@ -106,9 +106,9 @@ pub async fn to_its_end(
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..250))).await;
         if child.try_wait().unwrap().is_some() {
             let output = child.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            if !may_try_again(output.status, &said) {
-                return (output.status, said, blows);
+            let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+            if !may_try_again(output.status, &printed) {
+                return (output.status, printed, blows);
             }
             child = osc(&victim.url(), clauses);
             continue;
@@ -153,10 +153,10 @@ fn osc(url: &str, clauses: &str) -> Child {
 
 /// Whether the same command may be given once more: the attempt was stopped and the next resumes it,
 /// or was cut while it logged in, before it began anything.
-fn may_try_again(status: ExitStatus, said: &str) -> bool {
+fn may_try_again(status: ExitStatus, printed: &str) -> bool {
     match status.code() {
         Some(3) => true,
-        Some(2) => said.contains("cannot connect"),
+        Some(2) => printed.contains("cannot connect"),
         _ => false,
     }
 }

@@ -114,7 +114,7 @@ mod tests {
         let table = include_str!("../../../../tests/it/session_settings/variables.txt");
         let section = table.split("\n[fixed] ").nth(1).and_then(|rest| rest.split("\n[").next());
         let lines = section.into_iter().flat_map(str::lines).skip(1);
-        let told: std::collections::BTreeSet<&str> = lines
+        let listed: std::collections::BTreeSet<&str> = lines
             .filter_map(|line| line.split([' ', '@']).next())
             .filter(|name| !name.is_empty())
             .collect();
@@ -123,6 +123,6 @@ mod tests {
             .flatten()
             .map(|fixed| fixed.name)
             .collect();
-        assert_eq!(told, fixed);
+        assert_eq!(listed, fixed);
     }
 }

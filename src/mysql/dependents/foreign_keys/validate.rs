@@ -1,4 +1,4 @@
-//! What the foreign keys must be after the swap, and whether they can be: the server is asked, with
+//! What the foreign keys must be after the swap, and whether they can be: the server tries them, with
 //! tables that are empty.
 
 use std::time::Duration;
@@ -97,7 +97,7 @@ pub async fn settle(
     Ok((Settled { outgoing: wanted, incoming: children, renames }, findings))
 }
 
-/// What stands against the keys of other tables that can be told without trying them.
+/// What stands against the keys of other tables that can be known without trying them.
 ///
 /// # Errors
 /// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).

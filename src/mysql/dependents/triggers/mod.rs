@@ -163,7 +163,7 @@ pub async fn validate(
     Ok(findings)
 }
 
-/// What stands against triggers of `table` that can be told without trying them.
+/// What stands against triggers of `table` that can be known without trying them.
 ///
 /// # Errors
 /// Those of the server.

@@ -290,8 +290,8 @@ mod tests {
         assert!(problems(&known(ops.clone(), &trusted)).is_empty());
         let mut nested = of(&[account("osc", "%"), staff.clone()]);
         nested.push((staff, account("app", "%")));
-        let said = problems(&known(ops, &nested));
-        assert!(said[0].contains("a role of `staff`@`%`, `app`@`%`"), "{said:?}");
+        let found = problems(&known(ops, &nested));
+        assert!(found[0].contains("a role of `staff`@`%`, `app`@`%`"), "{found:?}");
         assert_eq!(problems(&known(account("all", "%"), &[])).len(), 1, "a mandatory role");
         assert_eq!(problems(&known(account("PUBLIC", ""), &[])).len(), 1);
     }

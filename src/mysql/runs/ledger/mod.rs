@@ -67,7 +67,7 @@ const MORE_COLUMNS: &str = "lock_ms, CAST(started AS CHAR), CAST(updated AS CHAR
 
 /// Which runs to read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct RunQuery<'a> {
     /// Those of a schema.
     pub schema: Option<&'a str>,
     /// Those of a table.
@@ -268,13 +268,13 @@ impl Ledger {
         table: &TableName,
         most: u32,
     ) -> Result<Vec<RunRecord>> {
-        let asked = Asked {
+        let query = RunQuery {
             schema: Some(table.schema.as_str()),
             table: Some(table.table.as_str()),
             here: true,
             most,
         };
-        self.runs(conn, asked).await
+        self.runs(conn, query).await
     }
 
     /// The newest run on a table that another server began: it came by replication or in a dump.
@@ -284,13 +284,17 @@ impl Ledger {
         table: &TableName,
     ) -> Result<Option<RunRecord>> {
         let (schema, name) = (table.schema.as_str(), table.table.as_str());
-        let asked = Asked { schema: Some(schema), table: Some(name), here: false, most: 50 };
-        let runs = self.runs(conn, asked).await?;
+        let query = RunQuery { schema: Some(schema), table: Some(name), here: false, most: 50 };
+        let runs = self.runs(conn, query).await?;
         Ok(runs.into_iter().find(|run| run.elsewhere.is_some()))
     }
 
     /// The newest runs, newest first.
-    pub(crate) async fn runs(&self, conn: &mut Conn, asked: Asked<'_>) -> Result<Vec<RunRecord>> {
+    pub(crate) async fn runs(
+        &self,
+        conn: &mut Conn,
+        query: RunQuery<'_>,
+    ) -> Result<Vec<RunRecord>> {
         let rows: Vec<Row> = conn
             .all_of(
                 format!(
@@ -298,11 +302,11 @@ impl Ledger {
                      WHERE (:schema IS NULL OR schema_name = :schema) \
                      AND (:table IS NULL OR table_name = :table) \
                      AND (:here = 0 OR server = :server) ORDER BY run DESC, started DESC LIMIT {}",
-                    self.runs, asked.most
+                    self.runs, query.most
                 ),
                 params! {
-                    "schema" => asked.schema, "table" => asked.table,
-                    "here" => u8::from(asked.here), "server" => self.server.as_str(),
+                    "schema" => query.schema, "table" => query.table,
+                    "here" => u8::from(query.here), "server" => self.server.as_str(),
                 },
             )
             .await
@@ -494,7 +498,7 @@ pub(crate) fn create_database(schema: &Ident) -> String {
     format!("CREATE DATABASE IF NOT EXISTS {schema} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 }
 
-/// What is said where it cannot be known who may write the ledger.
+/// The note where it cannot be known who may write the ledger.
 fn not_checked(flavor: Flavor, schema: &Ident) -> String {
     let roles = if flavor.is_mariadb() { "roles_mapping" } else { "role_edges" };
     format!(

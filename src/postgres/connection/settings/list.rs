@@ -45,7 +45,7 @@ pub(crate) const STARTUP: &[(&str, &str)] = &[
     ("client_min_messages", "error"),
     // What is committed is on disk, and waits for no standby.
     ("synchronous_commit", "local"),
-    // Where tables go is said by their definitions.
+    // Where tables go is in their definitions.
     ("default_tablespace", ""),
     ("default_table_access_method", "heap"),
     // How statements are planned: by index, and with what they were measured with. Compiling a query of

@@ -142,7 +142,7 @@ impl<A: Application> Writer<A> {
     }
 
     fn some_row(&mut self) -> u64 {
-        self.crew.some_row(&mut self.rng)
+        self.writer_pool.some_row(&mut self.rng)
     }
 
     fn unique_value(&mut self) -> u64 {
@@ -150,7 +150,7 @@ impl<A: Application> Writer<A> {
     }
 
     fn fresh_rows(&self, count: u64) -> Vec<u64> {
-        self.crew.fresh_rows(count)
+        self.writer_pool.fresh_rows(count)
     }
 
     fn group(&mut self) -> u64 {

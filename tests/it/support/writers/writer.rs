@@ -12,11 +12,11 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 
-use super::{Application, Broken, Crew, Place, Report, Session, Step};
+use super::{Application, Broken, Place, Report, Session, Step, WriterPool};
 
 pub(super) struct Writer<A: Application> {
     pub(super) twin: A,
-    pub(super) crew: Arc<Crew>,
+    pub(super) writer_pool: Arc<WriterPool>,
     pub(super) rng: SmallRng,
     place: Place,
     session: A::Session,
@@ -24,17 +24,17 @@ pub(super) struct Writer<A: Application> {
 }
 
 impl<A: Application> Writer<A> {
-    /// Writes transactions until the crew's end.
-    pub(super) async fn work(twin: A, crew: Arc<Crew>, place: Place) -> Report {
+    /// Writes transactions until the writer_pool's end.
+    pub(super) async fn work(twin: A, writer_pool: Arc<WriterPool>, place: Place) -> Report {
         let report = Report::default();
-        let Some(session) = open(&twin, &crew, place).await else { return report };
-        let mut writer = Self { twin, crew, rng: place.rng(), place, session, report };
-        while !writer.crew.stopped() {
+        let Some(session) = open(&twin, &writer_pool, place).await else { return report };
+        let mut writer = Self { twin, writer_pool, rng: place.rng(), place, session, report };
+        while !writer.writer_pool.stopped() {
             let outcome = writer.transactions().await;
             if writer.settle(outcome).await.is_none() {
                 break;
             }
-            writer.crew.rest().await;
+            writer.writer_pool.rest().await;
         }
         writer.report
     }
@@ -54,7 +54,7 @@ impl<A: Application> Writer<A> {
         loop {
             if lost {
                 self.report.reconnects += 1;
-                self.session = open(&self.twin, &self.crew, self.place).await?;
+                self.session = open(&self.twin, &self.writer_pool, self.place).await?;
             }
             if self.session.forget().await.is_ok() {
                 return Some(());
@@ -128,7 +128,7 @@ impl<A: Application> Writer<A> {
 
     fn committed(&mut self) {
         self.report.transactions += 1;
-        self.crew.committed();
+        self.writer_pool.committed();
     }
 
     /// Runs a statement on both tables.
@@ -161,8 +161,12 @@ impl<A: Application> Writer<A> {
 }
 
 /// A session, as soon as the server takes one; `None` when the writers are stopped before.
-async fn open<A: Application>(twin: &A, crew: &Crew, place: Place) -> Option<A::Session> {
-    while !crew.stopped() {
+async fn open<A: Application>(
+    twin: &A,
+    writer_pool: &WriterPool,
+    place: Place,
+) -> Option<A::Session> {
+    while !writer_pool.stopped() {
         if let Ok(session) = A::Session::open(twin, place).await {
             return Some(session);
         }

@@ -26,26 +26,26 @@ pub(crate) const COLUMNS: &str = "system bigint NOT NULL, database oid NOT NULL,
     PRIMARY KEY (system, database, run)";
 
 /// A database, and the attacker.
-pub(crate) struct Scene {
+pub(crate) struct Scenario {
     pub(crate) server: &'static Postgres,
     pub(crate) database: String,
     pub(crate) mallory: String,
 }
 
-impl Scene {
+impl Scenario {
     pub(crate) async fn new() -> Self {
         let server = support::shared_postgres();
         let database = support::postgres_database(server).await;
         let mallory = format!("mallory_{database}");
-        let scene = Self { server, database, mallory };
-        scene.exec(TABLE).await;
-        scene
+        let scenario = Self { server, database, mallory };
+        scenario.exec(TABLE).await;
+        scenario
             .exec(
                 "CREATE ROLE {m} LOGIN; GRANT CREATE ON DATABASE {d} TO {m}; \
                  GRANT CREATE, USAGE ON SCHEMA public TO {m}; GRANT ALL ON t TO {m}",
             )
             .await;
-        scene
+        scenario
     }
 
     pub(crate) fn fill(&self, sql: &str) -> String {
@@ -168,7 +168,7 @@ pub(crate) fn record(original: &str, shadow: &str) -> String {
     )
 }
 
-pub(crate) fn said(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     format!(
         "{:?}\n{}{}",
         output.status.code(),
@@ -178,13 +178,13 @@ pub(crate) fn said(output: &Output) -> String {
 }
 
 pub(crate) fn done(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", said(output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(output));
 }
 
 pub(crate) fn refused(output: &Output, words: &[&str]) {
-    let said = said(output);
-    assert_eq!(output.status.code(), Some(4), "not refused: {said}");
+    let printed = printed(output);
+    assert_eq!(output.status.code(), Some(4), "not refused: {printed}");
     for word in words {
-        assert!(said.contains(word), "{word:?} is not in {said}");
+        assert!(printed.contains(word), "{word:?} is not in {printed}");
     }
 }

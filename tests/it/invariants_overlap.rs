@@ -3,11 +3,11 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::midway::{
-    Control, SLOWLY, assert_nothing_lost, beats, paused_unverified, run_all, settled, table,
+use crate::cli_run::Run;
+use crate::held_run::{
+    Control, SLOWLY, assert_nothing_lost, heartbeats, paused_unverified, run_all, settled, table,
     table_with, wait_for,
 };
-use crate::runs::Run;
 use crate::support::server::{Kind, Server};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -41,7 +41,7 @@ async fn rows_move_across_the_copys_edge(kind: Kind) {
         ],
     )
     .await;
-    beats(server, &database, 2).await;
+    heartbeats(server, &database, 2).await;
     control.let_go();
     run.done().await;
     assert_nothing_lost(server, &database).await;
@@ -54,10 +54,10 @@ async fn next_key(server: &Server, database: &str) -> u64 {
 }
 
 /// A transaction that holds a row of the shadow, so that whoever writes one there waits.
-async fn stone(server: &Server, database: &str, insert: &str) -> Conn {
-    let mut stone = server.conn_db(database).await;
-    run_all(&mut stone, &["BEGIN", insert]).await;
-    stone
+async fn blocker(server: &Server, database: &str, insert: &str) -> Conn {
+    let mut blocker = server.conn_db(database).await;
+    run_all(&mut blocker, &["BEGIN", insert]).await;
+    blocker
 }
 
 async fn wait_for_a_stuck_chunk(server: &Server, database: &str) {
@@ -68,7 +68,7 @@ async fn wait_for_a_stuck_chunk(server: &Server, database: &str) {
     wait_for(server, &chunk).await;
 }
 
-/// Waits for a refresh under way: one that meets a stone.
+/// Waits for a refresh under way: one that meets a blocker.
 async fn wait_for_a_refresh(server: &Server, database: &str) {
     let refresh = format!(
         "(SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST \
@@ -96,16 +96,16 @@ async fn deleted_while_its_chunk_is_in_flight(kind: Kind, text: bool) {
     // Its key is before all chunks, which may clear their ranges; its unique value is in the next.
     let first = if text { "'a'" } else { "-1" };
     let blocking = format!("INSERT INTO t_osc_new VALUES ({first}, {}, 'x', 7)", next + 20);
-    let mut stone = stone(server, &database, &blocking).await;
+    let mut blocker = blocker(server, &database, &blocking).await;
     control.let_go();
     wait_for_a_stuck_chunk(server, &database).await;
     let mut application = server.conn_db(&database).await;
     let delete = format!("DELETE FROM t WHERE id = {}", name(next + 30));
     run_all(&mut application, &[&delete]).await;
     // The cycle that takes the key.
-    beats(server, &database, 1).await;
+    heartbeats(server, &database, 1).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
-    stone.query_drop("ROLLBACK").await.unwrap();
+    blocker.query_drop("ROLLBACK").await.unwrap();
     run.done().await;
     assert_nothing_lost(server, &database).await;
 }
@@ -129,7 +129,7 @@ async fn a_unique_value_moves_ahead_of_the_copy(kind: Kind) {
     let run = paused_unverified(server, &database, &control).await;
     let next = next_key(server, &database).await;
     let held = "SELECT * FROM t_osc_new WHERE id = 5 FOR UPDATE";
-    let mut stone = stone(server, &database, held).await;
+    let mut blocker = blocker(server, &database, held).await;
     let mut application = server.conn_db(&database).await;
     application.query_drop("UPDATE t SET w = 'changed' WHERE id = 5").await.unwrap();
     wait_for_a_refresh(server, &database).await;
@@ -144,7 +144,7 @@ async fn a_unique_value_moves_ahead_of_the_copy(kind: Kind) {
         tokio::time::sleep(Duration::from_millis(150)).await;
         assert_eq!(server.value(&owner).await, "10", "written beside the refresher");
     }
-    stone.query_drop("ROLLBACK").await.unwrap();
+    blocker.query_drop("ROLLBACK").await.unwrap();
     run.done().await;
     assert_nothing_lost(server, &database).await;
 }
@@ -158,7 +158,7 @@ async fn a_unique_value_is_held_by_a_stale_row(kind: Kind) {
     let run = paused_unverified(server, &database, &control).await;
     let ahead = next_key(server, &database).await + 20;
     let held = "SELECT * FROM t_osc_new WHERE id = 10 FOR UPDATE";
-    let mut stone = stone(server, &database, held).await;
+    let mut blocker = blocker(server, &database, held).await;
     let mut application = server.conn_db(&database).await;
     let give = "UPDATE t SET v = -100 WHERE id = 10".to_owned();
     let take = format!("UPDATE t SET v = 10 WHERE id = {ahead}");
@@ -166,7 +166,7 @@ async fn a_unique_value_is_held_by_a_stale_row(kind: Kind) {
     wait_for_a_refresh(server, &database).await;
     control.let_go();
     tokio::time::sleep(Duration::from_millis(1000)).await;
-    stone.query_drop("ROLLBACK").await.unwrap();
+    blocker.query_drop("ROLLBACK").await.unwrap();
     run.done().await;
     assert_nothing_lost(server, &database).await;
 }
@@ -202,7 +202,7 @@ async fn the_set_of_dirty_keys_is_bounded_and_the_copy_waits(kind: Kind) {
     let control = Control::new(&database, kind, SLOWLY);
     let mut run = paused_unverified(server, &database, &control).await;
     let held = "SELECT * FROM t_osc_new WHERE id = 4 FOR UPDATE";
-    let mut stone = stone(server, &database, held).await;
+    let mut blocker = blocker(server, &database, held).await;
     run_all(
         &mut application,
         &["UPDATE t SET w = 'changed' WHERE id = 4", "SET binlog_row_image = MINIMAL"],
@@ -224,7 +224,7 @@ async fn the_set_of_dirty_keys_is_bounded_and_the_copy_waits(kind: Kind) {
     // But for a chunk that had leave to go already.
     let after: u64 = settled(server, &copied).await.parse().unwrap();
     assert!(after < before + 1000, "the copy did not wait: {after} rows");
-    stone.query_drop("ROLLBACK").await.unwrap();
+    blocker.query_drop("ROLLBACK").await.unwrap();
     run.done().await;
     assert_nothing_lost(server, &database).await;
 }

@@ -1,11 +1,11 @@
 //! Generated columns are compared where both tables must compute the same; rows are named by row
 //! images that have the copy key only by the way; a server's own change ends with the run.
 
-use crate::runs;
+use crate::cli_run;
 use crate::support;
 use std::time::{Duration, Instant};
 
-use crate::data::{Case, Pair, all, becomes_the_same, ended, said};
+use crate::data::{Case, Pair, all, becomes_the_same, ended, printed};
 use crate::support::process::signal;
 use crate::support::server::{Kind, Server, rows};
 use rustix::process::Signal;
@@ -26,7 +26,7 @@ async fn a_generated_column_that_differs_is_found(kind: Kind) {
         pair.first(damage).await;
         let output = held.release().await;
         ended(&output, 5).unwrap();
-        assert!(said(&output).contains("id = "), "{}", said(&output));
+        assert!(printed(&output).contains("id = "), "{}", printed(&output));
         pair.same("t").await.unwrap();
     }
 }
@@ -94,7 +94,7 @@ async fn images_without_large_columns_name_rows_by_any_key(kind: Kind) {
     }
     let change = ["t", "ADD COLUMN c INT", "--chunk-size", "20", "--threads", "1"];
     let url = server.url(&database);
-    let (run, point) = runs::Run::until(&url, &change, "chunk.copied@3").await;
+    let (run, point) = cli_run::Run::until(&url, &change, "chunk.copied@3").await;
     for sql in [
         "UPDATE t SET n = n + 1",
         "UPDATE t SET u = 1000, b = 'c' WHERE u = 7",
@@ -112,7 +112,7 @@ async fn images_without_large_columns_name_rows_by_any_key(kind: Kind) {
     );
 }
 
-/// A server works on without those who asked it to.
+/// A server continues a statement whose client has left.
 async fn a_signal_ends_the_servers_own_change_too(kind: Kind) {
     let server = support::shared(kind);
     let database = support::database(server).await;

@@ -3,7 +3,7 @@
 use crate::support;
 use std::process::Output;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::postgres::{Major, Postgres};
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, n int, name text NOT NULL, note text);
@@ -19,7 +19,7 @@ fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
     support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     format!(
         "{:?}\n{}{}",
         output.status.code(),
@@ -61,8 +61,8 @@ async fn what_needs_no_rewrite_is_done_at_once() {
         "DROP COLUMN remark",
     ] {
         let output = osc(server, &database, &["alter", "t", clauses, "--json", "--yes"]);
-        assert_eq!(output.status.code(), Some(0), "{clauses}: {}", said(&output));
-        assert!(said(&output).contains("instant"), "{clauses}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{clauses}: {}", printed(&output));
+        assert!(printed(&output).contains("instant"), "{clauses}: {}", printed(&output));
     }
     assert_eq!(server.value(&database, file).await, before, "it was rewritten");
     untouched(server, &database, "instant changes").await;
@@ -87,7 +87,7 @@ async fn what_has_an_online_way_goes_by_steps() {
             false => vec!["alter", change, "--strategy", "inplace"],
         };
         let output = osc(server, &database, &arguments);
-        assert_eq!(output.status.code(), Some(0), "{change}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{change}: {}", printed(&output));
     }
     let constraints = "SELECT string_agg(conname || convalidated, ' ' ORDER BY conname) \
                        FROM pg_constraint WHERE conrelid = 't'::regclass AND contype <> 'n'";
@@ -114,8 +114,8 @@ async fn a_step_that_rows_do_not_allow_leaves_nothing() {
         ("ALTER TABLE t ALTER note SET NOT NULL", "note"),
     ] {
         let output = osc(server, &database, &["alter", change]);
-        assert_eq!(output.status.code(), Some(1), "{change}: {}", said(&output));
-        assert!(said(&output).contains(named), "{change}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(1), "{change}: {}", printed(&output));
+        assert!(printed(&output).contains(named), "{change}: {}", printed(&output));
         let after =
             [server.value(&database, constraints).await, server.value(&database, indexes).await];
         assert_eq!(after, before, "{change}");
@@ -164,8 +164,8 @@ async fn what_cannot_be_copied_is_refused_before_the_start() {
                      ORDER BY attnum) FROM pg_attribute WHERE attrelid = 't'::regclass";
         let before = server.value(&database, shape).await;
         let output = osc(server, &database, &["alter", "t", clauses, "--yes"]);
-        assert_eq!(output.status.code(), Some(4), "{setup}; {clauses}: {}", said(&output));
-        assert!(said(&output).contains(named), "{setup}; {clauses}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(4), "{setup}; {clauses}: {}", printed(&output));
+        assert!(printed(&output).contains(named), "{setup}; {clauses}: {}", printed(&output));
         assert_eq!(server.value(&database, shape).await, before, "{clauses}");
     }
 }
@@ -180,11 +180,11 @@ async fn nonsense_is_reported_with_its_place() {
         ("ADD a int; DROP TABLE t", "one statement"),
     ] {
         let output = osc(server, &database, &["alter", "t", clauses]);
-        assert_eq!(output.status.code(), Some(2), "{clauses}: {}", said(&output));
-        assert!(said(&output).contains(named), "{clauses}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(2), "{clauses}: {}", printed(&output));
+        assert!(printed(&output).contains(named), "{clauses}: {}", printed(&output));
     }
     let output = osc(server, &database, &["alter", "nowhere", "ADD a int"]);
-    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", printed(&output));
     untouched(server, &database, "nonsense").await;
 }
 
@@ -200,8 +200,8 @@ async fn a_plan_changes_nothing() {
         ("ALTER n TYPE bigint", "copy"),
     ] {
         let output = osc(server, &database, &["plan", "t", clauses]);
-        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-        assert!(said(&output).contains(&format!("1. {method}")), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+        assert!(printed(&output).contains(&format!("1. {method}")), "{}", printed(&output));
     }
     assert_eq!(server.value(&database, everything).await, before);
 }
@@ -265,14 +265,14 @@ async fn cleanup_drops_what_an_unfinished_run_left_and_then_the_retired_table() 
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         output = cleaned();
     }
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     untouched(server, &database, "a dead run").await;
     Run::at(&server.url(&database), &["t", "ALTER n TYPE bigint"]).done().await;
     let output = cleaned();
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert_eq!(server.value(&database, "SELECT to_regclass('t_osc_old') IS NULL").await, "t");
     let status = osc(server, &database, &["status", "t"]);
-    assert!(said(&status).contains("rows verified equal"), "{}", said(&status));
+    assert!(printed(&status).contains("rows verified equal"), "{}", printed(&status));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,10 +364,13 @@ async fn what_the_server_would_refuse_in_the_swap_is_known_before_the_copy() {
         server.exec(&database, hangs).await;
         let arguments = ["alter", "t", clauses, "--strategy", "copy", "--yes", "--json"];
         let output = osc(server, &database, &arguments);
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(4), "{clauses}: {said}");
-        assert!(said.contains("the swap would fail") && said.contains(word), "{clauses}: {said}");
-        assert!(!said.contains("\"phase\":\"copy\""), "{clauses}: {said}");
+        let printed = printed(&output);
+        assert_eq!(output.status.code(), Some(4), "{clauses}: {printed}");
+        assert!(
+            printed.contains("the swap would fail") && printed.contains(word),
+            "{clauses}: {printed}"
+        );
+        assert!(!printed.contains("\"phase\":\"copy\""), "{clauses}: {printed}");
         let left = "SELECT to_regclass('t_osc_new') IS NULL AND count(*) = 3000 FROM t";
         assert_eq!(server.value(&database, left).await, "t", "{clauses}");
     }
@@ -401,7 +404,7 @@ async fn a_role_with_the_rights_of_the_manual_changes_a_table_of_another_owner()
         &["cleanup", "t", "--yes"],
     ] {
         let output = support::osc().args(arguments).args(["--url", &url]).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", printed(&output));
     }
     let owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 't'::regclass";
     assert_eq!(server.value(&database, owner).await, "shop_owner");
@@ -420,7 +423,7 @@ async fn a_role_with_the_rights_of_the_manual_changes_a_table_of_another_owner()
     for clauses in ["ALTER n TYPE bigint", clauses] {
         let command = ["alter", "u", clauses, "--url", &url, "--strategy", "copy", "--yes"];
         let output = support::osc().args(command).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{clauses}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{clauses}: {}", printed(&output));
         server.exec(&database, "DROP TABLE u_osc_old").await;
     }
     let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ' ') || ' ' || count(*) FROM pg_class \

@@ -1,6 +1,6 @@
 //! Columns that are moved: PostgreSQL has no clause for it, osc has.
 
-use crate::runs::{Run, osc, said};
+use crate::cli_run::{Run, osc, printed};
 use crate::support;
 use crate::support::postgres::{Major, Postgres};
 use crate::support::postgres_twin::{KeyKind, Twin};
@@ -77,7 +77,7 @@ async fn columns_move_and_nothing_else_does() {
         let clauses = "ALTER COLUMN tags FIRST, ALTER g AFTER tags, ALTER \"Odd \"\"name\" AFTER big, \
                        ALTER id AFTER d";
         let output = osc(&server, &database, &["alter", "t", clauses, "--yes"]);
-        assert_eq!(output.status.code(), Some(0), "{major:?} {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{major:?} {}", printed(&output));
         let expected = "tags g s n big Odd \"name ts d id ref";
         assert_eq!(order(&server, &database).await, expected, "{major:?}");
         assert_eq!(shape(&server, &database).await, before, "{major:?}");
@@ -113,7 +113,7 @@ async fn a_place_goes_with_other_clauses() {
              INSERT INTO t SELECT i, i, i, i FROM generate_series(1, 100) i";
         server.exec(&database, table).await;
         let output = osc(server, &database, &["alter", "t", clauses, "--yes"]);
-        assert_eq!(output.status.code(), Some(0), "{clauses}: {}", said(&output));
+        assert_eq!(output.status.code(), Some(0), "{clauses}: {}", printed(&output));
         assert_eq!(order(server, &database).await, expected, "{clauses}");
         let sum = "SELECT count(*) || ' ' || sum(id) || ' ' || sum(c) FROM t";
         assert_eq!(server.value(&database, sum).await, "100 5050 5050", "{clauses}");
@@ -164,9 +164,9 @@ async fn what_cannot_be_is_refused_with_the_reason() {
     server.exec(&database, "CREATE TABLE t (id int PRIMARY KEY, a int, b int)").await;
     let moved = "ALTER COLUMN b FIRST";
     let plan = osc(server, &database, &["plan", "t", moved]);
-    assert_eq!(plan.status.code(), Some(0), "{}", said(&plan));
+    assert_eq!(plan.status.code(), Some(0), "{}", printed(&plan));
     for words in ["copy", "moves no column of a table that is there", "meet the new order"] {
-        assert!(said(&plan).contains(words), "{words}: {}", said(&plan));
+        assert!(printed(&plan).contains(words), "{words}: {}", printed(&plan));
     }
     for (arguments, code, words) in [
         (&["alter", "t", moved, "--strategy", "instant"][..], 4, "moves no column of a table"),
@@ -181,8 +181,8 @@ async fn what_cannot_be_is_refused_with_the_reason() {
         (&["alter", "t", "ALTER b FIRST LAST"], 2, "line 1"),
     ] {
         let output = osc(server, &database, arguments);
-        let both = [output.status.code() == Some(code), said(&output).contains(words)];
-        assert_eq!(both, [true, true], "{arguments:?}: {}", said(&output));
+        let both = [output.status.code() == Some(code), printed(&output).contains(words)];
+        assert_eq!(both, [true, true], "{arguments:?}: {}", printed(&output));
     }
     assert_eq!(order(server, &database).await, "id a b");
 }

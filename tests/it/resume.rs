@@ -1,6 +1,6 @@
 //! What a run that was not finished means for the next command, whatever method that would take.
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::server::{Kind, Server};
 
@@ -32,9 +32,9 @@ async fn the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table(
     let unfinished = "UPDATE osc.osc_ledger SET result = NULL, ended = NULL WHERE schema_name =";
     server.exec(&format!("{unfinished} '{database}'")).await;
 
-    let (code, said) = osc(server, &database, &["cleanup", "t"]);
-    assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("died after its swap"), "{said}");
+    let (code, printed) = osc(server, &database, &["cleanup", "t"]);
+    assert_eq!(code, Some(4), "{printed}");
+    assert!(printed.contains("died after its swap"), "{printed}");
 
     // With any strategy: an instant change would be made a second time.
     let summary = Run::plainly(&server.url(&database), &["t", CLAUSES, "--yes"]).done().await;
@@ -46,8 +46,8 @@ async fn the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table(
     assert_eq!(server.value(&sum).await, "2 3 10");
     let retired = format!("SHOW TABLES FROM {database} LIKE 't\\_osc\\_old'");
     assert_eq!(server.rows(&retired).await.len(), 1, "the retired table is gone");
-    let (code, said) = osc(server, &database, &["cleanup", "t"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = osc(server, &database, &["cleanup", "t"]);
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 /// An instant change would end a run of hours, and make a dead one's checkpoint worthless.
@@ -59,23 +59,23 @@ async fn an_instant_change_spares_a_run_under_way_and_an_unfinished_one(kind: Ki
     std::fs::write(&file, "cut_over = \"hold\"\n").unwrap();
     let mut run = Run::start(server, &database, &["t", CLAUSES, "--control-file", &file]);
     run.phase("hold").await;
-    let (code, said) = osc(server, &database, &INSTANT);
-    assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("another osc is already changing"), "{said}");
+    let (code, printed) = osc(server, &database, &INSTANT);
+    assert_eq!(code, Some(4), "{printed}");
+    assert!(printed.contains("another osc is already changing"), "{printed}");
 
     run.kill();
     // The server lets the unfinished run's lock go when it notices.
-    let (code, said) = loop {
-        let (code, said) = osc(server, &database, &INSTANT);
-        if !said.contains("another osc is already changing") {
-            break (code, said);
+    let (code, printed) = loop {
+        let (code, printed) = osc(server, &database, &INSTANT);
+        if !printed.contains("another osc is already changing") {
+            break (code, printed);
         }
     };
-    assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains("was not finished"), "{said}");
+    assert_eq!(code, Some(4), "{printed}");
+    assert!(printed.contains("was not finished"), "{printed}");
 
-    let (code, said) = osc(server, &database, &["alter", "t", CLAUSES]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = osc(server, &database, &["alter", "t", CLAUSES]);
+    assert_eq!(code, Some(0), "{printed}");
     let methods = format!(
         "SELECT GROUP_CONCAT(method, ' ', result) FROM osc.osc_ledger WHERE schema_name = '{database}'"
     );
@@ -99,9 +99,9 @@ async fn a_record_that_cannot_be_read_is_forgotten(kind: Kind) {
         .args(["--url", &server.url(&database), "--yes"])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let answer = support::schema::read("cleanup", said.trim());
+    let answer = support::schema::read("cleanup", printed.trim());
     assert_eq!(answer["dropped"].as_array().map(Vec::len), Some(1), "{answer}");
     assert_eq!(answer["forgotten"].as_array().map(Vec::len), Some(1), "{answer}");
     let left = format!(
@@ -114,13 +114,16 @@ async fn a_record_that_cannot_be_read_is_forgotten(kind: Kind) {
                 WHERE schema_name =";
     server.exec(&format!("{dead} '{database}' ORDER BY run DESC LIMIT 1")).await;
     for command in ["plan", "alter"] {
-        let (code, said) = osc(server, &database, &[command, "t", "ADD COLUMN second INT"]);
-        assert_eq!(code, Some(4), "{said}");
-        assert!(said.contains("[other-version]") && said.contains("osc cleanup"), "{said}");
+        let (code, printed) = osc(server, &database, &[command, "t", "ADD COLUMN second INT"]);
+        assert_eq!(code, Some(4), "{printed}");
+        assert!(
+            printed.contains("[other-version]") && printed.contains("osc cleanup"),
+            "{printed}"
+        );
     }
     assert_eq!(osc(server, &database, &["cleanup", "t"]).0, Some(0));
-    let (code, said) = osc(server, &database, &["alter", "t", "ADD COLUMN third INT"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = osc(server, &database, &["alter", "t", "ADD COLUMN third INT"]);
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 on_both_servers! {

@@ -17,7 +17,7 @@ pub struct Place<'a> {
 #[derive(Debug)]
 pub struct Answer {
     pub code: Option<i32>,
-    pub said: String,
+    pub printed: String,
 }
 
 impl<'a> Place<'a> {
@@ -58,11 +58,11 @@ impl<'a> Place<'a> {
             .stderr(Stdio::piped());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let said = text(&output.stdout) + &text(&output.stderr);
+        let printed = text(&output.stdout) + &text(&output.stderr);
         for never in ["panicked", "backtrace", "internal error", "SECRET"] {
-            assert!(!said.contains(never), "{arguments:?}: {said}");
+            assert!(!printed.contains(never), "{arguments:?}: {printed}");
         }
-        Answer { code: output.status.code(), said }
+        Answer { code: output.status.code(), printed }
     }
 
     /// All that there is in the database.
@@ -99,12 +99,12 @@ impl<'a> Place<'a> {
         for arguments in [vec!["plan", table, clauses], vec!["alter", table, clauses, "--yes"]] {
             let arguments = [arguments.as_slice(), given].concat();
             let answer = self.ask(&arguments).await;
-            assert_eq!(answer.code, Some(code), "{arguments:?}: {}", answer.said);
+            assert_eq!(answer.code, Some(code), "{arguments:?}: {}", answer.printed);
             for word in words {
                 assert!(
-                    answer.said.contains(word),
+                    answer.printed.contains(word),
                     "{arguments:?} lacks {word:?}: {}",
-                    answer.said
+                    answer.printed
                 );
             }
             assert_eq!(self.everything().await, before, "{arguments:?} changed something");
@@ -135,9 +135,9 @@ impl<'a> Place<'a> {
         for arguments in [vec!["plan", table, clauses], vec!["alter", table, clauses, "--yes"]] {
             let arguments = [arguments.as_slice(), given].concat();
             let answer = self.ask(&arguments).await;
-            assert_eq!(answer.code, Some(0), "{arguments:?}: {}", answer.said);
+            assert_eq!(answer.code, Some(0), "{arguments:?}: {}", answer.printed);
         }
         let answer = self.ask_plainly(&["cleanup", table, "--yes"]).await;
-        assert_eq!(answer.code, Some(0), "{}", answer.said);
+        assert_eq!(answer.code, Some(0), "{}", answer.printed);
     }
 }

@@ -3,10 +3,10 @@
 use crate::support;
 use std::time::{Duration, Instant};
 
-use crate::household::{
+use crate::cli_run::Run;
+use crate::everything::{
     Application, assert_nothing_left, build, definitions, exec, without_counter,
 };
-use crate::runs::Run;
 use crate::support::server::{Kind, Server};
 
 const CLAUSES: [&str; 2] = [

@@ -4,7 +4,7 @@
 use crate::support;
 use std::path::PathBuf;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::server::{Kind, Server};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;

@@ -3,7 +3,7 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::postgres::{Major, Postgres};
 use crate::support::proxy::Proxy;
 
@@ -71,8 +71,8 @@ async fn a_refresh_that_outlives_its_connection_brings_nothing_back() {
     let arguments = ["t", "ALTER n TYPE bigint", "--no-verify", "--control-file", &file];
     let mut run = Run::at(&url, &arguments);
     run.phase("hold").await;
-    let stone = server.client(&database).await;
-    stone.batch_execute("BEGIN; INSERT INTO t_osc_new VALUES (6000, 1, 'stone')").await.unwrap();
+    let blocker = server.client(&database).await;
+    blocker.batch_execute("BEGIN; INSERT INTO t_osc_new VALUES (6000, 1, 'stone')").await.unwrap();
     server.exec(&database, "INSERT INTO t VALUES (6000, 1, 'short-lived')").await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                    AND wait_event = 'transactionid' AND query LIKE '%INSERT INTO%t_osc_new%'";
@@ -83,7 +83,7 @@ async fn a_refresh_that_outlives_its_connection_brings_nothing_back() {
     proxy.cut();
     // By now it was refreshed again, or that waits for the first one.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    stone.batch_execute("ROLLBACK").await.unwrap();
+    blocker.batch_execute("ROLLBACK").await.unwrap();
     std::fs::remove_file(&file).unwrap();
     run.done().await;
     let sums = "SELECT count(*) || ' ' || max(id) FROM t";

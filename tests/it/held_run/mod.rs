@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support;
 use crate::support::server::{Kind, Server};
 
@@ -123,7 +123,7 @@ pub async fn settled(server: &Server, query: &str) -> String {
 }
 
 /// Waits for so many checkpoints: each is the beginning of a refresh cycle.
-pub async fn beats(server: &Server, database: &str, count: u64) {
+pub async fn heartbeats(server: &Server, database: &str, count: u64) {
     let beat = format!(
         "(SELECT beat FROM osc.osc_ledger WHERE schema_name = '{database}' ORDER BY run DESC LIMIT 1)"
     );

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::runs::Run;
+use crate::cli_run::Run;
 use crate::support::postgres::{Major, Postgres};
 
 const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, n int, name text NOT NULL, note text);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::midway::gate::Gate;
-use crate::midway::late_stream::{LATE, late_stream};
-use crate::midway::{CLAUSES, Control, ROWS, assert_nothing_lost, run_all, table};
-use crate::runs::Run;
+use crate::cli_run::Run;
+use crate::held_run::gate::Gate;
+use crate::held_run::late_stream::{LATE, late_stream};
+use crate::held_run::{CLAUSES, Control, ROWS, assert_nothing_lost, run_all, table};
 use crate::support::server::{Kind, Server};
 use mysql_async::prelude::Queryable;
 
@@ -88,15 +88,15 @@ async fn no_cycle_is_under_way_beside_the_cut_over(kind: Kind) {
     drop(gate.visitor().await);
     let attempt = gate.visitor().await;
     // Whoever begins a cycle now gets as far as its checkpoint.
-    let mut stone = server.conn_db(&database).await;
+    let mut blocker = server.conn_db(&database).await;
     let hold = "SELECT * FROM osc.osc_ledger WHERE schema_name = DATABASE() FOR UPDATE";
-    run_all(&mut stone, &["BEGIN", hold]).await;
+    run_all(&mut blocker, &["BEGIN", hold]).await;
     server.exec_in(&database, "UPDATE t SET v = -1 WHERE id IN (5, 4000)").await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     gate.open();
     drop(attempt);
     run.phase("finish").await;
-    run_all(&mut stone, &["ROLLBACK"]).await;
+    run_all(&mut blocker, &["ROLLBACK"]).await;
     run.done().await;
     assert_nothing_lost(server, &database).await;
 }

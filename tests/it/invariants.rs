@@ -4,8 +4,8 @@
 use crate::support;
 use std::time::Duration;
 
-use crate::midway::{CLAUSES, ROWS, table, wait_for};
-use crate::runs::Run;
+use crate::cli_run::Run;
+use crate::held_run::{CLAUSES, ROWS, table, wait_for};
 use crate::support::server::Kind;
 use mysql_async::prelude::Queryable;
 
@@ -76,8 +76,8 @@ async fn the_application_waits_for_no_chunk(kind: Kind) {
     let mut stranger = server.conn_db(&database).await;
     stranger.query_drop("BEGIN").await.unwrap();
     // In the middle of the next chunk.
-    let stone = format!("INSERT INTO t_osc_new VALUES ({next} + 100, 1, 'x', 7)");
-    stranger.query_drop(stone).await.unwrap();
+    let blocker = format!("INSERT INTO t_osc_new VALUES ({next} + 100, 1, 'x', 7)");
+    stranger.query_drop(blocker).await.unwrap();
     drop(point);
     let stuck = match kind {
         Kind::Mysql => format!(
@@ -120,7 +120,7 @@ async fn the_application_waits_for_no_chunk(kind: Kind) {
 
 async fn a_value_that_does_not_fit_is_named_and_never_bent(kind: Kind) {
     let server = support::shared(kind);
-    for (clauses, said) in [
+    for (clauses, printed) in [
         ("MODIFY w VARCHAR(4)", "id = 1000"),
         ("MODIFY v TINYINT", "id = 128"),
         // The server does not tell which row it was.
@@ -136,7 +136,7 @@ async fn a_value_that_does_not_fit_is_named_and_never_bent(kind: Kind) {
         // One chunk after another: the first of these rows is found first.
         let ended = Run::start(server, &database, &["t", clauses, "--threads", "1"]).end().await;
         assert_eq!(ended.code, Some(1), "{clauses}: {ended:#?}");
-        assert!(ended.error().contains(said), "{clauses}: {}", ended.error());
+        assert!(ended.error().contains(printed), "{clauses}: {}", ended.error());
         assert_eq!(server.rows(&checksum).await, before);
     }
 }

@@ -171,7 +171,7 @@ pub fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
 }
 
 /// How such a command ended, and all that it said.
-pub fn said(output: &Output) -> String {
+pub fn printed(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))
 }

@@ -4,11 +4,11 @@
 use crate::support;
 use std::time::{Duration, Instant};
 
-use crate::midway::{
-    CLAUSES, Control, SLOWLY, assert_nothing_lost, beats, paused_unverified, run_all, start, table,
-    wait_for,
+use crate::cli_run::Run;
+use crate::held_run::{
+    CLAUSES, Control, SLOWLY, assert_nothing_lost, heartbeats, paused_unverified, run_all, start,
+    table, wait_for,
 };
-use crate::runs::Run;
 use crate::support::server::{Kind, Server};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -61,8 +61,8 @@ async fn the_stream_begins_before_the_copy(kind: Kind) {
     );
     wait_for(&server, &marked).await;
     wait_for(&server, "(SELECT COUNT(*) > 0 FROM osc.osc_marker)").await;
-    let mut stone = server.conn_db(&database).await;
-    run_all(&mut stone, &["BEGIN", "SELECT * FROM osc.osc_ledger FOR UPDATE"]).await;
+    let mut blocker = server.conn_db(&database).await;
+    run_all(&mut blocker, &["BEGIN", "SELECT * FROM osc.osc_ledger FOR UPDATE"]).await;
     barrier.query_drop("XA COMMIT 'barrier'").await.unwrap();
     let held = "(SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST \
                 WHERE INFO LIKE 'UPDATE%osc\\_ledger%state%')";
@@ -78,7 +78,7 @@ async fn the_stream_begins_before_the_copy(kind: Kind) {
         ],
     )
     .await;
-    stone.query_drop("ROLLBACK").await.unwrap();
+    blocker.query_drop("ROLLBACK").await.unwrap();
     run.done().await;
     assert_nothing_lost(&server, &database).await;
     assert_eq!(server.value(&format!("SELECT MAX(id) FROM {database}.t")).await, "4101");
@@ -114,7 +114,7 @@ async fn a_change_is_refreshed_when_it_is_visible(kind: Kind) {
     let begun = Instant::now();
     run_all(&mut application, &[enable, "UPDATE t SET v = -1 WHERE id IN (5, 50)"]).await;
     assert!(begun.elapsed() > Duration::from_secs(3), "the commit was not held back");
-    beats(&server, &database, 2).await;
+    heartbeats(&server, &database, 2).await;
     control.let_go();
     run.done().await;
     assert_nothing_lost(&server, &database).await;
@@ -132,12 +132,12 @@ async fn committed_later(kind: Kind, killed: bool) {
     prepare(&mut application, "UPDATE t SET v = -1 WHERE id IN (5, 50, 4000)", "late").await;
     // Other changes, so that there is a later place to go on from.
     server.exec_in(&database, "UPDATE t SET v = -2 WHERE id = 6").await;
-    beats(&server, &database, 3).await;
+    heartbeats(&server, &database, 3).await;
     if killed {
         run.kill();
         run = start(&server, &database, &control, &["--no-verify"]);
         run.phase("copy").await;
-        beats(&server, &database, 2).await;
+        heartbeats(&server, &database, 2).await;
     }
     application.query_drop("XA COMMIT 'late'").await.unwrap();
     control.let_go();
@@ -161,8 +161,8 @@ async fn a_key_that_was_not_refreshed_is_named_again_after_a_kill(kind: Kind) {
     let database = table(server).await;
     let control = Control::new(&database, kind, SLOWLY);
     let run = paused_unverified(server, &database, &control).await;
-    let mut stone = server.conn_db(&database).await;
-    run_all(&mut stone, &["BEGIN", "SELECT * FROM t_osc_new WHERE id = 5 FOR UPDATE"]).await;
+    let mut blocker = server.conn_db(&database).await;
+    run_all(&mut blocker, &["BEGIN", "SELECT * FROM t_osc_new WHERE id = 5 FOR UPDATE"]).await;
     server.exec_in(&database, "UPDATE t SET v = -1 WHERE id = 5").await;
     // The refresh begins, right after its cycle's checkpoint, and waits for the row.
     let waits = format!(
@@ -171,7 +171,7 @@ async fn a_key_that_was_not_refreshed_is_named_again_after_a_kill(kind: Kind) {
     );
     wait_for(server, &waits).await;
     run.kill();
-    stone.query_drop("ROLLBACK").await.unwrap();
+    blocker.query_drop("ROLLBACK").await.unwrap();
     control.let_go();
     start(server, &database, &control, &["--no-verify"]).done().await;
     assert_nothing_lost(server, &database).await;
