@@ -1,4 +1,4 @@
-//! Files that tell osc what to do: regular, of bounded size, and owned by a user who may do so.
+//! Files that direct osc: regular, of bounded size, and owned by a user who may do so.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read};

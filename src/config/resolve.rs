@@ -109,7 +109,7 @@ pub(crate) fn alter(
         _ => Settings::default(),
     };
     let settings = given.over(base);
-    // PostgreSQL tells of its standbys itself.
+    // PostgreSQL reports its standbys itself.
     if lag_asked && settings.replicas.is_empty() && target.scheme == Scheme::Mysql {
         return Err(usage("--max-lag has no replica to watch", "name one with --replica URL"));
     }

@@ -140,7 +140,7 @@ pub trait Server: Send + Sync + 'static {
     /// Opens the stream after `position`.
     fn stream(&self, position: &Position) -> impl Future<Output = Result<Self::Stream>> + Send;
 
-    /// From `marker` on, which is written next, the stream tells of others' writes to the shadow
+    /// From `marker` on, which is written next, the stream reports others' writes to the shadow
     /// ([`Change::ShadowKeys`]). No refresh is under way.
     fn watch_shadow(&self, _marker: u64) {}
 

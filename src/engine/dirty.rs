@@ -58,7 +58,7 @@ impl Markers {
         Self { first, next, seen, lock: AtomicU64::new(0) }
     }
 
-    /// Whether rows of the shadow that the stream tells of now may be the lock's holder's: none of our
+    /// Whether rows of the shadow that the stream reports now may be the lock's holder's: none of our
     /// markers has followed the lock's.
     fn under_lock(&self) -> bool {
         *self.seen.borrow() == self.lock.load(Ordering::SeqCst)
@@ -206,7 +206,7 @@ impl Dirty {
         self.markers.next.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// The next marker is written under the cut-over's lock: what the stream tells of the shadow after it
+    /// The next marker is written under the cut-over's lock: what the stream reports the shadow after it
     /// counts as the holder's until another marker comes.
     pub fn lock_marker(&self) -> u64 {
         let marker = self.next_marker();

@@ -141,7 +141,7 @@ async fn begun<S: Server>(
         error = run.dirty.feed(&*run.server, stream, start) => Err(error),
         error = refresh::run_cycles(&run) => Err(error),
         never = reporting.report_throttle() => match never {},
-        error = backpressure::tell(&run) => Err(error),
+        error = backpressure::report(&run) => Err(error),
     };
     if matches!(outcome, Err(Error::Stopped { .. }))
         // So that the next attempt need not copy again what this one did since the last one.

@@ -1,4 +1,4 @@
-//! What a run tells while it runs: shared counters to look at, and events to log.
+//! What a run reports while it runs: shared counters to look at, and events to log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

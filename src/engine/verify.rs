@@ -71,7 +71,7 @@ pub(super) async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     Ok(Verified { rows: Rows(run.progress.rows_verified.load(Ordering::Relaxed)), suspects })
 }
 
-/// From here on the stream tells of what others write to the shadow. What it does not tell of was
+/// From here on the stream reports what others write to the shadow. What it does not report was
 /// committed before, and is compared.
 async fn watch_shadow<S: Server>(run: &Run<S>) -> Result<()> {
     let marker = run.dirty.next_marker();

@@ -106,7 +106,7 @@ impl Sizer {
         let rows = self.rows.load(Ordering::Relaxed);
         let left = self.left.load(Ordering::Relaxed);
         let share = left / (2 * workers.max(1) as u64);
-        // An estimate that was too low tells nothing.
+        // An estimate that was too low means nothing.
         Rows(if left == 0 { rows } else { rows.min(share.max(FEWEST_ROWS_AT_THE_END)) })
     }
 
@@ -138,7 +138,7 @@ impl Sizer {
             reason = "a positive row count far below 2^52"
         )]
         let next = (rows.0 as f64 * ratio) as u64;
-        // One that was made small on purpose and quick for it tells nothing.
+        // One that was made small on purpose and quick for it means nothing.
         if ratio < 1.0 || next > self.rows.load(Ordering::Relaxed) {
             self.rows.store(next.clamp(FEWEST_ROWS, MOST_ROWS), Ordering::Relaxed);
         }

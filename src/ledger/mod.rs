@@ -148,7 +148,7 @@ impl RunRecord {
         serde_json::from_str::<Paused>(self.state.as_deref()?).ok()?.paused
     }
 
-    /// Whether an osc may be at work on it here: its lock tells.
+    /// Whether an osc may be at work on it here: its lock shows.
     pub(crate) fn may_be_under_way(&self) -> bool {
         self.result.is_none() && self.elsewhere.is_none()
     }

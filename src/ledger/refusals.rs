@@ -77,7 +77,7 @@ pub(crate) fn other_strategy(earlier: &RunRecord) -> Error {
     )])
 }
 
-/// The checks by which a resumed run finds that its tables are not what they were. Others tell of the login
+/// The checks by which a resumed run finds that its tables are not what they were. Others are about the login
 /// and its rights, which come back.
 const ALTERED: [&str; 6] =
     ["column-outcomes", "conversion", "copy-key", "new-column-default", "referenced-key", "table"];

@@ -1,4 +1,4 @@
-//! How the program ends: what a caller can tell from its exit code alone.
+//! How the program ends: what a caller can see from its exit code alone.
 
 use crate::error::Error;
 

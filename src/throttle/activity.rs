@@ -1,4 +1,4 @@
-//! What feedback sees of the server: what a look at it tells, and what the run itself feels.
+//! What feedback sees of the server: what a look at it shows, and what the run itself feels.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Numbers that a server tells.
+/// Numbers that a server shows.
 pub trait StatusProbe: Send + 'static {
     /// The values of these status variables, in their order. A variable that the server does not
     /// have, or that is no number, is an error.

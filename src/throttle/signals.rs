@@ -67,7 +67,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes what was seen since the last step; `sample` is `None` where the server did not tell.
+    /// Takes what was seen since the last step; `sample` is `None` where the server did not answer.
     pub(super) fn take(&mut self, sample: Option<ActivitySample>, felt: Observed) {
         if let Some(sample) = sample {
             if let Some(working) = sample.working {

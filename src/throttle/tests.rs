@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// Does as a test tells it.
+/// Does what a test says.
 struct ScriptedSource {
     name: &'static str,
     verdict: watch::Receiver<Option<Verdict>>,

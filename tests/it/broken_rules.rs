@@ -364,7 +364,7 @@ fn fails_without_its_rule(case: &Case) {
         "{test} fails for another reason than {}: {printed}",
         rule.name()
     );
-    tell(case, &printed);
+    report(case, &printed);
 }
 
 fn this_program() -> String {
@@ -407,7 +407,7 @@ fn library() -> String {
 }
 
 /// A line of the table, where one is wanted.
-fn tell(case: &Case, printed: &str) {
+fn report(case: &Case, printed: &str) {
     let Some(folder) = std::env::var_os("OSC_BROKEN_RULES_TABLE") else { return };
     let mut lines = printed.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
     // The line that has the words, or the first.

@@ -237,7 +237,7 @@ const MARIADB_KEYS: &[Keyed] = &[
     },
 ];
 
-/// A key that the stream tells in UTC, while the sessions must read another column in the server's
+/// A key that the stream reports in UTC, while the sessions must read another column in the server's
 /// zone.
 const ZONED: Keyed = Keyed {
     name: "timestamp, while another becomes a datetime",

@@ -211,7 +211,7 @@ impl Changes {
                 };
             }
             event::ROTATE => self.rotate(head, body)?,
-            event::HEARTBEAT => self.tell(Duration::ZERO)?,
+            event::HEARTBEAT => self.report(Duration::ZERO)?,
             event::TRANSACTION_PAYLOAD => {
                 let size = event::payload_size(body)?;
                 if size > PAYLOAD_LIMIT {
@@ -449,13 +449,13 @@ impl Changes {
             // Where the log has whole seconds only, the age is too small by up to one, not too
             // large: throttles act on it.
             let whole_second = (u64::from(head.time) + 1) * 1_000_000;
-            self.tell(self.clock.since(committed.unwrap_or(whole_second)))?;
+            self.report(self.clock.since(committed.unwrap_or(whole_second)))?;
         }
         Ok(())
     }
 
     /// Tells the place from which a new stream would miss nothing.
-    fn tell(&mut self, age: Duration) -> Result<()> {
+    fn report(&mut self, age: Duration) -> Result<()> {
         let place = self.prepared.hold().unwrap_or(&self.place);
         self.ready.push_back(Change::Commit { position: place.position()?, age });
         self.reported = Instant::now();

@@ -105,7 +105,7 @@ pub async fn current_position(conn: &mut Conn, flavor: Flavor) -> Result<Positio
     Place { server: identity(conn, flavor).await?, file, offset, gtid }.position()
 }
 
-/// Opens a session, tells the server what the stream must be like and learns what it is about.
+/// Opens a session, sets what the stream must be like and learns what it is about.
 pub(super) async fn prepare(config: &StreamConfig) -> Result<(Conn, Prepared)> {
     const ACTION: &str = "preparing to read the binary log";
     let opts = OptsBuilder::from_opts(config.opts.clone())

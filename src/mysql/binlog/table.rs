@@ -47,7 +47,7 @@ pub(super) enum Width {
     Counted(usize),
 }
 
-/// A column, as far as the log tells.
+/// A column, as far as the log shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Column {
     /// Its type, one of [`kind`]; ENUM and SET under their own numbers.

@@ -40,7 +40,7 @@ pub struct Column {
     pub expression: String,
     /// Whether it counts by itself.
     pub auto_increment: bool,
-    /// Its default, as the server tells it.
+    /// Its default, as the server shows it.
     pub default: Option<String>,
     /// `EXTRA`, in lower case.
     pub extra: String,

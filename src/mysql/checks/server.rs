@@ -115,7 +115,7 @@ pub(crate) async fn binlog(
 }
 
 /// Why minimal images of rows would not name them by a key that can order the copy, as far as the
-/// clauses tell; `None`: they may.
+/// clauses say; `None`: they may.
 fn unnamed(checked: &Checked<'_>) -> Option<Finding> {
     let original = checked.original;
     let key = original.clustered()?;
@@ -248,7 +248,7 @@ async fn is_replica(conn: &mut Conn, checked: &Checked<'_>) -> Result<bool> {
     }
 }
 
-/// The space that a copy needs against what is free, where the server tells (MariaDB's DISKS
+/// The space that a copy needs against what is free, where the server shows it (MariaDB's DISKS
 /// plugin).
 pub(crate) async fn disk(
     conn: &mut Conn,
@@ -276,7 +276,7 @@ pub(crate) async fn disk(
         Ok(Some(Some(_))) => {}
         Ok(_) | Err(mysql_async::Error::Server(_)) => findings.notes.push(format!(
             "the shadow needs about {shown} of disk, and its rows pass through the binlog; this server \
-             does not tell how much is free"
+             does not show how much is free"
         )),
         Err(error) => return Err(connection_error("asking for free disk space", error)),
     }

@@ -196,7 +196,7 @@ async fn go_native(
     };
     let sink = Arc::clone(&job.sink);
     let attempts = job.settings.cut_over_attempts().get();
-    let tell = |attempt, reason| {
+    let report = |attempt, reason| {
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
     let setup =
@@ -214,7 +214,7 @@ async fn go_native(
     let target = (name, prepared.setting.flavor);
     let outcome = tokio::select! {
         outcome = native::run(
-            &prepared.setting.opts, statement, target, attempts, &job.stop, permitted, tell,
+            &prepared.setting.opts, statement, target, attempts, &job.stop, permitted, report,
         ) => outcome?,
         never = permission.report_throttle() => match never {},
     };

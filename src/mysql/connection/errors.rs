@@ -99,7 +99,7 @@ pub(crate) const READ_ONLY: [u16; 2] = [
     1836, // running in read-only mode
 ];
 
-/// Numbers that tell of the moment, or of the server as it is set up: the same statement may pass later.
+/// Numbers that are about the moment, or of the server as it is set up: the same statement may pass later.
 pub(crate) const PASSING: [u16; 18] = [
     1028, // sort aborted
     1030, // error from the storage engine
@@ -198,7 +198,7 @@ pub(crate) enum WriteError {
     },
     /// A deadlock or a lock wait.
     Contention,
-    /// A value does not fit the shadow; the row of the statement, from 1, where the server tells.
+    /// A value does not fit the shadow; the row of the statement, from 1, where the server shows it.
     Unfit {
         /// The server's words.
         message: String,
@@ -230,7 +230,7 @@ pub(crate) fn write_error(action: &str, error: mysql_async::Error) -> WriteError
     }
 }
 
-/// Errors and warnings that tell of a value that does not fit its column.
+/// Errors and warnings about a value that does not fit its column.
 pub(crate) fn is_unfit(code: u16) -> bool {
     matches!(
         code,

@@ -1,4 +1,4 @@
-//! Which of a server's sessions are this process's: MariaDB's process list does not tell whose
+//! Which of a server's sessions are this process's: MariaDB's process list does not show whose
 //! program a session belongs to.
 
 use std::collections::HashSet;

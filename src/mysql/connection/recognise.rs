@@ -17,7 +17,7 @@ use crate::plan::recognition::Recognition;
 
 const ACTION: &str = "recognising the server";
 
-/// What a server tells about itself.
+/// What a server shows about itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     /// `SELECT VERSION()`.

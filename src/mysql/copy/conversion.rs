@@ -254,7 +254,7 @@ impl Pair<'_> {
         let found = format!("({}+0)", self.n);
         let expected = format!("(CAST({} AS {to})+0)", self.number()?);
         let o = &self.o;
-        // The server tells of lost digits; of a binary fraction it does even where there are none.
+        // The server reports lost digits; of a binary fraction it does even where there are none.
         let fits = match self.from {
             Kind::Float => format!("CAST(CAST({o} AS {to}) AS FLOAT) = {o}"),
             Kind::Double => format!("CAST({o} AS {to})+0e0 = {o}"),

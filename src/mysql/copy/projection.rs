@@ -24,7 +24,7 @@ pub struct Projected {
     pub typed: String,
     /// How both sides are compared; `None` for a column without data of the original.
     pub compared: Option<Compared>,
-    /// The condition under which a value loses nothing, where the server would not tell of it.
+    /// The condition under which a value loses nothing, where the server would not report it.
     pub fits: Option<String>,
 }
 

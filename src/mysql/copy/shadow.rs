@@ -201,7 +201,7 @@ pub(crate) fn statements(
     let mut reasons = Vec::new();
     for index in original.copy_keys() {
         let key = original.key_columns(index)?;
-        // The stream tells them in UTC, and a zone with summer time has no literal for each.
+        // The stream reports them in UTC, and a zone with summer time has no literal for each.
         if projection.zoned
             && key.0.iter().any(|column| matches!(column.kind, KeyKind::Timestamp { .. }))
         {

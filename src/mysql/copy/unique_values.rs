@@ -137,7 +137,7 @@ impl Statements {
     }
 }
 
-/// Qualifies the backquoted names of a functional index part, which the server tells unqualified.
+/// Qualifies the backquoted names of a functional index part, which the server shows unqualified.
 fn qualify(expression: &str, alias: &str) -> String {
     let expression = expression.replace("\\'", "'");
     let mut text = String::with_capacity(expression.len() + 8);

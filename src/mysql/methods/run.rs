@@ -54,7 +54,7 @@ pub async fn run(
     attempts: u32,
     stop: &CancellationToken,
     mut permitted: impl AsyncFnMut() -> Result<()>,
-    mut tell: impl FnMut(u32, String),
+    mut report: impl FnMut(u32, String),
 ) -> Result<Native> {
     let action = "changing the table";
     let mut backoff = Backoff::for_table_lock();
@@ -98,7 +98,7 @@ pub async fn run(
             // A lock wait, or our own KILL QUERY.
             Err(mysql_async::Error::Server(error)) if is_given_up(error.code) => {
                 let who = blockers::of(&mut watcher, table, flavor).await?;
-                tell(attempt, format!("could not lock the table within the lock timeout{who}"));
+                report(attempt, format!("could not lock the table within the lock timeout{who}"));
                 tokio::select! {
                     () = backoff.wait() => {}
                     () = stop.cancelled() => return Err(asked_to_stop()),

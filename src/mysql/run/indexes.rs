@@ -74,7 +74,7 @@ pub(crate) async fn build(conn: &mut Conn, table: &MysqlTable) -> Result<()> {
     }
 }
 
-/// `ER_DUP_ENTRY`, and `ER_DUP_UNKNOWN_IN_INDEX`, which tells of the same where the row is not known.
+/// `ER_DUP_ENTRY`, and `ER_DUP_UNKNOWN_IN_INDEX`, which means the same where the row is not known.
 pub(crate) const DUPLICATE_ENTRY: [u16; 2] = [1062, 1859];
 
 /// How often the build of indexes waits for the shadow's lock in vain, each time for seconds.

@@ -153,7 +153,7 @@ fn passes(error: &Error) -> bool {
 }
 
 struct Attempt {
-    /// `None`: the catalog must tell.
+    /// `None`: the catalog decides.
     outcome: Option<SwapOutcome>,
     renamer: Option<u32>,
     locked_at: Instant,

@@ -18,7 +18,7 @@ const ACTION: &str = "looking at the server for the feedback";
 const LOG_EVERY: u32 = 5;
 
 /// The part of the redo log from which on InnoDB makes writers wait for its flushing: 7/8, as MySQL
-/// has it; MariaDB tells of the part itself.
+/// has it; MariaDB reports the part itself.
 const FLUSH_FROM: f64 = 0.875;
 
 /// Names by which the servers tell of the redo log.

@@ -236,7 +236,7 @@ impl Channel {
     fn trouble(&self) -> Option<String> {
         let state = match (self.io.as_str(), self.sql.as_str()) {
             ("Yes", "Yes") if self.seconds.is_some() => return None,
-            ("Yes", "Yes") => "it does not tell its lag".to_owned(),
+            ("Yes", "Yes") => "it does not show its lag".to_owned(),
             ("Yes", sql) => format!("not replicating (SQL thread stopped: {sql})"),
             (io, _) => format!("not replicating (I/O thread stopped: {io})"),
         };

@@ -1,4 +1,4 @@
-//! Numbers that MySQL and MariaDB tell the throttle.
+//! Numbers of MySQL and MariaDB for the throttle.
 
 use std::collections::HashMap;
 use std::fmt;

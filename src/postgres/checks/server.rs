@@ -97,7 +97,7 @@ pub(super) async fn rights(
 pub(super) fn disk(checked: &Checked<'_>, findings: &mut Findings) {
     findings.notes.push(format!(
         "the shadow needs about {} of disk, and as much again passes through the WAL; the server \
-         does not tell how much is free",
+         does not show how much is free",
         ByteSize(checked.original.bytes)
     ));
 }

@@ -68,7 +68,7 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
     }
     let mut summary = match &prepared.chosen {
         Some(Chosen { method: Method::Copy, reason, notes, .. }) => {
-            tell(&job, "copy", reason, notes);
+            report(&job, "copy", reason, notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }
         Some(chosen) => own_method(&client, &job, &prepared, chosen).await?,
@@ -80,7 +80,7 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
             } else {
                 prepared.setting.dependents.notes(&outcomes)
             };
-            tell(&job, "copy", "resuming an unfinished run of the same change", &notes);
+            report(&job, "copy", "resuming an unfinished run of the same change", &notes);
             Box::pin(copy(&client, &job, prepared)).await?
         }
     };
@@ -88,7 +88,7 @@ pub(crate) async fn alter(job: Job) -> Result<Summary> {
     Ok(summary)
 }
 
-fn tell(job: &Job, method: &str, reason: &str, notes: &[String]) {
+fn report(job: &Job, method: &str, reason: &str, notes: &[String]) {
     for text in notes {
         job.sink.event(Event::Note { text: text.clone() });
     }
@@ -354,7 +354,7 @@ async fn own_method(
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&dead.run));
     }
-    tell(job, chosen.method.word(), &chosen.reason, &chosen.notes);
+    report(job, chosen.method.word(), &chosen.reason, &chosen.notes);
     let (options, role, ledger) =
         (&prepared.setting.options, &prepared.setting.role, prepared.setting.ledger.clone());
     let place = record::Place { client, options, role, ledger };

@@ -147,7 +147,7 @@ impl Cleanup {
         Ok(())
     }
 
-    /// What a run left that died on one of the server's own methods: its clauses tell the steps.
+    /// What a run left that died on one of the server's own methods: its steps follow from its clauses.
     async fn half_done(&self, dead: &RunRecord) -> Result<Vec<Undo>> {
         let absent = methods::foreign_keys(&self.client, &self.name).await?;
         let change = Change::parse(&dead.clauses, &self.name, absent)?;

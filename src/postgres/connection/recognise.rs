@@ -30,7 +30,7 @@ const MARKS: &str = "\
 /// finds another one; where the pooler takes two in turn, it needs both.
 const PROBES: usize = 2;
 
-/// What a server tells about itself.
+/// What a server shows about itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     /// `version()`.

@@ -13,7 +13,7 @@ const ACTION: &str = "watching the tables";
 /// ANALYZE, CLUSTER or the build of the shadow's indexes changes.
 ///
 /// An ALTER of a column that leaves its type as it is may have given every row another value, which no
-/// stream tells; it rewrites the column's row of the catalog, which its `xmin` shows. The same shows
+/// stream reports; it rewrites the column's row of the catalog, which its `xmin` shows. The same shows
 /// whether osc's triggers were off for a while.
 pub(crate) fn query(original: u32, shadow: u32) -> String {
     format!(

@@ -76,7 +76,7 @@ pub(crate) async fn write(
     Ok(())
 }
 
-/// The key of a partitioning as the server tells it, every name with its schema: the user's words are read
+/// The key of a partitioning as the server shows it, every name with its schema: the user's words are read
 /// on an empty table of the same columns, and osc's definitions never under the user's search path.
 async fn partitioned_by(
     client: &Client,

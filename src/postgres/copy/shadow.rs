@@ -142,7 +142,7 @@ pub(crate) async fn derive(client: &Client, from: &Blueprint<'_>, shadow: u32) -
     Ok(Made { shadow, ..made? })
 }
 
-/// States of SQLSTATE, and whole classes of them, that tell how the server is at that moment and nothing of
+/// States of SQLSTATE, and whole classes of them, that are about the server at that moment and nothing of
 /// the clauses. Class 55 is not among them: it also says that a column is no identity.
 const OF_THE_MOMENT: [&str; 8] = ["08", "40", "53", "55006", "55P03", "57", "58", "XX"];
 

@@ -77,7 +77,7 @@ pub(crate) async fn probe(
     taken_back(client, inside(client, role, original, clauses, absent)).await
 }
 
-/// The user's expressions over the table's columns, as the server tells them back: read under the role's
+/// The user's expressions over the table's columns, as the server shows them back: read under the role's
 /// search path and by its settings, and written with the schema of every name. What they call must belong to
 /// roles that osc trusts, unless `trusts_owner`.
 ///
@@ -140,7 +140,7 @@ async fn index_on_copy(
     run(client, ACTION, &role.in_words(&sql)).await
 }
 
-/// How the server tells an index that is defined like this, from its access method on; `None`:
+/// How the server shows an index that is defined like this, from its access method on; `None`:
 /// nothing.
 ///
 /// # Errors

@@ -239,7 +239,7 @@ impl PostgresTable {
         Ok(())
     }
 
-    /// Stops the run when another session changed the original or the shadow, which no stream tells.
+    /// Stops the run when another session changed the original or the shadow, which no stream reports.
     pub(super) async fn watch(&self) -> Result<()> {
         let mut watched = self.watched.lock().await;
         if watched.is_some_and(|at| at.elapsed() < WATCH_PERIOD) {

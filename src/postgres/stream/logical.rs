@@ -161,7 +161,7 @@ impl LogicalStream {
     }
 }
 
-/// The server's clock, as far as its messages tell.
+/// The server's clock, as far as its messages show it.
 struct Clock {
     /// Microseconds that it is ahead of ours.
     ahead: i64,

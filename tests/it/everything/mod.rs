@@ -99,7 +99,7 @@ pub async fn build(server: &Server, database: &str) {
     }
 }
 
-/// All definitions, as the server tells them, the table's own first.
+/// All definitions, as the server shows them, the table's own first.
 pub async fn definitions(server: &Server, database: &str) -> Vec<String> {
     let mut conn = server.conn_db(database).await;
     let mut told = vec![rows(&mut conn, "SHOW CREATE TABLE users").await[0][1].clone()];

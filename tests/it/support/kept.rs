@@ -86,7 +86,7 @@ pub fn take(kind: &(impl Keep + Sync)) -> Option<Kept> {
         let (port, pid) = kind.start(&data, &log);
         // Written twice: who ends them must know of a server whose facts could not be read.
         fs::write(&state, format!("{pid}\n{port}\n")).expect("keep a server");
-        let facts = apart(kind.facts(port)).expect("a new server tells its facts");
+        let facts = apart(kind.facts(port)).expect("a new server shows its facts");
         fs::write(&state, format!("{pid}\n{port}\n{facts}")).expect("keep a server");
         return Some(Kept { port, pid, log, data, _lock: lock });
     }
