@@ -35,7 +35,7 @@ pub(super) async fn ensure<S: Server>(run: &Run<S>) -> Result<()> {
     build(run).await
 }
 
-/// The same for who holds [`Run::refreshing`].
+/// The same for who holds [`Run::refresh_lock`].
 pub(super) async fn build<S: Server>(run: &Run<S>) -> Result<()> {
     if run.is_keyed() {
         return Ok(());

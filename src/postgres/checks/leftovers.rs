@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::Checked;
 use crate::error::{Findings, Result};
-use crate::postgres::copy::shadow::not_ours;
+use crate::postgres::copy::old_shadow::not_ours;
 use crate::postgres::name::Helpers;
 use crate::postgres::runs::record::{Whose, whose};
 use crate::postgres::trust::own_schema::Function;

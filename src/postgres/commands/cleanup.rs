@@ -19,7 +19,7 @@ use crate::postgres::connection::errors::{
 use crate::postgres::connection::recognise;
 use crate::postgres::connection::session::run;
 use crate::postgres::connection::settings::RoleSettings;
-use crate::postgres::copy::shadow::drop_of;
+use crate::postgres::copy::old_shadow::drop_of;
 use crate::postgres::methods::{Method, Undo};
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;

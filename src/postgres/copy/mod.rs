@@ -8,5 +8,7 @@ pub(crate) mod index_ddl;
 pub(crate) mod key_stays;
 pub(crate) mod layout;
 pub(crate) mod namesakes;
+pub(crate) mod old_shadow;
 pub(crate) mod rows;
 pub(crate) mod shadow;
+mod unique_values;

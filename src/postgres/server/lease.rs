@@ -10,7 +10,7 @@ use crate::ledger::refusals::altered_meanwhile;
 use crate::ledger::{End, NewRun, RunId, RunRecord};
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::session::run;
-use crate::postgres::copy::shadow;
+use crate::postgres::copy::old_shadow;
 use crate::postgres::run::PostgresTable;
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::{related, take};
@@ -87,7 +87,7 @@ impl Lease for PostgresTable {
     async fn wait_for_the_dead(&self, client: &mut Client, record: &Option<Record>) -> Result<()> {
         match record {
             Some(record) => {
-                shadow::wait_for_the_dead(client, &self.helpers.shadow, record.shadow).await
+                old_shadow::wait_for_the_dead(client, &self.helpers.shadow, record.shadow).await
             }
             None => Ok(()),
         }

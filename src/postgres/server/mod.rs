@@ -5,6 +5,7 @@ mod lease;
 use std::sync::Arc;
 
 use super::catalog::table::number;
+use super::copy::old_shadow;
 use super::copy::shadow::{self, Carried};
 use super::copy::statements::Scope;
 use super::run::PostgresTable;
@@ -105,7 +106,7 @@ impl Server for PostgresTable {
 
     async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
         let client = self.sessions.plain("creating the shadow").await?;
-        shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await?;
+        old_shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await?;
         let place = shadow::place(&self.setting.original.name);
         let clauses = self.setting.change.for_shadow(&place);
         let blueprint = self.blueprint(&place, clauses.as_deref(), defer_indexes)?;
@@ -266,7 +267,8 @@ impl Server for PostgresTable {
         stream::drop_all(&client, &self.names()?).await?;
         if is_waste(error) {
             // One that is not ours is not dropped.
-            return match shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await {
+            return match old_shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await
+            {
                 Err(Error::Refused(_)) => Ok(()),
                 outcome => outcome,
             };

@@ -3,13 +3,15 @@
 //! A row's key begins with the identity of the server and its database: in a restored dump, and on a
 //! server that another one was made from by a dump, it is known as another's.
 
+mod records;
+
 use std::time::Duration;
 
-use tokio_postgres::{Client, SimpleQueryRow};
+use tokio_postgres::Client;
 
 use crate::error::{Error, Finding, Result};
 use crate::ledger::refusals::{earlier_ledger, taken_over, untrusted};
-use crate::ledger::{Checkpoint, End, FencingToken, NewRun, Outcome, RunId, RunRecord};
+use crate::ledger::{Checkpoint, End, FencingToken, NewRun, RunId};
 use crate::postgres::catalog::table::number;
 use crate::postgres::connection::errors::{TAKEN_OVER, server_error};
 use crate::postgres::connection::session::{rows, run, value};
@@ -322,67 +324,6 @@ impl Ledger {
         )
     }
 
-    /// The latest runs of a table of this database, newest first.
-    ///
-    /// # Errors
-    /// The server's.
-    pub async fn runs(
-        &self,
-        client: &Client,
-        table: &TableName,
-        most: u32,
-    ) -> Result<Vec<RunRecord>> {
-        let filter = format!(
-            "system = {} AND database = {} AND schema_name = {} AND table_name = {}",
-            self.here.system,
-            self.here.database,
-            Text(table.schema.as_str()),
-            Text(table.table.as_str())
-        );
-        self.read(client, &filter, most).await
-    }
-
-    /// The latest runs of a schema, of tables of this name, or of all; also those that other servers
-    /// began, whose rows came in a dump.
-    ///
-    /// # Errors
-    /// The server's.
-    pub async fn all_runs(
-        &self,
-        client: &Client,
-        schema: Option<&str>,
-        table: Option<&str>,
-        most: u32,
-    ) -> Result<Vec<RunRecord>> {
-        let schema = schema.map(|schema| format!("schema_name = {}", Text(schema)));
-        let table = table.map(|table| format!("table_name = {}", Text(table)));
-        let filter: Vec<String> = schema.into_iter().chain(table).collect();
-        let filter = if filter.is_empty() { "true".into() } else { filter.join(" AND ") };
-        self.read(client, &filter, most).await
-    }
-
-    async fn read(&self, client: &Client, filter: &str, most: u32) -> Result<Vec<RunRecord>> {
-        if !self.is_there() {
-            return Ok(Vec::new());
-        }
-        let time = |column: &str| {
-            format!("pg_catalog.to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS')")
-        };
-        let sql = format!(
-            "SELECT run, table_name, clauses, method, phase, result, detail, state, rows_copied, \
-             rows_estimate, rows_verified, verification, lock_ms, {}, {}, \
-             greatest(extract(epoch FROM pg_catalog.clock_timestamp() - updated), 0)::bigint, \
-             {}, carried, schema_name, system, database \
-             FROM {} WHERE {filter} ORDER BY started DESC, run DESC LIMIT {most}",
-            time("started"),
-            time("updated"),
-            time("ended"),
-            self.runs
-        );
-        let found = rows(client, "reading the ledger", &sql).await?;
-        found.iter().map(|row| record(self.here, row)).collect()
-    }
-
     /// Stores a checkpoint, and makes it last: everything that this run committed before is on disk
     /// when this returns.
     ///
@@ -466,37 +407,4 @@ impl Ledger {
         );
         Ok(!rows(client, "recording the end of the run", &sql).await?.is_empty())
     }
-}
-
-fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
-    let text = |at: usize| row.get(at).map(str::to_owned);
-    let known = |at: usize| text(at).unwrap_or_default();
-    let maybe = |at: usize| row.get(at).map(|text| number(Some(text))).transpose();
-    let begun = Origin { system: number(row.get(19))?, database: number(row.get(20))? };
-    let elsewhere =
-        (begun != here).then(|| format!("server {}, database {}", begun.system, begun.database));
-    Ok(RunRecord {
-        run: number(row.get(0))?,
-        elsewhere,
-        schema: known(18),
-        table: known(1),
-        clauses: known(2),
-        method: known(3),
-        phase: known(4),
-        result: row.get(5).map(Outcome::of),
-        detail: text(6),
-        state: text(7),
-        rows_copied: number(row.get(8))?,
-        rows_estimate: number(row.get(9))?,
-        rows_verified: maybe(10)?,
-        verification: known(11),
-        lock_ms: row.get(12).map(|text| number(Some(text))).transpose()?,
-        started: known(13),
-        updated: known(14),
-        silent_seconds: number(row.get(15))?,
-        held: None,
-        ended: text(16),
-        carried: text(17),
-        kept_wal: None,
-    })
 }
