@@ -144,7 +144,7 @@ pub enum Error {
     /// The stream cannot resume from where it must.
     #[error("the change stream has a gap after {position}: {reason}")]
     StreamGap {
-        /// From where it should have gone on.
+        /// From where it should have resumed.
         position: Position,
         /// What the server says.
         reason: String,

@@ -14,8 +14,8 @@ const POSTGRES: &str = "ADD COLUMN x int NOT NULL DEFAULT 5, ALTER COLUMN k TYPE
 /// One who changes the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Contender {
-    /// Nobody, for five seconds: what the application sees when nothing is changed.
-    Nobody,
+    /// No change, for five seconds: what the application sees when nothing is changed.
+    Idle,
     /// The server's own ALTER TABLE, which rewrites the table and keeps writers out.
     Server,
     /// osc, the verification included.
@@ -29,15 +29,15 @@ pub enum Contender {
 impl Contender {
     /// Those that can take part on a server.
     pub fn on(machine: &Machine, with_application: bool) -> Vec<Self> {
-        let nobody = with_application.then_some(Self::Nobody);
+        let idle = with_application.then_some(Self::Idle);
         let peer = if machine.kind().is_some() { Self::PtOsc } else { Self::PgRepack };
-        nobody.into_iter().chain([Self::Server, Self::Osc, peer]).collect()
+        idle.into_iter().chain([Self::Server, Self::Osc, peer]).collect()
     }
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Nobody => "nobody",
+            Self::Idle => "idle",
             Self::Server => "server's own",
             Self::Osc => "osc",
             Self::PtOsc => "pt-online-schema-change",
@@ -55,7 +55,7 @@ impl Contender {
         let port = machine.port().to_string();
         let clauses = if machine.kind().is_some() { MYSQL } else { POSTGRES };
         match self {
-            Self::Nobody => with("sleep", &["5"]),
+            Self::Idle => with("sleep", &["5"]),
             Self::Server => {
                 let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/server");
                 let alter = format!("ALTER TABLE t {clauses}");

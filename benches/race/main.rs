@@ -1,5 +1,5 @@
 //! A race: osc, the server's own ALTER TABLE and the peers change the same table, while an application
-//! writes to it, or nobody does. Nothing is asserted: two machines do not agree on times.
+//! writes to it, or nothing does. Nothing is asserted: two machines do not agree on times.
 //!
 //! Each contender gets the table afresh on the same server; the order changes from round to round.
 //! `scripts/race` installs what this needs, and says how it is called.

@@ -48,7 +48,7 @@ pub fn run(mut command: Command, output: &Path, server: u32, limit: Duration) ->
         while !over.load(Ordering::Relaxed) {
             if let Some(kib) = peak(id) {
                 // Its last breath has no memory.
-                *last.lock().expect("nobody panics with it") = (kib, cpu_of_tree(id));
+                *last.lock().expect("no holder panics") = (kib, cpu_of_tree(id));
             }
             if Instant::now() > deadline {
                 let _ = Command::new("kill").args(["-s", "KILL", &id.to_string()]).status();
@@ -63,7 +63,7 @@ pub fn run(mut command: Command, output: &Path, server: u32, limit: Duration) ->
         over.store(true, Ordering::Relaxed);
         (status, ended)
     });
-    let (peak_kib, own) = *last.lock().expect("nobody panics with it");
+    let (peak_kib, own) = *last.lock().expect("no holder panics");
     let serving = cpu_of_tree(server).saturating_sub(serving);
     // The server and the program are ours too.
     let ours = cpu_of_tree(std::process::id()).saturating_sub(us);

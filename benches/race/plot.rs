@@ -54,7 +54,7 @@ fn ratios<'a>(race: &'a [(String, Runs<'_>)]) -> Vec<(&'a str, f64)> {
     let seconds = |runs: &Runs<'_>| median(runs, |run| run.seconds);
     let own = race.iter().find(|(name, _)| name == Contender::Server.name());
     let Some(own) = own.map(|(_, runs)| seconds(runs)) else { return Vec::new() };
-    let timed = race.iter().filter(|(name, _)| name != Contender::Nobody.name());
+    let timed = race.iter().filter(|(name, _)| name != Contender::Idle.name());
     timed.map(|(name, runs)| (name.as_str(), seconds(runs) / own)).collect()
 }
 

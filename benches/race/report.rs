@@ -49,7 +49,7 @@ pub fn tables(records: &[Record]) -> String {
 pub fn title((server, rows, writes): &Circumstances) -> String {
     let rows = HumanCount(*rows);
     match writes {
-        0 => format!("{server}, {rows} rows, nobody writes"),
+        0 => format!("{server}, {rows} rows, no writes"),
         writes => format!(
             "{server}, {rows} rows, {} transactions a second",
             HumanCount(u64::from(*writes))
@@ -60,7 +60,7 @@ pub fn title((server, rows, writes): &Circumstances) -> String {
 fn line(name: &str, runs: &Runs<'_>, own: Option<f64>) -> String {
     let seconds = median(runs, |run| run.seconds);
     let ratio = match own {
-        Some(own) if name != Contender::Nobody.name() => format!("{:.2}", seconds / own),
+        Some(own) if name != Contender::Idle.name() => format!("{:.2}", seconds / own),
         _ => String::new(),
     };
     let seen = |figure: fn(&crate::writers::Seen) -> f64| {

@@ -135,7 +135,7 @@ impl Writers {
         let _ = shared.ended.set(ended);
         self.thread.join().expect("the writers do not panic");
         let during = ended - *shared.begun.get().expect("an end has a beginning");
-        let micros = shared.micros.lock().expect("nobody panics with it");
+        let micros = shared.micros.lock().expect("no holder panics");
         let millis = |micros: u64| Duration::from_micros(micros).as_secs_f64() * 1000.0;
         let served = u32::try_from(shared.served.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         Seen {
@@ -146,7 +146,7 @@ impl Writers {
             failed: shared.failed.load(Ordering::Relaxed),
             error: shared.error.get().cloned(),
             by_phase: Vec::new(),
-            waits: std::mem::take(&mut *shared.waits.lock().expect("nobody panics with it")),
+            waits: std::mem::take(&mut *shared.waits.lock().expect("no holder panics")),
         }
     }
 }
@@ -171,8 +171,8 @@ impl Shared {
         match outcome {
             Ok(()) => {
                 let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.micros.lock().expect("nobody panics with it").saturating_record(micros);
-                self.waits.lock().expect("nobody panics with it").push((due, Instant::now()));
+                self.micros.lock().expect("no holder panics").saturating_record(micros);
+                self.waits.lock().expect("no holder panics").push((due, Instant::now()));
             }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);

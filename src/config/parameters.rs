@@ -10,87 +10,98 @@ use super::draft::Draft;
 use super::target::TlsMode;
 
 /// Every parameter that libpq has, with its variable; and what osc does with it.
-pub(super) const PARAMETERS: &[(&str, Option<&str>, Fate)] = &[
-    ("host", Some("PGHOST"), Fate::Honoured),
-    ("hostaddr", Some("PGHOSTADDR"), Fate::Honoured),
-    ("port", Some("PGPORT"), Fate::Honoured),
-    ("dbname", Some("PGDATABASE"), Fate::Honoured),
-    ("user", Some("PGUSER"), Fate::Honoured),
-    ("password", Some("PGPASSWORD"), Fate::Honoured),
-    ("passfile", Some("PGPASSFILE"), Fate::Honoured),
-    ("options", Some("PGOPTIONS"), Fate::Honoured),
-    ("connect_timeout", Some("PGCONNECT_TIMEOUT"), Fate::Honoured),
-    ("keepalives", None, Fate::Honoured),
-    ("keepalives_idle", None, Fate::Honoured),
-    ("keepalives_interval", None, Fate::Honoured),
-    ("keepalives_count", None, Fate::Honoured),
-    ("tcp_user_timeout", None, Fate::Honoured),
-    ("sslmode", Some("PGSSLMODE"), Fate::Honoured),
-    ("ssl", None, Fate::Only(&["true"], "say sslmode=require")),
-    ("requiressl", Some("PGREQUIRESSL"), Fate::Honoured),
-    ("sslrootcert", Some("PGSSLROOTCERT"), Fate::Honoured),
-    ("sslcert", Some("PGSSLCERT"), Fate::Honoured),
-    ("sslkey", Some("PGSSLKEY"), Fate::Honoured),
-    ("service", Some("PGSERVICE"), Fate::Only(&[], "set PGSERVICE instead, without a URL")),
+pub(super) const PARAMETERS: &[(&str, Option<&str>, Treatment)] = &[
+    ("host", Some("PGHOST"), Treatment::Honoured),
+    ("hostaddr", Some("PGHOSTADDR"), Treatment::Honoured),
+    ("port", Some("PGPORT"), Treatment::Honoured),
+    ("dbname", Some("PGDATABASE"), Treatment::Honoured),
+    ("user", Some("PGUSER"), Treatment::Honoured),
+    ("password", Some("PGPASSWORD"), Treatment::Honoured),
+    ("passfile", Some("PGPASSFILE"), Treatment::Honoured),
+    ("options", Some("PGOPTIONS"), Treatment::Honoured),
+    ("connect_timeout", Some("PGCONNECT_TIMEOUT"), Treatment::Honoured),
+    ("keepalives", None, Treatment::Honoured),
+    ("keepalives_idle", None, Treatment::Honoured),
+    ("keepalives_interval", None, Treatment::Honoured),
+    ("keepalives_count", None, Treatment::Honoured),
+    ("tcp_user_timeout", None, Treatment::Honoured),
+    ("sslmode", Some("PGSSLMODE"), Treatment::Honoured),
+    ("ssl", None, Treatment::Only(&["true"], "say sslmode=require")),
+    ("requiressl", Some("PGREQUIRESSL"), Treatment::Honoured),
+    ("sslrootcert", Some("PGSSLROOTCERT"), Treatment::Honoured),
+    ("sslcert", Some("PGSSLCERT"), Treatment::Honoured),
+    ("sslkey", Some("PGSSLKEY"), Treatment::Honoured),
+    ("service", Some("PGSERVICE"), Treatment::Only(&[], "set PGSERVICE instead, without a URL")),
     (
         "servicefile",
         Some("PGSERVICEFILE"),
-        Fate::Only(&[], "set PGSERVICEFILE instead, without a URL"),
+        Treatment::Only(&[], "set PGSERVICEFILE instead, without a URL"),
     ),
     // One value of these is what osc does anyway.
-    ("fallback_application_name", None, Fate::Ignored("osc's sessions have a name")),
+    ("fallback_application_name", None, Treatment::Ignored("osc's sessions have a name")),
     (
         "client_encoding",
         Some("PGCLIENTENCODING"),
-        Fate::Only(&["utf8", "utf-8", "unicode", "auto"], "osc speaks UTF-8"),
+        Treatment::Only(&["utf8", "utf-8", "unicode", "auto"], "osc speaks UTF-8"),
     ),
     (
         "target_session_attrs",
         Some("PGTARGETSESSIONATTRS"),
-        Fate::Only(&["any", "read-write", "primary"], "osc needs the primary"),
+        Treatment::Only(&["any", "read-write", "primary"], "osc needs the primary"),
     ),
     (
         "load_balance_hosts",
         Some("PGLOADBALANCEHOSTS"),
-        Fate::Only(&["disable"], "osc connects to one server"),
+        Treatment::Only(&["disable"], "osc connects to one server"),
     ),
     (
         "replication",
         None,
-        Fate::Only(&["false", "off", "no", "0"], "osc opens its replication connection itself"),
+        Treatment::Only(
+            &["false", "off", "no", "0"],
+            "osc opens its replication connection itself",
+        ),
     ),
     (
         "sslnegotiation",
         Some("PGSSLNEGOTIATION"),
-        Fate::Only(&["postgres"], "osc asks for TLS in PostgreSQL's way"),
+        Treatment::Only(&["postgres"], "osc asks for TLS in PostgreSQL's way"),
     ),
-    ("sslcompression", Some("PGSSLCOMPRESSION"), Fate::Only(&["0"], "osc never compresses TLS")),
-    ("sslsni", Some("PGSSLSNI"), Fate::Only(&["1"], "osc sends the host's name")),
+    (
+        "sslcompression",
+        Some("PGSSLCOMPRESSION"),
+        Treatment::Only(&["0"], "osc never compresses TLS"),
+    ),
+    ("sslsni", Some("PGSSLSNI"), Treatment::Only(&["1"], "osc sends the host's name")),
     (
         "sslcertmode",
         Some("PGSSLCERTMODE"),
-        Fate::Only(&["allow"], "the certificate is sent when the server asks"),
+        Treatment::Only(&["allow"], "the certificate is sent when the server asks"),
     ),
     (
         "ssl_min_protocol_version",
         Some("PGSSLMINPROTOCOLVERSION"),
-        Fate::Only(&["TLSv1", "TLSv1.1", "TLSv1.2"], "osc takes TLS 1.2 and 1.3"),
+        Treatment::Only(&["TLSv1", "TLSv1.1", "TLSv1.2"], "osc takes TLS 1.2 and 1.3"),
     ),
     (
         "ssl_max_protocol_version",
         Some("PGSSLMAXPROTOCOLVERSION"),
-        Fate::Only(&["TLSv1.3"], "osc takes TLS 1.2 and 1.3"),
+        Treatment::Only(&["TLSv1.3"], "osc takes TLS 1.2 and 1.3"),
     ),
     (
         "gssencmode",
         Some("PGGSSENCMODE"),
-        Fate::Only(&["disable", "prefer"], "osc does not speak GSSAPI"),
+        Treatment::Only(&["disable", "prefer"], "osc does not speak GSSAPI"),
     ),
-    ("gssdelegation", Some("PGGSSDELEGATION"), Fate::Only(&["0"], "osc does not speak GSSAPI")),
+    (
+        "gssdelegation",
+        Some("PGGSSDELEGATION"),
+        Treatment::Only(&["0"], "osc does not speak GSSAPI"),
+    ),
     (
         "channel_binding",
         Some("PGCHANNELBINDING"),
-        Fate::Only(
+        Treatment::Only(
             &["disable", "prefer"],
             "the replication connection cannot bind its channel: say sslmode=verify-full",
         ),
@@ -98,46 +109,50 @@ pub(super) const PARAMETERS: &[(&str, Option<&str>, Fate)] = &[
     (
         "min_protocol_version",
         Some("PGMINPROTOCOLVERSION"),
-        Fate::Only(&["3.0"], "osc speaks protocol 3.0"),
+        Treatment::Only(&["3.0"], "osc speaks protocol 3.0"),
     ),
     (
         "max_protocol_version",
         Some("PGMAXPROTOCOLVERSION"),
-        Fate::Only(&["3.0", "latest"], "osc speaks protocol 3.0"),
+        Treatment::Only(&["3.0", "latest"], "osc speaks protocol 3.0"),
     ),
     // What osc cannot do is refused: without it the connection would not be the one that was requested.
     (
         "application_name",
         Some("PGAPPNAME"),
-        Fate::Only(&["osc"], "osc's sessions are called osc, by which it knows its own"),
+        Treatment::Only(&["osc"], "osc's sessions are called osc, by which it knows its own"),
     ),
-    ("sslcrl", Some("PGSSLCRL"), Fate::Only(&[], "osc reads no revocation lists")),
-    ("sslcrldir", Some("PGSSLCRLDIR"), Fate::Only(&[], "osc reads no revocation lists")),
+    ("sslcrl", Some("PGSSLCRL"), Treatment::Only(&[], "osc reads no revocation lists")),
+    ("sslcrldir", Some("PGSSLCRLDIR"), Treatment::Only(&[], "osc reads no revocation lists")),
     (
         "sslpassword",
         None,
-        Fate::Only(&[], "osc reads no encrypted keys: decrypt it, readable for you only"),
+        Treatment::Only(&[], "osc reads no encrypted keys: decrypt it, readable for you only"),
     ),
-    ("sslkeylogfile", None, Fate::Only(&[], "osc writes no keys")),
-    ("requirepeer", Some("PGREQUIREPEER"), Fate::Only(&[], "osc does not check a socket's peer")),
+    ("sslkeylogfile", None, Treatment::Only(&[], "osc writes no keys")),
+    (
+        "requirepeer",
+        Some("PGREQUIREPEER"),
+        Treatment::Only(&[], "osc does not check a socket's peer"),
+    ),
     (
         "require_auth",
         Some("PGREQUIREAUTH"),
-        Fate::Only(
+        Treatment::Only(
             &[],
             "osc cannot choose the way to log in; it never sends a password in clear text to another host without TLS",
         ),
     ),
-    ("krbsrvname", Some("PGKRBSRVNAME"), Fate::Only(&[], "osc does not speak Kerberos")),
-    ("gsslib", Some("PGGSSLIB"), Fate::Only(&[], "osc does not speak GSSAPI")),
-    ("authtype", None, Fate::Only(&[], "libpq ignores it since 7.3")),
-    ("tty", None, Fate::Only(&[], "libpq ignores it since 14")),
-    ("scram_client_key", None, Fate::Only(&[], "osc logs in by password")),
-    ("scram_server_key", None, Fate::Only(&[], "osc logs in by password")),
-    ("oauth_issuer", None, Fate::Only(&[], "osc does not speak OAuth")),
-    ("oauth_client_id", None, Fate::Only(&[], "osc does not speak OAuth")),
-    ("oauth_client_secret", None, Fate::Only(&[], "osc does not speak OAuth")),
-    ("oauth_scope", None, Fate::Only(&[], "osc does not speak OAuth")),
+    ("krbsrvname", Some("PGKRBSRVNAME"), Treatment::Only(&[], "osc does not speak Kerberos")),
+    ("gsslib", Some("PGGSSLIB"), Treatment::Only(&[], "osc does not speak GSSAPI")),
+    ("authtype", None, Treatment::Only(&[], "libpq ignores it since 7.3")),
+    ("tty", None, Treatment::Only(&[], "libpq ignores it since 14")),
+    ("scram_client_key", None, Treatment::Only(&[], "osc logs in by password")),
+    ("scram_server_key", None, Treatment::Only(&[], "osc logs in by password")),
+    ("oauth_issuer", None, Treatment::Only(&[], "osc does not speak OAuth")),
+    ("oauth_client_id", None, Treatment::Only(&[], "osc does not speak OAuth")),
+    ("oauth_client_secret", None, Treatment::Only(&[], "osc does not speak OAuth")),
+    ("oauth_scope", None, Treatment::Only(&[], "osc does not speak OAuth")),
 ];
 
 /// Variables that are settings of the session.
@@ -146,7 +161,7 @@ pub(super) const SETTINGS: [(&str, &str); 3] =
 
 /// What osc does with a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Treatment {
     /// It means what libpq means by it.
     Honoured,
     /// These values are honoured; others are refused, for this reason.
@@ -175,15 +190,17 @@ pub(super) fn set(draft: &mut Draft, name: &str, value: &str) -> Result<(), Stri
         return Err(unknown(name, PARAMETERS.iter().map(|(known, ..)| *known)));
     };
     match outcomes {
-        Fate::Honoured => honour(draft, name, value),
-        Fate::Ignored(_) => Ok(()),
-        Fate::Only(values, _) if values.iter().any(|known| known.eq_ignore_ascii_case(value)) => {
+        Treatment::Honoured => honour(draft, name, value),
+        Treatment::Ignored(_) => Ok(()),
+        Treatment::Only(values, _)
+            if values.iter().any(|known| known.eq_ignore_ascii_case(value)) =>
+        {
             if name == "ssl" {
                 draft.tls_mode = Some(TlsMode::NoVerify);
             }
             Ok(())
         }
-        Fate::Only(_, reason) => Err(format!("osc cannot honour it: {reason}")),
+        Treatment::Only(_, reason) => Err(format!("osc cannot honour it: {reason}")),
     }
 }
 
@@ -320,14 +337,14 @@ mod tests {
             let refused =
                 |value: &str| set(&mut Draft::new(Scheme::Postgres), name, value).unwrap_err();
             match outcomes {
-                Fate::Only(values, reason) => {
+                Treatment::Only(values, reason) => {
                     assert!(refused("something else").contains(reason), "{name}");
                     for value in *values {
                         set(&mut Draft::new(Scheme::Postgres), name, value).unwrap();
                     }
                 }
-                Fate::Ignored(_) => set(&mut Draft::new(Scheme::Postgres), name, "x").unwrap(),
-                Fate::Honoured => {
+                Treatment::Ignored(_) => set(&mut Draft::new(Scheme::Postgres), name, "x").unwrap(),
+                Treatment::Honoured => {
                     // It changes what the connection is, or complains of the value.
                     let plain = format!("{:?}", Draft::new(Scheme::Postgres));
                     let changed = ["2", "0", "1", "require", "-c search_path=x", "10.0.0.1"]

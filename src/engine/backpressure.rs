@@ -39,7 +39,7 @@ pub(super) async fn see_quiet<S: Server>(run: &Run<S>) -> Result<()> {
     }
 }
 
-/// Shows the width, and reports when the copy gives way and when it no longer does; never ends.
+/// Shows the width, and reports when the copy slows down and when it no longer does; never ends.
 pub(super) async fn report<S: Server>(run: &Run<S>) -> Error {
     let mut pacing = run.throttle.pacing();
     let mut narrow_at = None;

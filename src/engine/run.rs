@@ -281,7 +281,7 @@ impl<S: Server> Run<S> {
         self.directives.borrow().threads.unwrap_or(self.settings.threads()).get()
     }
 
-    /// Time of a chunk, as the operator wants them; less where the copy gives way.
+    /// Time of a chunk, as the operator wants them; less where the copy slows down.
     pub(crate) fn chunk_time(&self) -> Duration {
         let wish = self.directives.borrow().chunk_time.unwrap_or(self.settings.chunk_time());
         wish.mul_f64(self.throttle.share())

@@ -1,4 +1,4 @@
-//! Feedback: the copy takes what the server has to spare, and gives way as soon as others feel it.
+//! Feedback: the copy takes what the server has to spare, and slows down as soon as others feel it.
 //!
 //! Looks at the server a few times a second, steers the width by the pressure, and sets the gate. What
 //! cannot be seen holds nothing back: this is no source of pauses. Refreshes and the stream do not

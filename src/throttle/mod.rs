@@ -174,8 +174,8 @@ impl Throttle {
         self.pacing.subscribe()
     }
 
-    /// The part of the chunks' usual time that they may take: less of it where the copy gives way,
-    /// so that it gives way soon.
+    /// The part of the chunks' usual time that they may take: less of it where the copy slows down,
+    /// so that it slows down soon.
     pub fn share(&self) -> f64 {
         self.pacing.borrow().as_ref().map_or(1.0, |pacing| pacing.share.clamp(LEAST_SHARE, 1.0))
     }

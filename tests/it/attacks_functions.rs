@@ -142,7 +142,7 @@ async fn what_is_made_after_the_words_were_looked_at_is_not_run() {
         let clauses = "ADD CHECK (vc IN ('x', 'y') OR n > 0)";
         scenario.assert_refused(&[command, "pt", clauses, "--strategy", "copy"], &words).await;
     }
-    // USING leaves nothing in the draft, and is looked at when it is told back.
+    // USING leaves nothing in the draft, and is looked at when it is returned.
     let using = "ALTER n TYPE bigint USING CASE vc WHEN 'x' THEN 1 ELSE 2 END";
     scenario.assert_refused(&["alter", "pt", using], &words).await;
     scenario.exec("DROP OPERATOR public.= (varchar, varchar)").await;
@@ -151,7 +151,7 @@ async fn what_is_made_after_the_words_were_looked_at_is_not_run() {
     scenario.exec("DROP EVENT TRIGGER at_schema").await;
 }
 
-/// An operator in a schema that nobody's words lead to, or for a type that the change does not have, stops no
+/// An operator in a schema that no clause leads to, or for a type that the change does not have, stops no
 /// other session.
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_that_cannot_be_meant_stop_no_one() {

@@ -233,7 +233,7 @@ async fn cleanup_drops_no_table_that_osc_did_not_make(kind: Kind) {
         place.server.exec(&format!("DROP TABLE {app}.{table}")).await;
     }
     place.done(&["alter", "t", ADD, "--strategy", "copy", "--yes"]);
-    // One that somebody puts in the place of osc's own.
+    // One that another user puts in the place of osc's own.
     for sql in [
         format!("RENAME TABLE {app}.t_osc_old TO {app}.elsewhere"),
         format!("CREATE TABLE {app}.t_osc_old AS SELECT * FROM {app}.t"),
@@ -303,7 +303,7 @@ async fn a_right_that_is_missing_comes_with_the_statements_that_give_it(kind: Ki
     let cure = printed.lines().find_map(|line| line.trim().strip_prefix("help: ")).unwrap();
     assert!(cure.starts_with("GRANT ") && cure.contains(&osc), "{printed}");
     place.server.exec(cure).await;
-    // The tables of rights are closed to this account, which is said.
+    // The tables of rights are closed to this account, which is reported.
     let (code, printed) = place.osc_at(&url, &["plan", "t", ADD]);
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains("not checked: who else may write the ledger"), "{printed}");

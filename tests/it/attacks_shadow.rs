@@ -89,7 +89,11 @@ async fn another_table_in_the_shadows_place_is_not_swapped_in(kind: Kind) {
     assert_eq!(ended.code, Some(1), "{}", ended.complaints);
     assert_eq!(place.value("SELECT SUM(v) FROM t").await, "6", "the forged table was swapped in");
     assert_eq!(place.value("SELECT COUNT(*) FROM aside").await, "3");
-    assert_eq!(place.value("SELECT v FROM t_osc_new").await, "666", "somebody's table was dropped");
+    assert_eq!(
+        place.value("SELECT v FROM t_osc_new").await,
+        "666",
+        "another user's table was dropped"
+    );
 }
 
 async fn a_table_under_the_retired_name_stays(kind: Kind) {

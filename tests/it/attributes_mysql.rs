@@ -101,7 +101,7 @@ async fn picture(server: &Server, database: &str) -> Vec<String> {
     lines.into_iter().map(|line| without_check_names(&line).replace(database, "DB")).collect()
 }
 
-/// MySQL makes names of CHECK constraints anew, as the plan says.
+/// MySQL makes new names of CHECK constraints, as the plan says.
 fn without_check_names(line: &str) -> String {
     let mut line = line.to_owned();
     for name in ["positive", "idle"] {

@@ -261,7 +261,7 @@ async fn files_change_under_the_stream(kind: Kind) {
         let mut again = field.stream_from(place).await;
         read_to(&mut again, 1).await;
     }
-    // Purged: what is not there any more is said, not skipped.
+    // Purged: what is not there any more is reported, not skipped.
     let last = field.server.rows("SHOW BINARY LOGS").await.pop().unwrap()[0].clone();
     drop(stream);
     tokio::time::sleep(Duration::from_secs(2)).await;

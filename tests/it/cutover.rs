@@ -149,7 +149,7 @@ async fn readers_of_the_shadow_cost_no_write_at_the_swap_on_mariadb() {
         });
     }
     run.done().await;
-    assert!(readers.join_all().await.into_iter().sum::<u64>() > 0, "nobody read the shadow");
+    assert!(readers.join_all().await.into_iter().sum::<u64>() > 0, "no reader read the shadow");
     writers.wait_for_more(50).await;
     writers.stop().await.assert_undisturbed();
     twin.assert_equal(CLAUSES).await;

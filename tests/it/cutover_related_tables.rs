@@ -1,5 +1,5 @@
 //! The cut-over and the other tables: who holds them, rows without a parent, and what the operator
-//! is told afterwards.
+//! is reported afterwards.
 
 use crate::support;
 use std::path::PathBuf;
@@ -148,7 +148,7 @@ async fn rows_without_a_parent_for_a_new_key_end_the_run(kind: Kind) {
     assert!(server.conn().await.query_drop(orphan).await.is_err(), "the key is not enforced");
 }
 
-/// Up to the swap nobody enforces a new key: what comes after the search before it is told.
+/// Up to the swap no server enforces a new key: what comes after the search before it is reported.
 async fn rows_without_a_parent_that_come_late_are_reported(kind: Kind) {
     let server = telling(kind).await;
     let database = family(&server).await;
@@ -174,7 +174,7 @@ async fn a_key_that_a_child_was_given_during_the_run_is_moved_and_searched(kind:
                 REFERENCES t (id))";
     let mut conn = server.conn_db(&database).await;
     conn.query_drop(late).await.unwrap();
-    // As somebody's careless import would.
+    // As a careless import would.
     conn.query_drop("SET foreign_key_checks = 0").await.unwrap();
     conn.query_drop("INSERT INTO late VALUES (7, 1), (8, 99)").await.unwrap();
     leave.go();

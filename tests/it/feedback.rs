@@ -235,12 +235,12 @@ fn widths(ended: &Ended) -> Vec<f64> {
     ended.events.iter().filter_map(width).collect()
 }
 
-/// Full speed makes osc's own commits slow, but nobody is there to feel it.
+/// Full speed makes osc's own commits slow, but no other session feels it.
 async fn where_nobody_else_works_the_copy_is_never_narrowed(any: Any) {
     let control = Control::new("alone", "cut_over = \"hold\"\n");
     let mut run = any.start(&control.arguments());
     run.phase("hold").await;
-    // Idle sessions are nobody's work.
+    // Idle sessions do no work.
     let _idle = any.session().await;
     for _ in 0..3 {
         until_width(&mut run, |_| true).await;
@@ -258,8 +258,8 @@ async fn statements_that_pile_up_narrow_the_copy_until_they_are_through(any: Any
     let mut run = any.start(&control.arguments());
     run.event(is_full).await;
     let (mut holder, waiting) = any.lock_pileup().await;
-    let told = run.event(|event| event["event"] == "slowed").await;
-    let reason = told["reason"].as_str().unwrap();
+    let reported = run.event(|event| event["event"] == "slowed").await;
+    let reason = reported["reason"].as_str().unwrap();
     assert!(reason.contains("statements under way"), "{reason}");
     let narrow = until_width(&mut run, |width| width <= 1.0).await;
     assert!(narrow["slowed"].as_str().unwrap().contains("statements under way"), "{narrow}");

@@ -28,5 +28,5 @@ fn every_input_of_the_corpus_keeps_the_promises_of_its_target() {
         }
         assert!(tried > 0, "{} has an empty corpus", target.name);
     }
-    assert!(folders.is_empty(), "nobody reads {folders:?}");
+    assert!(folders.is_empty(), "no target reads {folders:?}");
 }

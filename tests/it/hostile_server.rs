@@ -29,7 +29,7 @@ fn scripted(
     (port, played)
 }
 
-/// Sends `bytes` until nobody takes them any more.
+/// Sends `bytes` until they are not taken any more.
 fn endlessly(stream: &mut TcpStream, sent: &mut usize, bytes: &[u8]) -> std::io::Result<()> {
     loop {
         stream.write_all(bytes)?;
@@ -38,7 +38,7 @@ fn endlessly(stream: &mut TcpStream, sent: &mut usize, bytes: &[u8]) -> std::io:
     }
 }
 
-/// `osc plan` there: how it ended and what it said.
+/// `osc plan` there: how it ended and what it printed.
 fn plan(url: &str) -> (Option<i32>, String) {
     let output = support::osc().args(["plan", "t", "ADD COLUMN x INT", "--url", url]).output();
     let output = output.unwrap();

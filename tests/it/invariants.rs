@@ -73,11 +73,11 @@ async fn the_application_waits_for_no_chunk(kind: Kind) {
     let (mut run, point) = Run::until(&server.url(&database), &ONE_BY_ONE, "chunk.copied").await;
     let next = "SELECT MAX(id) + 1 FROM";
     let next = server.value(&format!("{next} {database}.t_osc_new")).await;
-    let mut stranger = server.conn_db(&database).await;
-    stranger.query_drop("BEGIN").await.unwrap();
+    let mut other_session = server.conn_db(&database).await;
+    other_session.query_drop("BEGIN").await.unwrap();
     // In the middle of the next chunk.
     let blocker = format!("INSERT INTO t_osc_new VALUES ({next} + 100, 1, 'x', 7)");
-    stranger.query_drop(blocker).await.unwrap();
+    other_session.query_drop(blocker).await.unwrap();
     drop(point);
     let stuck = match kind {
         Kind::Mysql => format!(
@@ -108,7 +108,7 @@ async fn the_application_waits_for_no_chunk(kind: Kind) {
         "1",
         "it was not stuck all the time"
     );
-    stranger.query_drop("ROLLBACK").await.unwrap();
+    other_session.query_drop("ROLLBACK").await.unwrap();
     run.phase("cut-over").await;
     run.done().await;
     let wrong = format!(

@@ -1,5 +1,5 @@
 //! What people and programs see of the built program: exit codes, JSON by its schemas, states, and what
-//! it does when there is nobody to see it.
+//! it does when no terminal is there to show it.
 
 use crate::support;
 use std::fs::{File, OpenOptions};
@@ -105,7 +105,7 @@ fn a_line_that_is_not_as_its_schema_says_is_found() {
     }
 }
 
-/// A port at which nobody listens.
+/// A port at which no program listens.
 fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

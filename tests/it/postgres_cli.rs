@@ -256,7 +256,7 @@ async fn cleanup_drops_what_an_unfinished_run_left_and_then_the_retired_table() 
     let arguments = ["t", "ALTER n TYPE bigint", "--chunk-size", "100"];
     Run::until(&server.url(&database), &arguments, "chunk.copied").await.0.kill();
     let cleaned = || osc(server, &database, &["cleanup", "t", "--yes"]);
-    // The dead run's sessions may hold its lock for a moment.
+    // The killed run's sessions may hold its lock for a moment.
     let mut output = cleaned();
     for _ in 0..50 {
         if output.status.code() != Some(4) {
@@ -266,7 +266,7 @@ async fn cleanup_drops_what_an_unfinished_run_left_and_then_the_retired_table() 
         output = cleaned();
     }
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
-    untouched(server, &database, "a dead run").await;
+    untouched(server, &database, "a killed run").await;
     Run::at(&server.url(&database), &["t", "ALTER n TYPE bigint"]).done().await;
     let output = cleaned();
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));

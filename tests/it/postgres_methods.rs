@@ -93,13 +93,13 @@ impl<'a> Place<'a> {
         let options = self.options();
         let table = table();
         let budget = methods::LOCK_BUDGET;
-        let told = |_| {};
+        let reported = |_| {};
         let going = Going {
             attempts,
             budget,
             stop,
             say,
-            report: &told,
+            report: &reported,
             trusts_owner: false,
             permission: None,
         };
@@ -231,7 +231,7 @@ const FORMS: &[(&str, char)] = &[
 ];
 
 /// What the server does for a clause, in a transaction that is rolled back: the lock on `t`, and
-/// whether its rows are written, read or indexed anew.
+/// whether its rows are written, read or indexed again.
 async fn really(place: &Place<'_>, clauses: &str) -> Option<(String, bool)> {
     let client = place.server.client(&place.database).await;
     let look = "SELECT (SELECT string_agg(i.indexrelid::regclass::text || c.relfilenode, ' ' ORDER BY c.relfilenode) \
@@ -433,8 +433,8 @@ async fn no_session_queues_behind_a_change_that_waits() {
     exec(&old, "BEGIN; SELECT * FROM t LIMIT 1").await;
     tokio::time::sleep(methods::LOCK_BUDGET + Duration::from_millis(100)).await;
     let outcome = place.go_until("ADD COLUMN x int", &CancellationToken::new(), 3).await;
-    let told = outcome.expect_err("an old transaction is in the way").to_string();
-    assert!(told.contains("blocked by session"), "{told}");
+    let reported = outcome.expect_err("an old transaction is in the way").to_string();
+    assert!(reported.contains("blocked by session"), "{reported}");
     let begun = place.value("SELECT count(*) FROM pg_locks WHERE NOT granted").await;
     assert_eq!(begun, "0");
     let tried = tokio::sync::Notify::new();

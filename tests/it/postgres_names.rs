@@ -1,5 +1,5 @@
-//! Names that nobody gave are the server's; names that a user chose do not clash with osc's; and what the
-//! server says of a long step is told.
+//! Names that were not given are the server's; names that a user chose do not clash with osc's; and what the
+//! server says of a long step is reported.
 
 use crate::support;
 use std::io::{BufRead, BufReader};
@@ -168,10 +168,10 @@ async fn a_build_tells_its_phase_and_whom_it_waits_for() {
         .unwrap();
     let blocked = format!("blocked by session {pid} ");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let told = lines.by_ref().map(Result::unwrap).find(|line| line.contains(&blocked));
-    let told = told.expect("the blocker is told while the build waits for it");
-    assert!(told.contains("index public.k"), "{told}");
-    assert!(told.contains("waiting for"), "{told}");
+    let reported = lines.by_ref().map(Result::unwrap).find(|line| line.contains(&blocked));
+    let reported = reported.expect("the blocker is named while the build waits for it");
+    assert!(reported.contains("index public.k"), "{reported}");
+    assert!(reported.contains("waiting for"), "{reported}");
     writer.batch_execute("COMMIT").await.unwrap();
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest:?}");

@@ -70,7 +70,7 @@ async fn no_write_is_lost_while_a_table_becomes_partitioned() {
             if ended.code != Some(4) {
                 break;
             }
-            // The dead run's sessions have its lock for a moment.
+            // The killed run's sessions have its lock for a moment.
             tokio::time::sleep(Duration::from_millis(200)).await;
             ended = Run::at(&server.url(&database), &again).end().await;
         }
@@ -218,9 +218,12 @@ async fn a_row_that_fits_no_partition_ends_the_run() {
     server.exec(&database, MANY).await;
     server.exec(&database, "DELETE FROM t WHERE at >= '2025-01-01' AND id <> 500").await;
     let output = osc(server, &database, &["alter", "t", &only_2024, "--yes"]);
-    let told = printed(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("no partition of relation") && told.contains("id = 500"), "{told}");
+    let reported = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{reported}");
+    assert!(
+        reported.contains("no partition of relation") && reported.contains("id = 500"),
+        "{reported}"
+    );
     assert_eq!(tables(server, &database).await, "t");
     // One that comes while the others are copied.
     server.exec(&database, "DELETE FROM t WHERE id = 500").await;
@@ -270,9 +273,9 @@ async fn rows_that_clash_on_a_new_unique_key_are_named() {
         let arguments =
             ["alter", "t", &clauses, "--yes", "--indexes", indexes, "--chunk-size", "100"];
         let output = osc(server, &database, &arguments);
-        let told = printed(&output);
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("(5)") && told.contains("(2995)"), "{indexes}: {told}");
+        let reported = printed(&output);
+        assert_eq!(output.status.code(), Some(1), "{reported}");
+        assert!(reported.contains("(5)") && reported.contains("(2995)"), "{indexes}: {reported}");
         assert_eq!(tables(server, &database).await, "t", "{indexes}");
     }
 }
@@ -340,9 +343,9 @@ async fn what_cannot_be_partitioned_is_refused_before_the_start() {
         server.exec(&database, setup).await;
         let before = tables(server, &database).await;
         let output = osc(server, &database, &["alter", "t", clauses, "--yes"]);
-        let told = printed(&output).replace('"', "");
-        let both = [output.status.code() == Some(4), told.contains(words)];
-        assert_eq!(both, [true, true], "{setup}; {clauses}: {told}");
+        let reported = printed(&output).replace('"', "");
+        let both = [output.status.code() == Some(4), reported.contains(words)];
+        assert_eq!(both, [true, true], "{setup}; {clauses}: {reported}");
         assert_eq!(tables(server, &database).await, before, "{setup}; {clauses}");
     }
     let database = support::postgres_database(server).await;

@@ -14,7 +14,7 @@ const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, n int, name text NOT NU
 /// `synchronous_commit = off` the last tenths of a second were gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy() {
-    // So that nobody but osc's own commits writes the log down.
+    // So that only osc's own commits write the log down.
     let mut server = Postgres::start_with(Major::SYSTEM, &[("wal_writer_delay", "10s")]);
     // Without the verification, which would find what is missing.
     let arguments = ["t", "ALTER n TYPE bigint", "--no-verify", "--chunk-size", "20"];

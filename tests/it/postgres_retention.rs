@@ -168,9 +168,9 @@ async fn commits_that_no_session_sees_yet_are_reported() {
     let waits = tokio::spawn(async move {
         writer.batch_execute("UPDATE t SET n = -1 WHERE id = 1").await.unwrap();
     });
-    let told =
+    let reported =
         run.event(|event| event["event"] == "progress" && event["waiting"].is_string()).await;
-    assert!(told["waiting"].as_str().unwrap().contains("synchronous"), "{told}");
+    assert!(reported["waiting"].as_str().unwrap().contains("synchronous"), "{reported}");
     server.set("synchronous_standby_names", None).await;
     waits.await.unwrap();
     run.done().await;

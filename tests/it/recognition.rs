@@ -169,7 +169,7 @@ async fn a_group_of_several_primaries_is_refused_and_nothing_is_written() {
         nothing_written(member, &database).await;
         assert_eq!(member.value("SELECT @@GLOBAL.gtid_executed").await, written);
     }
-    // Who may not read what the group is cannot be told that it has one primary.
+    // Who may not read what the group is cannot learn that it has one primary.
     members[0].exec("CREATE USER plain").await;
     members[0].exec(&format!("GRANT ALL ON {database}.* TO plain")).await;
     let url = members[0].url(&database).replace("root@", "plain@");
@@ -300,7 +300,7 @@ async fn pgbouncer_is_refused_and_keeps_nothing() {
     let (server, database) = postgres().await;
     let ignored = "ignore_startup_parameters = extra_float_digits,options";
     for mode in ["transaction", "session"] {
-        // As it comes; and told to pass over what osc connects with.
+        // As it comes; and set to pass over what osc connects with.
         for settings in ["", ignored] {
             let settings = format!("pool_mode = {mode}\n{settings}\n");
             let (_bouncer, url, _folder) = pgbouncer(server, &database, &settings, "");

@@ -81,8 +81,8 @@ async fn a_redo_log_whose_commits_can_wait_needlessly_is_reported(kind: Kind) {
         }
         let answer = place.ask(&["plan", "t", ADD]).await;
         assert_eq!(answer.code, Some(0), "{}", answer.printed);
-        let told = answer.printed.contains("innodb_log_writer_threads is OFF");
-        assert_eq!(told, setting == "OFF", "{setting}: {}", answer.printed);
+        let reported = answer.printed.contains("innodb_log_writer_threads is OFF");
+        assert_eq!(reported, setting == "OFF", "{setting}: {}", answer.printed);
     }
 }
 

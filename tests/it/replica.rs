@@ -144,8 +144,8 @@ async fn ends_with_the_same(kind: Kind, acknowledging: bool) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let word = if kind == Kind::Mariadb { "SLAVE" } else { "REPLICA" };
     replica.exec(&format!("STOP {word} SQL_THREAD")).await;
-    let told = run.event(is_throttled).await;
-    let printed = told["reason"].as_str().unwrap();
+    let reported = run.event(is_throttled).await;
+    let printed = reported["reason"].as_str().unwrap();
     assert!(printed.contains(&replica.port().to_string()), "{printed}");
     let copied = "SELECT rows_copied FROM osc.osc_ledger";
     // Chunks that were under way end, and are recorded.
@@ -288,8 +288,9 @@ async fn a_standby_ends_with_the_same(synchronous: bool) {
     run.phase("copy").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     standby.exec("postgres", "SELECT pg_wal_replay_pause()").await;
-    let told = run.event(|event| event["event"] == "throttled" && !event["reason"].is_null()).await;
-    let printed = told["reason"].as_str().unwrap();
+    let reported =
+        run.event(|event| event["event"] == "throttled" && !event["reason"].is_null()).await;
+    let printed = reported["reason"].as_str().unwrap();
     assert!(printed.contains("lag"), "{printed}");
     let copied = async || {
         let text = primary.value(&database, "SELECT rows_copied FROM osc.osc_ledger").await;

@@ -127,7 +127,7 @@ async fn soak(
     let (began, length) = (Instant::now(), length());
     let kill_every = (length / 16).max(Duration::from_secs(3));
     let steer_every = (length / 24).max(Duration::from_secs(1));
-    let (mut killed, mut told, mut steered) = (began, began, began);
+    let (mut killed, mut reported, mut steered) = (began, began, began);
     let mut samples: Vec<Sample> = Vec::new();
     while began.elapsed() < length {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -155,8 +155,8 @@ async fn soak(
             killed = Instant::now();
             soak.kill();
         }
-        if told.elapsed() > Duration::from_secs(60) {
-            told = Instant::now();
+        if reported.elapsed() > Duration::from_secs(60) {
+            reported = Instant::now();
             let last = samples.last().unwrap();
             println!(
                 "{name}: {} min, {} KiB, {} sessions, {} dirty keys, {} transactions",

@@ -21,7 +21,7 @@ const CHANGES: [&str; 7] = [
     "UPDATE t SET w = REPEAT('y', 40) WHERE id BETWEEN 20 AND 120",
 ];
 
-/// `killed`: amid the changes, and gone on with.
+/// `killed`: amid the changes, and resumed.
 async fn follows(server: &Server, image: &str, killed: bool) {
     server.exec(&format!("SET GLOBAL binlog_row_image = {image}")).await;
     let database = table(server).await;

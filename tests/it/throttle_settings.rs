@@ -10,7 +10,7 @@ use crate::support::server::{Kind, Server};
 
 const ADD: &str = "ADD COLUMN c INT";
 
-/// Queries that are never right, and what is said of them.
+/// Queries that are never right, and the error for each.
 const QUERIES: [(&str, &str); 9] = [
     ("SELEC 1", "begins with none of SELECT"),
     ("", "it is empty"),
@@ -74,19 +74,19 @@ async fn replicas_that_are_none_are_refused(kind: Kind) {
     let primary = Server::start(kind);
     let place = Place::new(&primary).await;
     let replica = primary.replica().await;
-    let stranger = Server::start(kind);
-    stranger.exec("CREATE DATABASE elsewhere").await;
+    let other_server = Server::start(kind);
+    other_server.exec("CREATE DATABASE elsewhere").await;
     // A user that is there: for others MySQL names a plugin at random, which the driver may not have.
-    stranger.exec("CREATE USER nobody IDENTIFIED BY 'right'").await;
-    let other = stranger.replica().await;
+    other_server.exec("CREATE USER nobody IDENTIFIED BY 'right'").await;
+    let other = other_server.replica().await;
     let further = replica.replica().await;
     let closed = format!("mysql://root@127.0.0.1:{}/", support::server::free_port());
     for (url, says) in [
         (primary.url(""), "it is no replica"),
-        (stranger.url(""), "it is no replica"),
+        (other_server.url(""), "it is no replica"),
         (other.url(""), "a replica of another server"),
         (closed, "refused"),
-        (stranger.url("").replace("root@", "nobody:wrong@"), "nobody"),
+        (other_server.url("").replace("root@", "nobody:wrong@"), "nobody"),
     ] {
         let words = ["--replica 127.0.0.1:", says];
         place.refuses_given("t", ADD, &["--replica", &url], "replica", &words).await;
@@ -242,9 +242,9 @@ async fn replicas_that_are_none_are_refused_on_postgres() {
     // Servers of the kit that have the same version come from one initdb.
     let installed = Major::installed();
     let another = installed.into_iter().find(|major| *major != Major::SYSTEM);
-    let stranger = another.map(Postgres::start);
-    let other = match &stranger {
-        Some(stranger) => Some(stranger.standby().await),
+    let other_server = another.map(Postgres::start);
+    let other = match &other_server {
+        Some(other_server) => Some(other_server.standby().await),
         None => None,
     };
     let closed = format!("postgres://postgres@127.0.0.1:{}/postgres", support::server::free_port());

@@ -141,10 +141,10 @@ async fn a_lag_is_measured_to_the_fraction_of_a_second(kind: Kind, how: &[&str],
     let paused = until(&mut source, |verdict| !runs(verdict)).await;
     assert!(reason(&paused).starts_with("replica r lags 1."), "{paused:?}");
     for _ in 0..10 {
-        let told = lag(&mut replicas).await.unwrap();
+        let reported = lag(&mut replicas).await.unwrap();
         let real = begun.elapsed();
-        assert!(told + SECOND / 4 > real, "{told:?}, really {real:?}");
-        assert!(told < real + SECOND, "{told:?}, really {real:?}");
+        assert!(reported + SECOND / 4 > real, "{reported:?}, really {real:?}");
+        assert!(reported < real + SECOND, "{reported:?}, really {real:?}");
         tokio::time::sleep(SECOND / 5).await;
     }
     blocker.query_drop("COMMIT").await.unwrap();
@@ -204,8 +204,8 @@ async fn an_error_of_replication_is_reported(kind: Kind) {
     primary.exec("INSERT INTO d.t VALUES (1)").await;
     let paused = until(&mut source, |verdict| reason(verdict).contains("SQL thread")).await;
     // MySQL's coordinator only says which transaction failed.
-    let told = ["Duplicate entry '1'", "failed executing transaction"];
-    assert!(told.iter().any(|told| reason(&paused).contains(told)), "{paused:?}");
+    let reported = ["Duplicate entry '1'", "failed executing transaction"];
+    assert!(reported.iter().any(|reported| reason(&paused).contains(reported)), "{paused:?}");
 }
 
 async fn load_pauses_and_when_critical_ends_the_run(kind: Kind) {
@@ -316,7 +316,7 @@ on_both_servers! {
     rights_that_are_missing_are_shown_and_passwords_are_not
 }
 
-/// MySQL makes itself certificates; their name is nobody's host name.
+/// MySQL makes itself certificates; their name is no host's name.
 #[tokio::test]
 async fn tls_is_verified_unless_it_is_not_to_be() {
     let server = support::shared(Kind::Mysql);

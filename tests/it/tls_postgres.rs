@@ -45,7 +45,7 @@ async fn a_certificate_is_taken_as_the_sslmode_says() {
         folder.path(),
         "x509 -req -in server.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days 2 -extfile names -out server.pem",
     );
-    // The server reads its key as its own user, and nobody else may.
+    // The server reads its key as its own user, and no other user may.
     let user = Some(id_of_postgres());
     for name in ["", "server.key", "server.pem"] {
         chown(folder.path().join(name), user, None).unwrap();

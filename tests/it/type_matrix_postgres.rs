@@ -107,7 +107,7 @@ impl Case {
         format!("ALTER COLUMN {column} TYPE {}{using}", self.new)
     }
 
-    fn told(&self) -> String {
+    fn reported(&self) -> String {
         format!("{} → {}", self.old, self.clause("c"))
     }
 }
@@ -219,7 +219,7 @@ async fn same_values(server: &Postgres, database: &str, cases: &[Case], wrong: &
                 let (ours, twin) =
                     (rows(&client, &of("t")).await, rows(&client, &of("twin")).await);
                 if ours != twin {
-                    wrong.push(format!("{}: {ours:?}, the server's {twin:?}", case.told()));
+                    wrong.push(format!("{}: {ours:?}, the server's {twin:?}", case.reported()));
                 }
             }
         }
@@ -229,11 +229,11 @@ async fn same_values(server: &Postgres, database: &str, cases: &[Case], wrong: &
                 Box::pin(same_values(server, database, std::slice::from_ref(case), wrong)).await;
             }
         }
-        _ => wrong.push(format!("{}: {}", cases[0].told(), printed(&output))),
+        _ => wrong.push(format!("{}: {}", cases[0].reported(), printed(&output))),
     }
 }
 
-/// A value that the server refuses is told by its row's key, or its pair is refused before.
+/// A value that the server refuses is named by its row's key, or its pair is refused before.
 async fn unfit_rows(server: &Postgres, database: &str, case: &Case, wrong: &mut Vec<String>) {
     let client = server.client(database).await;
     for value in &case.unfit {
@@ -247,7 +247,7 @@ async fn unfit_rows(server: &Postgres, database: &str, case: &Case, wrong: &mut 
             _ => false,
         };
         if !right {
-            wrong.push(format!("{} of {value:?}: {text}", case.told()));
+            wrong.push(format!("{} of {value:?}: {text}", case.reported()));
         }
     }
 }
@@ -262,7 +262,7 @@ async fn refused(server: &Postgres, database: &str, case: &Case, wrong: &mut Vec
     let left = rows(&client, runs).await;
     let named = text.contains("c0") || text.contains("USING") || text.contains("cast");
     if !matches!(output.status.code(), Some(1 | 4)) || left[0][0] != "0" || !named {
-        wrong.push(format!("{}: {text}", case.told()));
+        wrong.push(format!("{}: {text}", case.reported()));
     }
 }
 

@@ -5,7 +5,7 @@ use stateright::{Model, Property};
 use super::properties;
 use super::rules::Rule;
 use super::state::{
-    CHUNKS, Checkpoint, Chunk, CutOver, Cycle, Place, Repair, Run, Sitting, State, Whose,
+    Attempt, CHUNKS, Checkpoint, Chunk, CutOver, Cycle, Place, Repair, Run, State, Whose,
 };
 use super::table::{Entry, Keys, Log, Rows, differing, holder, present, tables};
 use super::writes::{Outcome, Step, Write};
@@ -82,7 +82,7 @@ pub enum Action {
     Sort,
     /// The copy key's index is built.
     BuildKey,
-    /// The cycle ends with its keys put aside.
+    /// The cycle ends with its keys deferred.
     PutAside,
     /// The cycle ends with keys of chunks in flight left.
     PutBack,
@@ -167,7 +167,7 @@ impl Protocol {
             && refreshing)
     }
 
-    fn attempt_actions(&self, state: &State, attempt: &Sitting, actions: &mut Vec<Action>) {
+    fn attempt_actions(&self, state: &State, attempt: &Attempt, actions: &mut Vec<Action>) {
         let there_is_more = attempt.read < state.log.len();
         if there_is_more && (attempt.dirty.len() < self.room || !self.keeps(Rule::NoRoomNoReading))
         {
@@ -246,7 +246,7 @@ impl Protocol {
     }
 
     /// The keys of a cycle that wait for their chunks.
-    pub fn waiting(&self, attempt: &Sitting, keys: Keys) -> Keys {
+    pub fn waiting(&self, attempt: &Attempt, keys: Keys) -> Keys {
         if self.order == Order::Server || self.without == Some(Rule::InFlightWaits) {
             return Keys::default();
         }
@@ -257,7 +257,7 @@ impl Protocol {
     }
 
     /// The keys of a cycle that are dropped.
-    fn dropped(&self, attempt: &Sitting, keys: Keys) -> Keys {
+    fn dropped(&self, attempt: &Attempt, keys: Keys) -> Keys {
         if self.order == Order::Server {
             return Keys::default();
         }
@@ -270,7 +270,7 @@ impl Protocol {
         attempt.placed(keys, Place::Ahead).and(broken)
     }
 
-    fn attempt_step(&self, state: &mut State, attempt: &mut Sitting, action: Action) {
+    fn attempt_step(&self, state: &mut State, attempt: &mut Attempt, action: Action) {
         match action {
             Action::StreamDelivers => {
                 let Some(entry) = state.log.at(attempt.read) else { return };
@@ -431,7 +431,7 @@ impl Protocol {
             let checkpoint = Checkpoint { position, edge: 0, limit };
             state.checkpoint = Some(checkpoint);
             let clears = self.order == Order::Server && !self.late_key;
-            state.run = Run::Up(Sitting::at(checkpoint, clears, !self.late_key));
+            state.run = Run::Up(Attempt::at(checkpoint, clears, !self.late_key));
         }
     }
 }
@@ -513,7 +513,7 @@ impl Model for Protocol {
             }
             Action::Resume => {
                 let clears = self.order == Order::Server || self.keeps(Rule::ResumedChunksClear);
-                state.run = Run::Up(Sitting::at(state.checkpoint?, clears, !self.late_key));
+                state.run = Run::Up(Attempt::at(state.checkpoint?, clears, !self.late_key));
             }
             Action::Rename => state.run = Run::Swapped,
             _ => {

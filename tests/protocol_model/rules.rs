@@ -17,9 +17,9 @@ pub enum Rule {
     InFlightIsRefreshed,
     /// 3: a position counts as applied when its keys are refreshed, not before.
     AppliedWhenRefreshed,
-    /// 3: the position stays before keys that are put aside.
+    /// 3: the position stays before deferred keys.
     AsideHoldsPosition,
-    /// 3: keys that were put aside are dirty again when the key has its index.
+    /// 3: deferred keys are dirty again when the key has its index.
     AsideComesBack,
     /// 4: keys of a chunk in flight wait for it.
     InFlightWaits,

@@ -15,7 +15,7 @@ pub struct State {
     pub visible: u8,
     /// The shadow.
     pub shadow: Rows,
-    /// A row was written that was there already, and no index told.
+    /// A row was written that was there already, and no index showed it.
     pub doubled: bool,
     /// What the ledger says.
     pub checkpoint: Option<Checkpoint>,
@@ -37,7 +37,7 @@ pub enum Run {
     /// It begins: the position, if taken, and the end of the copy, if looked up.
     Preparing { position: Option<u8>, limit: Option<u8> },
     /// It is at work.
-    Up(Sitting),
+    Up(Attempt),
     /// It was killed.
     Down,
     /// The tables are swapped.
@@ -57,7 +57,7 @@ pub struct Checkpoint {
 
 /// What osc has in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sitting {
+pub struct Attempt {
     /// Up to where the stream was delivered.
     pub read: u8,
     /// Up to where all changes are in the shadow.
@@ -66,7 +66,7 @@ pub struct Sitting {
     pub dirty: Keys,
     /// Whether rows of the shadow can be found by their keys.
     pub keyed: bool,
-    /// Keys that are put aside until they can.
+    /// Keys that are deferred until they can.
     pub aside: Keys,
     /// The keys from it on are not the copy's.
     pub limit: u8,
@@ -158,7 +158,7 @@ pub enum Place {
     Beyond,
 }
 
-impl Sitting {
+impl Attempt {
     /// One that begins or goes on at a checkpoint.
     pub fn at(checkpoint: Checkpoint, clears: bool, keyed: bool) -> Self {
         Self {
@@ -204,7 +204,7 @@ impl Sitting {
         keys.each().filter(|key| self.place(*key) == place).fold(Keys::default(), Keys::with)
     }
 
-    /// Whether everything is copied, and nobody is at work.
+    /// Whether everything is copied, and no attempt is at work.
     pub fn is_copied(&self) -> bool {
         self.handed_out >= self.limit && self.in_flight().next().is_none()
     }
@@ -233,7 +233,7 @@ pub enum Whose {
     Dead,
 }
 
-impl Sitting {
+impl Attempt {
     /// Ends the cycle when nothing is left of it: its position is applied.
     pub fn end_cycle(&mut self) {
         if let Cycle::Refreshing { keys, position, write: None } = self.cycle
@@ -277,7 +277,7 @@ impl Sitting {
 
 impl State {
     /// Whether osc is at work, and so.
-    pub fn is_up(&self, so: impl Fn(&Sitting) -> bool) -> bool {
+    pub fn is_up(&self, so: impl Fn(&Attempt) -> bool) -> bool {
         matches!(&self.run, Run::Up(attempt) if so(attempt))
     }
 
@@ -320,10 +320,10 @@ impl State {
                 let chunk = attempt.in_flight().find(|chunk| chunk.from == from);
                 attempt.set_chunk(from, chunk.map(|chunk| Chunk { write: now, ..chunk }));
             }
-            (Whose::Repair, Run::Up(Sitting { repair: Some(Repair { write, .. }), .. }))
+            (Whose::Repair, Run::Up(Attempt { repair: Some(Repair { write, .. }), .. }))
             | (
                 Whose::Cycle,
-                Run::Up(Sitting { cycle: Cycle::Refreshing { write: Some(write), .. }, .. }),
+                Run::Up(Attempt { cycle: Cycle::Refreshing { write: Some(write), .. }, .. }),
             ) => *write = now,
             _ => {}
         }
@@ -363,12 +363,12 @@ impl State {
         }
     }
 
-    /// All places in the log that somebody goes on from.
+    /// All places in the log that an attempt resumes from.
     fn positions(&mut self) -> [Option<&mut u8>; 5] {
         let checkpoint = self.checkpoint.as_mut().map(|checkpoint| &mut checkpoint.position);
         let (one, two, three) = match &mut self.run {
             Run::Preparing { position, .. } => (position.as_mut(), None, None),
-            Run::Up(Sitting { read, applied, cycle, .. }) => match cycle {
+            Run::Up(Attempt { read, applied, cycle, .. }) => match cycle {
                 Cycle::Taken { position, .. } | Cycle::Refreshing { position, .. } => {
                     (Some(read), Some(applied), Some(position))
                 }

@@ -87,7 +87,7 @@ pub struct Entry {
     pub marker: u8,
 }
 
-/// The log, as far as somebody may still read it or has yet to see it, on the rows before it.
+/// The log, as far as an attempt may still read it or has yet to see it, on the rows before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Log {
     before: Rows,

@@ -80,7 +80,7 @@ impl Write {
         self.deleted.is_some() || self.read.is_some()
     }
 
-    /// The keys whose rows in the shadow nobody else can write.
+    /// The keys whose rows in the shadow no one else can write.
     pub fn locks(&self) -> Keys {
         self.deleted.unwrap_or_default()
     }

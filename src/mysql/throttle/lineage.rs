@@ -26,7 +26,7 @@ pub(crate) async fn strangers(
     }
     let source = Source::read(&mut Session::new(primary.clone())).await?;
     for (name, opts) in named {
-        match source.stranger(&mut Session::new(opts)).await {
+        match source.why_unrelated(&mut Session::new(opts)).await {
             Ok(None) => {}
             Ok(Some(why)) => findings.push(sound::replica(&name, &why)),
             Err(error) if resumes && error.is_connection() => {}
@@ -63,7 +63,7 @@ impl Source {
 
     /// Why the server of `session` is no replica of this one; `None`: it is, or nothing shows that it
     /// is not.
-    async fn stranger(&self, session: &mut Session) -> Result<Option<String>> {
+    async fn why_unrelated(&self, session: &mut Session) -> Result<Option<String>> {
         let flavor: Flavor = session.flavor(ACTION).await?;
         let channels = session.rows(ACTION, replica_status(flavor)).await?;
         if channels.is_empty() {

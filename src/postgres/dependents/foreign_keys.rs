@@ -32,7 +32,7 @@ pub(super) struct ForeignKey {
     /// Whether the child is partitioned.
     pub child_partitioned: bool,
     /// Whether the other end may not be altered by osc's role: the table's owner.
-    pub stranger: Option<Ident>,
+    pub other_owner: Option<Ident>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -126,7 +126,7 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<ForeignKey>> {
          pg_catalog.pg_get_constraintdef(k.oid) AS definition, k.convalidated AS validated, \
          c.relkind = 'p' AS child_partitioned, \
          CASE WHEN NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') \
-         THEN pg_catalog.pg_get_userbyid(c.relowner) END AS stranger, \
+         THEN pg_catalog.pg_get_userbyid(c.relowner) END AS other_owner, \
          pg_catalog.obj_description(k.oid, 'pg_constraint') AS comment \
          FROM pg_catalog.pg_constraint k \
          JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
@@ -154,7 +154,7 @@ mod tests {
             definition: definition.into(),
             validated: true,
             child_partitioned: false,
-            stranger: None,
+            other_owner: None,
             comment: None,
         }
     }

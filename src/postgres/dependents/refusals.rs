@@ -176,7 +176,8 @@ impl Dependents {
         for policy in self.policies.iter().filter(|policy| !policy.own && !policy.owned) {
             refuse(format!("the table {} with the policy {}", policy.on.plain(), policy.name));
         }
-        for key in self.foreign_keys.iter().filter(|key| !key.outbound && key.stranger.is_some()) {
+        for key in self.foreign_keys.iter().filter(|key| !key.outbound && key.other_owner.is_some())
+        {
             refuse(format!("the table {} with the foreign key {}", key.child.plain(), key.name));
         }
         for trigger in self.internal.iter().filter(|trigger| !trigger.settable) {

@@ -76,7 +76,7 @@ impl<'a> Place<'a> {
         self.done(&["cleanup", "t", "--yes"]);
     }
 
-    /// Every command ends with 4 and says all of `words`, the table is as it was, and nobody's statement ran.
+    /// Every command ends with 4 and says all of `words`, the table is as it was, and no other user's statement ran.
     pub(crate) async fn all_refuse(&self, words: &[&str]) {
         let shape = format!("SHOW CREATE TABLE {}.t", self.app);
         let before = self.server.rows(&shape).await;
@@ -93,7 +93,7 @@ impl<'a> Place<'a> {
 
     pub(crate) async fn nothing_ran(&self) {
         let seen = self.server.value(&format!("SELECT COUNT(*) FROM {}.seen", self.app)).await;
-        assert_eq!(seen, "0", "a statement of somebody else's ran as osc");
+        assert_eq!(seen, "0", "another user's statement ran as osc");
     }
 
     pub(crate) async fn has_column(&self, column: &str) -> bool {

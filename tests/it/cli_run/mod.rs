@@ -161,7 +161,9 @@ impl Ended {
 
     /// Whether an event of this name contains the text.
     pub fn tells(&self, event: &str, text: &str) -> bool {
-        self.events.iter().any(|told| told["event"] == event && told.to_string().contains(text))
+        self.events
+            .iter()
+            .any(|reported| reported["event"] == event && reported.to_string().contains(text))
     }
 }
 
@@ -170,7 +172,7 @@ pub fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
     support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
 }
 
-/// How such a command ended, and all that it said.
+/// How such a command ended, and all that it printed.
 pub fn printed(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))

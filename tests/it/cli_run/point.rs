@@ -2,7 +2,7 @@
 
 use tokio::net::{TcpListener, TcpStream};
 
-/// Where a run is to wait; nobody has come there yet.
+/// Where a run is to wait; no run has come there yet.
 pub struct Point {
     listener: TcpListener,
     fault: String,
@@ -24,7 +24,7 @@ impl Point {
         &self.fault
     }
 
-    /// Waits until somebody waits there.
+    /// Waits until a run waits there.
     pub async fn reached(self) -> Waiting {
         Waiting(self.listener.accept().await.unwrap().0)
     }

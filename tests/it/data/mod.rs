@@ -200,7 +200,7 @@ async fn end(child: Child) -> Output {
     tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap()
 }
 
-/// What it said, when the run did not end as wanted.
+/// What it printed, when the run did not end as wanted.
 pub fn ended(output: &Output, code: i32) -> Result<(), String> {
     if output.status.code() == Some(code) {
         return Ok(());
@@ -240,7 +240,7 @@ fn differ(what: &str, ours: &[String], native: &[String]) -> Result<(), String> 
     if text.is_empty() { Ok(()) } else { Err(text) }
 }
 
-/// A definition's lines. Indexes may stand in another order, and MySQL names checks anew.
+/// A definition's lines. Indexes may stand in another order, and MySQL gives checks new names.
 fn shape(create: &str) -> Vec<String> {
     let mut lines: Vec<String> = create
         .lines()

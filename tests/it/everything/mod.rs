@@ -102,29 +102,29 @@ pub async fn build(server: &Server, database: &str) {
 /// All definitions, as the server shows them, the table's own first.
 pub async fn definitions(server: &Server, database: &str) -> Vec<String> {
     let mut conn = server.conn_db(database).await;
-    let mut told = vec![rows(&mut conn, "SHOW CREATE TABLE users").await[0][1].clone()];
+    let mut reported = vec![rows(&mut conn, "SHOW CREATE TABLE users").await[0][1].clone()];
     for table in OTHERS {
         let create = rows(&mut conn, &format!("SHOW CREATE TABLE {table}")).await;
-        told.push(without_counter(&create[0][1]));
+        reported.push(without_counter(&create[0][1]));
     }
-    told.push(rows(&mut conn, "SHOW CREATE VIEW people").await[0][1].clone());
+    reported.push(rows(&mut conn, "SHOW CREATE VIEW people").await[0][1].clone());
     for trigger in TRIGGERS {
         let name = trigger.replace('`', "``");
         let mut row = rows(&mut conn, &format!("SHOW CREATE TRIGGER `{name}`")).await.remove(0);
         row.truncate(6); // The last column is the time of its making.
-        told.push(row.join(" | "));
+        reported.push(row.join(" | "));
     }
     let order = "SELECT EVENT_MANIPULATION, ACTION_TIMING, ACTION_ORDER, TRIGGER_NAME \
                  FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() \
                  ORDER BY 1, 2, 3";
-    told.extend(rows(&mut conn, order).await.into_iter().map(|row| row.join(" ")));
+    reported.extend(rows(&mut conn, order).await.into_iter().map(|row| row.join(" ")));
     if server.kind() == Kind::Mysql {
         let histograms = "SELECT COLUMN_NAME, HISTOGRAM->>'$.\"number-of-buckets-specified\"' \
                           FROM information_schema.COLUMN_STATISTICS \
                           WHERE SCHEMA_NAME = DATABASE() AND TABLE_NAME = 'users' ORDER BY 1";
-        told.extend(rows(&mut conn, histograms).await.into_iter().map(|row| row.join(" ")));
+        reported.extend(rows(&mut conn, histograms).await.into_iter().map(|row| row.join(" ")));
     }
-    told
+    reported
 }
 
 /// A table's definition but for the next AUTO_INCREMENT.

@@ -91,8 +91,8 @@ pub async fn walk(scenario: &impl Scenario, action: Action) {
     let mut table = String::new();
     for (fault, outcome) in outcomes {
         let place = format!("{}@{}", fault.point.name(), fault.time);
-        let told = outcome.as_ref().map_or("FAILED", String::as_str);
-        let _ = writeln!(table, "{place} {} {} {told}", scenario.name(), action.word());
+        let reported = outcome.as_ref().map_or("FAILED", String::as_str);
+        let _ = writeln!(table, "{place} {} {} {reported}", scenario.name(), action.word());
         if let Err(error) = outcome {
             wrong.insert(place, error);
         }
@@ -148,7 +148,7 @@ pub async fn to_its_end<F: Future<Output = ()>>(
     if status.code() != Some(0) && !done {
         succeeds(arguments).await?;
     }
-    Ok(told(status))
+    Ok(reported(status))
 }
 
 /// The first command, with its fault, and how it ended; `cut` ends osc's sessions.
@@ -211,7 +211,7 @@ pub async fn succeeds(arguments: &[&str]) -> Result<(), String> {
             _ => return Err(format!("{arguments:?}: {printed}")),
         }
     }
-    Err("the dead run's lock is not let go".into())
+    Err("the lock of the killed run is not released".into())
 }
 
 async fn osc(arguments: &[&str], fault: Option<&str>) -> Result<Output, String> {
@@ -250,7 +250,7 @@ fn printed(output: &Output) -> String {
 }
 
 /// How the first command ended, for the table.
-pub fn told(status: ExitStatus) -> String {
+pub fn reported(status: ExitStatus) -> String {
     status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string())
 }
 

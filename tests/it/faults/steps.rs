@@ -2,7 +2,7 @@
 
 use osc::testing::failpoint;
 
-use super::case::{Action, Fault, Scenario, first, succeeds, told};
+use super::case::{Action, Fault, Scenario, first, reported, succeeds};
 use super::postgres::{compare, cut};
 use crate::support;
 use crate::support::postgres::Postgres;
@@ -94,6 +94,6 @@ impl Scenario for Place {
         ];
         compare(self.server, &database, &ledger).await?;
         self.server.exec("postgres", &format!("DROP DATABASE {database} WITH (FORCE)")).await;
-        Ok(told(status))
+        Ok(reported(status))
     }
 }

@@ -282,7 +282,7 @@ async fn a_run_that_waits_for_room_keeps_no_more_log_than_it_may() {
     assert_eq!(server.value(&database, slots).await, "0");
 }
 
-/// An index for which there is no room would fill the disk anew with each try.
+/// An index for which there is no room would fill the disk again with each attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_without_room_ends_resumably_with_the_copy_kept() {
     let server = Postgres::start(Major::SYSTEM);

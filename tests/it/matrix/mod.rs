@@ -97,7 +97,7 @@ impl Matrix {
     /// Tries some pairs, [`TOGETHER`] at most.
     pub async fn run(&mut self, pairs: &[(Type, Type)], tally: &mut Tally) {
         tally.tried += pairs.len();
-        let told = tally.wrong.len();
+        let reported = tally.wrong.len();
         let kind = self.server.kind();
         let columns: Vec<(usize, Type)> = pairs.iter().map(|(from, _)| *from).enumerate().collect();
         self.fill("t", &columns).await;
@@ -132,7 +132,7 @@ impl Matrix {
         let begun = Instant::now();
         self.program(pairs, &columns, &tried, tally).await;
         tally.program += begun.elapsed();
-        println!("{tally}\n{}", tally.wrong[told..].join("\n"));
+        println!("{tally}\n{}", tally.wrong[reported..].join("\n"));
     }
 
     /// A table with the values of each column's type.

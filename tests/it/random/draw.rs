@@ -35,7 +35,7 @@ pub struct Drawn<T> {
     pub read: bool,
 }
 
-/// Columns of one to three for the key, and two to six others. `of` draws a type, for the key if told
+/// Columns of one to three for the key, and two to six others. `of` draws a type, for the key if asked
 /// so.
 pub fn columns<T>(
     quoted: impl Fn(&str) -> String,

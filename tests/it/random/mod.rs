@@ -270,7 +270,7 @@ async fn fill<S: Site>(site: &S, made: &Made, rng: &mut SmallRng) -> Vec<Key> {
     keys
 }
 
-/// Writes each transaction to both tables, until told to stop. Returns how many were committed.
+/// Writes each transaction to both tables, until it is to stop. Returns how many were committed.
 async fn write(
     mut session: impl Session,
     tables: [String; 2],

@@ -195,7 +195,7 @@ impl Process {
     }
 }
 
-/// Sends a signal to a child that nobody has waited for yet.
+/// Sends a signal to a child that was not waited for yet.
 pub fn signal(child: &Child, signal: Signal) {
     let id = Pid::from_child(child);
     rustix::process::kill_process(id, signal).expect("a child can be sent a signal");

@@ -389,7 +389,7 @@ fn in_words(error: mysql_async::Error) -> String {
     error.to_string()
 }
 
-/// Starts a server on a port that is free, and on another one where somebody else took it meanwhile; an error is
+/// Starts a server on a port that is free, and on another one where another program took it meanwhile; an error is
 /// the log.
 pub(super) fn on_a_port<T>(
     name: &str,
@@ -409,7 +409,7 @@ pub(super) fn on_a_port<T>(
     panic!("{name} did not start:\n{failure}");
 }
 
-/// A port that nobody listens on, from below the range from which outgoing connections take
+/// A port that no program listens on, from below the range from which outgoing connections take
 /// theirs, so that a server finds it free again after a restart.
 pub fn free_port() -> u16 {
     loop {

@@ -77,7 +77,7 @@ impl fmt::Display for Blows {
     }
 }
 
-/// Changes the table, in as many attempts as that takes; how the last one ended, what it said, and what was
+/// Changes the table, in as many attempts as that takes; how the last one ended, what it printed, and what was
 /// done to the run. One blow of each kind comes first; the others may meet the cut-over.
 pub async fn to_its_end(
     victim: &mut impl Victim,

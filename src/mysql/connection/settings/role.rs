@@ -250,7 +250,7 @@ fn no_right(name: &str, value: &str, user: &str) -> Finding {
         "rights",
         format!(
             "sessions of {user} have {name} = {value}, which osc sets in its own, and MySQL 8.0.14 to 8.0.17 \
-             let nobody set it without SESSION_VARIABLES_ADMIN"
+             let no session set it without SESSION_VARIABLES_ADMIN"
         ),
         format!("GRANT SESSION_VARIABLES_ADMIN ON *.* TO {}", account(user)),
     )

@@ -122,7 +122,7 @@ impl Ledger {
         Ok(Vetted { ledger: Self { runs, markers, server }, stands, notes })
     }
 
-    /// Creates the database and the tables where they are missing, and looks at them again: somebody
+    /// Creates the database and the tables where they are missing, and looks at them again: another user
     /// may have been quicker.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ impl<A: Application> Writer<A> {
         self.give(value, to).await
     }
 
-    /// The same in two transactions, between which nobody or somebody else has the value.
+    /// The same in two transactions, between which no row or another one has the value.
     pub(super) async fn move_unique_in_two(&mut self) -> Step {
         let (value, to) = (self.unique_value(), self.some_row());
         self.send("BEGIN").await?;
