@@ -50,37 +50,37 @@ cases! { USUAL
         "mariadb::a_server_that_would_not_do_it_once_is_asked_again", "index.begun");
     permission_is_newer: (PermissionIsNewer, permission,
         "on_hold_nothing_happens_by_any_method_before_permission", "it ended before");
-    stream_before_copy_mariadb: (StreamBeforeCopy, rules_stream,
+    stream_before_copy_mariadb: (StreamBeforeCopy, invariants_stream,
         "mariadb::the_stream_begins_before_the_copy", "lost or old");
-    start_barrier_mariadb: (StartBarrier, rules_stream,
+    start_barrier_mariadb: (StartBarrier, invariants_stream,
         "mariadb::a_prepared_transaction_is_waited_for", "the copy did not wait");
     start_barrier_postgres: (StartBarrier, postgres_stream,
         "a_prepared_transaction_comes_when_it_is_committed_and_holds_the_barrier", "unwrap_err");
     snapshot_shows_postgres: (SnapshotShows, postgres_stream,
-        "a_commit_that_readers_do_not_see_yet_is_waited_for", "not visible, printed to be");
-    xa_at_commit_mariadb: (XaAtCommit, rules_stream,
+        "a_commit_that_readers_do_not_see_yet_is_waited_for", "not visible, reported to be");
+    xa_at_commit_mariadb: (XaAtCommit, invariants_stream,
         "mariadb::a_prepared_transaction_is_refreshed_at_its_commit", "lost or old");
     late_commits_postgres: (LateCommits, postgres_triggers,
         "a_transaction_that_commits_late_is_not_overtaken", "[\"id = 11\"]");
-    copied_refreshed_mariadb: (CopiedRefreshed, rules_overlap,
+    copied_refreshed_mariadb: (CopiedRefreshed, invariants_overlap,
         "mariadb::rows_move_across_the_copys_edge", "lost or old");
-    applied_after_refresh_mariadb: (AppliedAfterRefresh, rules_stream,
+    applied_after_refresh_mariadb: (AppliedAfterRefresh, invariants_stream,
         "mariadb::a_key_that_was_not_refreshed_is_named_again_after_a_kill", "lost or old");
     aside_held_postgres: (DeferredHeld, postgres_key_index,
         "a_killed_run_reads_again_what_waited_for_it", "bigint");
     aside_refreshed_postgres: (DeferredRefreshed, postgres_key_index,
         "it_is_built_after_the_copy_and_what_changed_meanwhile_is_refreshed_then", "bigint");
-    in_flight_waits_mariadb: (InFlightWaits, rules_overlap,
+    in_flight_waits_mariadb: (InFlightWaits, invariants_overlap,
         "mariadb::a_row_deleted_while_its_chunk_is_in_flight_stays_deleted", "came back");
-    turns_taken_mariadb: (TurnsTaken, rules_overlap,
+    turns_taken_mariadb: (TurnsTaken, invariants_overlap,
         "mariadb::the_same_where_only_the_server_can_order_the_keys", "came back");
-    repair_alone_mariadb: (RepairAlone, rules_overlap,
+    repair_alone_mariadb: (RepairAlone, invariants_overlap,
         "mariadb::a_unique_value_moves_ahead_of_the_copy", "written beside the refresher");
-    plain_insert_mariadb: (PlainInsert, rules_overlap,
+    plain_insert_mariadb: (PlainInsert, invariants_overlap,
         "mariadb::a_unique_value_is_held_by_a_stale_row", "lost or old");
-    strict_mariadb: (Strict, rules,
+    strict_mariadb: (Strict, invariants,
         "mariadb::a_value_that_does_not_fit_is_named_and_never_bent", "MODIFY");
-    differences_count_mariadb: (DifferencesCount, rules,
+    differences_count_mariadb: (DifferencesCount, invariants,
         "mariadb::a_damaged_shadow_is_never_swapped_in", "code: Some(");
     shadow_watched_mariadb: (ShadowWatched, shadow_watch,
         "mariadb::rows_written_just_before_the_lock_are_written_again", "t and t_twin differ");
@@ -88,15 +88,15 @@ cases! { USUAL
         "mariadb::nothing_of_its_own_is_taken_for_anothers", "other sessions wrote the shadow");
     same_not_equal_postgres: (SameNotEqual, postgres_verification,
         "values_that_are_equal_but_not_the_same_are_told_apart", "UPDATE shadow");
-    no_read_locks_mariadb: (NoReadLocks, rules,
+    no_read_locks_mariadb: (NoReadLocks, invariants,
         "mariadb::the_application_waits_for_no_chunk", "waits for the chunk");
-    fenced_mariadb: (Fenced, rules,
+    fenced_mariadb: (Fenced, invariants,
         "mariadb::an_attempt_that_was_taken_over_writes_nothing_more", "invariants.rs");
-    retired_stays_mariadb: (RetiredStays, unfinished,
+    retired_stays_mariadb: (RetiredStays, resume,
         "mariadb::the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table", "the retired table is gone");
-    marker_awaited_mariadb: (MarkerAwaited, rules_drain,
+    marker_awaited_mariadb: (MarkerAwaited, invariants_drain,
         "mariadb::writes_just_before_the_lock_are_drained", "writes");
-    cut_over_alone_mariadb: (CutOverAlone, rules_drain,
+    cut_over_alone_mariadb: (CutOverAlone, invariants_drain,
         "mariadb::no_cycle_is_under_way_beside_the_cut_over", "lost or old");
     counter_under_lock_mariadb: (CounterUnderLock, counters,
         "mariadb::ids_given_out_before_the_lock_are_not_given_out_again", "went back");
@@ -147,43 +147,43 @@ cases! { USUAL
 }
 
 cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
-    stream_before_copy_mysql: (StreamBeforeCopy, rules_stream,
+    stream_before_copy_mysql: (StreamBeforeCopy, invariants_stream,
         "mysql::the_stream_begins_before_the_copy", "lost or old");
-    start_barrier_mysql: (StartBarrier, rules_stream,
+    start_barrier_mysql: (StartBarrier, invariants_stream,
         "mysql::a_prepared_transaction_is_waited_for", "the copy did not wait");
     counter_under_lock_mysql: (CounterUnderLock, counters,
         "mysql::ids_given_out_before_the_lock_are_not_given_out_again", "went back");
-    visible_first_mysql: (VisibleFirst, rules_stream,
+    visible_first_mysql: (VisibleFirst, invariants_stream,
         "mysql::a_change_is_refreshed_when_it_is_visible", "lost or old");
-    visible_first_mariadb: (VisibleFirst, rules_stream,
+    visible_first_mariadb: (VisibleFirst, invariants_stream,
         "mariadb::a_change_is_refreshed_when_it_is_visible", "lost or old");
-    xa_at_commit_mysql: (XaAtCommit, rules_stream,
+    xa_at_commit_mysql: (XaAtCommit, invariants_stream,
         "mysql::a_prepared_transaction_is_refreshed_at_its_commit", "lost or old");
-    xa_holds_position_mysql: (XaHoldsPosition, rules_stream,
+    xa_holds_position_mysql: (XaHoldsPosition, invariants_stream,
         "mysql::a_prepared_transaction_is_read_again_by_the_next_attempt", "lost or old");
-    xa_holds_position_mariadb: (XaHoldsPosition, rules_stream,
+    xa_holds_position_mariadb: (XaHoldsPosition, invariants_stream,
         "mariadb::a_prepared_transaction_is_read_again_by_the_next_attempt", "lost or old");
-    copied_refreshed_mysql: (CopiedRefreshed, rules_overlap,
+    copied_refreshed_mysql: (CopiedRefreshed, invariants_overlap,
         "mysql::rows_move_across_the_copys_edge", "lost or old");
-    beyond_refreshed_mariadb: (BeyondRefreshed, rules_overlap,
+    beyond_refreshed_mariadb: (BeyondRefreshed, invariants_overlap,
         "mariadb::rows_move_across_the_copys_edge", "lost or old");
-    beyond_refreshed_mysql: (BeyondRefreshed, rules_overlap,
+    beyond_refreshed_mysql: (BeyondRefreshed, invariants_overlap,
         "mysql::rows_move_across_the_copys_edge", "lost or old");
-    both_keys_mariadb: (BothKeys, rules_overlap,
+    both_keys_mariadb: (BothKeys, invariants_overlap,
         "mariadb::rows_move_across_the_copys_edge", "came back");
-    both_keys_mysql: (BothKeys, rules_overlap,
+    both_keys_mysql: (BothKeys, invariants_overlap,
         "mysql::rows_move_across_the_copys_edge", "came back");
     both_keys_postgres: (BothKeys, postgres_stream,
         "every_change_tells_its_keys", "name = 'a', id = 1");
-    applied_after_refresh_mysql: (AppliedAfterRefresh, rules_stream,
+    applied_after_refresh_mysql: (AppliedAfterRefresh, invariants_stream,
         "mysql::a_key_that_was_not_refreshed_is_named_again_after_a_kill", "lost or old");
-    in_flight_waits_mysql: (InFlightWaits, rules_overlap,
+    in_flight_waits_mysql: (InFlightWaits, invariants_overlap,
         "mysql::a_row_deleted_while_its_chunk_is_in_flight_stays_deleted", "came back");
-    turns_taken_mysql: (TurnsTaken, rules_overlap,
+    turns_taken_mysql: (TurnsTaken, invariants_overlap,
         "mysql::the_same_where_only_the_server_can_order_the_keys", "came back");
-    repair_alone_mysql: (RepairAlone, rules_overlap,
+    repair_alone_mysql: (RepairAlone, invariants_overlap,
         "mysql::a_unique_value_moves_ahead_of_the_copy", "written beside the refresher");
-    plain_insert_mysql: (PlainInsert, rules_overlap,
+    plain_insert_mysql: (PlainInsert, invariants_overlap,
         "mysql::a_unique_value_is_held_by_a_stale_row", "lost or old");
     plain_insert_data_refused_mariadb: (PlainInsert, data_refused,
         "mariadb::duplicates_are_named_and_the_original_untouched", "a collation that finds them equal");
@@ -193,21 +193,21 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "mysql::duplicates_that_come_during_the_run_stop_it", "exit");
     no_replace_mariadb: (NoReplace, data_refused,
         "mariadb::duplicates_that_come_during_the_run_stop_it", "exit");
-    strict_mysql: (Strict, rules,
+    strict_mysql: (Strict, invariants,
         "mysql::a_value_that_does_not_fit_is_named_and_never_bent", "MODIFY");
     warnings_count: (WarningsCount, fidelity,
         "values_that_do_not_fit_stop_the_run_and_are_named", "DECIMAL");
-    copy_waits_mysql: (CopyWaits, rules_overlap,
+    copy_waits_mysql: (CopyWaits, invariants_overlap,
         "mysql::the_set_of_dirty_keys_is_bounded_and_the_copy_waits", "the copy did not wait");
-    copy_waits_mariadb: (CopyWaits, rules_overlap,
+    copy_waits_mariadb: (CopyWaits, invariants_overlap,
         "mariadb::the_set_of_dirty_keys_is_bounded_and_the_copy_waits", "the copy did not wait");
-    set_bounded_mariadb: (SetBounded, rules_overlap,
+    set_bounded_mariadb: (SetBounded, invariants_overlap,
         "mariadb::the_set_of_dirty_keys_is_bounded_and_the_copy_waits", "keys");
-    set_bounded_mysql: (SetBounded, rules_overlap,
+    set_bounded_mysql: (SetBounded, invariants_overlap,
         "mysql::the_set_of_dirty_keys_is_bounded_and_the_copy_waits", "keys");
-    only_copy_throttled_mysql: (OnlyCopyThrottled, rules_overlap,
+    only_copy_throttled_mysql: (OnlyCopyThrottled, invariants_overlap,
         "mysql::rows_move_across_the_copys_edge", "never came");
-    differences_count_mysql: (DifferencesCount, rules,
+    differences_count_mysql: (DifferencesCount, invariants,
         "mysql::a_damaged_shadow_is_never_swapped_in", "code: Some(");
     shadow_watched_mysql: (ShadowWatched, shadow_watch,
         "mysql::rows_written_just_before_the_lock_are_written_again", "t and t_twin differ");
@@ -217,39 +217,39 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "mysql::so_does_ddl_just_before_the_lock", "left: Some(");
     differences_count_postgres: (DifferencesCount, postgres_verification,
         "a_damaged_shadow_is_never_swapped_in", "code: Some(");
-    no_read_locks_mysql: (NoReadLocks, rules,
+    no_read_locks_mysql: (NoReadLocks, invariants,
         "mysql::the_application_waits_for_no_chunk", "locks rows of the original");
     lock_budget_mariadb: (LockBudget, cutover,
         "mariadb::an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it", "Lock wait timeout exceeded");
     lock_budget_mysql: (LockBudget, cutover,
         "mysql::an_open_transaction_puts_the_cut_over_off_and_no_session_waits_for_it", "Lock wait timeout exceeded");
-    lost_chunk_again_mysql: (LostChunkAgain, rules,
+    lost_chunk_again_mysql: (LostChunkAgain, invariants,
         "mysql::a_chunk_whose_connection_is_killed_is_copied_once", "code: Some(");
-    lost_chunk_again_mariadb: (LostChunkAgain, rules,
+    lost_chunk_again_mariadb: (LostChunkAgain, invariants,
         "mariadb::a_chunk_whose_connection_is_killed_is_copied_once", "code: Some(");
-    fenced_mysql: (Fenced, rules,
+    fenced_mysql: (Fenced, invariants,
         "mysql::an_attempt_that_was_taken_over_writes_nothing_more", "invariants.rs");
-    fenced_postgres: (Fenced, postgres_survival,
+    fenced_postgres: (Fenced, postgres_resume_dependents,
         "an_attempt_that_was_taken_over_writes_nothing_more", "postgres_resume_dependents.rs");
-    commits_on_disk_postgres: (CommitsOnDisk, postgres_survival,
+    commits_on_disk_postgres: (CommitsOnDisk, postgres_resume_dependents,
         "no_chunk_is_lost_when_the_server_crashes_in_the_midst_of_the_copy", "5000 12502500 bigint");
-    retired_stays_mysql: (RetiredStays, unfinished,
+    retired_stays_mysql: (RetiredStays, resume,
         "mysql::the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table", "the retired table is gone");
-    marker_awaited_mysql: (MarkerAwaited, rules_drain,
+    marker_awaited_mysql: (MarkerAwaited, invariants_drain,
         "mysql::writes_just_before_the_lock_are_drained", "writes");
-    own_markers_only_mariadb: (OwnMarkersOnly, rules_drain,
+    own_markers_only_mariadb: (OwnMarkersOnly, invariants_drain,
         "mariadb::a_marker_of_an_earlier_attempt_ends_no_drain", "writes");
-    own_markers_only_mysql: (OwnMarkersOnly, rules_drain,
+    own_markers_only_mysql: (OwnMarkersOnly, invariants_drain,
         "mysql::a_marker_of_an_earlier_attempt_ends_no_drain", "writes");
     facts_proved_cleanup_mysql: (FactsProved, attacks_mysql,
         "mysql::cleanup_drops_no_table_that_osc_did_not_make", "attacks_mysql.rs");
     ledger_vetted_mariadb: (LedgerVetted, attacks_mysql,
         "mariadb::a_view_under_the_ledgers_name_is_not_opened", "attacks_mysql/place.rs");
-    cut_over_alone_mysql: (CutOverAlone, rules_drain,
+    cut_over_alone_mysql: (CutOverAlone, invariants_drain,
         "mysql::no_cycle_is_under_way_beside_the_cut_over", "lost or old");
     never_begins_mysql: (NeverBegins, cutover,
         "mysql::the_application_sees_no_error_at_the_cut_over", "is only in t");
-    never_begins_rules_drain_mysql: (NeverBegins, rules_drain,
+    never_begins_invariants_drain_mysql: (NeverBegins, invariants_drain,
         "mysql::writes_just_before_the_lock_are_drained", "writes");
     names_sort_after_mariadb: (NamesSortAfter, cutover,
         "readers_of_the_shadow_cost_no_write_at_the_swap_on_mariadb", "is only in t");
@@ -257,11 +257,11 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "statements_that_wait_for_the_swap_land_in_the_new_table_or_are_told_to_retry", "was lost");
     snapshot_guarded_postgres: (SnapshotGuarded, postgres_dependents,
         "the_snapshot_guard_stays_while_an_older_snapshot_is_open", "drop_if_over");
-    looked_at_under_lock_postgres: (LookedAtUnderLock, postgres_program,
+    looked_at_under_lock_postgres: (LookedAtUnderLock, postgres_cli,
         "what_another_session_adds_just_before_the_swap_is_not_lost", "CREATE VIEW late");
-    dependents_follow_mysql: (DependentsFollow, survival,
+    dependents_follow_mysql: (DependentsFollow, resume_dependents,
         "mysql::everything_on_a_table_survives_under_writers", "users_osc_old");
-    dependents_follow_mariadb: (DependentsFollow, survival,
+    dependents_follow_mariadb: (DependentsFollow, resume_dependents,
         "mariadb::everything_on_a_table_survives_under_writers", "left behind");
     dependents_follow_postgres: (DependentsFollow, postgres_dependents,
         "a_dump_of_a_table_with_everything_on_it_is_the_same_after_a_swap", "panicked");
@@ -299,7 +299,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "a_stream_resumes_where_it_was_confirmed_and_never_later", "panicked");
     identity_checked_postgres: (IdentityChecked, postgres_stream,
         "a_table_that_would_refuse_changes_is_not_published", "unwrap_err");
-    invalid_seen_postgres: (InvalidSeen, postgres_upkeep,
+    invalid_seen_postgres: (InvalidSeen, postgres_retention,
         "the_same_command_resumes_with_an_index_that_an_unfinished_run_left", "panicked");
     sequences_typed_postgres: (SequencesTyped, attributes_postgres,
         "an_identity_sequence_ends_where_the_servers_own_would", "integer 2147483647");
@@ -311,7 +311,7 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "a_check_that_is_not_valid_stays_so_and_stops_no_row", "violates check constraint");
     disabled_stay_postgres: (DisabledStay, attributes_postgres,
         "foreign_keys_whose_triggers_are_disabled_stay_so", "RI_FKey");
-    refreshes_in_order_postgres: (RefreshesInOrder, postgres_survival,
+    refreshes_in_order_postgres: (RefreshesInOrder, postgres_resume_dependents,
         "a_refresh_that_outlives_its_connection_brings_nothing_back", "6000");
     server_ends_lock_mariadb: (ServerEndsLock, session_settings,
         "frozen::mariadb::a_frozen_osc_does_not_hold_the_application_up", "Elapsed");

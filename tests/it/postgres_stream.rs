@@ -308,7 +308,7 @@ async fn a_commit_that_readers_do_not_see_yet_is_waited_for() {
     let value = f.client.query_one(sql, &[]).await.unwrap().get::<_, Option<String>>(0);
     assert_eq!(value, None, "the stream is ahead of the readers");
     let early = tokio::time::timeout(Duration::from_millis(300), f.seen.visible(&f.client)).await;
-    assert!(early.is_err(), "not visible, printed to be");
+    assert!(early.is_err(), "not visible, reported to be");
     let late = stream::start_barrier(&f.client, Duration::from_millis(300)).await;
     assert!(late.is_err(), "the barrier sees it too");
     server.set("synchronous_standby_names", None).await;
