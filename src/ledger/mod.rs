@@ -153,6 +153,11 @@ impl RunRecord {
         self.result.is_none() && self.elsewhere.is_none()
     }
 
+    /// Whether it is unfinished, and has a copy that the same command resumes.
+    pub(crate) fn has_copy(&self) -> bool {
+        self.is_unfinished() && self.state.is_some()
+    }
+
     /// Whether it was stopped, or died, or is under way.
     pub fn is_unfinished(&self) -> bool {
         self.result.is_none_or(|result| result == Outcome::Stopped)

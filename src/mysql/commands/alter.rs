@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
 use super::prepare::{Prepared, open};
 use crate::config::settings::Indexes;
@@ -14,16 +13,15 @@ use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
 use crate::ledger::{End, FencingToken, NewRun, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::checks::Checked;
-use crate::mysql::connection::errors::connection_error;
 use crate::mysql::connection::process_list::processes;
 use crate::mysql::connection::session::run;
 use crate::mysql::copy::shadow;
 use crate::mysql::methods::choose::Attempt;
 use crate::mysql::methods::run::{self as native, Native};
-use crate::mysql::name::{Helpers, TableName, Text};
+use crate::mysql::name::{Helpers, TableName};
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::Ledger;
-use crate::mysql::runs::lock::{self, lock_name};
+use crate::mysql::runs::lock::{self};
 use crate::mysql::{checks, throttle};
 use crate::plan::method::Method;
 use crate::plan::{Job, Plan, Step, for_good};
@@ -182,12 +180,11 @@ async fn go_native(
 ) -> Result<std::result::Result<Summary, String>> {
     let name = &prepared.setting.original.name;
     let related = lock::related(&prepared.setting.dependents, &prepared.setting.change.text, name);
-    let claim = claim(conn, name, &related).await?;
+    claim(conn, name, &related).await?;
     let ledger = &prepared.setting.ledger;
     // Before the change, which could not be recorded otherwise.
     ledger.create(conn).await?;
-    let last = ledger.last(conn, name).await?.filter(RunRecord::is_unfinished);
-    if let Some(run) = last.filter(|run| run.state.is_some()) {
+    if let Some(run) = ledger.last(conn, name).await?.filter(RunRecord::has_copy) {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
@@ -206,7 +203,7 @@ async fn go_native(
     let permission = job.permission(&throttle);
     let permitted = async || -> Result<()> {
         if permission.wait().await? == Given::Awaited {
-            still_claimed(conn, &claim).await?;
+            still_claimed(conn, name).await?;
             permission.enter(Phase::CutOver);
         }
         Ok(())
@@ -242,22 +239,18 @@ async fn go_native(
 }
 
 /// Takes the run's locks for `conn`, so that no other is under way; returns the table's as a literal.
-async fn claim(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<String> {
-    let lock = Text(&lock_name(table)).to_string();
+async fn claim(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<()> {
     // It may wait for permission for long.
     run(conn, "claiming the table", "SET SESSION wait_timeout = 86400").await?;
-    lock::take(conn, table, related, 0).await?;
-    Ok(lock)
+    lock::take(conn, table, related, 0).await
 }
 
 /// Fails where the session that holds the table's lock was lost while permission was awaited.
-async fn still_claimed(conn: &mut Conn, lock: &str) -> Result<()> {
-    let action = "looking whether the table is still claimed";
-    let held: Option<Option<i64>> = conn
-        .query_first(format!("SELECT IS_USED_LOCK({lock}) = CONNECTION_ID()"))
-        .await
-        .map_err(|error| connection_error(action, error))?;
-    if held.flatten() == Some(1) { Ok(()) } else { Err(lock_lost(other_run(lock))) }
+async fn still_claimed(conn: &mut Conn, table: &TableName) -> Result<()> {
+    match lock::holds(conn, table).await? {
+        true => Ok(()),
+        false => Err(lock_lost(other_run(&table.plain()))),
+    }
 }
 
 async fn record_native(

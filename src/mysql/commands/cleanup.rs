@@ -69,7 +69,7 @@ impl Cleanup {
         let runs = self.ledger.of_table(&mut self.conn, &self.name, RUNS).await?;
         self.forgotten =
             runs.iter().filter(|run| Record::of(run).is_err()).map(|run| run.run).collect();
-        if let Some(dead) = runs.first().filter(|run| run.is_unfinished() && run.state.is_some())
+        if let Some(dead) = runs.first().filter(|run| run.has_copy())
             && let Ok(Record { tables, .. }) = Record::of(dead)
         {
             let mariadb = self.flavor.is_mariadb();

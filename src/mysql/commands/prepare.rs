@@ -188,7 +188,7 @@ async fn any_unfinished(
         return Ok(None);
     }
     let last = ledger.ledger.last(conn, name).await?;
-    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
+    Ok(last.filter(RunRecord::has_copy))
 }
 
 /// The same, with how its tables stand.

@@ -84,6 +84,16 @@ pub(crate) async fn take(
     Ok(())
 }
 
+/// Whether the session holds the lock of runs on the table.
+pub(crate) async fn holds(conn: &mut Conn, table: &TableName) -> Result<bool> {
+    let sql = format!("SELECT IS_USED_LOCK({}) = CONNECTION_ID()", Text(&lock_name(table)));
+    let held: Option<Option<i64>> = conn
+        .query_first(sql)
+        .await
+        .map_err(|error| connection_error("looking whether the table is still claimed", error))?;
+    Ok(held.flatten() == Some(1))
+}
+
 /// Gives the session's locks back before it ends: the server may see its end only after the next command has
 /// asked for them.
 pub(crate) async fn release(conn: &mut Conn) {

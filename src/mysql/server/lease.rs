@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
 use crate::error::{Error, Result};
 use crate::ledger::claim::{Lease, Looked, Standing};
@@ -15,9 +14,8 @@ use crate::mysql::catalog::table::Table;
 use crate::mysql::clauses::same;
 use crate::mysql::copy::shadow;
 use crate::mysql::dependents::Carried;
-use crate::mysql::name::Text;
 use crate::mysql::run::MysqlTable;
-use crate::mysql::runs::lock::{lock_name, related, take};
+use crate::mysql::runs::lock::{holds, related, take};
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap;
 
@@ -46,10 +44,8 @@ impl Lease for MysqlTable {
     }
 
     async fn is_locked(&self) -> bool {
-        let lock = lock_name(&self.setting.original.name);
-        let sql = format!("SELECT IS_USED_LOCK({}) = CONNECTION_ID()", Text(&lock));
         match self.claim.lock().await.as_mut() {
-            Some(conn) => matches!(conn.query_first(sql).await, Ok(Some(Some(1_i64)))),
+            Some(conn) => holds(conn, &self.setting.original.name).await.unwrap_or(false),
             None => false,
         }
     }

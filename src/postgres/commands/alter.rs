@@ -264,8 +264,8 @@ async fn any_unfinished(
     ledger: &Ledger,
     name: &TableName,
 ) -> Result<Option<RunRecord>> {
-    let last = ledger.runs(client, name, 1).await?.into_iter().next();
-    Ok(last.filter(|run| run.is_unfinished() && run.state.is_some()))
+    let last = ledger.last(client, name).await?;
+    Ok(last.filter(RunRecord::has_copy))
 }
 
 /// The same, where it is there by the catalog, with how far it came.

@@ -10,6 +10,14 @@ use crate::postgres::connection::session::rows;
 use crate::postgres::name::{TableName, Text};
 
 impl Ledger {
+    /// This database's newest run on a table.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn last(&self, client: &Client, table: &TableName) -> Result<Option<RunRecord>> {
+        Ok(self.runs(client, table, 1).await?.pop())
+    }
+
     /// The latest runs of a table of this database, newest first.
     ///
     /// # Errors
