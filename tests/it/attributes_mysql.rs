@@ -2,6 +2,7 @@
 //! same as after the server's own ALTER on a twin, or the table was refused before the copy. The list of
 //! all that is `attributes/mysql.txt`; a server that knows more fails the first test.
 
+use crate::cli_run::printed;
 use crate::support;
 
 use std::process::Output;
@@ -25,15 +26,6 @@ fn classified() -> Classified {
 
 fn osc(server: &Server, database: &str, arguments: &[&str]) -> Output {
     support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
-}
-
-fn printed(output: &Output) -> String {
-    format!(
-        "{:?}\n{}{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 /// The statements that make the tables that have everything that this server knows.

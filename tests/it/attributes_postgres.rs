@@ -2,8 +2,8 @@
 //! the server's own ALTER on a twin, or the table was refused before the copy. The list of all that is
 //! `attributes/postgres.txt`; a server whose catalog knows more fails the first test.
 
+use crate::cli_run::{osc, printed};
 use crate::support;
-use std::process::Output;
 use std::time::Duration;
 
 use crate::attributes::{classified, everything, picture, unknown};
@@ -15,19 +15,6 @@ const REWRITE: &str = "ALTER COLUMN lately TYPE bigint, ALTER COLUMN id TYPE big
 
 /// A change that changes nothing, for which osc makes the table again.
 const REBUILD: &str = "ALTER list TYPE int[]";
-
-fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
-    support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
-}
-
-fn printed(output: &Output) -> String {
-    format!(
-        "{:?}\n{}{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
 
 /// Roles and a tablespace, which belong to the whole server.
 async fn prepare(server: &Postgres) {

@@ -66,9 +66,9 @@ cases! { USUAL
         "mariadb::rows_move_across_the_copys_edge", "lost or old");
     applied_after_refresh_mariadb: (AppliedAfterRefresh, invariants_stream,
         "mariadb::a_key_that_was_not_refreshed_is_named_again_after_a_kill", "lost or old");
-    aside_held_postgres: (DeferredHeld, postgres_key_index,
+    deferred_held_postgres: (DeferredHeld, postgres_key_index,
         "a_killed_run_reads_again_what_waited_for_it", "bigint");
-    aside_refreshed_postgres: (DeferredRefreshed, postgres_key_index,
+    deferred_refreshed_postgres: (DeferredRefreshed, postgres_key_index,
         "it_is_built_after_the_copy_and_what_changed_meanwhile_is_refreshed_then", "bigint");
     in_flight_waits_mariadb: (InFlightWaits, invariants_overlap,
         "mariadb::a_row_deleted_while_its_chunk_is_in_flight_stays_deleted", "came back");
@@ -340,6 +340,20 @@ fn every_rule_has_a_test_that_fails_without_it() {
         .map(|rule| rule.name())
         .collect();
     assert!(without.is_empty(), "no test fails without {without:?}");
+}
+
+/// Most of them run with `scripts/broken-rules` only.
+#[test]
+fn every_case_names_a_test_that_is_there() {
+    let output = Command::new(this_program()).args(["--list", "--format", "terse"]).output();
+    let listed = output.expect("a test program lists its tests").stdout;
+    let listed = String::from_utf8_lossy(&listed);
+    let cases = USUAL.iter().chain(ASKED).filter(|case| case.program != "lib");
+    let missing: Vec<String> = cases
+        .map(|case| format!("{}::{}", case.program, case.test))
+        .filter(|path| !listed.lines().any(|line| line == format!("{path}: test")))
+        .collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
 }
 
 fn fails_without_its_rule(case: &Case) {

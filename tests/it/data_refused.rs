@@ -1,7 +1,7 @@
 //! A change that the data does not allow ends with the rows named, and the original untouched.
 
-use crate::data;
-use crate::data::{Case, Pair, all, ended, printed};
+use crate::cli_run::streams;
+use crate::data::{Case, Pair, all, ended};
 use crate::support::server::Kind;
 
 /// Many rows, so that what does not fit lies beyond the first chunk: `id` from 1 to 400, `u`
@@ -162,7 +162,7 @@ async fn refused(kind: Kind, case: &Case, named: &[&str]) -> Result<Pair, String
     let mut pair = Pair::new(kind, &setup).await;
     let output = pair.alter("t", case.clauses).await;
     ended(&output, 1)?;
-    names(&data::printed(&output), named)?;
+    names(&streams(&output), named)?;
     pair.same("t").await?;
     pair.nothing_left().await?;
     Ok(pair)
@@ -197,7 +197,7 @@ async fn a_run_is_stopped(kind: Kind, clauses: &str, writes: &[&str], named: &[&
     }
     let output = held.release().await;
     ended(&output, 1).unwrap();
-    names(&printed(&output), named).unwrap();
+    names(&streams(&output), named).unwrap();
     pair.same("t").await.unwrap();
     pair.nothing_left().await.unwrap();
 }

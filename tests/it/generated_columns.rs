@@ -5,7 +5,8 @@ use crate::cli_run;
 use crate::support;
 use std::time::{Duration, Instant};
 
-use crate::data::{Case, Pair, all, becomes_the_same, ended, printed};
+use crate::cli_run::streams;
+use crate::data::{Case, Pair, all, becomes_the_same, ended};
 use crate::support::process::signal;
 use crate::support::server::{Kind, Server, rows};
 use rustix::process::Signal;
@@ -26,7 +27,7 @@ async fn a_generated_column_that_differs_is_found(kind: Kind) {
         pair.first(damage).await;
         let output = held.release().await;
         ended(&output, 5).unwrap();
-        assert!(printed(&output).contains("id = "), "{}", printed(&output));
+        assert!(streams(&output).contains("id = "), "{}", streams(&output));
         pair.same("t").await.unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! Servers that would fill osc's memory. **They are scripted**: no real server sends without end. What is shown
 //! is how much such a server gets rid of before osc hangs up, and that osc says why.
 
+use crate::cli_run::streams;
 use crate::support;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -42,8 +43,7 @@ fn endlessly(stream: &mut TcpStream, sent: &mut usize, bytes: &[u8]) -> std::io:
 fn plan(url: &str) -> (Option<i32>, String) {
     let output = support::osc().args(["plan", "t", "ADD COLUMN x INT", "--url", url]).output();
     let output = output.unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    (output.status.code(), streams(&output))
 }
 
 /// The short commands, each against a server of its own that falls silent: all end, and say why.

@@ -2,6 +2,7 @@
 
 mod postgres;
 
+use crate::cli_run::streams;
 use crate::support;
 use std::process::{Command, Stdio};
 
@@ -24,8 +25,7 @@ fn osc(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
 
 fn ended(command: &mut Command) -> (Option<i32>, String) {
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    (output.status.code(), streams(&output))
 }
 
 const FEW: [&str; 6] =

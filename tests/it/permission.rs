@@ -1,5 +1,6 @@
 //! Nothing is changed before permission is given, by no method and on no server.
 
+use crate::cli_run::streams;
 use crate::support;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,8 +86,7 @@ impl Place {
 
     fn osc(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let output = support::osc().args(arguments).args(["--url", &self.url]).output().unwrap();
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+        (output.status.code(), streams(&output))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `osc` on PostgreSQL as its users meet it: methods, refusals, data that does not fit, what is left.
 
+use crate::cli_run::{osc, printed};
 use crate::support;
-use std::process::Output;
 
 use crate::cli_run::Run;
 use crate::support::postgres::{Major, Postgres};
@@ -13,19 +13,6 @@ async fn table(server: &Postgres) -> String {
     let database = support::postgres_database(server).await;
     server.exec(&database, TABLE).await;
     database
-}
-
-fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
-    support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
-}
-
-fn printed(output: &Output) -> String {
-    format!(
-        "{:?}\n{}{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 /// Nothing of osc's but its ledger, and the table as it was.

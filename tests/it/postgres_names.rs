@@ -1,24 +1,10 @@
 //! Names that were not given are the server's; names that a user chose do not clash with osc's; and what the
 //! server says of a long step is reported.
 
+use crate::cli_run::{osc, printed};
 use crate::support;
 use std::io::{BufRead, BufReader};
-use std::process::{Output, Stdio};
-
-use crate::support::postgres::Postgres;
-
-fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
-    support::osc().args(arguments).args(["--url", &server.url(database)]).output().unwrap()
-}
-
-fn printed(output: &Output) -> String {
-    format!(
-        "{:?}\n{}{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
+use std::process::Stdio;
 
 const NAMES: &str = "SELECT string_agg(name, ' ' ORDER BY name) FROM (\
      SELECT conname AS name FROM pg_constraint WHERE contype <> 'n' AND connamespace = 'public'::regnamespace \

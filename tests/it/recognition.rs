@@ -2,6 +2,7 @@
 //! pgpool-II. The engines that cannot be run here are recognised by scripted answers, in the unit tests of
 //! `mysql/connection/recognise.rs` and `postgres/connection/recognise.rs`.
 
+use crate::cli_run::streams;
 use crate::support;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -19,11 +20,6 @@ fn osc(url: &str, arguments: &[&str]) -> Output {
     program().args(arguments).args(["--url", url]).output().unwrap()
 }
 
-fn printed(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
 /// `plan`, `alter` by each method and `cleanup` are refused, with these words.
 fn refused(url: &str, clauses: &str, check: &str, words: &[&str]) {
     for command in [
@@ -34,7 +30,7 @@ fn refused(url: &str, clauses: &str, check: &str, words: &[&str]) {
         vec!["cleanup", "t", "--yes"],
     ] {
         let output = osc(url, &command);
-        let text = printed(&output);
+        let text = streams(&output);
         assert_eq!(output.status.code(), Some(4), "{command:?}: {text}");
         for word in [&[&*format!("[{check}]"), "help:"], words].concat() {
             assert!(text.contains(word), "{command:?} lacks {word:?}: {text}");
@@ -96,7 +92,7 @@ fn status(name: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_node_of_a_galera_cluster_is_refused_and_nothing_is_written() {
     let library = Command::new(SCRIPT).args(["library", "galera"]).output().unwrap();
-    assert!(library.status.success(), "{}", printed(&library));
+    assert!(library.status.success(), "{}", streams(&library));
     let library = String::from_utf8(library.stdout).unwrap();
     let (first, group) = node(library.trim(), None);
     becomes(&first, &status("wsrep_ready"), "ON").await;
@@ -187,7 +183,7 @@ async fn a_group_with_a_single_primary_is_named_and_changed_at_its_primary_only(
     let url = primary.url(&database);
     let plan = osc(&url, &["plan", "t", CLAUSES]);
     let words = ["(Group Replication, single primary, 2 members)", "another member"];
-    assert!(words.iter().all(|word| printed(&plan).contains(word)), "{}", printed(&plan));
+    assert!(words.iter().all(|word| streams(&plan).contains(word)), "{}", streams(&plan));
     let plan = osc(&url, &["plan", "t", CLAUSES, "--json"]);
     let plan = support::schema::read("plan", &String::from_utf8_lossy(&plan.stdout));
     assert_eq!(plan["recognised"], "Group Replication, single primary, 2 members");
@@ -200,12 +196,12 @@ async fn a_group_with_a_single_primary_is_named_and_changed_at_its_primary_only(
     writers.wait_for_more(50).await;
     let flags = ["--strategy", "copy", "--yes", "--max-rows-per-second", "4000"];
     let alter = osc(&url, &[&["alter", "t", CLAUSES], &flags[..]].concat());
-    assert_eq!(alter.status.code(), Some(0), "{}", printed(&alter));
+    assert_eq!(alter.status.code(), Some(0), "{}", streams(&alter));
     writers.wait_for_more(50).await;
     writers.stop().await.assert_undisturbed();
     twin.assert_equal(CLAUSES).await;
     let cleanup = osc(&url, &["cleanup", "t", "--yes"]);
-    assert_eq!(cleanup.status.code(), Some(0), "{}", printed(&cleanup));
+    assert_eq!(cleanup.status.code(), Some(0), "{}", streams(&cleanup));
 }
 
 async fn postgres() -> (&'static Postgres, String) {
@@ -288,9 +284,9 @@ fn refused_as_pooler(url: &str, what: &str) {
         vec!["cleanup", "t", "--yes"],
     ] {
         let output = osc(url, &arguments);
-        assert_eq!(output.status.code(), Some(4), "{what:?}: {}", printed(&output));
+        assert_eq!(output.status.code(), Some(4), "{what:?}: {}", streams(&output));
         for word in ["[pooler]", "connect to PostgreSQL itself"] {
-            assert!(printed(&output).contains(word), "{what:?}: {}", printed(&output));
+            assert!(streams(&output).contains(word), "{what:?}: {}", streams(&output));
         }
     }
 }
@@ -355,7 +351,7 @@ async fn pgpool_is_refused() {
     let url = format!("postgres://postgres@127.0.0.1:{port}/{database}");
     refused_as_pooler(&url, "pgpool");
     let output = osc(&url, &["plan", "t", "ALTER v TYPE bigint"]);
-    assert!(printed(&output).contains("pgpool-II"), "{}", printed(&output));
+    assert!(streams(&output).contains("pgpool-II"), "{}", streams(&output));
     nothing_set(server, &database, &url).await;
     // Its children end with it where it ends in order.
     assert!(pool.end(rustix::process::Signal::INT));
@@ -365,7 +361,7 @@ async fn pgpool_is_refused() {
 async fn plain_servers_are_recognised_as_nothing_else() {
     let plain = |url: &str, clauses: &str| {
         let output = osc(url, &["plan", "t", clauses, "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+        assert_eq!(output.status.code(), Some(0), "{}", streams(&output));
         let plan = support::schema::read("plan", &String::from_utf8_lossy(&output.stdout));
         assert!(plan["recognised"].is_null(), "{plan}");
     };

@@ -2,6 +2,7 @@
 //! start.
 
 use crate::cli_run::Run;
+use crate::cli_run::streams;
 use crate::support;
 use crate::support::postgres::Postgres;
 use crate::support::server::{Kind, Server};
@@ -164,6 +165,5 @@ async fn a_run_is_refused_beside_a_related_one_under_way_or_unfinished() {
 
 fn osc(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = support::osc().args(arguments).args(["--url", url]).output().unwrap();
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    (output.status.code(), streams(&output))
 }

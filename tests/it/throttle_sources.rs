@@ -1,4 +1,4 @@
-//! The sources of back-pressure against real servers.
+//! The sources of the throttle against real servers.
 
 use crate::support;
 use std::time::{Duration, Instant};

@@ -3,6 +3,7 @@
 //! them too. A sample by a seed that is printed; with `OSC_TYPE_MATRIX=values` all values that fit, with
 //! `all` the whole, which takes hours.
 
+use crate::cli_run::printed;
 use crate::support;
 use std::process::Output;
 use std::time::Instant;
@@ -119,15 +120,6 @@ fn literal(value: &str, of: &str) -> String {
 fn osc(server: &Postgres, database: &str, clauses: &str) -> Output {
     let arguments = ["alter", "t", clauses, "--strategy", "copy", "--url", &server.url(database)];
     support::osc().args(arguments).output().unwrap()
-}
-
-fn printed(output: &Output) -> String {
-    format!(
-        "{:?}\n{}{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 /// What the server does with each value of a pair.

@@ -1,6 +1,7 @@
 //! An application on MySQL or MariaDB that attacks osc, with all rights on its own schema.
 #![allow(missing_docs, reason = "a part of one test program, as the kit is")]
 
+use crate::cli_run::streams;
 use crate::support;
 use crate::support::server::{Server, opts};
 use mysql_async::{Conn, Opts};
@@ -56,8 +57,7 @@ impl<'a> Place<'a> {
             .args(["--url", url, "--ledger", &self.ledger])
             .output()
             .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+        (output.status.code(), streams(&output))
     }
 
     pub(crate) fn osc(&self, arguments: &[&str]) -> (Option<i32>, String) {

@@ -1,6 +1,7 @@
 //! A database on PostgreSQL, an attacker, and osc as a superuser.
 #![allow(missing_docs, reason = "a part of one test program, as the kit is")]
 
+pub(crate) use crate::cli_run::printed;
 use crate::support;
 use std::process::Output;
 
@@ -165,15 +166,6 @@ pub(crate) fn record(original: &str, shadow: &str) -> String {
         "json_build_object('form', 2, 'original', '{original}'::regclass::oid::bigint, 'shadow', \
          '{shadow}'::regclass::oid::bigint, 'capture', 'logical', 'deferred', true, 'fingerprint', '', \
          'dependents', '', 'unchecked', '[]'::json)::text"
-    )
-}
-
-pub(crate) fn printed(output: &Output) -> String {
-    format!(
-        "{:?}\n{}{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
     )
 }
 

@@ -47,14 +47,14 @@ impl Run {
         Self::spawn(support::osc(), url, arguments)
     }
 
-    /// With a failure point (`OSC_FAULT`) set off.
+    /// With a failpoint (`OSC_FAULT`) set off.
     pub fn faulty(url: &str, arguments: &[&str], fault: &str) -> Self {
         let mut command = support::osc();
         command.env("OSC_FAULT", fault);
         Self::spawn(command, url, &[arguments, &["--strategy", "copy", "--yes"]].concat())
     }
 
-    /// Starts one, which waits at a failure point by the time this returns: `chunk.copied@3`.
+    /// Starts one, which waits at a failpoint by the time this returns: `chunk.copied@3`.
     pub async fn until(url: &str, arguments: &[&str], place: &str) -> (Self, Waiting) {
         let point = Point::new(place).await;
         let mut run = Self::faulty(url, arguments, point.fault());
@@ -174,6 +174,11 @@ pub fn osc(server: &Postgres, database: &str, arguments: &[&str]) -> Output {
 
 /// How such a command ended, and all that it printed.
 pub fn printed(output: &Output) -> String {
+    format!("{:?}\n{}", output.status.code(), streams(output))
+}
+
+/// All that a command printed.
+pub fn streams(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    format!("{:?}\n{}{}", output.status.code(), text(&output.stdout), text(&output.stderr))
+    text(&output.stdout) + &text(&output.stderr)
 }

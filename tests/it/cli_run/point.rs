@@ -1,4 +1,4 @@
-//! A failure point at which a run waits for as long as a test likes.
+//! A failpoint at which a run waits for as long as a test likes.
 
 use tokio::net::{TcpListener, TcpStream};
 

@@ -2,6 +2,7 @@
 //! first, the server itself (`ALGORITHM=COPY`) that in the second, and both must end the same.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+use crate::cli_run::streams;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
@@ -205,15 +206,10 @@ pub fn ended(output: &Output, code: i32) -> Result<(), String> {
     if output.status.code() == Some(code) {
         return Ok(());
     }
-    Err(format!("exit {:?} and not {code}: {}", output.status.code(), printed(output)))
+    Err(format!("exit {:?} and not {code}: {}", output.status.code(), streams(output)))
 }
 
 /// All that a run wrote.
-pub fn printed(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
 /// osc and the server make the same of the table.
 pub async fn becomes_the_same(kind: Kind, case: &Case) -> Result<(), String> {
     let mut pair = Pair::new(kind, case.setup).await;

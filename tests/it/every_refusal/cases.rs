@@ -365,11 +365,11 @@ pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
 /// Codes that both commands reach by the same lines, behind what no test can set up here: the unit test that
 /// covers them by scripted answers, or why there is none.
 pub(crate) const SCRIPTED: &[(&str, &str)] = &[
-    ("citus-table", "postgres::recognise: scripted answers"),
-    ("engine-own-ddl", "mysql::recognise: scripted answers"),
-    ("proxy", "mysql::recognise: scripted answers"),
-    ("unknown-server", "mysql::recognise: scripted answers"),
-    ("server-version", "mysql::flavor: old versions by their names"),
+    ("citus-table", "postgres::connection::recognise: scripted answers"),
+    ("engine-own-ddl", "mysql::connection::recognise: scripted answers"),
+    ("proxy", "mysql::connection::recognise: scripted answers"),
+    ("unknown-server", "mysql::connection::recognise: scripted answers"),
+    ("server-version", "mysql::connection::version: old versions by their names"),
     ("version", "a PostgreSQL before 14 is not installed anywhere"),
     ("tls", "tests/it/throttle_sources.rs: tls_is_verified_unless_it_is_not_to_be"),
     ("alter-ignore", "a whole statement with IGNORE is wrong usage before it comes to that"),
@@ -377,7 +377,7 @@ pub(crate) const SCRIPTED: &[(&str, &str)] = &[
     ("disk-space", "the disk would have to be full"),
     ("max-allowed-packet", "the check of `checks::server`, as its neighbours"),
     ("log-replica-updates", "the check of `checks::server`, as its neighbours"),
-    ("sql-mode", "mysql::settings::role: clauses_that_would_be_read_otherwise"),
+    ("sql-mode", "mysql::connection::settings::role: clauses_that_would_be_read_otherwise"),
     ("extension", "tests/it/attributes_postgres.rs walks what depends on a table"),
     ("security-label", "no provider of labels is installed with a server"),
     ("subscription", "tests/it/postgres_dependents.rs reads the same list"),

@@ -1,4 +1,4 @@
-//! osc is ended, fails, or loses its sessions at each of its failure points, one after the other. The
+//! osc is ended, fails, or loses its sessions at each of its failpoints, one after the other. The
 //! original is whole after each, and the same command does the rest and leaves nothing behind.
 //!
 //! Usually each point is tried with `kill`, and one of four with `error` and `cut`; `OSC_FAULTS=all` tries all

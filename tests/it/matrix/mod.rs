@@ -7,6 +7,7 @@ mod ours;
 pub mod types;
 mod values;
 
+use crate::cli_run::streams;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::process::{Output, Stdio};
@@ -269,7 +270,7 @@ impl Matrix {
         };
         while !left.is_empty() {
             let output = self.osc("t", pairs, &left).await;
-            let text = printed(&output);
+            let text = streams(&output);
             if output.status.code() != Some(4) {
                 break;
             }
@@ -307,7 +308,7 @@ impl Matrix {
                 columns.iter().filter(|(at, _)| left.contains(at)).copied().collect();
             let before = values::of_columns(&mut self.conn, "t", &rest, kind).await;
             let output = self.osc("t", pairs, &left).await;
-            let text = printed(&output);
+            let text = streams(&output);
             let after = values::of_columns(&mut self.conn, "t", &rest, kind).await;
             let id = row(&text).filter(|id| unfit.contains(id) && named_rows.insert(*id));
             let Some(id) = id.filter(|_| before == after && output.status.code() == Some(1)) else {
@@ -375,7 +376,7 @@ impl Matrix {
                 let (first, second) = columns.split_at(columns.len() / 2);
                 waiting.extend([first.to_vec(), second.to_vec()]);
             } else {
-                tally.wrong.push(format!("— {}: {}", name(pairs[columns[0]]), printed(&output)));
+                tally.wrong.push(format!("— {}: {}", name(pairs[columns[0]]), streams(&output)));
             }
         }
     }
@@ -453,11 +454,6 @@ async fn session(server: &Server, database: &str) -> Conn {
         conn.query_drop(sql).await.unwrap();
     }
     conn
-}
-
-fn printed(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 fn list<'a>(ids: impl IntoIterator<Item = &'a u64>) -> String {

@@ -1,6 +1,7 @@
 //! Refusals from outside: the program is run, and must end as wanted with nothing changed.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part")]
 
+use crate::cli_run::streams;
 use std::process::Stdio;
 
 use crate::support;
@@ -57,8 +58,7 @@ impl<'a> Place<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let printed = text(&output.stdout) + &text(&output.stderr);
+        let printed = streams(&output);
         for never in ["panicked", "backtrace", "internal error", "SECRET"] {
             assert!(!printed.contains(never), "{arguments:?}: {printed}");
         }
