@@ -10,7 +10,7 @@
 //! | [`plan`] | what an ALTER means, by which method it is made, and why |
 //! | [`ledger`] | the record of runs, and the rules about unfinished ones |
 //! | [`engine`] | the migration itself, knowing no SQL and no server: the servers implement its traits |
-//! | [`throttle`] | the sources of back-pressure, and the one place that combines them |
+//! | [`throttle`] | the sources of the throttle, and the one place that combines them |
 //! | [`control`] | what an operator asks for while a run is under way |
 //! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
 //! | [`key`] | keys, ranges of keys, positions |

@@ -135,13 +135,13 @@ fn keys_that_only_the_server_can_compare_and_that_wait_for_their_index_are_kept(
 }
 
 #[test]
-fn applied_while_it_is_aside_a_change_is_lost_by_a_death() {
-    loses(late_world(), Rule::AsideHoldsPosition);
+fn applied_while_it_is_deferred_a_change_is_lost_by_a_death() {
+    loses(late_world(), Rule::DeferredHoldPosition);
 }
 
 #[test]
-fn put_aside_for_good_a_change_is_lost() {
-    loses(late_world(), Rule::AsideComesBack);
+fn deferred_for_good_a_change_is_lost() {
+    loses(late_world(), Rule::DeferredComeBack);
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
                 // Taken for this attempt, refreshed by none.
                 run.dirty.add(taken.into_iter().flat_map(|batch| batch.keys));
                 drop(alone);
-                // The lock is gone: what the stream reports the shadow from here on is others'.
+                // The lock is gone: what the stream reports of the shadow from here on is others'.
                 run.with_room(|| run.server.mark(run.dirty.next_marker())).await?;
                 let pause = backoff.pause();
                 run.sink.event(Event::CutOverRetry {

@@ -34,7 +34,7 @@ const RECONNECT_FOR: Duration = Duration::from_secs(120);
 struct Inner {
     keys: HashSet<Key>,
     deferred: HashSet<Key>,
-    parked_since: Option<Instant>,
+    deferred_since: Option<Instant>,
     position: Option<Position>,
     untouched: HashSet<Key>,
 }
@@ -160,7 +160,7 @@ impl Dirty {
         if keys == 0 {
             return DeferredKeys::default();
         }
-        let since = *inner.parked_since.get_or_insert_with(Instant::now);
+        let since = *inner.deferred_since.get_or_insert_with(Instant::now);
         DeferredKeys { keys, longest: since.elapsed() }
     }
 
@@ -168,7 +168,7 @@ impl Dirty {
     pub fn release(&self) {
         let deferred = {
             let mut inner = self.inner();
-            inner.parked_since = None;
+            inner.deferred_since = None;
             std::mem::take(&mut inner.deferred)
         };
         self.add(deferred);
@@ -206,7 +206,7 @@ impl Dirty {
         self.markers.next.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// The next marker is written under the cut-over's lock: what the stream reports the shadow after it
+    /// The next marker is written under the cut-over's lock: what the stream reports of the shadow after it
     /// counts as the holder's until another marker comes.
     pub fn lock_marker(&self) -> u64 {
         let marker = self.next_marker();

@@ -1,4 +1,4 @@
-//! Failure points: places at which a test can end the program, fail the step, or have it wait.
+//! Failpoints: places at which a test can end the program, fail the step, or have it wait.
 //!
 //! Without the feature `faults` [`hit`] is nothing at all. With it, `OSC_FAULT` names one point and what
 //! happens there once: `chunk.copied=kill`, or `chunk.copied@3=kill` for the third time it is passed.
@@ -32,7 +32,7 @@ pub enum Place {
 
 macro_rules! points {
     ($($(#[$doc:meta])+ $point:ident = $name:literal on $place:ident;)+) => {
-        /// A failure point.
+        /// A failpoint.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Point { $($(#[$doc])+ $point,)+ }
 

@@ -1,4 +1,4 @@
-//! The sources of back-pressure, one a file, and the one place that combines them.
+//! The sources of the throttle, one a file, and the one place that combines them.
 //!
 //! A [`Source`] looks at one thing at its own pace. [`Throttle`] runs them all, adds the
 //! operator's directives and the row rate, and lets the copy through a chunk at a time. It fails

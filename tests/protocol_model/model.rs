@@ -83,7 +83,7 @@ pub enum Action {
     /// The copy key's index is built.
     BuildKey,
     /// The cycle ends with its keys deferred.
-    PutAside,
+    Defer,
     /// The cycle ends with keys of chunks in flight left.
     PutBack,
     Lock,
@@ -194,7 +194,7 @@ impl Protocol {
             }
             Cycle::Taken { .. } => actions.push(Action::Checkpoint),
             Cycle::Refreshing { write: None, .. } if !attempt.keyed => {
-                actions.push(Action::PutAside);
+                actions.push(Action::Defer);
             }
             Cycle::Refreshing { keys, write: None, .. } => {
                 let waits = self.waiting(attempt, keys);
@@ -329,19 +329,19 @@ impl Protocol {
                 attempt.cycle = Cycle::Refreshing { keys: waits, position, write };
                 attempt.end_cycle();
             }
-            Action::PutAside => {
+            Action::Defer => {
                 let Cycle::Refreshing { keys, position, .. } = attempt.cycle else { return };
-                attempt.aside = attempt.aside.and(keys.but(self.dropped(attempt, keys)));
-                if attempt.aside.is_empty() || !self.keeps(Rule::AsideHoldsPosition) {
+                attempt.deferred = attempt.deferred.and(keys.but(self.dropped(attempt, keys)));
+                if attempt.deferred.is_empty() || !self.keeps(Rule::DeferredHoldPosition) {
                     attempt.applied = position;
                 }
                 attempt.cycle = Cycle::Idle;
             }
             Action::BuildKey => {
                 attempt.keyed = true;
-                let aside = std::mem::take(&mut attempt.aside);
-                if self.keeps(Rule::AsideComesBack) {
-                    attempt.dirty = attempt.dirty.and(aside);
+                let deferred = std::mem::take(&mut attempt.deferred);
+                if self.keeps(Rule::DeferredComeBack) {
+                    attempt.dirty = attempt.dirty.and(deferred);
                 }
                 // Refreshes may put rows ahead of the copy from here on. A chunk looks when it begins.
                 attempt.clears |= self.order == Order::Server;

@@ -18,9 +18,9 @@ pub enum Rule {
     /// 3: a position counts as applied when its keys are refreshed, not before.
     AppliedWhenRefreshed,
     /// 3: the position stays before deferred keys.
-    AsideHoldsPosition,
+    DeferredHoldPosition,
     /// 3: deferred keys are dirty again when the key has its index.
-    AsideComesBack,
+    DeferredComeBack,
     /// 4: keys of a chunk in flight wait for it.
     InFlightWaits,
     /// 4: a chunk writes rows outside its range only while no cycle is under way.

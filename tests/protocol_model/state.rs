@@ -67,7 +67,7 @@ pub struct Attempt {
     /// Whether rows of the shadow can be found by their keys.
     pub keyed: bool,
     /// Keys that are deferred until they can.
-    pub aside: Keys,
+    pub deferred: Keys,
     /// The keys from it on are not the copy's.
     pub limit: u8,
     /// The keys before it were handed out to chunks.
@@ -166,7 +166,7 @@ impl Attempt {
             applied: checkpoint.position,
             dirty: Keys::default(),
             keyed,
-            aside: Keys::default(),
+            deferred: Keys::default(),
             limit: checkpoint.limit,
             handed_out: checkpoint.edge,
             clears,

@@ -26,7 +26,7 @@ use crate::testing::mutation::{self, Rule};
 /// Keys in one [`Change::Keys`] at most.
 const KEYS_AT_ONCE: usize = 4096;
 
-/// Other people's transactions are reported of together: after so long, or so many.
+/// Transactions of other tables are reported together: after [`QUIET`], or [`QUIET_COUNT`] of them.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_COUNT: u32 = 500;
 
@@ -75,7 +75,7 @@ struct Transaction {
     markers: Vec<u64>,
     /// Whether osc has signed it, and what follows in the shadow is its own.
     signed: bool,
-    /// Whether it is reported of at once.
+    /// Whether it is reported at once.
     ours: bool,
 }
 

@@ -51,7 +51,7 @@ pub enum Write {
 pub struct Work<'a> {
     /// What osc is doing, for messages.
     pub action: &'a str,
-    /// The failure point before its commit.
+    /// The failpoint before its commit.
     pub uncommitted: Point,
     /// A query that holds the shadow until the transaction's end, and whose first value is 0 when
     /// another attempt has taken the run over. That one takes the run over and waits for those who

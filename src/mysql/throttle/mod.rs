@@ -1,4 +1,4 @@
-//! The sources of back-pressure that a run on MySQL or MariaDB has.
+//! The sources of the throttle that a run on MySQL or MariaDB has.
 
 pub mod activity;
 pub mod replica_lag;

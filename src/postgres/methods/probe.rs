@@ -77,7 +77,7 @@ pub(crate) async fn probe(
     taken_back(client, inside(client, role, original, clauses, absent)).await
 }
 
-/// The user's expressions over the table's columns, as the server shows them back: read under the role's
+/// The user's expressions over the table's columns, as the server returns them: read under the role's
 /// search path and by its settings, and written with the schema of every name. What they call must belong to
 /// roles that osc trusts, unless `trusts_owner`.
 ///

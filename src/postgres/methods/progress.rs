@@ -17,7 +17,7 @@ const ACTION: &str = "watching the statement";
 /// How often the server is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often the same phase is report of again.
+/// How often the same phase is reported again.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Tells of what the session `pid` is doing for as long as it is polled. That nothing can be learnt

@@ -356,7 +356,7 @@ impl Walk<'_> {
         }
     }
 
-    /// How a failed statement is cause: rows that are in the way are the user's to mend.
+    /// What becomes of a failed statement's error: rows that are in the way are the user's to mend.
     async fn explained(&self, step: &Step, error: &tokio_postgres::Error) -> Error {
         let (Some(code), Some(db)) = (sqlstate(error), error.as_db_error()) else {
             return server_error(ACTION, error);

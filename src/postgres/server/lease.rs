@@ -60,7 +60,7 @@ impl Lease for PostgresTable {
     async fn last(&self, client: &mut Client) -> Result<Option<RunRecord>> {
         // What was opened before may have been without the table.
         let ledger = Ledger::open(client, self.ledger.schema.as_str()).await?;
-        Ok(ledger.runs(client, &self.setting.original.name, 1).await?.into_iter().next())
+        ledger.last(client, &self.setting.original.name).await
     }
 
     fn record(&self, run: &RunRecord) -> Result<Option<Record>> {

@@ -1,4 +1,4 @@
-//! The sources of back-pressure that a run on PostgreSQL has.
+//! The sources of the throttle that a run on PostgreSQL has.
 
 pub mod activity;
 
