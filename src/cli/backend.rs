@@ -35,9 +35,11 @@ pub(super) async fn alter(job: Job) -> Result<Summary> {
 /// Undoes the table's last change.
 pub(super) async fn revert(job: Job) -> Result<Summary> {
     match job.target.scheme {
-        Scheme::Mysql | Scheme::Postgres => {
-            Err(Error::Usage { message: "osc revert is not there yet".into(), help: String::new() })
-        }
+        Scheme::Mysql => mysql::commands::revert::revert(job).await,
+        Scheme::Postgres => Err(Error::Usage {
+            message: "osc revert is not there for PostgreSQL yet".into(),
+            help: String::new(),
+        }),
     }
 }
 
