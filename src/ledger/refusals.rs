@@ -1,6 +1,6 @@
 //! What osc says where another run, or one that was not finished, is in the way.
 
-use super::RunRecord;
+use super::{REVERT, RunRecord};
 use crate::error::{Error, Finding};
 
 /// The end of an attempt whose run another one has taken over.
@@ -112,13 +112,14 @@ pub(crate) fn lock_lost(error: Error) -> Error {
 
 /// The refusal where a run with other clauses was not finished.
 pub(crate) fn other_clauses(earlier: &RunRecord) -> Error {
+    let resume = match earlier.method == REVERT {
+        true => format!("resume it with: osc revert {}", earlier.table),
+        false => "rerun with the same clauses to resume it".into(),
+    };
     Error::Refused(vec![Finding::new(
         "unfinished-run",
         format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
-        format!(
-            "rerun with the same clauses to resume it, or discard it with: osc cleanup {}",
-            earlier.table
-        ),
+        format!("{resume}, or discard it with: osc cleanup {}", earlier.table),
     )])
 }
 
@@ -127,7 +128,12 @@ pub(crate) fn unsettled(dead: &RunRecord, table: &str, why: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "unsettled",
         format!("run {} on {table} died after its swap{why}", dead.run),
-        format!("finish it first, with the same command: osc alter … {:?}", dead.clauses),
+        match dead.method == REVERT {
+            true => format!("finish it first, with the same command: osc revert {table}"),
+            false => {
+                format!("finish it first, with the same command: osc alter … {:?}", dead.clauses)
+            }
+        },
     )])
 }
 

@@ -66,8 +66,12 @@ rules! {
     PlainInsert = "plain-insert";
     /// 5: a refresh deletes by key and inserts, and is no REPLACE.
     NoReplace = "no-replace";
-    /// 12: a row that goes back keeps what only it has.
+    /// 12: a row that goes back keeps the values of columns that the change dropped: it is put, not written anew.
     RowsKeepTheirOwn = "rows-keep-their-own";
+    /// 12: a column that was not written since keeps what the new type could not hold.
+    ColumnsKeepTheirOwn = "columns-keep-their-own";
+    /// 12: columns are paired by what the run recorded, not by their names.
+    PairedByRecord = "paired-by-record";
     /// 12: a row that went back is compared with the live one.
     PutCompared = "put-compared";
     /// 5: sessions are strict, and their warnings count.

@@ -144,6 +144,14 @@ cases! { USUAL
         "mysql::a_trigger_on_the_ledger_does_not_fire", "attacks_mysql/place.rs");
     long_offsets: (LongOffsets, lib,
         "mysql::binlog::position::tests::offsets_go_on_beyond_four_gibibytes", "panicked");
+    rows_keep_their_own_mariadb: (RowsKeepTheirOwn, undo,
+        "mariadb::an_undo_keeps_what_was_written_since", "a dropped column has its values again");
+    columns_keep_their_own_mariadb: (ColumnsKeepTheirOwn, undo,
+        "mariadb::an_undo_keeps_what_was_written_since", "digits that the new type has not");
+    put_compared_mariadb: (PutCompared, undo,
+        "mariadb::rows_that_cannot_go_back_are_all_listed_and_nothing_is_swapped", "DATETIME(6)");
+    paired_by_record_mariadb: (PairedByRecord, undo,
+        "mariadb::an_undo_keeps_what_was_written_since", "a renamed column has its writes");
 }
 
 cases! { ASKED #[ignore = "scripts/broken-rules runs it"]

@@ -294,11 +294,17 @@ async fn what_cannot_be_undone_is_refused(kind: Kind) {
     refused(&pair, &["--fill", "title=nothing"], 2, "nothing").await;
     refused(&pair, &["--strategy", "copy"], 2, "has no meaning for an undo").await;
     // A change by hand: of the live table, then of the retired one.
-    pair.first("ALTER TABLE t ADD COLUMN byhand INT").await;
-    refused(&pair, &[], 4, "t").await;
-    pair.first("ALTER TABLE t DROP COLUMN byhand").await;
+    pair.first("ALTER TABLE t ADD COLUMN byhand INT, ALGORITHM=INSTANT").await;
+    refused(&pair, &[], 4, "t are not what run").await;
+    pair.first("ALTER TABLE t DROP COLUMN byhand, ALGORITHM=INSTANT").await;
+    pair.first("ALTER TABLE t_osc_old ADD COLUMN byhand INT, ALGORITHM=INSTANT").await;
+    refused(&pair, &[], 4, "new: `byhand` int").await;
     pair.first("DROP TABLE t_osc_old").await;
-    refused(&pair, &[], 4, "t").await;
+    refused(&pair, &[], 4, "retired is gone, or was rebuilt since").await;
+    pair.first("ALTER TABLE t FORCE, ALGORITHM=COPY").await;
+    refused(&pair, &[], 4, "is not the table that run").await;
+    pair.alter_freely("t", "ADD COLUMN quick INT").await;
+    refused(&pair, &[], 4, "keeps no retired table").await;
 }
 
 on_both_servers! {

@@ -31,6 +31,7 @@ use crate::mysql::runs::undone::{self, Candidate};
 use crate::mysql::setting::{Setting, Undone};
 use crate::mysql::throttle;
 use crate::plan::{Assignment, Job};
+use crate::testing::mutation::{self, Rule};
 
 /// Runs of a table that are looked at.
 const RUNS: u32 = 100;
@@ -198,7 +199,11 @@ fn change_back(
         added: added.collect(),
         dropped: gone.map(|key| key.name.clone()).collect(),
     };
-    Ok(Change::back(undo_text(run), clauses, &facts.kept, foreign_keys))
+    let mut kept = facts.kept.clone();
+    if mutation::active(Rule::PairedByRecord) {
+        kept.retain(|(old, new)| old.same(new));
+    }
+    Ok(Change::back(undo_text(run), clauses, &kept, foreign_keys))
 }
 
 /// Reads `--fill` and `--inverse`.

@@ -94,7 +94,7 @@ pub(crate) fn way_back(ways: &Ways<'_>) -> (Projection, Option<Put>, Vec<Finding
     back.dated |= change.dated;
     // What does not fit is a misfit here, and no note.
     back.notes.clear();
-    let put = Put::of(ways, &back);
+    let put = Put::of(ways, &back).filter(|_| !mutation::active(Rule::RowsKeepTheirOwn));
     (back, put, findings)
 }
 
@@ -187,7 +187,7 @@ impl Put {
                 forward.expected, forward.found
             );
             put.aside.push((column.name.clone(), alias.clone()));
-            let value = match mutation::active(Rule::RowsKeepTheirOwn) {
+            let value = match mutation::active(Rule::ColumnsKeepTheirOwn) {
                 true => projected.source.clone(),
                 false => format!("IF({unchanged}, {alias}, {})", projected.source),
             };

@@ -95,6 +95,17 @@ impl Pair {
         }
     }
 
+    /// `osc alter` by the cheapest method, to its end, which must be good.
+    pub async fn alter_freely(&self, table: &str, clauses: &str) {
+        let child = support::osc()
+            .args(["alter", table, clauses, "--url", &self.server.url(&self.databases[0]), "--yes"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        ended(&end(child).await, 0).unwrap();
+    }
+
     /// What the server says against a statement in osc's database.
     pub async fn refused(&mut self, sql: &str) -> String {
         match self.sessions[0].query_drop(sql).await {

@@ -300,6 +300,8 @@ pub(crate) const BY_ID: &str =
 /// Codes that need a server or an account of their own, or a run under way: the test, which runs plan and
 /// alter too.
 pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("undo", "tests/it/undo.rs", "what_cannot_be_undone_is_refused"),
+    ("undo-columns", "tests/it/undo.rs", "what_cannot_be_undone_is_refused"),
     (
         "data-directory",
         "tests/it/attributes_mysql.rs",
