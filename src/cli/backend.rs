@@ -3,9 +3,10 @@
 use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
+use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Result};
 use crate::ledger::RunRecord;
-use crate::plan::{Job, Plan, Request, TableArg};
+use crate::plan::{Job, Plan, Request, TableArg, Undoing};
 use crate::{mysql, postgres};
 
 /// Reads a table as this kind of server names it.
@@ -38,6 +39,17 @@ pub(super) async fn revert(job: Job) -> Result<Summary> {
         Scheme::Mysql => mysql::commands::revert::revert(job).await,
         Scheme::Postgres => Err(Error::Usage {
             message: "osc revert is not there for PostgreSQL yet".into(),
+            help: String::new(),
+        }),
+    }
+}
+
+/// What [`revert`] would meet.
+pub(super) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
+    match job.target.scheme {
+        Scheme::Mysql => mysql::commands::revert::check_undo(job).await,
+        Scheme::Postgres => Err(Error::Usage {
+            message: "osc revert --check is not there for PostgreSQL yet".into(),
             help: String::new(),
         }),
     }

@@ -1,16 +1,24 @@
 //! `osc revert`: put a table back as it was before its last change, with the rows written since.
 
+use std::time::Duration;
+
+use indicatif::HumanCount;
+use serde::Serialize;
+
 use super::running::{self, Manner};
 use super::{EXIT_CODES, backend};
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
-use crate::error::{Error, Result};
+use crate::engine::undo_check::UndoCheck;
+use crate::error::{Error, Finding, Result};
 use crate::output::screen::Screen;
-use crate::plan::{Assignment, Job, Request, UndoRequest};
+use crate::output::text::length;
+use crate::plan::{Assignment, Job, Request, UndoRequest, Undoing};
 
 const EXAMPLES: &str = "\
 Examples:
+  osc revert users --check
   osc revert users
   osc revert shop.users --fill title=\"'unknown'\" --hold --control-file /run/osc/users
   osc revert users --on-misfit leave
@@ -61,6 +69,12 @@ pub struct RevertArgs {
     /// Rows that the old table cannot hold: refuse, or leave them as they were before the change
     #[arg(long, value_name = "WHAT", default_value = "refuse", help_heading = "Undo")]
     pub on_misfit: OnMisfit,
+    /// Show what an undo would meet now, and change nothing
+    ///
+    /// Compares both tables, counts the rows written since the change, and tries each in a transaction that is
+    /// rolled back. Ends with exit code 4 where rows cannot go back.
+    #[arg(long, help_heading = "Undo")]
+    pub check: bool,
     /// Do not slow down for other sessions
     #[arg(long, help_heading = "Throttle")]
     pub no_feedback: bool,
@@ -80,9 +94,61 @@ pub struct RevertArgs {
 /// # Errors
 /// Whatever ends the run other than success.
 pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) -> Result<()> {
-    let RevertArgs { json, quiet, yes, .. } = args;
+    let RevertArgs { json, quiet, yes, check, .. } = args;
+    if check {
+        let job = args.job(subject)?;
+        return Box::pin(show(&job, json, screen)).await;
+    }
     let manner = Manner { json, quiet, yes, otherwise: "pass --yes" };
     running::run(args.job(subject)?, manner, screen, backend::revert).await
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    server: String,
+    #[serde(flatten)]
+    undoing: &'a Undoing,
+    #[serde(flatten)]
+    found: &'a UndoCheck,
+}
+
+/// Looks and prints what was found.
+async fn show(job: &Job, json: bool, screen: &Screen) -> Result<()> {
+    let (undoing, found) = backend::check_undo(job).await?;
+    if json {
+        let answer =
+            Answer { server: job.target.address.to_string(), undoing: &undoing, found: &found };
+        screen.json(&answer)?;
+    } else {
+        screen.answer(&text(&undoing, &found))?;
+    }
+    if found.misfits == 0 {
+        return Ok(());
+    }
+    let rows: String = found.misfit_rows.iter().map(|row| format!("\n  - {row}")).collect();
+    Err(Error::Refused(vec![Finding::new(
+        "misfits",
+        format!("{} rows cannot go back:{rows}", found.misfits),
+        "change these rows, or leave them behind: osc revert --on-misfit leave",
+    )]))
+}
+
+fn text(undoing: &Undoing, found: &UndoCheck) -> String {
+    let Undoing { table, run, retired } = undoing;
+    format!(
+        "{table}: osc revert would bring {retired} back, and undo run {run}\n  \
+         rows        {} compared in {}\n  \
+         to be put   {} rows were written since the change\n  \
+         misfits     {}",
+        HumanCount(found.rows),
+        length(Duration::try_from_secs_f64(found.seconds).unwrap_or_default()),
+        HumanCount(found.touched),
+        if found.misfits == 0 {
+            "none: every row can go back".into()
+        } else {
+            format!("{} rows cannot go back", HumanCount(found.misfits))
+        }
+    )
 }
 
 impl RevertArgs {

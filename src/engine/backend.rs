@@ -201,6 +201,12 @@ pub trait Server: Send + Sync + 'static {
     /// back is [`Error::Data`], also where the server would have changed its values without a word.
     fn refresh(&self, keys: &[Key]) -> impl Future<Output = Result<CopyOutcome>> + Send;
 
+    /// In an undo: the same as [`Server::refresh`], taken back at once, to see whether these rows can go back.
+    /// Nothing is fenced, since nothing stays.
+    fn try_to_put(&self, _keys: &[Key]) -> impl Future<Output = Result<CopyOutcome>> + Send {
+        std::future::ready(Err(Error::Internal("this server does not try".into())))
+    }
+
     /// Which rows of the original, among those in `range` and `keys`, have the same value of the
     /// shadow's unique key that a clash named, in one snapshot. Empty: the holders were stale.
     fn duplicates(

@@ -17,5 +17,6 @@ mod refresh;
 pub(crate) mod run;
 pub(crate) mod under_lock;
 pub(crate) mod undo;
+pub(crate) mod undo_check;
 mod verify;
 pub mod walk;

@@ -25,6 +25,17 @@ pub struct Request {
     pub clauses: String,
 }
 
+/// What an undo would take back.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Undoing {
+    /// The table.
+    pub table: String,
+    /// The run that would be undone.
+    pub run: i64,
+    /// The table that would go back.
+    pub retired: String,
+}
+
 /// How an undo goes about what the retired table cannot just take back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UndoRequest {

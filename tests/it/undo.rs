@@ -279,6 +279,40 @@ CREATE TRIGGER t_bi BEFORE INSERT ON t FOR EACH ROW SET NEW.v = CONCAT(NEW.v, '!
     }
 }
 
+async fn a_check_finds_what_an_undo_would_and_changes_nothing(kind: Kind) {
+    let mut pair = Pair::new(kind, ROWS).await;
+    alter(&pair, "DROP COLUMN title, MODIFY v VARCHAR(100), DROP INDEX u, ADD INDEX u (u)").await;
+    pair.script(
+        0,
+        "UPDATE t SET v = 'new' WHERE id BETWEEN 100 AND 139;\n\
+         UPDATE t SET v = REPEAT('x', 41) WHERE id = 139;\n\
+         UPDATE t SET u = 5 WHERE id = 1234;\n\
+         DELETE FROM t WHERE id = 1500;\n\
+         INSERT INTO t (id, u) VALUES (9000, 9000)",
+    )
+    .await;
+    let tables = "SELECT GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME) FROM information_schema.TABLES \
+                  WHERE TABLE_SCHEMA = DATABASE()";
+    let old =
+        "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, u, v, title)))) FROM t_osc_old";
+    let before = [pair.column(tables).await, pair.column(old).await];
+    let output = pair.revert("t", &["--check", "--json"]).await;
+    ended(&output, 4).unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let found: serde_json::Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+    assert_eq!((&found["rows"], &found["touched"]), (&1800.into(), &43.into()), "{printed}");
+    assert_eq!(found["misfits"], 2, "{printed}");
+    for row in ["id = 139", "id = 1234"] {
+        assert!(found["misfit_rows"].to_string().contains(row), "{row}: {printed}");
+    }
+    assert_eq!([pair.column(tables).await, pair.column(old).await], before);
+    pair.script(0, "UPDATE t SET v = 'fits', u = id WHERE id IN (139, 1234)").await;
+    let output = pair.revert("t", &["--check"]).await;
+    ended(&output, 0).unwrap();
+    assert!(streams(&output).contains("every row can go back"), "{}", streams(&output));
+    ended(&pair.revert("t", &[]).await, 0).unwrap();
+}
+
 async fn what_cannot_be_undone_is_refused(kind: Kind) {
     let mut pair = Pair::new(kind, ROWS).await;
     let refused = async |pair: &Pair, flags: &[&str], code: i32, words: &str| {
@@ -315,5 +349,6 @@ on_both_servers! {
     rows_that_cannot_go_back_can_be_left_behind
     a_row_without_a_value_for_a_dropped_column_needs_one
     what_hangs_on_the_table_goes_back_with_it
+    a_check_finds_what_an_undo_would_and_changes_nothing
     what_cannot_be_undone_is_refused
 }

@@ -7,6 +7,7 @@ use mysql_async::Conn;
 use super::arguments::{one_expression, whole_name};
 use super::prepare::{any_unfinished, none_unfinished};
 use crate::engine::progress::{Event, Summary};
+use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::{other_clauses, replaced};
 use crate::ledger::{REVERT, RunRecord, undo_text};
@@ -30,7 +31,7 @@ use crate::mysql::runs::record::{Record, UndoFacts};
 use crate::mysql::runs::undone::{self, Candidate};
 use crate::mysql::setting::{Setting, Undone};
 use crate::mysql::throttle;
-use crate::plan::{Assignment, Job};
+use crate::plan::{Assignment, Job, Undoing};
 use crate::testing::mutation::{self, Rule};
 
 /// Runs of a table that are looked at.
@@ -53,6 +54,32 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
     summary.clauses = clauses;
     summary.seconds = job.progress.elapsed().as_secs_f64();
     Ok(summary)
+}
+
+/// What [`revert`] would meet now. Changes nothing.
+pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
+    let (mut conn, _) = recognise::open(&job.target, false).await?;
+    let (setting, swapped) = prepare(&mut conn, job).await?;
+    if swapped {
+        return Err(Error::Refused(vec![Finding::new(
+            "unsettled",
+            format!("an undo of {} has swapped the tables and died", setting.original.name.plain()),
+            format!("finish it: osc revert {}", setting.original.name.plain()),
+        )]));
+    }
+    let findings = check(&mut conn, &setting).await?;
+    if !findings.refusals.is_empty() {
+        return Err(Error::Refused(findings.refusals));
+    }
+    let undoing = Undoing {
+        table: setting.original.name.plain(),
+        run: setting.undone.as_ref().map_or(0, |undone| undone.run),
+        retired: setting.helpers.shadow.plain(),
+    };
+    let table = MysqlTable::new(setting);
+    table.get_ready(&mut conn).await?;
+    let found = undo_check::check(&table, &job.progress).await?;
+    Ok((undoing, found))
 }
 
 /// What the run is made from, and whether an earlier attempt has swapped the tables already.

@@ -248,10 +248,23 @@ async fn fits(
     action: &str,
 ) -> Result<bool> {
     let rewriting = statements.rewriting(keys)?;
+    Ok(!matches!(attempt(conn, statements, &rewriting, action).await?, Write::Unfit { .. }))
+}
+
+/// Writes rows in one transaction, and takes it back.
+pub(crate) async fn attempt(
+    conn: &mut Conn,
+    statements: &Statements,
+    rewriting: &Rewriting,
+    action: &str,
+) -> Result<Write> {
+    if let Some(scratch) = &rewriting.scratch {
+        run(conn, action, scratch).await?;
+    }
     run(conn, action, "START TRANSACTION").await?;
-    let outcome = write_statements(conn, statements, &rewriting, action).await;
+    let outcome = write_statements(conn, statements, rewriting, action).await;
     run(conn, action, "ROLLBACK").await?;
-    Ok(!matches!(outcome?, Write::Unfit { .. }))
+    outcome
 }
 
 fn read(error: WriteError) -> Result<Write> {

@@ -82,6 +82,7 @@ impl MysqlTable {
         let helpers = setting.helpers.clone();
         let ledger = setting.ledger.clone();
         let token = FencingToken::random();
+        let record = Record { role: setting.role.clone(), ..Record::default() };
         Self {
             setting,
             helpers,
@@ -92,7 +93,7 @@ impl MysqlTable {
             run: OnceLock::new(),
             ready: OnceLock::new(),
             carried: OnceLock::new(),
-            record: std::sync::Mutex::default(),
+            record: std::sync::Mutex::new(record),
             has_shadow: AtomicBool::new(false),
             died_in_swap: AtomicBool::new(false),
             remarks: std::sync::Mutex::default(),

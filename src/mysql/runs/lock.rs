@@ -1,5 +1,7 @@
 //! The locks of runs: one a table, and one for each pair of tables that a foreign key joins.
 
+use std::time::{Duration, Instant};
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -100,18 +102,29 @@ pub(crate) async fn release(conn: &mut Conn) {
     let _ = conn.query_drop("DO RELEASE_ALL_LOCKS()").await;
 }
 
+/// How long a lock is given to go away: a busy server sees late that a killed osc's session is gone.
+const DEAD_FOR: Duration = Duration::from_secs(2);
+
 /// Fails where another run has one of these locks, or where one on a related table was not finished.
 pub(crate) async fn look(conn: &mut Conn, table: &TableName, related: &[TableName]) -> Result<()> {
+    let started = Instant::now();
     for (name, other) in lock_names(table, related) {
-        let holder: Option<Option<u64>> = conn
-            .query_first(format!("SELECT IS_USED_LOCK({})", Text(&name)))
-            .await
-            .map_err(|error| connection_error("looking for other runs", error))?;
-        if holder.flatten().is_some() {
-            return Err(taken(conn, table, other).await);
+        while is_used(conn, &name).await? {
+            if started.elapsed() > DEAD_FOR {
+                return Err(taken(conn, table, other).await);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
     Ok(())
+}
+
+async fn is_used(conn: &mut Conn, name: &str) -> Result<bool> {
+    let holder: Option<Option<u64>> = conn
+        .query_first(format!("SELECT IS_USED_LOCK({})", Text(name)))
+        .await
+        .map_err(|error| connection_error("looking for other runs", error))?;
+    Ok(holder.flatten().is_some())
 }
 
 /// The refusal where another session has the lock of runs on `table`. Every login can take it, so the

@@ -185,6 +185,15 @@ impl Server for MysqlTable {
         self.outcome(write, None, keys, &[]).await
     }
 
+    async fn try_to_put(&self, keys: &[Key]) -> Result<CopyOutcome> {
+        let action = "trying whether rows can go back";
+        let statements = &self.ready()?.statements;
+        let rewriting = statements.rewriting(keys)?;
+        let mut conn = self.session(action).await?;
+        let write = rows::attempt(&mut conn, statements, &rewriting, action).await?;
+        self.outcome(write, None, keys, &[]).await
+    }
+
     async fn duplicates(
         &self,
         index: &str,
