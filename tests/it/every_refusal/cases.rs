@@ -301,6 +301,7 @@ pub(crate) const BY_ID: &str =
 /// alter too.
 pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("undo", "tests/it/undo.rs", "what_cannot_be_undone_is_refused"),
+    ("misfits", "tests/it/undo.rs", "a_check_finds_what_an_undo_would_and_changes_nothing"),
     ("undo-columns", "tests/it/undo.rs", "what_cannot_be_undone_is_refused"),
     (
         "data-directory",
