@@ -229,6 +229,7 @@ impl PostgresTable {
                 original: original.name.clone(),
                 shadow: shadow.name.clone(),
                 projection: project(original, &shadow, columns),
+                lens: None,
                 lock: lock_number(&shadow.name),
                 operators: original.operators(&key),
                 key,
