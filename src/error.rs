@@ -130,6 +130,18 @@ pub enum Error {
         /// The first few, for a human.
         keys: Vec<String>,
     },
+    /// Rows that an undo cannot put back; nothing was swapped.
+    #[error(
+        "{count} {} cannot go back; not swapped:{}",
+        if *.count == 1 { "row" } else { "rows" },
+        .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>()
+    )]
+    Misfits {
+        /// How many (at least).
+        count: u64,
+        /// The first thousand, for a human: the key, and why.
+        rows: Vec<String>,
+    },
     /// The data cannot become what the clauses ask for: duplicates, values that do not fit.
     #[error("existing rows do not fit: {reason}{}", .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>())]
     Data {
@@ -242,6 +254,7 @@ impl Error {
             Self::Refused(_) => "refused",
             Self::Stopped { .. } => "stopped",
             Self::Verification { .. } => "verification",
+            Self::Misfits { .. } => "misfits",
             Self::Data { .. } => "data",
             Self::Foreign(_) => "foreign-change",
             Self::StreamGap { .. } => "stream-gap",
@@ -270,6 +283,9 @@ impl Error {
             }
             Self::Data { .. } => Some(
                 "the original is untouched; fix the rows or change the clauses".into(),
+            ),
+            Self::Misfits { .. } => Some(
+                "the live table is untouched; change these rows, or leave them behind: --on-misfit leave".into(),
             ),
             Self::Foreign(_) | Self::StreamGap { .. } => Some(
                 "the original is untouched; `osc cleanup TABLE` drops what this run left, then start again".into(),

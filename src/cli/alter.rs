@@ -1,16 +1,12 @@
 //! `osc alter`: change a table online, at once.
 
-use std::sync::Arc;
-
 use super::arguments::ChangeArgs;
-use super::prompt::confirm;
+use super::running::{self, Manner};
 use super::{EXIT_CODES, backend};
-use crate::control::{Directives, sources};
-use crate::engine::progress::{Event, Subject};
-use crate::error::{Error, Result};
+use crate::engine::progress::Subject;
+use crate::error::Result;
 use crate::output::screen::Screen;
-use crate::output::{self, Mode};
-use crate::plan::{Ask, Job, UNDOABLE};
+use crate::plan::UNDOABLE;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,34 +38,6 @@ pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> 
     if dry_run {
         return Box::pin(super::plan::show(&job, json, screen)).await;
     }
-    let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
-    let (directives, _steering) =
-        sources::steer(job.settings.control_file.clone(), Directives::from(&*job.settings))
-            .map_err(|error| failed("cannot listen to signals", error))?;
-    let reporter = output::reporter(Mode::choose(json, quiet), Arc::clone(&job.progress), screen)
-        .map_err(|error| failed("cannot start a thread", error))?;
-    let sink = reporter.sink();
-    let stop = job.stop.clone();
-    let mut aborts = directives.clone();
-    let job = Job { directives, sink: Arc::clone(&sink), ask: asking(screen, yes), ..job };
-    let aborted = async move {
-        // The sender ends with the process only.
-        if aborts.wait_for(|directives| directives.abort).await.is_ok() {
-            stop.cancel();
-        }
-        std::future::pending::<()>().await;
-    };
-    let result = tokio::select! {
-        result = backend::alter(job) => result,
-        () = aborted => Err(Error::Internal("an abort that never ends".into())),
-    };
-    let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
-    reporter.finish().await;
-    result
-}
-
-/// Asks on the terminal, unless `yes` was given. A bar is drawn again after the answer.
-fn asking(screen: &Screen, yes: bool) -> Ask {
-    let screen = screen.clone();
-    Arc::new(move |question| screen.suspended(|| confirm(question, yes, UNDOABLE)))
+    let manner = Manner { json, quiet, yes, otherwise: UNDOABLE };
+    running::run(job, manner, screen, backend::alter).await
 }

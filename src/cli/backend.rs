@@ -3,7 +3,7 @@
 use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::RunRecord;
 use crate::plan::{Job, Plan, Request, TableArg};
 use crate::{mysql, postgres};
@@ -29,6 +29,15 @@ pub(super) async fn alter(job: Job) -> Result<Summary> {
     match job.target.scheme {
         Scheme::Mysql => mysql::commands::alter::alter(job).await,
         Scheme::Postgres => Box::pin(postgres::commands::alter::alter(job)).await,
+    }
+}
+
+/// Undoes the table's last change.
+pub(super) async fn revert(job: Job) -> Result<Summary> {
+    match job.target.scheme {
+        Scheme::Mysql | Scheme::Postgres => {
+            Err(Error::Usage { message: "osc revert is not there yet".into(), help: String::new() })
+        }
     }
 }
 

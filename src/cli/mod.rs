@@ -10,6 +10,8 @@ mod completions;
 mod deadline;
 mod plan;
 mod prompt;
+mod revert;
+mod running;
 mod status;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -25,7 +27,7 @@ Exit codes:
   2  wrong usage, or cannot connect
   3  stopped; run the same command again to resume
   4  refused, nothing was changed
-  5  verification failed, not swapped";
+  5  not swapped: verification failed, or rows that cannot go back";
 
 /// Online schema change for MySQL, MariaDB and PostgreSQL
 ///
@@ -50,6 +52,8 @@ pub enum Command {
     Alter(Box<alter::AlterArgs>),
     /// Show what a change would do, and change nothing
     Plan(Box<plan::PlanArgs>),
+    /// Undo the last change of a table, and keep what was written since
+    Revert(Box<revert::RevertArgs>),
     /// Show runs: state, phase, progress, and what an interrupted one left
     Status(status::StatusArgs),
     /// Drop the retired table and leftovers of unfinished runs
@@ -67,6 +71,7 @@ impl Cli {
         match self.command {
             Command::Alter(args) => Box::pin(alter::run(*args, screen, subject)).await,
             Command::Plan(args) => Box::pin(plan::run(*args, screen, subject)).await,
+            Command::Revert(args) => Box::pin(revert::run(*args, screen, subject)).await,
             Command::Status(args) => status::run(args, screen, subject).await,
             Command::Cleanup(args) => cleanup::run(args, screen, subject).await,
             Command::Completions(args) => completions::run(args, screen),
@@ -78,6 +83,7 @@ impl Cli {
         match &self.command {
             Command::Alter(args) => args.change.json,
             Command::Plan(args) => args.change.json,
+            Command::Revert(args) => args.json,
             Command::Status(args) => args.json,
             Command::Cleanup(args) => args.json,
             Command::Completions(_) => false,

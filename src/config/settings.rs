@@ -200,6 +200,16 @@ const CUT_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 const CUT_OVER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
 impl Settings {
+    /// A flag that was given and says how rows are copied.
+    pub(crate) fn of_a_copy(&self) -> Option<&'static str> {
+        let given = [
+            (self.strategy.is_some(), "--strategy"),
+            (self.indexes.is_some(), "--indexes"),
+            (self.chunk_size.is_some(), "--chunk-size"),
+        ];
+        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// How many chunks are in flight.
     pub fn threads(&self) -> NonZeroUsize {
         self.threads.map_or(THREADS, Threads::get)

@@ -144,13 +144,20 @@ pub trait Server: Send + Sync + 'static {
     /// ([`Change::ShadowKeys`]). No refresh is under way.
     fn watch_shadow(&self, _marker: u64) {}
 
+    /// Whether the run undoes another: its shadow was there before it, full, and the table that the
+    /// other run retired. It is compared with the original and put right, and nothing is copied.
+    fn is_undo(&self) -> bool {
+        false
+    }
+
     /// The barrier of rule 1: returns when every change before the position taken is visible to
     /// readers, prepared transactions included.
     fn start_barrier(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Creates the empty shadow (dropping a dead one of ours) and proves that it came out as the
     /// plan says. `defer_indexes`: without the indexes that `build_key` and `build_indexes` will add.
-    fn create_shadow(&self, defer_indexes: bool) -> impl Future<Output = Result<()>> + Send;
+    /// In an undo: takes the retired table for it, after proving that it is what the undone run left.
+    fn make_shadow(&self, defer_indexes: bool) -> impl Future<Output = Result<()>> + Send;
 
     /// Whether the shadow was made without the copy key's index: until [`Server::build_key`] none of
     /// its rows can be found by their keys, so that ranges are not cleared and nothing is refreshed.
@@ -189,7 +196,9 @@ pub trait Server: Send + Sync + 'static {
     /// barrier of rule 2. `state`, if given, is stored as the checkpoint in the same commit.
     fn checkpoint(&self, state: Option<String>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Writes rows of `keys` again: delete and insert by key, in one transaction.
+    /// Writes rows of `keys` again: delete and insert by key, in one transaction. In an undo rows of
+    /// the shadow keep what they have of their own: see [`undo`](super::undo). There a row that cannot go
+    /// back is [`Error::Data`], also where the server would have changed its values without a word.
     fn refresh(&self, keys: &[Key]) -> impl Future<Output = Result<CopyOutcome>> + Send;
 
     /// Which rows of the original, among those in `range` and `keys`, have the same value of the
@@ -201,7 +210,7 @@ pub trait Server: Send + Sync + 'static {
         keys: &[Key],
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 
-    /// Builds the other indexes that `create_shadow` left out, perhaps beside `build_key`. Cheap when
+    /// Builds the other indexes that `make_shadow` left out, perhaps beside `build_key`. Cheap when
     /// they are there already.
     fn build_indexes(&self) -> impl Future<Output = Result<()>> + Send;
 

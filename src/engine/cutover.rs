@@ -9,6 +9,7 @@ use super::dirty::Batch;
 use super::permission::Given;
 use super::progress::{Event, Phase};
 use super::run::Run;
+use super::undo;
 use crate::error::{Error, Result, end_transactions};
 use crate::key::Key;
 use crate::testing::failpoint::Point;
@@ -33,6 +34,7 @@ pub(super) struct Swapped {
 
 /// Waits for permission, then swaps. `suspects` are compared under the lock.
 pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Result<Swapped> {
+    undo::fit_or_fail(run).await?;
     run.permission().wait().await?;
     run.enter(Phase::CutOver);
     run.retry_on_disconnect(|| run.server.before_swap()).await?;
@@ -44,10 +46,18 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
             run.enter(Phase::CutOver);
         }
         drain_backlog(run).await?;
+        undo::fit_or_fail(run).await?;
         let alone = mutation::skip_if(Rule::CutOverAlone, run.refresh_lock.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
         let outcome = run.server.swap(run.dirty.lock_marker(), &mut drainer).await;
         let taken = drainer.taken;
+        let outcome = match outcome {
+            // A row that was written a moment ago: the next refresh says whether it is a misfit.
+            Err(error @ Error::Data { .. }) if run.server.is_undo() => {
+                Ok(SwapOutcome::NotYet(error.to_string()))
+            }
+            outcome => outcome,
+        };
         match outcome {
             Ok(SwapOutcome::Swapped { locked }) => {
                 return Ok(Swapped { locked, attempts: attempt });
@@ -109,7 +119,7 @@ impl<S: Server> Drain for Drainer<'_, S> {
         failpoint::hit(Point::SwapDrained)?;
         Ok(Drained {
             dirty: batch.keys.iter().cloned().collect(),
-            suspects: self.suspects.to_vec(),
+            suspects: run.misfits.without(self.suspects.to_vec()),
         })
     }
 }

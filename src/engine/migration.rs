@@ -18,7 +18,7 @@ use super::cutover::{Swapped, cut_over};
 use super::progress::{Event, Phase, Progress, Sink, Summary};
 use super::run::{Run, State, quantiles};
 use super::verify::{Verified, verify};
-use super::{backpressure, copy, key_index, refresh};
+use super::{backpressure, copy, key_index, refresh, undo};
 use crate::config::settings::Settings;
 use crate::control::Directives;
 use crate::error::{AGAIN, Error, Result};
@@ -47,6 +47,8 @@ pub(crate) struct MigrationContext {
     pub sink: Arc<dyn Sink>,
     /// Ends the run, resumably.
     pub stop: CancellationToken,
+    /// In an undo, leave rows behind that cannot go back.
+    pub leave_misfits: bool,
 }
 
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
@@ -95,7 +97,8 @@ async fn method<S: Server>(
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
         let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
         context.sink.event(Event::Note { text });
-        let summary = Summary { method: "copy".into(), ..Summary::default() };
+        let method = if server.is_undo() { "revert" } else { "copy" }.into();
+        let summary = Summary { method, ..Summary::default() };
         return finish(&server, &context.sink, &context.progress, summary).await;
     }
     let (state, resumed) = match earlier {
@@ -132,6 +135,7 @@ async fn begun<S: Server>(
         context.sink,
         state,
         Arc::clone(&swapping),
+        context.leave_misfits,
     )?;
     let stop = context.stop;
     let reporting = run.permission();
@@ -157,18 +161,19 @@ async fn begun<S: Server>(
 async fn prepare<S: Server>(server: &S, context: &MigrationContext) -> Result<State> {
     let position: Position = server.position().await?;
     failpoint::hit(Point::Positioned)?;
-    server.create_shadow(context.defer_indexes).await?;
+    server.make_shadow(context.defer_indexes).await?;
     failpoint::hit(Point::ShadowMade)?;
     server.start_barrier().await?;
     failpoint::hit(Point::Barrier)?;
-    let limit = match server.key_order() {
-        KeyOrder::Server => Limit::Open,
-        KeyOrder::Bytes => server.last().await?.map_or(Limit::Empty, Limit::At),
+    let (copied, limit) = match server.key_order() {
+        // Every key is the stream's.
+        _ if server.is_undo() => (Watermark::End, Limit::Open),
+        KeyOrder::Server => (Watermark::Start, Limit::Open),
+        KeyOrder::Bytes => (Watermark::Start, server.last().await?.map_or(Limit::Empty, Limit::At)),
     };
-    let indexed = !context.defer_indexes;
+    let indexed = server.is_undo() || !context.defer_indexes;
     let hold = context.settings.hold;
-    let state =
-        State { position, copied: Watermark::Start, limit, rows: 0, indexed, hold, paused: None };
+    let state = State { position, copied, limit, rows: 0, indexed, hold, paused: None };
     server.checkpoint(Some(state.text()?)).await?;
     failpoint::hit(Point::FirstCheckpoint)?;
     if mutation::active(Rule::StreamBeforeCopy) {
@@ -199,8 +204,10 @@ fn resume(state: State, settings: &Settings) -> Result<State> {
 
 async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
     backpressure::see_quiet(run).await?;
-    run.enter(Phase::Copy);
-    copy::copy(run, resumed).await?;
+    if !run.server.is_undo() {
+        run.enter(Phase::Copy);
+        copy::copy(run, resumed).await?;
+    }
 
     // Side by side: comparing reads rows in the copy key's order, whatever other indexes there are.
     let ((), verified) = tokio::try_join!(index(run), key_and_compare(run))?;
@@ -224,10 +231,11 @@ async fn index<S: Server>(run: &Run<S>) -> Result<()> {
 
 async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
     key_index::ensure(run).await?;
-    if !run.settings.verify() {
+    // An undo finds by it what it has to put.
+    if !run.settings.verify() && !run.server.is_undo() {
         return Ok(None);
     }
-    run.enter(Phase::Verify);
+    run.enter(if run.server.is_undo() { Phase::PutBack } else { Phase::Verify });
     let verified = verify(run).await?;
     failpoint::hit(Point::Verified)?;
     Ok(Some(verified))
@@ -235,7 +243,7 @@ async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
 
 fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {
     Summary {
-        method: "copy".into(),
+        method: if run.server.is_undo() { "revert" } else { "copy" }.into(),
         rows: run.progress.rows_copied.load(Ordering::Relaxed),
         refreshed: run.progress.refreshed_keys.load(Ordering::Relaxed),
         verified_rows: verified.map(|verified| verified.rows.0),
@@ -243,6 +251,7 @@ fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swappe
         attempts: swapped.attempts,
         chunk_ms: quantiles(&run.chunk_times),
         refresh_ms: quantiles(&run.refresh_times),
+        warnings: undo::left_behind(run).into_iter().collect(),
         ..Summary::default()
     }
 }
@@ -256,7 +265,7 @@ async fn finish<S: Server>(
     progress.set_phase(Phase::Finish);
     sink.event(Event::Phase { phase: Phase::Finish });
     failpoint::hit(Point::Swapped).map_err(unfinished)?;
-    summary.warnings = server.after_swap().await.map_err(unfinished)?;
+    summary.warnings.extend(server.after_swap().await.map_err(unfinished)?);
     summary.warnings.extend(progress.strangers());
     failpoint::hit(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());

@@ -16,5 +16,6 @@ pub(crate) mod permission;
 mod refresh;
 pub(crate) mod run;
 pub(crate) mod under_lock;
+pub(crate) mod undo;
 mod verify;
 pub mod walk;

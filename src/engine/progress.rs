@@ -20,6 +20,8 @@ pub enum Phase {
     Index,
     /// Both tables are being compared.
     Verify,
+    /// In an undo: the same, and what differs is put into the table that goes back.
+    PutBack,
     /// Ready, waiting for leave to cut over.
     Hold,
     /// The swap.
@@ -38,6 +40,7 @@ impl Phase {
             Self::Copy => "copy",
             Self::Index => "index",
             Self::Verify => "verify",
+            Self::PutBack => "put-back",
             Self::Hold => "hold",
             Self::CutOver => "cut-over",
             Self::Finish => "finish",

@@ -20,6 +20,7 @@ use super::coverage::Place;
 use super::dirty::Batch;
 use super::key_index;
 use super::run::{Run, note};
+use super::undo;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder};
 use crate::testing::failpoint::Point;
@@ -184,9 +185,20 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
             continue;
         }
         let started = Instant::now();
-        match run.with_room(|| run.server.refresh(&keys)).await? {
+        let outcome = match write(run, &keys).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                if !undo::is_misfit(run, &keys, error)? {
+                    let (left, right) = keys.split_at(keys.len() / 2);
+                    parts.extend([right.to_vec(), left.to_vec()]);
+                }
+                continue;
+            }
+        };
+        match outcome {
             CopyOutcome::Written(_) => {
                 failpoint::hit(Point::RefreshWritten)?;
+                run.misfits.fit(&keys);
                 note(&run.refresh_times, started.elapsed());
                 continue;
             }
@@ -201,7 +213,6 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
             }
             CopyOutcome::Clash(clash) => {
                 tracing::debug!(attempts, ?clash, "a refresh met unique values of stale rows");
-                fail_on_duplicates(run, &clash, None).await?;
                 let clashing: HashSet<&Key> = clash.own.iter().collect();
                 let rest = keys.iter().filter(|key| !clashing.contains(key)).cloned().collect();
                 let together: HashSet<Key> =
@@ -231,6 +242,15 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
         tokio::time::sleep(jittered(pause)).await;
     }
     Ok(())
+}
+
+/// One attempt. A clash is one with stale rows: it fails where the original has duplicates.
+async fn write<S: Server>(run: &Run<S>, keys: &[Key]) -> Result<CopyOutcome> {
+    let outcome = run.with_room(|| run.server.refresh(keys)).await?;
+    if let CopyOutcome::Clash(clash) = &outcome {
+        fail_on_duplicates(run, clash, None).await?;
+    }
+    Ok(outcome)
 }
 
 /// What must be refreshed in one transaction: the clashing rows with those who hold their values.

@@ -16,6 +16,7 @@ use super::coverage::{Coverage, Limit, Watermark};
 use super::dirty::Dirty;
 use super::permission::Permission;
 use super::progress::{Event, Phase, Progress, Quantiles, Sink};
+use super::undo::Misfits;
 use crate::config::settings::Settings;
 use crate::control::Directives;
 use crate::error::{Error, Result};
@@ -97,6 +98,10 @@ pub(crate) struct Run<S> {
     /// The deferred indexes are built.
     pub indexed: AtomicBool,
     held: bool,
+    /// In an undo, the rows that cannot go back.
+    pub(super) misfits: Misfits,
+    /// They are left behind.
+    pub(super) leave_misfits: bool,
     warned: AtomicBool,
     /// Times of chunks, in microseconds.
     pub chunk_times: Mutex<Histogram<u64>>,
@@ -149,6 +154,7 @@ impl<S: Server> Run<S> {
         sink: Arc<dyn Sink>,
         state: State,
         swapping: Arc<watch::Sender<bool>>,
+        leave_misfits: bool,
     ) -> Result<Self> {
         let histogram =
             || Histogram::new(3).map_err(|error| Error::Internal(format!("no histogram: {error}")));
@@ -170,6 +176,8 @@ impl<S: Server> Run<S> {
             applied: Mutex::new(state.position),
             indexed: AtomicBool::new(state.indexed),
             held: state.hold,
+            misfits: Misfits::default(),
+            leave_misfits,
             warned: AtomicBool::new(false),
             chunk_times: Mutex::new(histogram()?),
             refresh_times: Mutex::new(histogram()?),

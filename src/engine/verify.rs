@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::backend::Server;
 use super::run::Run;
+use super::undo;
 use super::walk::Walk;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange, Rows};
@@ -59,7 +60,9 @@ pub(super) async fn verify<S: Server>(run: &Run<S>) -> Result<Verified> {
     watch_shadow(run).await?;
     let suspects = Mutex::new(HashSet::new());
     let compared = Mutex::default();
-    let all = Rows(run.progress.rows_copied.load(Ordering::Relaxed));
+    let all =
+        if run.server.is_undo() { &run.progress.rows_estimate } else { &run.progress.rows_copied };
+    let all = Rows(all.load(Ordering::Relaxed));
     let walk = Walk::new(&compared, FIRST_ROWS, all);
     stream::iter(0..run.threads())
         .map(|_| worker(run, &walk, &suspects))
@@ -96,7 +99,8 @@ async fn worker<S: Server>(
         failpoint::hit(Point::Compared)?;
         if !comparison.equal && !mutation::active(Rule::DifferencesCount) {
             walk.sizer.shrink(PART);
-            bisect(run, &chunk.range, comparison.rows, suspects).await?;
+            let keys = bisect(run, &chunk.range, comparison.rows).await?;
+            suspect(run, suspects, keys)?;
         } else {
             walk.learn(&chunk, started.elapsed(), run.chunk_time());
         }
@@ -105,13 +109,23 @@ async fn worker<S: Server>(
     }
 }
 
-/// Finds the rows that differ in a range that does, most parts of which are equal by now.
-async fn bisect<S: Server>(
+/// Adds to the suspects, which must not be too many.
+fn suspect<S: Server>(
     run: &Run<S>,
-    range: &KeyRange,
-    rows: Rows,
     suspects: &Mutex<HashSet<Key>>,
+    keys: impl IntoIterator<Item = Key>,
 ) -> Result<()> {
+    let mut suspects = suspects.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    suspects.extend(keys);
+    if suspects.len() > MOST_SUSPECTS {
+        return Err(failure(run, suspects.iter().take(SHOWN), suspects.len()));
+    }
+    Ok(())
+}
+
+/// Finds the keys of the rows that differ in a range that does, most parts of which are equal by now.
+async fn bisect<S: Server>(run: &Run<S>, range: &KeyRange, rows: Rows) -> Result<Vec<Key>> {
+    let mut found = Vec::new();
     let mut after = range.after.clone();
     for left in (0..rows.0.div_ceil(PART.0).max(1)).rev() {
         let inner = match left {
@@ -124,20 +138,22 @@ async fn bisect<S: Server>(
         let equal =
             rows > PART && run.retry_on_disconnect(|| run.server.compare(&part)).await?.equal;
         if !equal {
-            let keys =
-                run.retry_on_disconnect(|| run.server.differing(&part, SUSPECTS_A_PART)).await?;
-            let mut suspects = suspects.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            suspects.extend(keys);
-            if suspects.len() > MOST_SUSPECTS {
-                return Err(failure(run, suspects.iter().take(SHOWN), suspects.len()));
-            }
+            found.extend(differing(run, &part).await?);
         }
         if last {
             break;
         }
         after = part.upto;
     }
-    Ok(())
+    Ok(found)
+}
+
+/// The keys of the rows that differ in a part: in an undo, of those that differ though they were put.
+async fn differing<S: Server>(run: &Run<S>, part: &KeyRange) -> Result<Vec<Key>> {
+    if run.server.is_undo() {
+        return undo::settle(run, part).await;
+    }
+    run.retry_on_disconnect(|| run.server.differing(part, SUSPECTS_A_PART)).await
 }
 
 /// Compares suspects again and again until each is equal, surely different, or just too busy.
@@ -149,6 +165,7 @@ async fn recheck_suspects<S: Server>(run: &Run<S>, mut suspects: Vec<Key>) -> Re
         run.dirty.watch(suspects.iter().cloned());
         run.catch_up().await?;
         suspects = run.retry_on_disconnect(|| run.server.still_differing(&suspects)).await?;
+        suspects = run.misfits.without(suspects);
         // A commit may be visible to the comparison and not yet named by the stream.
         run.catch_up().await?;
         let untouched: Vec<&Key> =

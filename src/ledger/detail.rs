@@ -43,6 +43,9 @@ pub(super) fn of(error: &Error) -> String {
             };
             format!("existing rows do not fit: {}{shown}", without_values(reason))
         }
+        Error::Misfits { count, .. } => {
+            format!("{count} rows cannot go back (the run printed them)")
+        }
         // Its keys are keys of the copy.
         Error::Verification { .. } => error.to_string(),
         _ => without_values(&error.to_string()),

@@ -16,6 +16,14 @@ use crate::error::Error;
 /// Runs that `osc status` shows at most.
 pub(crate) const SHOWN: u32 = 50;
 
+/// The method of a run that undoes another.
+pub(crate) const REVERT: &str = "revert";
+
+/// What stands for the clauses of a run that undoes `run`.
+pub(crate) fn undo_text(run: i64) -> String {
+    format!("undo of run {run}")
+}
+
 /// One run, as the ledger has it.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRecord {

@@ -8,7 +8,7 @@ pub fn of(error: &Error) -> u8 {
         Error::Usage { .. } | Error::Unreachable { .. } => 2,
         error if error.is_resumable() => 3,
         Error::Refused(_) => 4,
-        Error::Verification { .. } => 5,
+        Error::Verification { .. } | Error::Misfits { .. } => 5,
         _ => 1,
     }
 }
@@ -30,6 +30,7 @@ mod tests {
             (3, Error::Full { action: text(), message: text() }),
             (4, Error::Refused(Vec::new())),
             (5, Error::Verification { count: 1, keys: Vec::new() }),
+            (5, Error::Misfits { count: 1, rows: Vec::new() }),
         ];
         for (code, error) in ends {
             assert_eq!(of(&error), code, "{error}");

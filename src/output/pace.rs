@@ -57,6 +57,7 @@ impl Pace {
         let (done, estimate) = match now.phase {
             Phase::Copy => (now.rows_copied, now.rows_estimate),
             Phase::Verify => (now.rows_verified, now.rows_copied.max(1)),
+            Phase::PutBack => (now.rows_verified, now.rows_estimate.max(1)),
             _ => return None,
         };
         self.learn(now.elapsed_seconds, done);

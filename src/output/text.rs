@@ -46,6 +46,7 @@ pub(crate) fn doing(phase: Phase) -> &'static str {
         Phase::Copy => "copying rows",
         Phase::Index => "building indexes",
         Phase::Verify => "comparing both tables",
+        Phase::PutBack => "comparing, and putting back",
         Phase::Hold => "ready to cut over; on hold",
         Phase::CutOver => "cutting over",
         Phase::Finish => "settling foreign keys, triggers and names",
@@ -75,7 +76,7 @@ pub(crate) fn hindrance(now: &Snapshot) -> Option<String> {
     if let Some(reason) = &now.throttled {
         parts.push(format!("paused: {reason}"));
     } else if let Some((reason, width)) = now.gives_way.as_ref().zip(now.width)
-        && matches!(now.phase, Phase::Copy | Phase::Verify)
+        && matches!(now.phase, Phase::Copy | Phase::Verify | Phase::PutBack)
     {
         parts.push(format!("slowed to {}: {reason}", chunks(width)));
     }

@@ -13,7 +13,7 @@ use crate::engine::migration::{MigrationContext, migrate};
 use crate::engine::permission::Permission;
 use crate::engine::progress::{Event, Progress, Sink, Subject, Summary};
 use crate::error::{Error, Findings, Result};
-use crate::plan::request::Request;
+use crate::plan::request::{Request, UndoRequest};
 use crate::throttle::Throttle;
 
 /// What to do where a change cannot be undone.
@@ -40,6 +40,8 @@ pub struct Job {
     pub stop: CancellationToken,
     /// Asks whoever gave the command a question of yes or no; `Usage` where there is no one to ask.
     pub ask: Ask,
+    /// How an undo goes about what cannot just go back.
+    pub undo: UndoRequest,
 }
 
 /// How a question of yes or no is put.
@@ -64,6 +66,7 @@ impl Job {
             sink: Arc::new(NullSink),
             stop: CancellationToken::new(),
             ask: Arc::new(|_| Ok(false)),
+            undo: UndoRequest::default(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Job {
             progress: Arc::clone(&self.progress),
             sink: Arc::clone(&self.sink),
             stop: self.stop.clone(),
+            leave_misfits: self.undo.leave_misfits,
         };
         Box::pin(migrate(Arc::new(server), context)).await
     }

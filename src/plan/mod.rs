@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::error::Finding;
 
 pub(crate) use job::{Ask, Job, UNDOABLE};
-pub(crate) use request::{Request, TableArg};
+pub(crate) use request::{Assignment, Request, TableArg, UndoRequest};
 
 /// What `osc alter` would do.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -24,3 +24,37 @@ pub struct Request {
     /// What follows the table in an ALTER TABLE statement; on PostgreSQL maybe a whole statement.
     pub clauses: String,
 }
+
+/// How an undo goes about what the retired table cannot just take back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UndoRequest {
+    /// Of a column that the change dropped, the value for rows that were created since.
+    pub fill: Vec<Assignment>,
+    /// Of a column that the change converted, the way back for values that were written since.
+    pub inverse: Vec<Assignment>,
+    /// Leave rows behind that cannot go back, instead of giving up.
+    pub leave_misfits: bool,
+}
+
+/// `COLUMN=EXPRESSION`, as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The column of the retired table.
+    pub column: String,
+    /// An expression over the columns of the live table.
+    pub expression: String,
+}
+
+impl std::str::FromStr for Assignment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let given = text.split_once('=').map(|(column, value)| (column.trim(), value.trim()));
+        match given {
+            Some((column, expression)) if !column.is_empty() && !expression.is_empty() => {
+                Ok(Self { column: column.into(), expression: expression.into() })
+            }
+            _ => Err("write COLUMN=EXPRESSION, such as: title='unknown'".into()),
+        }
+    }
+}

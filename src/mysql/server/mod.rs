@@ -87,7 +87,7 @@ impl Server for MysqlTable {
         rows::wait_for_prepared(&mut conn, self.setting.settings.cut_over_timeout() * 10).await
     }
 
-    async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
+    async fn make_shadow(&self, defer_indexes: bool) -> Result<()> {
         let mut conn = self.plain("creating the shadow").await?;
         let (setting, name) = (&self.setting, &self.setting.original.name);
         leftovers::clear_shadow(&mut conn, setting.flavor, &self.ledger, name).await?;

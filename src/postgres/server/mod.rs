@@ -104,7 +104,7 @@ impl Server for PostgresTable {
         stream::start_barrier(&client, self.setting.settings.cut_over_timeout() * 10).await
     }
 
-    async fn create_shadow(&self, defer_indexes: bool) -> Result<()> {
+    async fn make_shadow(&self, defer_indexes: bool) -> Result<()> {
         let client = self.sessions.plain("creating the shadow").await?;
         old_shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await?;
         let place = shadow::place(&self.setting.original.name);

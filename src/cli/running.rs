@@ -1,0 +1,71 @@
+//! What every command that changes a table does around it: directives, the bar, questions, the summary.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::prompt::confirm;
+use crate::control::{Directives, sources};
+use crate::engine::progress::{Event, Summary};
+use crate::error::{Error, Result};
+use crate::output::screen::Screen;
+use crate::output::{self, Mode};
+use crate::plan::{Ask, Job};
+
+/// How a run shows itself and whom it asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// `--json`.
+    pub json: bool,
+    /// `--quiet`.
+    pub quiet: bool,
+    /// `--yes`.
+    pub yes: bool,
+    /// What to do where there is no one to ask.
+    pub otherwise: &'static str,
+}
+
+/// Does the job, shown and steered, and prints its summary.
+///
+/// # Errors
+/// Whatever ends the run other than success.
+pub(super) async fn run<F>(
+    job: Job,
+    manner: Manner,
+    screen: &Screen,
+    change: impl FnOnce(Job) -> F,
+) -> Result<()>
+where
+    F: Future<Output = Result<Summary>>,
+{
+    let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
+    let (directives, _steering) =
+        sources::steer(job.settings.control_file.clone(), Directives::from(&*job.settings))
+            .map_err(|error| failed("cannot listen to signals", error))?;
+    let mode = Mode::choose(manner.json, manner.quiet);
+    let reporter = output::reporter(mode, Arc::clone(&job.progress), screen)
+        .map_err(|error| failed("cannot start a thread", error))?;
+    let sink = reporter.sink();
+    let stop = job.stop.clone();
+    let mut aborts = directives.clone();
+    let job = Job { directives, sink: Arc::clone(&sink), ask: asking(screen, manner), ..job };
+    let aborted = async move {
+        // The sender ends with the process only.
+        if aborts.wait_for(|directives| directives.abort).await.is_ok() {
+            stop.cancel();
+        }
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        result = change(job) => result,
+        () = aborted => Err(Error::Internal("an abort that never ends".into())),
+    };
+    let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
+    reporter.finish().await;
+    result
+}
+
+/// Asks on the terminal, unless `yes` was given. A bar is drawn again after the answer.
+fn asking(screen: &Screen, manner: Manner) -> Ask {
+    let screen = screen.clone();
+    Arc::new(move |question| screen.suspended(|| confirm(question, manner.yes, manner.otherwise)))
+}
