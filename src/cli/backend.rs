@@ -35,9 +35,10 @@ pub(super) async fn alter(job: Job) -> Result<Summary> {
 /// Undoes the table's last change.
 pub(super) async fn revert(job: Job) -> Result<Summary> {
     match job.target.scheme {
-        Scheme::Mysql | Scheme::Postgres => {
+        Scheme::Mysql => {
             Err(Error::Usage { message: "osc revert is not there yet".into(), help: String::new() })
         }
+        Scheme::Postgres => postgres::commands::revert::revert(job).await,
     }
 }
 
