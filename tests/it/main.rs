@@ -91,4 +91,5 @@ mod torture_postgres;
 mod triggers;
 mod type_matrix;
 mod type_matrix_postgres;
+mod undo_postgres;
 mod user_messages;
