@@ -164,6 +164,7 @@ fn mysql_statements() -> mysql::Statements {
         shadow_key: vec![mysql::Ident::new("id")],
         shadow_index: mysql::Ident::new("PRIMARY"),
         projection: osc::mysql::copy::projection::Projection::default(),
+        put: None,
     }
 }
 

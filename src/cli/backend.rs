@@ -3,7 +3,7 @@
 use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::RunRecord;
 use crate::plan::{Job, Plan, Request, TableArg};
 use crate::{mysql, postgres};
@@ -35,9 +35,7 @@ pub(super) async fn alter(job: Job) -> Result<Summary> {
 /// Undoes the table's last change.
 pub(super) async fn revert(job: Job) -> Result<Summary> {
     match job.target.scheme {
-        Scheme::Mysql => {
-            Err(Error::Usage { message: "osc revert is not there yet".into(), help: String::new() })
-        }
+        Scheme::Mysql => mysql::commands::revert::revert(job).await,
         Scheme::Postgres => postgres::commands::revert::revert(job).await,
     }
 }

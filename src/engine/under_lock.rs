@@ -17,6 +17,11 @@ pub(crate) trait Holder: Send {
     /// A key for a human.
     fn describe(&self, key: &Key) -> String;
 
+    /// In an undo: lays aside what rows of the shadow have of their own, for [`Holder::insert`].
+    fn lay_aside(&mut self, _keys: &[Key]) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Deletes rows of the shadow.
     fn delete(&mut self, keys: &[Key]) -> impl Future<Output = Result<()>> + Send;
 
@@ -30,6 +35,7 @@ pub(crate) trait Holder: Send {
 /// Writes again every row that the stream named: all deletes first, so that no stale row can hold a unique value.
 pub(crate) async fn refresh<H: Holder>(holder: &mut H, dirty: &[Key]) -> Result<()> {
     for keys in dirty.chunks(BATCH) {
+        holder.lay_aside(keys).await?;
         holder.delete(keys).await?;
     }
     for keys in dirty.chunks(BATCH) {

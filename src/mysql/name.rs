@@ -131,14 +131,17 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// The helper tables of one original.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The helper tables of one run. A run records them, since several retired tables may stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Helpers {
-    /// `users_osc_new`.
+    /// `users_osc_new`; in an undo the table that another run retired.
     pub shadow: TableName,
-    /// `users_osc_old`.
+    /// `users_osc_old`, or the next one that is free: `users_osc_old_2`.
     pub retired: TableName,
 }
+
+/// So many tables of one original may be retired at a time.
+pub const MOST_RETIRED: usize = 9;
 
 impl Helpers {
     /// Names for the helpers of `original`: within the limit of 64 characters, and sorting after
@@ -151,6 +154,19 @@ impl Helpers {
         }
         let helper = |suffix: &str| original.sibling(helper_name(original.table.as_str(), suffix));
         Self { shadow: helper("_osc_new"), retired: helper("_osc_old") }
+    }
+
+    /// The names that a retired table may have, in the order in which they are taken.
+    pub fn retired_names(original: &TableName) -> Vec<TableName> {
+        let more = (2..=MOST_RETIRED).map(|number| format!("_osc_old_{number}"));
+        let more = more.map(|suffix| helper_name(original.table.as_str(), &suffix));
+        let first = Self::of(original).retired;
+        std::iter::once(first).chain(more.map(|name| original.sibling(name))).collect()
+    }
+
+    /// The table in which an undo's sessions lay rows aside, each its own.
+    pub fn scratch(original: &TableName) -> TableName {
+        original.sibling(helper_name(original.table.as_str(), "_osc_put"))
     }
 }
 

@@ -8,9 +8,12 @@ use super::catalog::table::Table;
 use super::clauses::change::Change;
 use super::connection::settings::Role;
 use super::connection::version::Flavor;
+use super::copy::put::Given;
 use super::copy::shadow::Draft;
 use super::dependents::Dependents;
+use super::name::Helpers;
 use super::runs::ledger::Ledger;
+use super::runs::proof::Tables;
 use crate::config::settings::Settings;
 use crate::engine::progress::Progress;
 
@@ -34,6 +37,22 @@ pub(super) struct Setting {
     pub progress: Arc<Progress>,
     /// The ledger, which has been looked at.
     pub ledger: Ledger,
+    /// The helpers' names in this run.
+    pub helpers: Helpers,
+    /// The run that this one undoes.
+    pub undone: Option<Undone>,
+}
+
+/// A run that is undone, and how.
+pub(super) struct Undone {
+    /// Its number.
+    pub run: i64,
+    /// Its tables, as it recorded them.
+    pub tables: Tables,
+    /// `--fill`.
+    pub fill: Vec<Given>,
+    /// `--inverse`.
+    pub inverse: Vec<Given>,
 }
 
 impl Setting {

@@ -66,6 +66,10 @@ rules! {
     PlainInsert = "plain-insert";
     /// 5: a refresh deletes by key and inserts, and is no REPLACE.
     NoReplace = "no-replace";
+    /// 12: a row that goes back keeps what only it has.
+    RowsKeepTheirOwn = "rows-keep-their-own";
+    /// 12: a row that went back is compared with the live one.
+    PutCompared = "put-compared";
     /// 5: sessions are strict, and their warnings count.
     Strict = "strict";
     /// 5: a warning about a row is a failure.

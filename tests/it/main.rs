@@ -91,5 +91,6 @@ mod torture_postgres;
 mod triggers;
 mod type_matrix;
 mod type_matrix_postgres;
+mod undo;
 mod undo_postgres;
 mod user_messages;

@@ -12,7 +12,7 @@ use crate::mysql::connection::version::Flavor;
 use crate::mysql::copy::shadow::{drop_table, is_empty};
 use crate::mysql::name::{Helpers, TableName, Text};
 use crate::mysql::runs::ledger::Ledger;
-use crate::mysql::runs::proof::{Catalog, Tables};
+use crate::mysql::runs::proof::{Catalog, Numbers, Tables, there};
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap::outcome::is_retired;
 
@@ -41,7 +41,13 @@ impl Proof {
         let catalog = Catalog::read(conn, flavor.is_mariadb(), name).await?;
         // A record that cannot be read proves nothing, and must not keep the others from it.
         let records = runs.iter().filter_map(|run| Record::of(run).ok());
-        let recorded: Vec<Tables> = records.map(|record| record.tables).collect();
+        let recorded: Vec<Tables> = records
+            .map(|record| match record.undoes {
+                // An undo's shadow is what another run retired: it is nobody's to drop as a shadow.
+                Some(_) => Tables { shadow: Numbers::default(), ..record.tables },
+                None => record.tables,
+            })
+            .collect();
         let died = |run: &RunRecord| {
             run.method == "copy" && run.carried.is_none() && run.result != Some(Outcome::Done)
         };
@@ -63,8 +69,8 @@ impl Proof {
     }
 
     /// Whether the table under the retired name is one that a run of this server began with.
-    pub(in crate::mysql) fn is_our_retired(&self) -> bool {
-        self.catalog.retired_original(self.recorded.iter())
+    pub(in crate::mysql) fn is_our_retired(&self, name: &TableName) -> bool {
+        self.catalog.retired_original(name, self.recorded.iter())
     }
 }
 
@@ -123,27 +129,18 @@ pub(crate) async fn tables(
         }
         None => (Vec::new(), None),
     };
-    let unfinished = runs.first().is_some_and(|run| run.result != Some(Outcome::Done));
-    // In this order: a rename of an unfinished run that comes through in between shows neither.
-    let retired = is_retired(conn, &helpers.retired).await?;
+    let retired = there(conn, Helpers::retired_names(original)).await?;
     let shadow = Table::read(conn, &helpers.shadow).await?.is_some();
-    if retired || shadow {
+    if !retired.is_empty() || shadow {
         let proof = Proof::read(conn, checked.flavor, &runs, original).await?;
         if shadow && !proof.is_our_shadow(conn, &helpers.shadow).await? {
             findings.refusals.push(strange(&helpers.shadow, elsewhere.as_ref()));
         }
-        // After a swap that an unfinished run did not finish, the retired table is that run's own.
-        if retired && !proof.is_our_retired() {
-            findings.refusals.push(strange(&helpers.retired, elsewhere.as_ref()));
-        } else if retired && (shadow || !unfinished) {
-            findings.refuse(
-                "leftovers",
-                format!(
-                    "{} still exists: the retired table of an earlier run",
-                    helpers.retired.plain()
-                ),
-                format!("when it is no longer needed: osc cleanup {}", original.plain()),
-            );
+        // The tables that runs retired may stand; what is not theirs has their name.
+        for table in &retired {
+            if is_retired(conn, table).await? && !proof.is_our_retired(table) {
+                findings.refusals.push(strange(table, elsewhere.as_ref()));
+            }
         }
     }
     if let Some(run) = elsewhere.filter(RunRecord::is_unfinished) {

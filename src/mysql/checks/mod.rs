@@ -35,6 +35,20 @@ pub(super) struct Checked<'a> {
     pub ledger: Option<&'a Ledger>,
 }
 
+/// Runs the checks that an undo needs: it makes no table, so that nothing can be in its place.
+pub(super) async fn of_an_undo(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
+    let mut findings = Findings::default();
+    table::definition(checked, &mut findings);
+    server::binlog(conn, checked, &mut findings).await?;
+    server::topology(conn, checked, &mut findings).await?;
+    rights::granted(conn, checked, &mut findings).await?;
+    let cascades = unlogged_cascades(conn, &checked.dependents.outgoing).await?;
+    findings.refusals.extend(cascades);
+    let foreseen = checked.dependents.foreseen(conn, checked.original, checked.change).await?;
+    findings.refusals.extend(foreseen);
+    Ok(findings)
+}
+
 /// Runs all checks that a copy needs.
 pub(super) async fn all(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
     let mut findings = Findings::default();

@@ -80,6 +80,21 @@ pub(crate) async fn granted(
     Ok(())
 }
 
+/// Whether the user may make the temporary table in which an undo lays rows aside. A user with roles is
+/// believed.
+pub(crate) async fn may_lay_aside(
+    conn: &mut Conn,
+    table: &TableName,
+    findings: &mut Findings,
+) -> Result<()> {
+    let schema = &table.schema;
+    let covers = |grant: &Grant| grant.covers_schema(schema.as_str());
+    let (shown, place) = (format!("schema {}", schema.as_str()), format!("{schema}.*"));
+    let lacking = lacking_where(conn, &["CREATE TEMPORARY TABLES"], covers, &shown, &place).await?;
+    findings.refusals.extend(lacking);
+    Ok(())
+}
+
 /// The refusal where the user may not run an ALTER of the server's own. A user with roles is believed.
 pub(crate) async fn may_alter(conn: &mut Conn, table: &TableName) -> Result<Option<Finding>> {
     let covers = |grant: &Grant| {

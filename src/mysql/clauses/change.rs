@@ -57,6 +57,18 @@ impl Change {
         }
     }
 
+    /// The way back of a change that carried `forth` over: old names and new ones. `foreign_keys`: those that
+    /// come back and that go.
+    pub(crate) fn back(
+        text: String,
+        clauses: Clauses,
+        forth: &[(Ident, Ident)],
+        foreign_keys: ForeignKeyChanges,
+    ) -> Self {
+        let kept = forth.iter().map(|(old, new)| (new.clone(), old.clone())).collect();
+        Self { text, clauses, kept, foreign_keys, existing: Vec::new() }
+    }
+
     /// The statement that changes the empty shadow. `checks`: the names of the original's CHECK
     /// constraints and those of their twins in the shadow; `settings`: what stands before the clauses.
     pub fn for_shadow(

@@ -18,7 +18,7 @@ use crate::mysql::connection::session::run;
 use crate::mysql::copy::shadow;
 use crate::mysql::methods::choose::Attempt;
 use crate::mysql::methods::run::{self as native, Native};
-use crate::mysql::name::{Helpers, TableName};
+use crate::mysql::name::TableName;
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock::{self};
@@ -114,7 +114,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
         plan.notes.extend(prepared.setting.dependents.notes());
-        let helpers = Helpers::of(original);
+        let helpers = &prepared.setting.helpers;
         let shadow = &helpers.shadow;
         plan.statements = vec![
             format!("CREATE TABLE {shadow} LIKE {original}"),
@@ -166,8 +166,8 @@ async fn check(conn: &mut Conn, prepared: &Prepared) -> Result<Findings> {
 /// Whether the table as a copy would make it can be filled and followed.
 async fn fits(conn: &mut Conn, prepared: &Prepared, shadow: &Table) -> Result<()> {
     let original = &prepared.setting.original;
-    let helpers = Helpers::of(&original.name);
-    let (statements, _) = shadow::statements(&prepared.setting.draft(), &helpers, shadow)?;
+    let helpers = &prepared.setting.helpers;
+    let (statements, _) = shadow::statements(&prepared.setting.draft(), helpers, shadow)?;
     checks::server::row_image(conn, original, &statements.index).await
 }
 

@@ -4,7 +4,9 @@ use crate::config::target::Target;
 use crate::error::{Error, Result};
 use crate::mysql::clauses::same::same as no_change;
 use crate::mysql::clauses::split_head;
-use crate::mysql::lexer::{Dialect, Lexer};
+use crate::mysql::connection::single;
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::lexer::{Dialect, Lexer, text_of, tokens};
 use crate::mysql::name::{Ident, TableName};
 use crate::plan::{Request, TableArg};
 
@@ -28,6 +30,31 @@ pub fn table(text: &str) -> Result<TableArg> {
         "a table is TABLE or SCHEMA.TABLE, in backticks where a part has dots, quotes or spaces; \
          cannot parse it at {rest:?}"
     )))
+}
+
+/// The expression in parentheses, where it is one: it cannot end what it is put into, and reads nothing but
+/// the row that it is computed for.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn one_expression(text: &str, flavor: Flavor) -> std::result::Result<String, String> {
+    single::check(text).map_err(|changed| changed.to_string())?;
+    let tokens = tokens(text, Dialect::of(flavor)).map_err(|error| error.to_string())?;
+    let mut open = 0_u32;
+    for token in &tokens {
+        if token.is("SELECT") || token.is_symbol('@') || token.is_symbol(';') {
+            return Err(format!("it may not have {}", token.text));
+        }
+        if token.is_symbol('(') {
+            open += 1;
+        } else if token.is_symbol(')') {
+            open = open.checked_sub(1).ok_or("a parenthesis too many")?;
+        }
+    }
+    if open > 0 || tokens.is_empty() {
+        return Err("it is not whole".into());
+    }
+    Ok(format!("({})", text_of(text, &tokens)))
 }
 
 /// Reads `TABLE CLAUSES`, or a whole ALTER TABLE statement in place of either: the table, and what

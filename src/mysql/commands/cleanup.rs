@@ -6,7 +6,7 @@ use crate::config::target::Target;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::claim::Standing;
 use crate::ledger::refusals::unsettled;
-use crate::ledger::{End, Leftover, RunId, RunRecord};
+use crate::ledger::{End, Leftover, REVERT, RunId, RunRecord};
 use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::leftovers::Proof;
 use crate::mysql::connection::recognise;
@@ -16,7 +16,7 @@ use crate::mysql::copy::shadow;
 use crate::mysql::name::{Helpers, TableName};
 use crate::mysql::runs::ledger::{Ledger, Purpose};
 use crate::mysql::runs::lock;
-use crate::mysql::runs::proof::Catalog;
+use crate::mysql::runs::proof::{Catalog, there};
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap::outcome::is_retired;
 
@@ -98,8 +98,11 @@ impl Cleanup {
             )]));
         }
         let shadow = Table::read(conn, &helpers.shadow).await?;
-        let retired = Table::read(conn, &helpers.retired).await?;
-        if shadow.is_none() && retired.is_none() {
+        let mut retired = Vec::new();
+        for name in there(conn, Helpers::retired_names(name)).await? {
+            retired.extend(Table::read(conn, &name).await?);
+        }
+        if shadow.is_none() && retired.is_empty() {
             return Ok(());
         }
         let proof = Proof::read(conn, self.flavor, runs, name).await?;
@@ -113,9 +116,21 @@ impl Cleanup {
                 ours,
             );
         }
-        if let Some(found) = retired {
+        // Whoever discards an undo still has what it was to bring back.
+        let undo = runs.first().filter(|run| run.is_unfinished() && run.method == REVERT);
+        if let Some(undo) = undo {
+            let stays = |found: &Table| {
+                format!(
+                    "{} stays: run {} was to bring it back, and is discarded; run osc cleanup again to drop it",
+                    found.name.plain(),
+                    undo.run
+                )
+            };
+            self.spared.extend(retired.drain(..).map(|found| stays(&found)));
+        }
+        for found in retired {
             // A sentry holds nothing.
-            let ours = proof.is_our_retired() || !is_retired(conn, &found.name).await?;
+            let ours = proof.is_our_retired(&found.name) || !is_retired(conn, &found.name).await?;
             sort(&mut self.tables, &mut self.spared, found, "the retired table", ours);
         }
         Ok(())

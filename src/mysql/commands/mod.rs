@@ -5,4 +5,5 @@ pub mod arguments;
 pub(crate) mod alter;
 pub(crate) mod cleanup;
 mod prepare;
+pub(crate) mod revert;
 pub(crate) mod status;

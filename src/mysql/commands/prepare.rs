@@ -15,6 +15,7 @@ use crate::mysql::clauses::change::Change;
 use crate::mysql::clauses::destructive::destructive;
 use crate::mysql::clauses::{Clauses, same};
 use crate::mysql::commands::arguments::whole_name;
+use crate::mysql::commands::revert::free_name;
 use crate::mysql::connection::connect::opts;
 use crate::mysql::connection::settings::Role;
 use crate::mysql::connection::version::Flavor;
@@ -22,7 +23,7 @@ use crate::mysql::connection::{privileges, recognise, single};
 use crate::mysql::dependents::Dependents;
 use crate::mysql::methods::choose::{Attempt, attempts};
 use crate::mysql::methods::probe::{self, Decided};
-use crate::mysql::name::{Ident, TableName};
+use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::runs::ledger::{self, Ledger, Purpose, Vetted};
 use crate::mysql::runs::lock;
 use crate::mysql::runs::proof::Catalog;
@@ -132,6 +133,13 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         )?
     };
     let Vetted { ledger, stands: ledger_stands, notes: ledger_notes } = ledger;
+    let helpers = match &dead {
+        Some(dead) => Record::of(&dead.run)?.helpers(&original.name),
+        None => Helpers {
+            retired: free_name(conn, &original.name).await?,
+            ..Helpers::of(&original.name)
+        },
+    };
     let setting = Setting {
         opts,
         flavor,
@@ -142,6 +150,8 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         settings: Arc::clone(&job.settings),
         progress: Arc::clone(&job.progress),
         ledger,
+        helpers,
+        undone: None,
     };
     let schema = &setting.ledger.runs.schema;
     let decided = if dead.is_some() {
@@ -164,7 +174,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
 }
 
 /// Fails where a run on a related table was not finished.
-async fn none_unfinished(
+pub(super) async fn none_unfinished(
     conn: &mut Conn,
     ledger: &Vetted,
     name: &TableName,
@@ -179,7 +189,7 @@ async fn none_unfinished(
 }
 
 /// The last run of this server on the table, if it has a checkpoint and has not ended.
-async fn any_unfinished(
+pub(super) async fn any_unfinished(
     conn: &mut Conn,
     ledger: &Vetted,
     name: &TableName,

@@ -1,6 +1,7 @@
 //! What the copy is made of: the shadow, its key and projection, and the statements over both tables.
 
 pub mod projection;
+pub mod put;
 pub mod rows;
 pub mod statements;
 mod unique_values;

@@ -7,6 +7,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Value};
 use tokio::time::Instant;
 
+use super::put::Rewriting;
 use super::statements::{Insert, Statements};
 use crate::error::{AGAIN, Error, Result};
 use crate::key::{Key, KeyRange, Rows};
@@ -61,22 +62,25 @@ pub struct Work<'a> {
     pub signature: &'a [String],
 }
 
-/// Runs `delete` and `insert` in one transaction. A warning counts as a failure: nothing that the
-/// server remarks upon is swallowed (rule 5).
-pub async fn write(
+/// Writes rows in one transaction. A warning counts as a failure: nothing that the server remarks upon
+/// is swallowed (rule 5).
+pub(crate) async fn write(
     conn: &mut Conn,
-    delete: Option<&str>,
-    insert: &Insert,
+    statements: &Statements,
+    rewriting: &Rewriting,
     work: Work<'_>,
 ) -> Result<Write> {
     let action = work.action;
+    if let Some(scratch) = &rewriting.scratch {
+        run(conn, action, scratch).await?;
+    }
     run(conn, action, "START TRANSACTION").await?;
     let owned = conn.query_first::<(u64, Option<u64>), _>(work.fence).await;
     let outcome = match owned {
         Ok(Some((owned, _))) if owned > 0 || mutation::active(Rule::Fenced) => {
             // First: the stream must know whose the rows are that follow.
             match sign(conn, work.signature).await {
-                Ok(()) => write_statements(conn, delete, insert, action).await,
+                Ok(()) => write_statements(conn, statements, rewriting, action).await,
                 Err(error) => read(write_error(action, error)),
             }
         }
@@ -109,24 +113,62 @@ async fn sign(
     Ok(())
 }
 
-/// Runs `insert` in a session that must not begin a transaction: one that holds LOCK TABLES, which
+/// Runs the statements in a session that must not begin a transaction: one that holds LOCK TABLES, which
 /// START TRANSACTION would release without a word. The session has `autocommit = 0`; the caller
 /// commits, or ends the session.
-pub async fn insert_under_lock(conn: &mut Conn, insert: &Insert, action: &str) -> Result<Write> {
-    write_statements(conn, None, insert, action).await
+pub(crate) async fn write_under_lock(
+    conn: &mut Conn,
+    statements: &Statements,
+    rewriting: &Rewriting,
+    action: &str,
+) -> Result<Write> {
+    write_statements(conn, statements, rewriting, action).await
 }
 
 async fn write_statements(
     conn: &mut Conn,
-    delete: Option<&str>,
-    insert: &Insert,
+    statements: &Statements,
+    rewriting: &Rewriting,
     action: &str,
 ) -> Result<Write> {
-    if let Some(delete) = delete
-        && let Err(error) = conn.query_drop(delete).await
-    {
-        return read(write_error(action, error));
+    for sql in &rewriting.first {
+        if let Err(error) = conn.query_drop(sql).await {
+            return read(write_error(action, error));
+        }
     }
+    let mut written = 0;
+    for insert in &rewriting.inserts {
+        match write_statement(conn, insert, action).await? {
+            Write::Done(rows) => written += rows.0,
+            outcome => return Ok(outcome),
+        }
+    }
+    match &rewriting.proof {
+        Some(proof) => proved(conn, statements, proof, written).await,
+        None => Ok(Write::Done(Rows(written))),
+    }
+}
+
+/// Whether the rows that were put back become those that are live again by the change that is undone: the
+/// server rounds some values without a word.
+async fn proved(
+    conn: &mut Conn,
+    statements: &Statements,
+    [live, retired]: &[String; 2],
+    written: u64,
+) -> Result<Write> {
+    let live = digests(conn, statements, live).await?;
+    let retired = digests(conn, statements, retired).await?;
+    let differing = difference(live, retired);
+    if differing.is_empty() {
+        return Ok(Write::Done(Rows(written)));
+    }
+    let message = "its values would be changed on the way back".to_owned();
+    let rows = differing.iter().map(|key| statements.key.describe(key)).collect();
+    Ok(Write::Unfit { message, row: None, rows })
+}
+
+async fn write_statement(conn: &mut Conn, insert: &Insert, action: &str) -> Result<Write> {
     // Of what the server does not tell: that a number loses its fraction, or a member its name.
     if let Some(misfits) = insert.misfits.as_ref().filter(|_| !mutation::active(Rule::LossSeen)) {
         match conn.query::<(String, String), _>(misfits).await {
@@ -205,9 +247,9 @@ async fn fits(
     keys: &[Key],
     action: &str,
 ) -> Result<bool> {
-    let (delete, insert) = (statements.delete(keys)?, statements.rewrite(keys)?);
+    let rewriting = statements.rewriting(keys)?;
     run(conn, action, "START TRANSACTION").await?;
-    let outcome = write_statements(conn, Some(&delete), &insert, action).await;
+    let outcome = write_statements(conn, statements, &rewriting, action).await;
     run(conn, action, "ROLLBACK").await?;
     Ok(!matches!(outcome?, Write::Unfit { .. }))
 }

@@ -5,9 +5,10 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::projection::project;
+use super::put::{self, Given};
 use super::statements::Statements;
 use crate::error::{Error, Finding, Result};
-use crate::mysql::catalog::key::{KeyColumns, KeyKind};
+use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind};
 use crate::mysql::catalog::table::{self, Column, Index, Table};
 use crate::mysql::clauses::ClauseKind;
 use crate::mysql::clauses::change::Change;
@@ -222,6 +223,7 @@ pub(crate) fn statements(
                     shadow_key,
                     shadow_index,
                     projection,
+                    put: None,
                 };
                 return Ok((statements, reading));
             }
@@ -240,6 +242,65 @@ pub(crate) fn statements(
         "copy-key",
         problem,
         "add a primary key, or a unique key on columns that are NOT NULL and keep their type",
+    )]))
+}
+
+/// Makes the statements of an undo, in which the original is the live table and the shadow the one that goes
+/// back: the copy key is one of the change that is undone.
+pub(crate) fn statements_back(
+    draft: &Draft<'_>,
+    helpers: &Helpers,
+    retired: &Table,
+    fill: &[Given],
+    inverse: &[Given],
+) -> Result<(Statements, Reading)> {
+    let (live, kept, flavor) = (draft.original, &draft.change.kept, draft.flavor);
+    prove_columns(live, retired, kept)?;
+    referenced_keys_stay(draft, retired)?;
+    let (projection, put, findings) =
+        put::way_back(&put::Ways { live, retired, kept, fill, inverse, flavor });
+    if !findings.is_empty() {
+        return Err(Error::Refused(findings));
+    }
+    let forth: Vec<(Ident, Ident)> =
+        kept.iter().map(|(new, old)| (old.clone(), new.clone())).collect();
+    let mut reasons = Vec::new();
+    for index in retired.copy_keys() {
+        let key = retired.key_columns(index)?;
+        let zoned = |column: &KeyColumn| matches!(column.kind, KeyKind::Timestamp { .. });
+        if projection.zoned && key.0.iter().any(zoned) {
+            reasons.push(format!("{}: it has a TIMESTAMP", index.name));
+            continue;
+        }
+        match in_shadow(retired, live, &forth, &key) {
+            Ok((names, live_index)) => {
+                let mut live_key = live.key_named(&names)?;
+                for (column, old) in live_key.0.iter_mut().zip(&key.0) {
+                    column.descending = old.descending;
+                }
+                let reading = Reading { zoned: projection.zoned, strict_dates: projection.dated };
+                let statements = Statements {
+                    original: live.name.clone(),
+                    shadow: helpers.shadow.clone(),
+                    key: live_key,
+                    index: live_index,
+                    shadow_key: key.0.iter().map(|column| column.name.clone()).collect(),
+                    shadow_index: index.name.clone(),
+                    projection,
+                    put,
+                };
+                return Ok((statements, reading));
+            }
+            Err(reason) => reasons.push(format!("{}: {reason}", index.name)),
+        }
+    }
+    Err(Error::Refused(vec![Finding::new(
+        "copy-key",
+        format!(
+            "no unique key of both tables can tell which rows are one ({})",
+            reasons.join("; ")
+        ),
+        "give the live table a unique key on the columns of the old primary key",
     )]))
 }
 

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::projection::{Projection, Side};
+use super::put::Put;
 use crate::error::Result;
 use crate::key::{Key, KeyRange, Rows};
-use crate::mysql::catalog::key::{KeyColumns, KeyValue};
+use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyValue};
 use crate::mysql::name::{Ident, TableName};
 use crate::testing::mutation::{self, Rule};
 
@@ -26,6 +27,8 @@ pub struct Statements {
     pub shadow_index: Ident,
     /// The projection.
     pub projection: Projection,
+    /// In an undo: what rows of the shadow keep of their own, where they do.
+    pub put: Option<Put>,
 }
 
 impl Statements {
@@ -197,18 +200,22 @@ impl Statements {
             self.table(Side::Original),
         );
         let misfits = self.projection.misfits().map(|(condition, why)| {
-            let shown: Vec<String> = (self.key.0.iter())
-                .map(|column| {
-                    format!("CONVERT({} USING utf8mb4)", column.shown(&column.name.to_string()))
-                })
-                .collect();
             format!(
-                "SELECT {why}, CONCAT_WS(', ', {}) FROM {} WHERE {predicate} AND {condition} LIMIT 10",
-                shown.join(", "),
+                "SELECT {why}, {} FROM {} WHERE {predicate} AND {condition} LIMIT 10",
+                self.shown_key(),
                 self.table(Side::Original),
             )
         });
         Insert { misfits, statement }
+    }
+
+    /// The original's key for a human.
+    pub(super) fn shown_key(&self) -> String {
+        let shown = |column: &KeyColumn| {
+            format!("CONVERT({} USING utf8mb4)", column.shown(&column.name.to_string()))
+        };
+        let shown: Vec<String> = self.key.0.iter().map(shown).collect();
+        format!("CONCAT_WS(', ', {})", shown.join(", "))
     }
 
     /// Copies a range, but for some keys.
@@ -307,7 +314,7 @@ pub enum Scope<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mysql::catalog::key::{KeyColumn, KeyKind};
+    use crate::mysql::catalog::key::KeyKind;
 
     fn column(name: &str, descending: bool) -> KeyColumn {
         let kind = KeyKind::Int { bytes: 4, unsigned: false };
@@ -323,6 +330,7 @@ mod tests {
             index: Ident::new("PRIMARY"),
             shadow_index: Ident::new("PRIMARY"),
             projection: Projection::default(),
+            put: None,
         }
     }
 

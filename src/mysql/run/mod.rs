@@ -19,15 +19,16 @@ use super::connection::settings::{Reading, Role};
 use super::connection::texts;
 use super::copy::deferred_indexes::Deferred;
 use super::copy::projection::Side;
+use super::copy::put::Rewriting;
 use super::copy::rows::{Work, Write};
-use super::copy::statements::{Insert, Scope, Statements};
+use super::copy::statements::{Scope, Statements};
 use super::copy::{rows, shadow};
 use super::dependents::Carried;
 use super::name::{Helpers, TableName};
 use super::runs::ledger::Ledger;
 use super::runs::proof::{Catalog, Numbers, Tables};
 use super::runs::record::Record;
-use super::setting::Setting;
+use super::setting::{Setting, Undone};
 use crate::engine::backend::{Clash, CopyOutcome};
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange};
@@ -78,7 +79,7 @@ pub(super) struct Ready {
 impl MysqlTable {
     /// A table under change.
     pub(super) fn new(setting: Setting) -> Self {
-        let helpers = Helpers::of(&setting.original.name);
+        let helpers = setting.helpers.clone();
         let ledger = setting.ledger.clone();
         let token = FencingToken::random();
         Self {
@@ -193,8 +194,13 @@ impl MysqlTable {
                 reason: "the shadow of the unfinished run is gone".into(),
                 help: "discard it with: osc cleanup TABLE; then start again".into(),
             })?;
-        let (statements, reading) =
-            shadow::statements(&self.setting.draft(), &self.helpers, &shadow)?;
+        let (draft, helpers) = (self.setting.draft(), &self.helpers);
+        let (statements, reading) = match &self.setting.undone {
+            Some(Undone { fill, inverse, .. }) => {
+                shadow::statements_back(&draft, helpers, &shadow, fill, inverse)?
+            }
+            None => shadow::statements(&draft, helpers, &shadow)?,
+        };
         let sessions = Sessions::new(&self.setting.opts, reading, &self.role());
         Ok(self.ready.get_or_init(|| Ready { shadow, statements, sessions, reading }))
     }
@@ -221,6 +227,10 @@ impl MysqlTable {
                 let statements = &self.ready()?.statements;
                 let index = match self.unique_index(&index)? {
                     Some(index) if !index.name.same(&statements.shadow_index) => index,
+                    // In an undo nothing else writes there: the live table has two such rows.
+                    Some(_) if self.setting.undone.is_some() => {
+                        return Err(Error::Data { reason: message, rows: Vec::new() });
+                    }
                     Some(_) => return Ok(CopyOutcome::Contention),
                     None => {
                         return Err(Error::Data { reason: message, rows: Vec::new() });
@@ -247,6 +257,10 @@ impl MysqlTable {
             }
             Write::Unfit { message, rows, .. } if !rows.is_empty() => {
                 Err(Error::Data { reason: message, rows })
+            }
+            // The engine finds the row by trying each alone.
+            Write::Unfit { message, .. } if self.setting.undone.is_some() => {
+                Err(Error::Data { reason: message, rows: Vec::new() })
             }
             Write::Unfit { message, row, .. } => {
                 let named = self.unfit_row(range, keys, except, row).await.unwrap_or_default();
@@ -287,8 +301,7 @@ impl MysqlTable {
         &self,
         action: &str,
         uncommitted: Point,
-        delete: Option<&str>,
-        insert: &Insert,
+        rewriting: &Rewriting,
     ) -> Result<Write> {
         let owned = self.ledger.owned(self.run()?, &self.token);
         // A hint of indexes is refused for a view: whoever puts one in the shadow's place runs nothing as osc.
@@ -304,7 +317,7 @@ impl MysqlTable {
             false => Vec::new(),
         };
         let work = Work { action, uncommitted, fence: &fence, signature: &signature };
-        rows::write(&mut conn, delete, insert, work).await
+        rows::write(&mut conn, &self.ready()?.statements, rewriting, work).await
     }
 
     /// Fails when another attempt has taken the run over.

@@ -4,3 +4,4 @@ pub(crate) mod ledger;
 pub(crate) mod lock;
 pub(crate) mod proof;
 pub(crate) mod record;
+pub(crate) mod undone;

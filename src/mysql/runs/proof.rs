@@ -141,7 +141,8 @@ pub(crate) struct Tables {
 pub(crate) struct Catalog {
     original: Numbers,
     shadow: Numbers,
-    retired: Numbers,
+    /// Every retired name that a table has.
+    retired: Vec<(TableName, Numbers)>,
 }
 
 impl Catalog {
@@ -150,26 +151,40 @@ impl Catalog {
     /// # Errors
     /// Those of [`Numbers::of`].
     pub(crate) async fn read(conn: &mut Conn, mariadb: bool, name: &TableName) -> Result<Self> {
-        let helpers = Helpers::of(name);
+        let mut retired = Vec::new();
+        for table in there(conn, Helpers::retired_names(name)).await? {
+            let numbers = Numbers::of(conn, mariadb, &table).await?;
+            retired.push((table, numbers));
+        }
         Ok(Self {
             original: Numbers::of(conn, mariadb, name).await?,
-            shadow: Numbers::of(conn, mariadb, &helpers.shadow).await?,
-            retired: Numbers::of(conn, mariadb, &helpers.retired).await?,
+            shadow: Numbers::of(conn, mariadb, &Helpers::of(name).shadow).await?,
+            retired,
         })
+    }
+
+    /// The retired table that has these numbers.
+    pub(crate) fn retired_as(&self, was: &Numbers) -> Option<&TableName> {
+        self.retired.iter().find(|(_, now)| now.have(was)).map(|(name, _)| name)
+    }
+
+    /// Whether the table under the original's name has these numbers.
+    pub(crate) fn is_live(&self, made: &Numbers) -> bool {
+        self.original.have(made)
     }
 
     /// How the tables of a run stand.
     pub(crate) fn standing(&self, tables: &Tables) -> Standing {
         if mutation::active(Rule::FactsProved) {
-            let swapped = self.shadow.is_none() && !self.retired.is_none();
+            let swapped = self.shadow.is_none() && !self.retired.is_empty();
             return if swapped { Standing::Swapped } else { Standing::Unswapped };
         }
         let (was, made) = (&tables.original, &tables.shadow);
         if self.original.have(made) {
             Standing::Swapped
-        } else if self.shadow.have(made) {
+        } else if self.shadow.have(made) || self.retired_as(made).is_some() {
             Standing::Unswapped
-        } else if self.retired.have(was) {
+        } else if self.retired_as(was).is_some() {
             // Its forerunner is where the swap puts it.
             if tables.rebuilt { Standing::Swapped } else { Standing::Replaced }
         } else if tables.rebuilt && self.original.have(was) && !self.shadow.is_none() {
@@ -184,10 +199,38 @@ impl Catalog {
         mutation::active(Rule::FactsProved) || runs.any(|run| self.shadow.have(&run.shadow))
     }
 
-    /// Whether the table under the retired name is one that one of these runs began with.
-    pub(crate) fn retired_original<'a>(&self, mut runs: impl Iterator<Item = &'a Tables>) -> bool {
-        mutation::active(Rule::FactsProved) || runs.any(|run| self.retired.have(&run.original))
+    /// Whether the table under this retired name is one that one of these runs began with.
+    pub(crate) fn retired_original<'a>(
+        &self,
+        name: &TableName,
+        mut runs: impl Iterator<Item = &'a Tables>,
+    ) -> bool {
+        let Some((_, numbers)) = self.retired.iter().find(|(retired, _)| retired == name) else {
+            return false;
+        };
+        mutation::active(Rule::FactsProved) || runs.any(|run| numbers.have(&run.original))
     }
+}
+
+/// Those of the names that a table has.
+///
+/// # Errors
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
+pub(crate) async fn there(conn: &mut Conn, names: Vec<TableName>) -> Result<Vec<TableName>> {
+    let Some(first) = names.first() else { return Ok(names) };
+    let list: Vec<String> =
+        names.iter().map(|name| Text(name.table.as_str()).to_string()).collect();
+    let sql = format!(
+        "SELECT TABLE_NAME FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = {} AND TABLE_NAME IN ({})",
+        Text(first.schema.as_str()),
+        list.join(", ")
+    );
+    let found = text_rows::<1>(conn, "looking for retired tables", &sql).await?;
+    let is_there = |name: &TableName| {
+        found.iter().any(|[found]| found.eq_ignore_ascii_case(name.table.as_str()))
+    };
+    Ok(names.into_iter().filter(is_there).collect())
 }
 
 #[cfg(test)]
@@ -215,7 +258,10 @@ mod tests {
         let catalog = |original: &[u64], shadow: &[u64], retired: &[u64]| Catalog {
             original: numbers(original),
             shadow: numbers(shadow),
-            retired: numbers(retired),
+            retired: match retired {
+                [] => Vec::new(),
+                list => vec![(TableName::new("app", "t_osc_old"), numbers(list))],
+            },
         };
         assert_eq!(catalog(&[2], &[], &[1]).standing(&tables), Standing::Swapped);
         assert_eq!(catalog(&[2], &[], &[]).standing(&tables), Standing::Swapped);
@@ -224,6 +270,10 @@ mod tests {
         // A user's own tables under both names.
         assert_eq!(catalog(&[1], &[], &[4]).standing(&tables), Standing::Gone);
         assert_eq!(catalog(&[3], &[], &[1]).standing(&tables), Standing::Replaced);
+        // An undo's shadow stands under a retired name until it is swapped.
+        let undo = Tables { original: numbers(&[2]), shadow: numbers(&[1]), rebuilt: false };
+        assert_eq!(catalog(&[2], &[], &[1]).standing(&undo), Standing::Unswapped);
+        assert_eq!(catalog(&[1], &[], &[2]).standing(&undo), Standing::Swapped);
         // A record without numbers proves nothing.
         assert_eq!(catalog(&[1], &[2], &[3]).standing(&Tables::default()), Standing::Gone);
     }

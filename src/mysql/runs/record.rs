@@ -7,9 +7,12 @@ use super::proof::Tables;
 use crate::error::Finding;
 use crate::error::{Error, Result};
 use crate::ledger::RunRecord;
+use crate::mysql::catalog::table::{Column, Table};
 use crate::mysql::connection::settings::Role;
 use crate::mysql::copy::deferred_indexes::Deferred;
 use crate::mysql::dependents::Recorded;
+use crate::mysql::dependents::foreign_keys::ForeignKey;
+use crate::mysql::name::{Helpers, Ident, TableName};
 
 /// What a run keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,60 @@ pub(crate) struct Record {
     pub carried: Recorded,
     /// What a plain session of the login had at the start: values are converted by it to the end.
     pub role: Role,
+    /// The run's helpers; `None`: it was begun by an osc that knew one retired name only.
+    #[serde(default)]
+    pub helpers: Option<Helpers>,
+    /// What an undo of the run goes by.
+    #[serde(default)]
+    pub undo: Option<UndoFacts>,
+    /// The run that this one undoes.
+    #[serde(default)]
+    pub undoes: Option<i64>,
+}
+
+/// What an undo must know of the run that it undoes, since the catalog does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UndoFacts {
+    /// The columns that were carried over: the name in the retired table, and in the new one.
+    pub kept: Vec<(Ident, Ident)>,
+    /// The retired table's columns.
+    pub before: Vec<Shape>,
+    /// The new table's.
+    pub after: Vec<Shape>,
+    /// The foreign keys that the table had.
+    pub keys: Vec<ForeignKey>,
+}
+
+/// A column, as far as an undo relies on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    /// Its name.
+    pub name: Ident,
+    /// Its type, character set, and whether it takes NULL or is computed.
+    pub form: String,
+}
+
+impl Shape {
+    /// The shapes of a table's columns.
+    pub(crate) fn of(table: &Table) -> Vec<Self> {
+        let shape = |column: &Column| {
+            let (charset, collation) = (&column.charset, &column.collation);
+            let text = charset.iter().chain(collation).map(|word| format!(" {word}"));
+            let null = if column.nullable { "" } else { " not null" };
+            let computed = if column.generated { " generated" } else { "" };
+            let form =
+                format!("{}{}{null}{computed}", column.column_type, text.collect::<String>());
+            Self { name: column.name.clone(), form }
+        };
+        table.columns.iter().map(shape).collect()
+    }
+}
+
+impl Record {
+    /// The helpers of a run on `original`.
+    pub(crate) fn helpers(&self, original: &TableName) -> Helpers {
+        self.helpers.clone().unwrap_or_else(|| Helpers::of(original))
+    }
 }
 
 impl Record {

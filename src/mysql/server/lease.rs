@@ -9,7 +9,7 @@ use mysql_async::Conn;
 use crate::error::{Error, Result};
 use crate::ledger::claim::{Lease, Looked, Standing};
 use crate::ledger::refusals::{altered_meanwhile, untrusted};
-use crate::ledger::{End, NewRun, RunId, RunRecord};
+use crate::ledger::{End, NewRun, REVERT, RunId, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::clauses::same;
 use crate::mysql::copy::shadow;
@@ -69,13 +69,18 @@ impl Lease for MysqlTable {
             schema: self.setting.original.name.schema.as_str(),
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
-            method: "copy",
+            method: if self.setting.undone.is_some() { REVERT } else { "copy" },
             verify: self.setting.settings.verify(),
             token: &self.token,
         };
         let run = self.ledger.begin(conn, &new).await?;
         let _ = self.run.set(run);
-        self.set_record(Record { role: self.setting.role.clone(), ..Record::default() });
+        self.set_record(Record {
+            role: self.setting.role.clone(),
+            helpers: Some(self.helpers.clone()),
+            undoes: self.setting.undone.as_ref().map(|undone| undone.run),
+            ..Record::default()
+        });
         Ok(())
     }
 
@@ -103,6 +108,10 @@ impl Lease for MysqlTable {
         swapped: bool,
     ) -> Result<()> {
         let original = &self.setting.original.name;
+        if record.helpers(original) != self.helpers {
+            // Another attempt has begun it since this one looked.
+            return Err(Error::stopped("the run's tables have other names by now"));
+        }
         let made = if swapped { original } else { &self.helpers.shadow };
         let new = Table::read(conn, made).await?.ok_or_else(|| {
             Error::Foreign(format!("{} went away while it was looked at", made.plain()))
@@ -123,7 +132,8 @@ impl Lease for MysqlTable {
         let _ = self.carried.set(carried);
         self.died_in_swap.store(swapped, Ordering::Relaxed);
         if !swapped {
-            self.has_shadow.store(true, Ordering::Relaxed);
+            // What an undo brings back is never dropped.
+            self.has_shadow.store(self.setting.undone.is_none(), Ordering::Relaxed);
             swap::clear_away(conn, self).await.map_err(Error::keeping_the_copy)?;
             let original = original.plain();
             self.get_ready(conn)

@@ -1,6 +1,7 @@
 //! One table under change on MySQL or MariaDB, as the engine sees it.
 
 mod lease;
+mod retired;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,12 +11,14 @@ use super::checks::leftovers;
 use super::connection::answer::Answers as _;
 use super::connection::errors::connection_error;
 use super::connection::texts;
+use super::copy::put::Rewriting;
 use super::copy::statements::Scope;
 use super::copy::{deferred_indexes, rows, shadow};
 use super::dependents::Carried;
 use super::run::{MysqlTable, indexes};
 use super::runs::lock;
 use super::runs::proof::Tables;
+use super::runs::record::{Shape, UndoFacts};
 use super::{binlog, checks, swap};
 use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
 use crate::engine::progress::Summary;
@@ -87,7 +90,14 @@ impl Server for MysqlTable {
         rows::wait_for_prepared(&mut conn, self.setting.settings.cut_over_timeout() * 10).await
     }
 
+    fn is_undo(&self) -> bool {
+        self.setting.undone.is_some()
+    }
+
     async fn make_shadow(&self, defer_indexes: bool) -> Result<()> {
+        if let Some(undone) = &self.setting.undone {
+            return self.take_retired(undone).await;
+        }
         let mut conn = self.plain("creating the shadow").await?;
         let (setting, name) = (&self.setting, &self.setting.original.name);
         leftovers::clear_shadow(&mut conn, setting.flavor, &self.ledger, name).await?;
@@ -119,10 +129,17 @@ impl Server for MysqlTable {
         if original.is_none() || shadow.is_none() {
             return Err(Error::Internal("the server does not show the tables' numbers".into()));
         }
+        let facts = UndoFacts {
+            kept: setting.change.kept.clone(),
+            before: Shape::of(&setting.original),
+            after: Shape::of(&self.ready()?.shadow),
+            keys: setting.dependents.outgoing.clone(),
+        };
         self.note(&mut conn, |record| {
             record.tables = Tables { original, shadow, rebuilt: false };
             record.deferred = deferred;
             record.carried = recorded;
+            record.undo = Some(facts);
         })
         .await
     }
@@ -147,11 +164,12 @@ impl Server for MysqlTable {
 
     async fn copy(&self, range: &KeyRange, clear: bool, except: &[Key]) -> Result<CopyOutcome> {
         let statements = &self.ready()?.statements;
-        let clear = if clear { Some(statements.clear(range)?) } else { None };
-        let insert = statements.copy(range, except)?;
-        let write = self
-            .write("copying a chunk", Point::ChunkUncommitted, clear.as_deref(), &insert)
-            .await?;
+        let rewriting = Rewriting {
+            first: if clear { vec![statements.clear(range)?] } else { Vec::new() },
+            inserts: vec![statements.copy(range, except)?],
+            ..Rewriting::default()
+        };
+        let write = self.write("copying a chunk", Point::ChunkUncommitted, &rewriting).await?;
         self.outcome(write, Some(range), &[], except).await
     }
 
@@ -162,12 +180,8 @@ impl Server for MysqlTable {
     }
 
     async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
-        let statements = &self.ready()?.statements;
-        let delete = statements.delete(keys)?;
-        let insert = statements.rewrite(keys)?;
-        let write = self
-            .write("refreshing rows", Point::RefreshUncommitted, Some(&delete), &insert)
-            .await?;
+        let rewriting = self.ready()?.statements.rewriting(keys)?;
+        let write = self.write("refreshing rows", Point::RefreshUncommitted, &rewriting).await?;
         self.outcome(write, None, keys, &[]).await
     }
 

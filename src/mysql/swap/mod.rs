@@ -168,6 +168,9 @@ async fn prepare_holder(holder: &mut Conn, table: &MysqlTable) -> Result<()> {
     for sql in settings::cut_over(longest_idle(table)) {
         run(holder, action, &sql).await?;
     }
+    if let Some(scratch) = table.ready()?.statements.scratch() {
+        run(holder, action, &scratch).await?;
+    }
     if table.setting.flavor.is_mariadb() {
         let retired = &table.helpers.retired;
         let sql = format!("CREATE TABLE {retired} (id INT) ENGINE=InnoDB COMMENT={}", Text(SENTRY));
@@ -328,13 +331,20 @@ impl under_lock::Holder for Locked<'_> {
         self.statements.key.describe(key)
     }
 
+    async fn lay_aside(&mut self, keys: &[Key]) -> Result<()> {
+        match self.statements.lay_aside(keys)? {
+            Some(sql) => run(self.conn, REFRESHING, &sql).await,
+            None => Ok(()),
+        }
+    }
+
     async fn delete(&mut self, keys: &[Key]) -> Result<()> {
         run(self.conn, REFRESHING, &self.statements.delete(keys)?).await
     }
 
     async fn insert(&mut self, keys: &[Key]) -> Result<()> {
-        let rewrite = self.statements.rewrite(keys)?;
-        match rows::insert_under_lock(self.conn, &rewrite, REFRESHING).await? {
+        let rewriting = self.statements.inserting(keys)?;
+        match rows::write_under_lock(self.conn, self.statements, &rewriting, REFRESHING).await? {
             Write::Done(_) => Ok(()),
             Write::Contention => Err(under_lock::lock_wait()),
             Write::Duplicate { message, .. } => {

@@ -86,6 +86,36 @@ impl Pair {
         self.sessions[0].query_drop(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Runs statements in one of the databases, osc's being 0.
+    pub async fn script(&mut self, database: usize, script: &str) {
+        for sql in script.split(";\n").map(str::trim).filter(|text| !text.is_empty()) {
+            let sql = sql.trim_end_matches(';');
+            let done = self.sessions[database].query_drop(sql).await;
+            done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+    }
+
+    /// What the server says against a statement in osc's database.
+    pub async fn refused(&mut self, sql: &str) -> String {
+        match self.sessions[0].query_drop(sql).await {
+            Ok(()) => panic!("{sql} was taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// `osc revert TABLE`, to its end.
+    pub async fn revert(&self, table: &str, more: &[&str]) -> Output {
+        let child = support::osc()
+            .env("RUST_BACKTRACE", "0")
+            .args(["revert", table, "--url", &self.server.url(&self.databases[0]), "--yes"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        end(child).await
+    }
+
     /// The first column of a query in osc's database.
     pub async fn column(&mut self, sql: &str) -> Vec<String> {
         rows(&mut self.sessions[0], sql).await.into_iter().map(|mut row| row.remove(0)).collect()

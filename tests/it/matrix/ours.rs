@@ -97,6 +97,7 @@ impl<'a> Ours<'a> {
             shadow_key: vec![id],
             shadow_index: index.name,
             projection,
+            put: None,
         };
         let mut column = Column { noted, ..Column::default() };
         let action = self.action;

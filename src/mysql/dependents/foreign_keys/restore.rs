@@ -102,8 +102,8 @@ pub async fn redirect_incoming(
     renames: &[(Ident, Ident)],
     patience: Patience,
 ) -> Result<Vec<String>> {
-    let helpers = Helpers::of(original);
-    let ours = [original, &helpers.shadow, &helpers.retired];
+    let mut ours = Helpers::retired_names(original);
+    ours.extend([original.clone(), Helpers::of(original).shadow]);
     let mut warnings = Vec::new();
     let mut tables: Vec<&TableName> = children.iter().map(|key| &key.table).collect();
     tables.dedup();
@@ -125,7 +125,7 @@ pub async fn redirect_incoming(
                 ..now.or(standing_in).unwrap_or(key).clone()
             };
             match (now, standing_in) {
-                (Some(now), None) | (None, Some(now)) if !ours.contains(&&now.referenced) => {
+                (Some(now), None) | (None, Some(now)) if !ours.contains(&now.referenced) => {
                     warnings.push(format!(
                         "the foreign key {} references {} now, not {}; left alone",
                         key.plain(),

@@ -1,0 +1,287 @@
+//! `osc revert` on MySQL and MariaDB: the run that is undone, its way back, and the run that goes it.
+
+use std::sync::Arc;
+
+use mysql_async::Conn;
+
+use super::arguments::{one_expression, whole_name};
+use super::prepare::{any_unfinished, none_unfinished};
+use crate::engine::progress::{Event, Summary};
+use crate::error::{Error, Finding, Findings, Result};
+use crate::ledger::refusals::{other_clauses, replaced};
+use crate::ledger::{REVERT, RunRecord, undo_text};
+use crate::mysql::catalog::table::{self, Table};
+use crate::mysql::checks::{self, Checked};
+use crate::mysql::clauses::change::Change;
+use crate::mysql::clauses::{Clauses, ForeignKeyAddition, ForeignKeyChanges};
+use crate::mysql::connection::connect::opts;
+use crate::mysql::connection::settings::Role;
+use crate::mysql::connection::version::Flavor;
+use crate::mysql::connection::{recognise, single};
+use crate::mysql::copy::put::Given;
+use crate::mysql::copy::shadow;
+use crate::mysql::dependents::Dependents;
+use crate::mysql::name::{Helpers, Ident, TableName};
+use crate::mysql::run::MysqlTable;
+use crate::mysql::runs::ledger::{Ledger, Purpose, Vetted};
+use crate::mysql::runs::lock;
+use crate::mysql::runs::proof::{Catalog, there};
+use crate::mysql::runs::record::{Record, UndoFacts};
+use crate::mysql::runs::undone::{self, Candidate};
+use crate::mysql::setting::{Setting, Undone};
+use crate::mysql::throttle;
+use crate::plan::{Assignment, Job};
+
+/// Runs of a table that are looked at.
+const RUNS: u32 = 100;
+
+/// Undoes the table's last change.
+pub(crate) async fn revert(job: Job) -> Result<Summary> {
+    let (mut conn, recognised) = recognise::open(&job.target, false).await?;
+    for text in recognised.notes {
+        job.sink.event(Event::Note { text });
+    }
+    let (setting, swapped) = prepare(&mut conn, &job).await?;
+    if !swapped {
+        job.refuse_if_any(check(&mut conn, &setting).await?)?;
+    }
+    let throttle = throttle::build(&job, &setting.opts, true)?;
+    let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, false).await?;
+    summary.table = table;
+    summary.clauses = clauses;
+    summary.seconds = job.progress.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// What the run is made from, and whether an earlier attempt has swapped the tables already.
+async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
+    let flavor = table::flavor(conn).await?;
+    if let Some(finding) = flavor.too_old() {
+        return Err(Error::Refused(vec![finding]));
+    }
+    let role = Role::read(conn).await?;
+    if let Some(finding) = role.unsettable(conn, flavor).await? {
+        return Err(Error::Refused(vec![finding]));
+    }
+    let opts = opts(&job.target)?;
+    let asked = whole_name(&job.request.table, &job.target)?;
+    let live = Table::read(conn, &asked).await?.ok_or_else(|| {
+        Error::Refused(vec![Finding::new(
+            "table",
+            format!("there is no table {}", asked.plain()),
+            "check the name, and the schema in the URL",
+        )])
+    })?;
+    let name = live.name.clone();
+    job.progress.subject().set_table(name.plain());
+    let dependents = Dependents::read(conn, &name).await?;
+    let related = lock::related(&dependents, "", &name);
+    lock::look(conn, &name, &related).await?;
+    let (place, application) = (&job.target.ledger, Some(name.schema.as_str()));
+    let vetted = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
+    none_unfinished(conn, &vetted, &name, &related).await?;
+    let catalog = Catalog::read(conn, flavor.is_mariadb(), &name).await?;
+    let dead = any_unfinished(conn, &vetted, &name).await?;
+    let mut swapped = false;
+    let (candidate, helpers) = match &dead {
+        Some(dead) => {
+            let (candidate, helpers, standing) =
+                resumed(conn, &vetted, &catalog, &name, dead).await?;
+            swapped = standing;
+            (candidate, helpers)
+        }
+        None => {
+            let runs = match vetted.stands {
+                true => vetted.ledger.of_table(conn, &name, RUNS).await?,
+                false => Vec::new(),
+            };
+            let candidate = undone::choose(runs, &catalog, &name)?;
+            let retired = free_name(conn, &name).await?;
+            let helpers = Helpers { shadow: candidate.retired.clone(), retired };
+            (candidate, helpers)
+        }
+    };
+    if !swapped {
+        let retired = Table::read(conn, &helpers.shadow).await?.ok_or_else(|| {
+            Error::Foreign(format!("{} went away while it was looked at", helpers.shadow.plain()))
+        })?;
+        undone::unchanged(&candidate, &live, &retired)?;
+        throttle::check(job, &opts, dead.is_some()).await?;
+    }
+    let facts = candidate.facts;
+    let given = GivenWays { conn, live: &live, facts: &facts, flavor };
+    let (fill, inverse) = given.read(&job.undo.fill, &job.undo.inverse).await?;
+    let run = candidate.run.run;
+    let change = change_back(run, &facts, &dependents, flavor)?;
+    let setting = Setting {
+        opts,
+        flavor,
+        role,
+        original: live,
+        change,
+        dependents,
+        settings: Arc::clone(&job.settings),
+        progress: Arc::clone(&job.progress),
+        ledger: vetted.ledger,
+        helpers,
+        undone: Some(Undone { run, tables: candidate.record.tables, fill, inverse }),
+    };
+    Ok((setting, swapped))
+}
+
+/// An undo that was not finished: what it undoes, by its own record and that of the run.
+async fn resumed(
+    conn: &mut Conn,
+    vetted: &Vetted,
+    catalog: &Catalog,
+    name: &TableName,
+    dead: &RunRecord,
+) -> Result<(Candidate, Helpers, bool)> {
+    use crate::ledger::claim::Standing;
+    let record = Record::of(dead)?;
+    let Some(undoes) = record.undoes.filter(|_| dead.method == REVERT) else {
+        return Err(other_clauses(dead));
+    };
+    let runs = vetted.ledger.of_table(conn, name, RUNS).await?;
+    let run = runs.into_iter().find(|run| run.run == undoes).ok_or_else(|| other_clauses(dead))?;
+    let of_it = Record::of(&run)?;
+    let facts = of_it.undo.clone().ok_or_else(|| other_clauses(dead))?;
+    let helpers = record.helpers(name);
+    let swapped = match catalog.standing(&record.tables) {
+        Standing::Replaced => return Err(replaced(dead)),
+        Standing::Swapped => true,
+        Standing::Unswapped | Standing::Gone => false,
+    };
+    let retired = helpers.shadow.clone();
+    Ok((Candidate { run, record: of_it, facts, retired }, helpers, swapped))
+}
+
+/// The first retired name that no table has, but perhaps a sentry.
+pub(super) async fn free_name(conn: &mut Conn, name: &TableName) -> Result<TableName> {
+    use crate::mysql::swap::outcome::is_retired;
+    let names = Helpers::retired_names(name);
+    let taken = there(conn, names.clone()).await?;
+    for candidate in names {
+        if !taken.contains(&candidate) || !is_retired(conn, &candidate).await? {
+            return Ok(candidate);
+        }
+    }
+    Err(Error::Refused(vec![Finding::new(
+        "leftovers",
+        format!("{} has as many retired tables as osc keeps", name.plain()),
+        format!("drop those that are no longer needed: osc cleanup {}", name.plain()),
+    )]))
+}
+
+/// The change that takes the run's back.
+fn change_back(
+    run: i64,
+    facts: &UndoFacts,
+    dependents: &Dependents,
+    flavor: Flavor,
+) -> Result<Change> {
+    // What an undo does to columns is in `kept`.
+    let clauses = Clauses::parse_for("ENGINE=InnoDB", flavor).map_err(Error::from)?;
+    let has = |keys: &[_], name: &Ident| {
+        keys.iter()
+            .any(|key: &crate::mysql::dependents::foreign_keys::ForeignKey| key.name.same(name))
+    };
+    let back = facts.keys.iter().filter(|key| !has(&dependents.outgoing, &key.name));
+    let added = back.map(|key| ForeignKeyAddition {
+        text: key.add_as(&key.name),
+        name: Some(key.name.clone()),
+        columns: key.columns.clone(),
+    });
+    let gone = dependents.outgoing.iter().filter(|key| !has(&facts.keys, &key.name));
+    let foreign_keys = ForeignKeyChanges {
+        added: added.collect(),
+        dropped: gone.map(|key| key.name.clone()).collect(),
+    };
+    Ok(Change::back(undo_text(run), clauses, &facts.kept, foreign_keys))
+}
+
+/// Reads `--fill` and `--inverse`.
+struct GivenWays<'a> {
+    conn: &'a mut Conn,
+    live: &'a Table,
+    facts: &'a UndoFacts,
+    flavor: Flavor,
+}
+
+impl GivenWays<'_> {
+    async fn read(
+        self,
+        fill: &[Assignment],
+        inverse: &[Assignment],
+    ) -> Result<(Vec<Given>, Vec<Given>)> {
+        let mut both = (Vec::new(), Vec::new());
+        for (flag, given, dropped) in [("--fill", fill, true), ("--inverse", inverse, false)] {
+            for assignment in given {
+                let column = Ident::new(assignment.column.clone());
+                let known = self.facts.before.iter().find(|shape| shape.name.same(&column));
+                let carried = self.facts.kept.iter().any(|(old, _)| old.same(&column));
+                let Some(shape) = known.filter(|_| carried != dropped) else {
+                    let meant = match dropped {
+                        true => "a column that the change dropped",
+                        false => "a column of the retired table that the change kept",
+                    };
+                    return Err(Error::Usage {
+                        message: format!("{flag} {}: it is not {meant}", assignment.column),
+                        help: String::new(),
+                    });
+                };
+                let expression = one_expression(&assignment.expression, self.flavor)
+                    .map_err(|why| usage(flag, assignment, &why))?;
+                let tried = format!("SELECT {expression} FROM {} LIMIT 0", self.live.name);
+                if let Err(mysql_async::Error::Server(error)) =
+                    single::rows(self.conn, &tried).await
+                {
+                    return Err(usage(flag, assignment, &error.message));
+                }
+                let list = if dropped { &mut both.0 } else { &mut both.1 };
+                list.push(Given { column: shape.name.clone(), expression });
+            }
+        }
+        Ok(both)
+    }
+}
+
+fn usage(flag: &str, assignment: &Assignment, why: &str) -> Error {
+    Error::Usage {
+        message: format!("{flag} {}: {why}", assignment.column),
+        help: "give one expression over the live table's columns".into(),
+    }
+}
+
+async fn check(conn: &mut Conn, setting: &Setting) -> Result<Findings> {
+    let checked = Checked {
+        flavor: setting.flavor,
+        original: &setting.original,
+        change: &setting.change,
+        dependents: &setting.dependents,
+        schema: setting.ledger.runs.schema.clone(),
+        ledger: Some(&setting.ledger),
+    };
+    let mut findings = checks::of_an_undo(conn, &checked).await?;
+    if findings.refusals.is_empty()
+        && let (Some(undone), Some(retired)) =
+            (&setting.undone, Table::read(conn, &setting.helpers.shadow).await?)
+    {
+        let (draft, helpers) = (setting.draft(), &setting.helpers);
+        let statements =
+            shadow::statements_back(&draft, helpers, &retired, &undone.fill, &undone.inverse);
+        match statements {
+            Err(Error::Refused(refusals)) => findings.refusals = refusals,
+            Err(error) => return Err(error),
+            Ok((statements, _)) => {
+                checks::server::row_image(conn, &setting.original, &statements.index).await?;
+                if statements.put.is_some() {
+                    checks::rights::may_lay_aside(conn, &setting.original.name, &mut findings)
+                        .await?;
+                }
+            }
+        }
+    }
+    Ok(findings)
+}
