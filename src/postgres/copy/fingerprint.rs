@@ -26,7 +26,7 @@ pub(crate) struct Watched {
 ///
 /// An ALTER of a column that leaves its type as it is may have given every row another value, which no
 /// stream reports; it rewrites the column's row of the catalog, which its `xmin` shows. The same shows
-/// whether osc's triggers were off for a while.
+/// whether osc's triggers were off for a while. Of rules `relhasrules` says too much: VACUUM takes it back.
 pub(crate) fn query(watched: Watched) -> String {
     let Watched { original, shadow, taken } = watched;
     let close = if taken { format!("{original}, {shadow}") } else { original.to_string() };
@@ -55,7 +55,7 @@ pub(crate) fn query(watched: Watched) -> String {
           AND g.tgname ~ '^osc_[0-9]' AND NOT g.tgisinternal), \
          (SELECT string_agg({of_shadow}, ',' ORDER BY g.oid) FROM pg_trigger g \
           WHERE g.tgrelid = c.oid AND c.oid = {shadow} AND NOT g.tgisinternal), \
-         CASE WHEN c.oid = {shadow} THEN c.relhasrules END), '|' ORDER BY c.oid)) \
+         CASE WHEN c.oid = {shadow} THEN EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid) END), '|' ORDER BY c.oid)) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.oid IN ({original}, {shadow})"
     )

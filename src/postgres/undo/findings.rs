@@ -29,6 +29,9 @@ pub(crate) async fn findings(
     let mut findings = Findings::default();
     definitions(client, live, undo, &mut findings).await?;
     form(live, undo, &mut findings)?;
+    if !findings.refusals.is_empty() {
+        return Ok(findings);
+    }
     key(live, undo, &mut findings)?;
     given(undo)?;
     retired(undo, &mut findings)?;
@@ -264,7 +267,7 @@ async fn sequences(
                     row.get(0).unwrap_or_default(),
                     row.get(2).unwrap_or_default()
                 ),
-                "rows with such numbers cannot go back",
+                "delete the rows with such numbers, and set the sequence back with setval",
             );
         }
     }
