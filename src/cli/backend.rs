@@ -36,7 +36,7 @@ pub(super) async fn alter(job: Job) -> Result<Summary> {
 pub(super) async fn revert(job: Job) -> Result<Summary> {
     match job.target.scheme {
         Scheme::Mysql => mysql::commands::revert::revert(job).await,
-        Scheme::Postgres => postgres::commands::revert::revert(job).await,
+        Scheme::Postgres => Box::pin(postgres::commands::revert::revert(job)).await,
     }
 }
 
