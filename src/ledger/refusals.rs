@@ -1,6 +1,6 @@
 //! What osc says where another run, or one that was not finished, is in the way.
 
-use super::RunRecord;
+use super::{REVERT, RunRecord};
 use crate::error::{Error, Finding};
 
 /// The end of an attempt whose run another one has taken over.
@@ -115,10 +115,16 @@ pub(crate) fn other_clauses(earlier: &RunRecord) -> Error {
     Error::Refused(vec![Finding::new(
         "unfinished-run",
         format!("run {} on this table was not finished; it was: {}", earlier.run, earlier.clauses),
-        format!(
-            "rerun with the same clauses to resume it, or discard it with: osc cleanup {}",
-            earlier.table
-        ),
+        match earlier.method == REVERT {
+            true => format!(
+                "resume it with: osc revert {0}, or discard it with: osc cleanup {0}",
+                earlier.table
+            ),
+            false => format!(
+                "rerun with the same clauses to resume it, or discard it with: osc cleanup {}",
+                earlier.table
+            ),
+        },
     )])
 }
 
@@ -127,7 +133,12 @@ pub(crate) fn unsettled(dead: &RunRecord, table: &str, why: &str) -> Error {
     Error::Refused(vec![Finding::new(
         "unsettled",
         format!("run {} on {table} died after its swap{why}", dead.run),
-        format!("finish it first, with the same command: osc alter … {:?}", dead.clauses),
+        match dead.method == REVERT {
+            true => format!("finish it first, with the same command: osc revert {table}"),
+            false => {
+                format!("finish it first, with the same command: osc alter … {:?}", dead.clauses)
+            }
+        },
     )])
 }
 

@@ -173,9 +173,7 @@ async fn check(client: &Client, job: &Job, setting: &Setting) -> Result<()> {
     };
     let mut findings = checks::of_server(client, &checked).await?;
     if let Some(undo) = &setting.undo {
-        let trusts = setting.settings.trust_owner;
-        let found =
-            undo::findings(client, &setting.original, &setting.dependents, undo, trusts).await?;
+        let found = undo::findings(client, setting, undo).await?;
         findings.refusals.extend(found.refusals);
         findings.notes.extend(found.notes);
     }

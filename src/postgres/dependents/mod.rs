@@ -151,9 +151,8 @@ impl Dependents {
         })
     }
 
-    /// What acts on the table or holds it, in words: a retired table has none of it.
+    /// What acts on the table or holds it, but for triggers, in words: a retired table has none of it.
     pub fn acting(&self) -> Vec<String> {
-        let triggers = self.triggers.iter().map(|one| format!("the trigger {}", one.name));
         let rules = self.own_rules().map(|one| format!("the rule {}", one.name));
         let own = self.policies.iter().filter(|one| one.own);
         let policies = own.map(|one| format!("the policy {}", one.name));
@@ -162,18 +161,22 @@ impl Dependents {
         let publications = self.publications.iter().filter(|one| !one.wide);
         let publications = publications.map(|one| format!("the publication {}", one.name));
         let others = self.obstacles.iter().map(|one| one.what.clone());
-        triggers
-            .chain(rules)
-            .chain(policies)
-            .chain(keys)
-            .chain(publications)
-            .chain(others)
-            .collect()
+        rules.chain(policies).chain(keys).chain(publications).chain(others).collect()
     }
 
     /// Its owner, and whether osc's role may act for it.
     pub fn owner(&self) -> (&Ident, bool) {
         (&self.settings.owner, self.settings.owned)
+    }
+
+    /// Where this table is to have what hangs on `live`: takes away what `live` has not, and this one does.
+    pub fn taken_back(
+        &self,
+        live: &Self,
+        table: &TableName,
+        outcomes: &ColumnOutcomes,
+    ) -> Vec<String> {
+        settings::taken_back(&self.settings, &live.settings, table, outcomes)
     }
 
     /// The foreign keys that the table has, by name.

@@ -244,8 +244,14 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
     outcomes.unproved.extend(made.unproved.iter().cloned());
     let words =
         [change.unproved(original, &outcomes.unproved), change.foreign_keys(original)].concat();
-    Ok(given_back(made, &names.shadow)
+    let live = &table.setting.original;
+    let given = match undo {
+        Some(undo) if undo.keeps_owner(&made.owner) => Vec::new(),
+        _ => given_back(made, &names.shadow),
+    };
+    Ok(given
         .into_iter()
+        .chain(undo.iter().flat_map(|undo| undo::counters(undo, live)))
         .chain(before.before_renames(&names, &outcomes))
         .chain(match undo {
             Some(undo) => undo::renames(undo, made, table.helpers()),
@@ -253,10 +259,7 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
         })
         .chain(renames(table)?)
         .chain(before.after_renames(&names, &outcomes))
-        .chain(
-            undo.iter()
-                .flat_map(|undo| undo::after_renames(undo, &table.setting.original, original)),
-        )
+        .chain(undo.iter().flat_map(|undo| undo::after_renames(undo, live, before, &outcomes)))
         .chain(words.iter().map(|sql| table.role().in_words(sql)))
         .chain(super::trust::guards::retired(&table.ledger.schema, &names.retired))
         .chain(super::trust::guards::snapshot(&table.ledger.schema, original))

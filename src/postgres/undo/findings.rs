@@ -11,21 +11,18 @@ use crate::postgres::copy::lens::Direction;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::name::{Ident, Text};
 use crate::postgres::runs::tables::Shape;
+use crate::postgres::setting::Setting;
 use crate::postgres::trust::functions;
+use crate::postgres::trust::own_schema::Function;
 
 const ALTER: &str = "make the inverse change with osc alter";
 
-/// Looks at both tables. `dependents`: what hangs on the live one.
+/// Looks at both tables.
 ///
 /// # Errors
 /// The server's.
-pub(crate) async fn findings(
-    client: &Client,
-    live: &Table,
-    dependents: &Dependents,
-    undo: &Undo,
-    trusts_owner: bool,
-) -> Result<Findings> {
+pub(crate) async fn findings(client: &Client, setting: &Setting, undo: &Undo) -> Result<Findings> {
+    let (live, dependents) = (&setting.original, &setting.dependents);
     let mut findings = Findings::default();
     definitions(client, live, undo, &mut findings).await?;
     form(live, undo, &mut findings)?;
@@ -34,16 +31,17 @@ pub(crate) async fn findings(
     }
     key(live, undo, &mut findings)?;
     given(undo)?;
-    retired(undo, &mut findings)?;
+    retired(client, setting, undo, &mut findings).await?;
     carried(live, dependents, undo, &mut findings);
     sequences(client, live, undo, &mut findings).await?;
-    if !trusts_owner {
-        let table = &undo.retired()?.table;
-        if let Err(error) = functions::resolved(client, table.oid, &table.name).await {
-            match error {
-                Error::Refused(found) => findings.refusals.extend(found),
-                other => return Err(other),
-            }
+    if !setting.settings.trust_owner {
+        // Rows are converted both ways, and what the retired table has of its own runs when they are put.
+        let given = undo.given.inverse.values().chain(undo.given.fill.values());
+        let words: Vec<&str> = given.map(String::as_str).chain([undo.clauses.as_str()]).collect();
+        for table in [live, &undo.retired()?.table] {
+            let found =
+                functions::of_others(client, table, &setting.role, &words.join("\n")).await?;
+            findings.refusals.extend(found);
         }
     }
     notes(dependents, undo, &mut findings);
@@ -192,10 +190,30 @@ fn given(undo: &Undo) -> Result<()> {
 }
 
 /// Nothing of others acts on the retired table, and osc's role may swap it.
-fn retired(undo: &Undo, findings: &mut Findings) -> Result<()> {
+async fn retired(
+    client: &Client,
+    setting: &Setting,
+    undo: &Undo,
+    findings: &mut Findings,
+) -> Result<()> {
     let retired = undo.retired()?;
     let name = retired.table.name.plain();
-    for what in retired.dependents.acting() {
+    // By the function that each calls: its name is its owner's choice, and it runs as osc's role.
+    let sql = format!(
+        "SELECT g.tgname FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid \
+         JOIN pg_namespace n ON n.oid = p.pronamespace WHERE g.tgrelid = {} AND NOT g.tgisinternal \
+         AND NOT (n.nspname = {} AND p.proname IN ({}, {})) ORDER BY 1",
+        retired.table.oid,
+        Text(setting.ledger.schema.as_str()),
+        Text(Function::Retired.name()),
+        Text(Function::Snapshot.name())
+    );
+    let triggers = rows(client, "looking at the retired table", &sql).await?;
+    let triggers = triggers
+        .iter()
+        .filter_map(|row| row.get(0))
+        .map(|trigger| format!("the trigger {trigger}"));
+    for what in triggers.chain(retired.dependents.acting()) {
         findings.refuse(
             "undo-retired-changed",
             format!("{what} was put on the retired table {name}"),

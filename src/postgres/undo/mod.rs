@@ -10,7 +10,7 @@ mod take;
 pub(super) use choose::{Undone, newest};
 pub(super) use findings::findings;
 pub(super) use put::{put, put_under_lock};
-pub(super) use swap::{after_renames, renames};
+pub(super) use swap::{after_renames, counters, renames};
 pub(super) use take::{derive, ready, take};
 
 use super::catalog::table::Table;
@@ -50,6 +50,11 @@ pub(super) struct Retired {
 }
 
 impl Undo {
+    /// Whether the retired table's owner stays what it is.
+    pub(super) fn keeps_owner(&self, owner: &Ident) -> bool {
+        self.retired.as_ref().is_some_and(|retired| retired.dependents.owner().0 == owner)
+    }
+
     fn retired(&self) -> Result<&Retired> {
         self.retired.as_ref().ok_or_else(|| Error::Internal("the retired table is live".into()))
     }

@@ -5,9 +5,45 @@ use std::collections::BTreeSet;
 
 use super::Undo;
 use crate::postgres::catalog::table::Table;
+use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::copy::shadow::Made;
+use crate::postgres::dependents::Dependents;
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::trust::guards;
+
+/// First of all: a serial column goes on where the identity column is that the change has made of it.
+pub(crate) fn counters(undo: &Undo, live: &Table) -> Vec<String> {
+    let Some(retired) = &undo.retired else { return Vec::new() };
+    let mut all = Vec::new();
+    for column in live.columns.iter().filter(|column| column.identity) {
+        let Some(image) = undo.tables.image(undo.direction, &column.name) else { continue };
+        if retired.table.column(&image).is_some_and(|image| image.identity) {
+            continue;
+        }
+        let body = format!(
+            "DECLARE live text; own text; BEGIN SELECT d.objid::regclass INTO live \
+             FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid \
+             AND a.attnum = d.refobjsubid WHERE d.classid = 'pg_catalog.pg_class'::regclass \
+             AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = {} \
+             AND a.attname = {} AND d.deptype = 'i'; \
+             SELECT d.refobjid::regclass INTO own FROM pg_catalog.pg_attrdef f \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum \
+             JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_attrdef'::regclass \
+             AND d.objid = f.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass \
+             JOIN pg_catalog.pg_class q ON q.oid = d.refobjid AND q.relkind = 'S' \
+             WHERE f.adrelid = {} AND a.attname = {}; \
+             IF live IS NOT NULL AND own IS NOT NULL THEN EXECUTE pg_catalog.format(\
+             'SELECT pg_catalog.setval(%L::regclass, last_value, is_called) FROM %s', own, live); \
+             END IF; END",
+            live.oid,
+            Text(column.name.as_str()),
+            retired.table.oid,
+            Text(image.as_str())
+        );
+        all.push(format!("DO {}", Text(&body)));
+    }
+    all
+}
 
 /// Before the tables are renamed: the guard goes, in the transaction that makes the table live.
 pub(crate) fn renames(undo: &Undo, made: &Made, helpers: &Helpers) -> Vec<String> {
@@ -24,9 +60,15 @@ pub(crate) fn renames(undo: &Undo, made: &Made, helpers: &Helpers) -> Vec<String
 }
 
 /// After the renames, and after what hangs on the live table has gone to the one that goes back.
-pub(crate) fn after_renames(undo: &Undo, live: &Table, original: &TableName) -> Vec<String> {
+pub(crate) fn after_renames(
+    undo: &Undo,
+    live: &Table,
+    hanging: &Dependents,
+    outcomes: &ColumnOutcomes,
+) -> Vec<String> {
     let Some(retired) = &undo.retired else { return Vec::new() };
-    let mut all = Vec::new();
+    let original = &live.name;
+    let mut all = retired.dependents.taken_back(hanging, original, outcomes);
     let own: BTreeSet<Ident> = retired
         .table
         .columns

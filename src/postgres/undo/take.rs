@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::findings::shadow_key;
+use super::findings::{findings, shadow_key};
 use super::{Retired, Undo};
 use crate::error::{Error, Result};
+use crate::postgres::catalog::table::Table;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::columns::Columns;
 use crate::postgres::connection::session::rows;
@@ -15,6 +16,7 @@ use crate::postgres::copy::lens::{Direction, Given, lens};
 use crate::postgres::copy::projection::{Projection, project};
 use crate::postgres::copy::shadow::{Carried, Made};
 use crate::postgres::copy::statements::Statements;
+use crate::postgres::dependents::Dependents;
 use crate::postgres::methods;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::run::{PostgresTable, Ready};
@@ -38,12 +40,17 @@ pub(crate) async fn take(table: &PostgresTable, undo: &Undo) -> Result<()> {
     // From here on every change of the tables shows.
     record.fingerprint = fingerprint::of(&client, record.watched()).await?;
     let shapes = [Shape::of(&client, live.oid).await?, Shape::of(&client, retired.oid).await?];
-    let [now_live, now_retired] = &shapes;
-    let (was_live, was_retired) = undo.tables.sides(undo.direction);
-    for (was, now) in [(was_live, now_live), (was_retired, now_retired)] {
-        if let Some(difference) = was.difference(now) {
-            return Err(Error::Foreign(format!("one of the tables was altered: {difference}")));
-        }
+    let Retired { table: there, dependents: hanging } = undo.retired()?;
+    // Its size and its rows may be others by now.
+    let same = Table::read(&client, &there.name).await?.is_some_and(|now| {
+        now.oid == there.oid && now.columns == there.columns && now.indexes == there.indexes
+    }) && Dependents::read(&client, &there.name).await? == *hanging;
+    if !same {
+        return Err(Error::Foreign(fingerprint::changed(&live.name)));
+    }
+    let found = findings(&client, &table.setting, undo).await?;
+    if !found.refusals.is_empty() {
+        return Err(Error::Refused(found.refusals));
     }
     failpoint::hit(Point::ShadowUnrecorded)?;
     let dependents = table.setting.dependents.clone();
