@@ -182,6 +182,7 @@ fn postgres_statements() -> postgres::Statements {
         shadow_key: vec![postgres::Ident::new("id")],
         operators: Vec::new(),
         projection: osc::postgres::copy::projection::Projection::default(),
+        lens: None,
         lock: 1,
     }
 }

@@ -37,10 +37,7 @@ pub(super) async fn alter(job: Job) -> Result<Summary> {
 pub(super) async fn revert(job: Job) -> Result<Summary> {
     match job.target.scheme {
         Scheme::Mysql => mysql::commands::revert::revert(job).await,
-        Scheme::Postgres => Err(Error::Usage {
-            message: "osc revert is not there for PostgreSQL yet".into(),
-            help: String::new(),
-        }),
+        Scheme::Postgres => Box::pin(postgres::commands::revert::revert(job)).await,
     }
 }
 

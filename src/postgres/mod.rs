@@ -19,3 +19,4 @@ mod run;
 mod server;
 mod setting;
 mod swap;
+mod undo;

@@ -105,27 +105,40 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// The tables that a run makes beside the original.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The tables of a run beside the original. Several retired tables may stand, so that which names a run has is
+/// stored with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Helpers {
-    /// Its replacement while being filled.
+    /// Its replacement: until the cut-over it has this name.
     pub shadow: TableName,
     /// The original after the cut-over.
     pub retired: TableName,
+    /// The suffix of what retires with the original: indexes, sequences, statistics.
+    pub suffix: String,
 }
 
 impl Helpers {
-    /// The helpers of `original`.
+    /// The helpers of `original`, where no retired table stands.
     pub fn of(original: &TableName) -> Self {
-        let helper = |suffix| original.sibling(original.table.with_suffix(suffix));
-        Self { shadow: helper("_osc_new"), retired: helper("_osc_old") }
+        Self::numbered(original, 1)
+    }
+
+    /// The same for the retired table of this number: `users_osc_old`, `users_osc_old_2` …
+    pub fn numbered(original: &TableName, number: u32) -> Self {
+        let helper = |suffix: &str| original.sibling(original.table.with_suffix(suffix));
+        let suffix = match number {
+            0 | 1 => OLD.to_owned(),
+            number => format!("{OLD}_{number}"),
+        };
+        Self { shadow: helper(NEW), retired: helper(&suffix), suffix }
     }
 }
 
 /// The suffix of names that belong to the shadow until the swap.
 pub const NEW: &str = "_osc_new";
 
-/// The suffix of names that belong to the retired table.
+/// The suffix of names that belong to a retired table; the second one's has a number after it.
 pub const OLD: &str = "_osc_old";
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use super::clauses::change::Change;
 use super::connection::connect::Options;
 use super::connection::settings::RoleSettings;
 use super::dependents::Dependents;
+use super::name::Helpers;
 use super::runs::ledger::Ledger;
+use super::undo::Undo;
 use crate::config::settings::Settings;
 use crate::engine::progress::Progress;
 
@@ -21,6 +23,10 @@ pub(super) struct Setting {
     pub original: Table,
     /// The change.
     pub change: Change,
+    /// The names of its tables beside the original.
+    pub helpers: Helpers,
+    /// What the run undoes, if it is an undo.
+    pub undo: Option<Undo>,
     /// What hangs on the original.
     pub dependents: Dependents,
     /// What a plain session of the role has now.

@@ -92,5 +92,6 @@ mod triggers;
 mod type_matrix;
 mod type_matrix_postgres;
 mod undo;
+mod undo_postgres;
 mod undo_torture;
 mod user_messages;

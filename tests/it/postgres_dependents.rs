@@ -1,6 +1,6 @@
 //! What hangs on a PostgreSQL table's OID follows the swap.
 
-mod swap;
+pub(crate) mod swap;
 
 use crate::support;
 

@@ -10,7 +10,7 @@ use crate::postgres::catalog::table::Table;
 use crate::postgres::copy::key_stays::key_stays;
 use crate::postgres::copy::layout::taken;
 use crate::postgres::methods;
-use crate::postgres::name::{Helpers, Ident};
+use crate::postgres::name::Ident;
 
 /// Tries the form, and looks at what the swap would have to carry over to it.
 ///
@@ -67,7 +67,7 @@ pub(super) async fn tried(
 
 /// The partitions' names must be free when they are made.
 async fn names(client: &Client, checked: &Checked<'_>, findings: &mut Findings) -> Result<()> {
-    let helpers = Helpers::of(&checked.original.name);
+    let helpers = checked.helpers;
     let mut clashing = taken(client, &helpers.shadow, &checked.change.form).await?;
     let ours = [&helpers.shadow.table, &helpers.retired.table];
     clashing.extend(checked.change.form.partitions().filter(|name| ours.contains(name)).cloned());

@@ -5,11 +5,10 @@ use tokio_postgres::Client;
 use super::Checked;
 use crate::error::{Findings, Result};
 use crate::postgres::copy::old_shadow::not_ours;
-use crate::postgres::name::Helpers;
 use crate::postgres::runs::record::{Whose, whose};
 use crate::postgres::trust::own_schema::Function;
 
-/// A retired table that is still there; tables that no run of osc made.
+/// Tables that no run of osc made.
 ///
 /// # Errors
 /// The server's.
@@ -18,23 +17,17 @@ pub(super) async fn relations(
     checked: &Checked<'_>,
     findings: &mut Findings,
 ) -> Result<()> {
-    let original = &checked.original.name;
-    let helpers = Helpers::of(original);
+    let helpers = checked.helpers;
     let shadow = whose(client, checked.ledger, &helpers.shadow, Function::Shadow).await?;
-    if shadow == Some(Whose::Others) {
+    let retired = whose(client, checked.ledger, &helpers.shadow, Function::Retired).await?;
+    // The shadow of an undo is a retired table.
+    if shadow == Some(Whose::Others) && !matches!(retired, Some(Whose::Ours(_))) {
         findings.refusals.push(not_ours(&helpers.shadow));
     }
-    match whose(client, checked.ledger, &helpers.retired, Function::Retired).await? {
-        None => {}
-        Some(Whose::Others) => findings.refusals.push(not_ours(&helpers.retired)),
-        Some(Whose::Ours(_)) => findings.refuse(
-            "leftovers",
-            format!(
-                "{} still exists: the retired table of an earlier run",
-                helpers.retired.plain()
-            ),
-            format!("when it is no longer needed: osc cleanup {}", original.plain()),
-        ),
+    // Retired tables of earlier runs may stand: this one's gets another name.
+    let retired = whose(client, checked.ledger, &helpers.retired, Function::Retired).await?;
+    if retired == Some(Whose::Others) {
+        findings.refusals.push(not_ours(&helpers.retired));
     }
     Ok(())
 }

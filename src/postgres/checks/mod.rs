@@ -16,6 +16,7 @@ use super::catalog::table::Table;
 use super::clauses::change::Change;
 use super::connection::settings::RoleSettings;
 use super::dependents::Dependents;
+use super::name::Helpers;
 use super::runs::ledger::Ledger;
 use crate::error::{Findings, Result};
 
@@ -33,6 +34,20 @@ pub(super) struct Checked<'a> {
     pub role: &'a RoleSettings,
     /// The ledger.
     pub ledger: &'a Ledger,
+    /// The names of the run's tables.
+    pub helpers: &'a Helpers,
+}
+
+/// Those that an undo needs: of the server, the role, and the names.
+///
+/// # Errors
+/// The server's.
+pub(super) async fn of_server(client: &Client, checked: &Checked<'_>) -> Result<Findings> {
+    let mut findings = Findings::default();
+    server::settings(client, checked, &mut findings).await?;
+    server::rights(client, checked, &mut findings).await?;
+    leftovers::relations(client, checked, &mut findings).await?;
+    Ok(findings)
 }
 
 /// Runs all checks that a copy needs.

@@ -43,6 +43,13 @@ impl Change {
         Ok(Self { text: text.trim().to_owned(), statement, columns, form, absent })
     }
 
+    /// The change of a run that applies no clauses, with what stands in their place.
+    pub(crate) fn none(text: String) -> Self {
+        let statement = Statement::Alter { table: None, clauses: Clauses::default() };
+        let (columns, form) = (Columns::default(), Form::default());
+        Self { text, statement, columns, form, absent: Vec::new() }
+    }
+
     /// The clauses, if it has some.
     pub fn clauses(&self) -> Option<&Clauses> {
         self.statement.clauses()

@@ -28,10 +28,11 @@ use crate::postgres::copy::key_stays::key_stays;
 use crate::postgres::copy::shadow::{self, Blueprint};
 use crate::postgres::dependents::Dependents;
 use crate::postgres::methods::{Chosen, Method, record};
-use crate::postgres::name::{Helpers, TableName};
+use crate::postgres::name::TableName;
 use crate::postgres::run::PostgresTable;
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock;
+use crate::postgres::runs::names;
 use crate::postgres::runs::record::{Record, owned, standing};
 use crate::postgres::setting::Setting;
 use crate::postgres::trust::functions;
@@ -129,7 +130,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
         let findings = check(&client, job, &prepared).await?;
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
-        let helpers = Helpers::of(original);
+        let helpers = &prepared.setting.helpers;
         let form = prepared.setting.change.form.statements(&helpers.shadow);
         plan.statements = vec![
             format!("CREATE TABLE {} (LIKE {original} INCLUDING ALL …)", helpers.shadow),
@@ -230,6 +231,11 @@ async fn prepare(
         }
     }
     let made = dead.as_ref().is_some_and(Unfinished::is_swapped);
+    let recorded = dead.as_ref().map(|dead| Record::of(&dead.run)).transpose()?.flatten();
+    let helpers = match recorded {
+        Some(record) => record.helpers(&name),
+        None => names::free(client, &ledger, &original).await?,
+    };
     // What follows a swap waits for no throttle.
     if !made {
         throttle::check(job, &options, dead.is_some()).await?;
@@ -249,6 +255,8 @@ async fn prepare(
         version,
         original,
         change,
+        helpers,
+        undo: None,
         dependents,
         role,
         settings: Arc::clone(settings),
@@ -269,7 +277,7 @@ async fn any_unfinished(
 }
 
 /// The same, where it is there by the catalog, with how far it came.
-async fn unfinished(
+pub(super) async fn unfinished(
     client: &Client,
     ledger: &Ledger,
     original: &Table,
@@ -278,7 +286,7 @@ async fn unfinished(
     let Some(record) = Record::of(&run)? else { return Ok(None) };
     let standing = standing(client, ledger, original, &record).await?;
     if standing == Standing::Unswapped {
-        owned(client, &record, &Helpers::of(&original.name).shadow).await?;
+        owned(client, &record, &record.helpers(&original.name).shadow).await?;
     }
     Ok((standing != Standing::Gone).then_some(Unfinished { run, standing }))
 }
@@ -291,6 +299,7 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
         dependents: &prepared.setting.dependents,
         role: &prepared.setting.role,
         ledger: &prepared.setting.ledger,
+        helpers: &prepared.setting.helpers,
     };
     let mut findings = checks::all(client, &checked).await?;
     // A run that is resumed has its shadow.

@@ -9,7 +9,7 @@ use crate::config::target::Target;
 use crate::error::{Error, Result};
 use crate::ledger::claim::Standing;
 use crate::ledger::refusals::unsettled;
-use crate::ledger::{End, Leftover, RunId, RunRecord};
+use crate::ledger::{End, Leftover, REVERT, RunId, RunRecord};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::connection::connect::Options;
@@ -24,6 +24,7 @@ use crate::postgres::methods::{Method, Undo};
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock;
+use crate::postgres::runs::names;
 use crate::postgres::runs::record::{Record, Whose, standing, whose};
 use crate::postgres::trust::functions::of_others;
 use crate::postgres::trust::guards;
@@ -104,6 +105,8 @@ impl Cleanup {
         let Some(now) = Table::read(&self.client, &self.name).await? else { return Ok(()) };
         let database = target.database();
         let runs = self.ledger.runs(&self.client, &self.name, 100).await?;
+        // The tables of undos; `any`: of one that does not say which.
+        let (mut taken, mut any) = (Vec::new(), false);
         for dead in runs.iter().filter(|dead| dead.is_unfinished()) {
             // A record of another version's cannot be finished by this one, only forgotten.
             match Record::of(dead) {
@@ -113,11 +116,15 @@ impl Cleanup {
                 {
                     return Err(unsettled(dead, &self.name.plain(), ""));
                 }
-                Ok(_) => {}
-                Err(_) => self.forgotten.push(dead.run),
+                Ok(Some(record)) if record.undoes.is_some() => taken.push(record.shadow),
+                Ok(_) => any |= dead.method == REVERT,
+                Err(_) => {
+                    any |= dead.method == REVERT;
+                    self.forgotten.push(dead.run);
+                }
             }
             self.unfinished.push(RunId(dead.run));
-            if dead.method != Method::Copy.word() {
+            if ![Method::Copy.word(), REVERT].contains(&dead.method.as_str()) {
                 self.halves.extend(self.half_done(dead).await?);
                 continue;
             }
@@ -125,24 +132,29 @@ impl Cleanup {
             self.streams.extend(left.iter().map(|names| names.slot.clone()));
             self.names.extend(left);
         }
-        let helpers = Helpers::of(&self.name);
-        for (table, function, what) in [
-            (helpers.shadow, Function::Shadow, "the shadow of an unfinished run"),
-            (helpers.retired, Function::Retired, "the retired table"),
-        ] {
-            let oid = match whose(&self.client, &self.ledger, &table, function).await? {
-                None => continue,
-                Some(Whose::Others) => {
-                    let name = table.plain();
-                    tracing::warn!("{name} stays: no run of osc made it what it is");
-                    continue;
-                }
-                Some(Whose::Ours(oid)) => oid,
-            };
-            if let Some(found) = Table::read(&self.client, &table).await? {
-                let table = Found { name: table, oid };
-                self.tables.push(Leftover { table, what, bytes: found.bytes });
+        let shadow = Helpers::of(&self.name).shadow;
+        match whose(&self.client, &self.ledger, &shadow, Function::Shadow).await? {
+            None => {}
+            Some(Whose::Others) => {
+                tracing::warn!("{} stays: no run of osc made it what it is", shadow.plain());
             }
+            Some(Whose::Ours(oid)) => {
+                self.add(shadow, oid, "the shadow of an unfinished run").await?;
+            }
+        }
+        for (retired, oid) in names::standing(&self.client, &self.ledger, &self.name).await? {
+            // What discards an undo leaves its table: the undo can be begun again.
+            if !any && !taken.contains(&oid) {
+                self.add(retired, oid, "the retired table").await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, name: TableName, oid: u32, what: &'static str) -> Result<()> {
+        if let Some(found) = Table::read(&self.client, &name).await? {
+            let table = Found { name, oid };
+            self.tables.push(Leftover { table, what, bytes: found.bytes });
         }
         Ok(())
     }

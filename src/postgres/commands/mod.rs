@@ -4,4 +4,5 @@ pub mod arguments;
 
 pub(crate) mod alter;
 pub(crate) mod cleanup;
+pub(crate) mod revert;
 pub(crate) mod status;

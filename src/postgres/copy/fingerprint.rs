@@ -8,26 +8,42 @@ use crate::postgres::name::TableName;
 
 const ACTION: &str = "watching the tables";
 
+/// The tables that are watched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watched {
+    /// The original's OID.
+    pub original: u32,
+    /// The shadow's.
+    pub shadow: u32,
+    /// The shadow is a table that was there before the run, and may be another role's: whoever owns it can hang
+    /// on it what runs when it is written, or alter its rows.
+    pub taken: bool,
+}
+
 /// The query of how both tables look: names, owners, columns and partitions, row security, the original's
 /// indexes, statistics and checks, and what would run when rows are written to the shadow. Not what VACUUM,
 /// ANALYZE, CLUSTER or the build of the shadow's indexes changes.
 ///
 /// An ALTER of a column that leaves its type as it is may have given every row another value, which no
 /// stream reports; it rewrites the column's row of the catalog, which its `xmin` shows. The same shows
-/// whether osc's triggers were off for a while.
-pub(crate) fn query(original: u32, shadow: u32) -> String {
+/// whether osc's triggers were off for a while. Of rules `relhasrules` says too much: VACUUM takes it back.
+pub(crate) fn query(watched: Watched) -> String {
+    let Watched { original, shadow, taken } = watched;
+    let close = if taken { format!("{original}, {shadow}") } else { original.to_string() };
+    let of_shadow =
+        if taken { "concat_ws(' ', g.oid, g.tgenabled, g.xmin)" } else { "g.oid::text" };
     format!(
         "SELECT md5(string_agg(concat_ws(':', c.oid, c.relname, n.nspname, c.relkind, \
          c.relpersistence, c.relowner, c.relrowsecurity, c.relforcerowsecurity, \
          (SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attcollation, \
           a.attnotnull, a.attidentity, a.attgenerated, a.attstorage, md5(d.adbin::text), \
-          CASE WHEN c.oid = {original} THEN a.xmin::text END), ';' \
+          CASE WHEN c.oid IN ({close}) THEN a.xmin::text END), ';' \
           ORDER BY a.attnum) FROM pg_attribute a \
           LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
          (SELECT string_agg(concat_ws(' ', i.indexrelid, x.relname), ',' ORDER BY i.indexrelid) \
           FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
-          WHERE i.indrelid = c.oid AND c.oid = {original}), \
+          WHERE i.indrelid = c.oid AND c.oid IN ({close})), \
          (SELECT string_agg(k.oid::text, ',' ORDER BY k.oid) FROM pg_constraint k \
           WHERE k.conrelid = c.oid AND k.contype = 'c'), \
          (SELECT string_agg(h.inhrelid::text, ',' ORDER BY h.inhrelid) FROM pg_inherits h \
@@ -37,9 +53,9 @@ pub(crate) fn query(original: u32, shadow: u32) -> String {
          (SELECT string_agg(concat_ws(' ', g.oid, g.tgenabled, g.xmin), ',' ORDER BY g.oid) \
           FROM pg_trigger g WHERE g.tgrelid = c.oid AND c.oid = {original} \
           AND g.tgname ~ '^osc_[0-9]' AND NOT g.tgisinternal), \
-         (SELECT string_agg(g.oid::text, ',' ORDER BY g.oid) FROM pg_trigger g \
+         (SELECT string_agg({of_shadow}, ',' ORDER BY g.oid) FROM pg_trigger g \
           WHERE g.tgrelid = c.oid AND c.oid = {shadow} AND NOT g.tgisinternal), \
-         CASE WHEN c.oid = {shadow} THEN c.relhasrules END), '|' ORDER BY c.oid)) \
+         CASE WHEN c.oid = {shadow} THEN EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid) END), '|' ORDER BY c.oid)) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.oid IN ({original}, {shadow})"
     )
@@ -49,8 +65,8 @@ pub(crate) fn query(original: u32, shadow: u32) -> String {
 ///
 /// # Errors
 /// The server's.
-pub(crate) async fn of(client: &Client, original: u32, shadow: u32) -> Result<String> {
-    Ok(value(client, ACTION, &query(original, shadow)).await?.unwrap_or_default())
+pub(crate) async fn of(client: &Client, watched: Watched) -> Result<String> {
+    Ok(value(client, ACTION, &query(watched)).await?.unwrap_or_default())
 }
 
 /// The error when they look otherwise.
@@ -65,11 +81,11 @@ pub(crate) fn changed(original: &TableName) -> String {
 /// `Foreign`; the server's.
 pub(crate) async fn look(
     client: &Client,
-    (original, shadow): (u32, u32),
+    watched: Watched,
     made: &str,
     name: &TableName,
 ) -> Result<()> {
-    if of(client, original, shadow).await? == made {
+    if of(client, watched).await? == made {
         return Ok(());
     }
     Err(Error::Foreign(changed(name)))

@@ -1,5 +1,6 @@
 //! What the copy is made of: the shadow, its key and projection, and the statements over both tables.
 
+pub mod lens;
 pub mod projection;
 pub mod statements;
 
@@ -9,6 +10,7 @@ pub(crate) mod key_stays;
 pub(crate) mod layout;
 pub(crate) mod namesakes;
 pub(crate) mod old_shadow;
+mod put;
 pub(crate) mod rows;
 pub(crate) mod shadow;
 mod unique_values;

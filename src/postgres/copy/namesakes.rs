@@ -38,7 +38,7 @@ pub(crate) async fn reserve(
     let sql = format!(
         "SELECT DISTINCT c.relname FROM pg_class c WHERE c.relnamespace = (SELECT relnamespace \
          FROM pg_class WHERE oid = {oid}::regclass) AND starts_with(c.relname::text, {like}) \
-         AND c.relname NOT LIKE '%\\_osc\\_new' AND c.relname NOT LIKE '%\\_osc\\_old' \
+         AND c.relname !~ '_osc_(new|old|old_[0-9]+)$' \
          AND c.oid <> {oid}::regclass \
          AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = {oid}::regclass \
          AND i.indexrelid = c.oid) AND NOT EXISTS (SELECT FROM pg_depend d \

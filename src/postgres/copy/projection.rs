@@ -15,6 +15,16 @@ pub enum Side {
     Shadow,
 }
 
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Original => Self::Shadow,
+            Self::Shadow => Self::Original,
+        }
+    }
+}
+
 /// One column of the shadow that the copy writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projected {

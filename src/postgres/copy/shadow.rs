@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
+use super::fingerprint::{self, Watched};
 use super::index_ddl::{deferrable, index_with_constraint, tablespace};
-use super::{fingerprint, layout, namesakes};
+use super::{layout, namesakes};
 use crate::error::{Error, Finding, Result, ServerCode};
 use crate::postgres::catalog::table::{Index, Table};
 use crate::postgres::clauses::form::Form;
@@ -31,7 +32,7 @@ pub(crate) struct Made {
     pub shadow: u32,
     /// The original's.
     pub original: u32,
-    /// Indexes that the shadow has: their names after the swap. Until then they end in [`NEW`].
+    /// Indexes that the shadow has: their names after the swap.
     pub indexes: Vec<Ident>,
     /// Sequences that belong to it, named the same way.
     pub sequences: Vec<Ident>,
@@ -47,6 +48,8 @@ pub(crate) struct Made {
     pub deferred: Vec<Index>,
     /// The partitions, where the shadow has them: they bear their own names from the start.
     pub partitions: Vec<Ident>,
+    /// What the names of its indexes and sequences end in until the swap: [`NEW`], or a retired table's suffix.
+    pub suffix: String,
 }
 
 impl Made {
@@ -167,7 +170,8 @@ fn is_of_the_moment(code: &ServerCode) -> bool {
 async fn build(client: &Client, from: &Blueprint<'_>, helpers: &Helpers) -> Result<(Made, String)> {
     let made = draft(client, from, not_taken).await?;
     settle(client, from, helpers, &made).await?;
-    let fingerprint = fingerprint::of(client, made.original, made.shadow).await?;
+    let watched = Watched { original: made.original, shadow: made.shadow, taken: false };
+    let fingerprint = fingerprint::of(client, watched).await?;
     Ok((made, fingerprint))
 }
 
@@ -236,6 +240,7 @@ async fn draft(
         unproved: Vec::new(),
         autovacuum: None,
         deferred: Vec::new(),
+        suffix: NEW.to_owned(),
     };
     if !mutation::active(Rule::UnprovedLater) {
         made.unproved = take_unproved(client, place).await?;

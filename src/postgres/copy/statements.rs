@@ -1,5 +1,6 @@
 //! All SQL that reads and writes rows of the original and the shadow.
 
+use super::lens::Lens;
 use super::projection::{Projection, Side};
 use crate::error::Result;
 use crate::fnv::fnv1a;
@@ -22,8 +23,10 @@ pub struct Statements {
     pub shadow_key: Vec<Ident>,
     /// The operators of the copy key's columns, where they are none of pg_catalog's.
     pub operators: Vec<Option<Operators>>,
-    /// The projection.
+    /// The projection; where rows go back ([`Lens`]) it is that of the change which the run takes back.
     pub projection: Projection,
+    /// How rows go back, in an undo.
+    pub lens: Option<Lens>,
     /// What serialises the refreshes: a number for an advisory lock.
     pub lock: i64,
 }
@@ -46,7 +49,7 @@ impl Statements {
     }
 
     /// What follows FROM. The shadow's rows may be in partitions.
-    fn source(&self, side: Side) -> String {
+    pub(super) fn source(&self, side: Side) -> String {
         match side {
             Side::Original => format!("ONLY {}", self.original),
             Side::Shadow => self.shadow.to_string(),
@@ -238,10 +241,6 @@ impl Statements {
         Ok(format!("{}; {}", self.delete(Scope::Keys(keys))?, self.insert(Scope::Keys(keys), &[])?))
     }
 
-    fn hashed(&self, side: Side) -> String {
-        self.projection.hash(side, &self.shadow_key)
-    }
-
     /// Compares one range of both tables, in one snapshot: the original's rows, and whether both
     /// sides have the same rows with the same content.
     pub fn compare(&self, range: &KeyRange) -> Result<String> {
@@ -332,6 +331,7 @@ mod tests {
             shadow_key: vec![Ident::new("a"), Ident::new("b")],
             operators: vec![None, Some(operators)],
             projection: Projection::default(),
+            lens: None,
             lock: 1,
         }
     }

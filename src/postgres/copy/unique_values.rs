@@ -12,7 +12,8 @@ impl Statements {
     fn key_prefix(&self) -> String {
         let written = self.projection.columns.iter().map(|column| &column.target);
         let made = self.projection.made.iter().map(|made| &made.target);
-        let names: Vec<&Ident> = written.chain(made).collect();
+        let put = self.lens.iter().flat_map(|lens| &lens.columns).map(|column| &column.target);
+        let names: Vec<&Ident> = written.chain(made).chain(put).collect();
         let mut prefix = "osc_k".to_owned();
         while names.iter().any(|name| name.as_str().starts_with(&prefix)) {
             prefix.push('_');
@@ -23,6 +24,9 @@ impl Statements {
     /// The original's rows as the shadow would have them, with their keys as `osc_k0` …
     fn as_shadow(&self, scope: Scope<'_>) -> Result<String> {
         let prefix = self.key_prefix();
+        if let Some(lens) = &self.lens {
+            return self.put_rows(lens, scope, &prefix);
+        }
         let columns = self.projection.columns.iter();
         let mut list: Vec<String> =
             columns.map(|column| format!("{} AS {}", column.typed, column.target)).collect();

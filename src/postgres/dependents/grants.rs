@@ -140,6 +140,11 @@ pub(super) fn give<'a>(
     statements
 }
 
+/// Gives rights on columns, which keep their names.
+pub(super) fn give_each(grants: &[Grant], relation: &TableName) -> Vec<String> {
+    give(grants, On::Table, relation, Some)
+}
+
 /// What becomes another's gift, since osc's role may not act as the grantor.
 pub(super) fn notes(grants: &[Grant], relation: &TableName) -> Vec<String> {
     let mut grantors: Vec<&str> = grants

@@ -53,6 +53,8 @@ pub struct Names {
     pub retired: TableName,
     /// The new table before the renames.
     pub shadow: TableName,
+    /// The suffix of what retires with the original.
+    pub suffix: String,
 }
 
 /// What hangs on a table. Two that are equal were read with nothing changed in between.
@@ -147,6 +149,54 @@ impl Dependents {
             obstacles: obstacles::read(client, oid).await?,
             event_triggers: Reported(obstacles::event_triggers(client, oid).await?),
         })
+    }
+
+    /// What acts on the table or holds it, but for triggers, in words: a retired table has none of it.
+    pub fn acting(&self) -> Vec<String> {
+        let rules = self.own_rules().map(|one| format!("the rule {}", one.name));
+        let own = self.policies.iter().filter(|one| one.own);
+        let policies = own.map(|one| format!("the policy {}", one.name));
+        let keys = self.foreign_keys.iter();
+        let keys = keys.map(|one| format!("the foreign key {} of {}", one.name, one.child.plain()));
+        let publications = self.publications.iter().filter(|one| !one.wide);
+        let publications = publications.map(|one| format!("the publication {}", one.name));
+        let others = self.obstacles.iter().map(|one| one.what.clone());
+        rules.chain(policies).chain(keys).chain(publications).chain(others).collect()
+    }
+
+    /// Its owner, and whether osc's role may act for it.
+    pub fn owner(&self) -> (&Ident, bool) {
+        (&self.settings.owner, self.settings.owned)
+    }
+
+    /// Where this table is to have what hangs on `live`: takes away what `live` has not, and this one does.
+    pub fn taken_back(
+        &self,
+        live: &Self,
+        table: &TableName,
+        outcomes: &ColumnOutcomes,
+    ) -> Vec<String> {
+        settings::taken_back(&self.settings, &live.settings, table, outcomes)
+    }
+
+    /// The foreign keys that the table has, by name.
+    pub fn own_foreign_keys(&self) -> impl Iterator<Item = &Ident> {
+        self.foreign_keys.iter().filter(|key| key.outbound).map(|key| &key.name)
+    }
+
+    /// Those of them that the clauses take away.
+    pub fn own_foreign_keys_gone(&self, outcomes: &ColumnOutcomes) -> Vec<Ident> {
+        let gone = self.foreign_keys.iter().filter(|key| key.goes(outcomes));
+        gone.map(|key| key.name.clone()).collect()
+    }
+
+    /// The statements that give `table` this one's rights on `columns`.
+    pub fn column_rights(&self, table: &TableName, columns: &BTreeSet<Ident>) -> Vec<String> {
+        let of = |grant: &&grants::Grant| {
+            grant.column.as_ref().is_some_and(|column| columns.contains(column))
+        };
+        let kept: Vec<_> = self.settings.grants.iter().filter(of).cloned().collect();
+        grants::give_each(&kept, table)
     }
 
     /// Whether nothing hangs on the table but its own settings and sequences.
@@ -261,7 +311,7 @@ impl Dependents {
             statements.push(format!("ALTER TABLE {original} NO FORCE ROW LEVEL SECURITY"));
         }
         statements.extend(views::before(&self.views, &recreated));
-        statements.extend(self.statistics.iter().map(statistics::before));
+        statements.extend(self.statistics.iter().map(|one| statistics::before(one, &names.suffix)));
         let counters =
             self.sequences.iter().flat_map(|one| sequences::before(one, names, outcomes));
         statements.extend(sequences::from_no_view(counters.collect()));

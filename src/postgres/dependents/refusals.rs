@@ -8,6 +8,36 @@ use crate::postgres::clauses::columns::ColumnOutcomes;
 impl Dependents {
     /// Reasons not to begin: what could not be carried over to the new table.
     pub fn refusals(&self, outcomes: &ColumnOutcomes) -> Vec<Finding> {
+        let mut findings = self.refusals_besides_columns(outcomes);
+        self.refuse_columns(outcomes, &mut findings);
+        findings
+    }
+
+    /// What names columns that the other table does not have, or has under another name: each in words, with
+    /// the column and its name there.
+    pub fn naming_lost<'a>(
+        &'a self,
+        outcomes: &'a ColumnOutcomes,
+    ) -> Vec<(String, &'a Ident, Option<&'a Ident>)> {
+        let lost = |column: &&Ident| outcomes.drops(column) || outcomes.renames(column);
+        let mut found = Vec::new();
+        for (what, columns) in self.texts() {
+            for column in columns.iter().filter(lost) {
+                found.push((what.clone(), column, outcomes.of(column)));
+            }
+        }
+        for key in self.foreign_keys.iter().filter(|key| key.outbound && !key.is_self()) {
+            let known = !outcomes.dropped_constraints.contains(&key.name);
+            for column in key.columns.iter().filter(|column| known && lost(column)) {
+                let what = format!("the foreign key {}", key.name);
+                found.push((what, column, outcomes.of(column)));
+            }
+        }
+        found
+    }
+
+    /// The same but for columns that go or change their names.
+    pub fn refusals_besides_columns(&self, outcomes: &ColumnOutcomes) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self
             .obstacles
             .iter()
@@ -21,7 +51,6 @@ impl Dependents {
             })
             .collect();
         self.refuse_views(outcomes, &mut findings);
-        self.refuse_columns(outcomes, &mut findings);
         self.refuse_rights(outcomes, &mut findings);
         if self.settings.hides_rows {
             findings.push(Finding::new(

@@ -12,9 +12,6 @@ use crate::postgres::clauses::columns::ColumnOutcomes;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::testing::mutation::{self, Rule};
 
-/// Until the swap ends, the original's sequence has this suffix: it stays with the retired table.
-const OLD: &str = "_osc_old";
-
 /// A sequence that belongs to a column of the original.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sequence {
@@ -155,7 +152,7 @@ pub(super) fn lock(sequence: &Sequence) -> Option<String> {
 /// stays with the retired table.
 pub(super) fn before(sequence: &Sequence, names: &Names, outcomes: &ColumnOutcomes) -> Vec<String> {
     let Sequence { name, column, .. } = sequence;
-    let old = name.sibling(name.table.with_suffix(OLD));
+    let old = name.sibling(name.table.with_suffix(&names.suffix));
     let away = format!("ALTER SEQUENCE {name} RENAME TO {}", old.table);
     let Some(new) = outcomes.of(column) else { return vec![away] };
     let to = of_identity(&names.shadow, new);

@@ -256,6 +256,29 @@ pub(super) fn after(settings: &Settings, names: &Names, outcomes: &ColumnOutcome
     statements
 }
 
+/// What `own` has and `live` has not, of what [`after()`] gives: comments and row security.
+pub(super) fn taken_back(
+    own: &Settings,
+    live: &Settings,
+    table: &TableName,
+    outcomes: &ColumnOutcomes,
+) -> Vec<String> {
+    let mut statements = Vec::new();
+    if own.comment.is_some() && live.comment.is_none() {
+        statements.push(format!("COMMENT ON TABLE {table} IS NULL"));
+    }
+    for column in live.columns.iter().filter(|column| column.comment.is_none()) {
+        let Some(name) = outcomes.of(&column.name) else { continue };
+        if own.columns.iter().any(|one| one.name == *name && one.comment.is_some()) {
+            statements.push(format!("COMMENT ON COLUMN {table}.{name} IS NULL"));
+        }
+    }
+    if own.row_security && !live.row_security {
+        statements.push(format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"));
+    }
+    statements
+}
+
 /// Row security of the new table, after its policies were made.
 pub(super) fn row_security(settings: &Settings, table: &TableName) -> Vec<String> {
     let enable = settings.row_security.then_some("ENABLE");

@@ -51,8 +51,8 @@ pub(super) async fn read(client: &Client, oid: u32) -> Result<Vec<Statistic>> {
 }
 
 /// Frees the name, before the renames.
-pub(super) fn before(statistic: &Statistic) -> String {
-    let away = statistic.name.table.with_suffix("_osc_old");
+pub(super) fn before(statistic: &Statistic, suffix: &str) -> String {
+    let away = statistic.name.table.with_suffix(suffix);
     format!("ALTER STATISTICS {} RENAME TO {away}", statistic.name)
 }
 

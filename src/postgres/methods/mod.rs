@@ -35,6 +35,7 @@ use crate::error::Result;
 pub use choose::choose;
 pub use indexes::table_of;
 pub use naming::named;
+pub(crate) use probe::expressions_of;
 pub use probe::{Seen, expressions, formed};
 pub use run::{Going, NativeDone, leftovers, run, take_back};
 pub use step::{Look, Step, Undo};

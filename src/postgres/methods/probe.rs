@@ -90,11 +90,26 @@ pub async fn expressions(
     given: &BTreeMap<Ident, String>,
     trusts_owner: bool,
 ) -> Result<BTreeMap<Ident, String>> {
+    expressions_of(client, original, &original.table, role, given, trusts_owner).await
+}
+
+/// The same over a table that the expressions call `named`.
+///
+/// # Errors
+/// Those of [`expressions()`].
+pub(crate) async fn expressions_of(
+    client: &Client,
+    original: &TableName,
+    named: &Ident,
+    role: &RoleSettings,
+    given: &BTreeMap<Ident, String>,
+    trusts_owner: bool,
+) -> Result<BTreeMap<Ident, String>> {
     if given.is_empty() {
         return Ok(BTreeMap::new());
     }
     let probed = async {
-        let place = copy(client, original).await?;
+        let place = copy_as(client, original, named).await?;
         let oid = format!("SELECT {}::regclass::oid", Text(&place.to_string()));
         let oid = value(client, ACTION, &oid).await?.and_then(|oid| oid.parse().ok());
         let oid = oid.ok_or_else(|| Error::Internal("the copy has no number".into()))?;
@@ -243,7 +258,11 @@ pub(crate) async fn taken_back<T>(
 
 /// Makes the copy, and returns its name.
 async fn copy(client: &Client, original: &TableName) -> Result<TableName> {
-    let place = TableName::new("pg_temp", original.table.as_str());
+    copy_as(client, original, &original.table).await
+}
+
+async fn copy_as(client: &Client, original: &TableName, named: &Ident) -> Result<TableName> {
+    let place = TableName::new("pg_temp", named.as_str());
     let oid = format!("{}::regclass", Text(&original.to_string()));
     // Neither is taken over by LIKE, and a clause may name the one that the table has.
     let sql = format!(

@@ -25,14 +25,14 @@ impl PostgresTable {
             return Ok(Some(found));
         }
         let client = self.sessions.plain("reading the shadow's indexes").await?;
-        let Some(shadow) = Table::read(&client, &self.helpers.shadow).await? else {
+        let Some(shadow) = Table::read(&client, &self.helpers().shadow).await? else {
             return Ok(None);
         };
         if let Some(found) = named(&shadow) {
             return Ok(Some(found));
         }
         // A partition's index is a part of the shadow's.
-        let part = self.helpers.shadow.sibling(Ident::new(name)).to_string();
+        let part = self.helpers().shadow.sibling(Ident::new(name)).to_string();
         let sql = format!(
             "SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhparent \
              WHERE h.inhrelid = to_regclass({})",

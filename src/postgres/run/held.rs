@@ -63,7 +63,7 @@ impl PostgresTable {
     /// # Errors
     /// `Internal`, before there is a shadow.
     pub(crate) fn held(&self, purpose: For) -> Result<String> {
-        let (original, shadow) = (&self.setting.original.name, &self.helpers.shadow);
+        let (original, shadow) = (&self.setting.original.name, &self.helpers().shadow);
         let record = self.record()?;
         let changed = format!(
             "RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = {};",
@@ -78,7 +78,7 @@ impl PostgresTable {
             true => String::new(),
             false => format!(
                 "IF ({}) IS DISTINCT FROM {} THEN {changed} END IF; ",
-                fingerprint::query(record.original, record.shadow),
+                fingerprint::query(record.watched()),
                 Text(&record.fingerprint)
             ),
         };

@@ -46,7 +46,7 @@ pub(crate) async fn build(table: &PostgresTable, wanted: impl Fn(&Index) -> bool
 /// Gives the indexes that were built the constraints that they back, where they are missing.
 pub(crate) async fn constrain(table: &PostgresTable) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
-    let name = &table.helpers.shadow;
+    let name = &table.helpers().shadow;
     let shadow = table.read_shadow(&client).await?;
     for index in &table.carried()?.made.deferred {
         let new = index.name.with_suffix(NEW);
@@ -70,7 +70,7 @@ async fn one(table: &PostgresTable, index: &Index) -> Result<()> {
          WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < 268435456",
     )
     .await?;
-    let (sql, _) = index_like(index, &index.name.with_suffix(NEW), &table.helpers.shadow);
+    let (sql, _) = index_like(index, &index.name.with_suffix(NEW), &table.helpers().shadow);
     let held = format!("BEGIN; {}", table.held(For::Building)?);
     for _ in 0..ATTEMPTS {
         run(&client, ACTION, &held).await?;

@@ -2,7 +2,7 @@
 //! sessions, its record.
 
 mod failed_rows;
-mod held;
+pub(crate) mod held;
 pub(crate) mod indexes;
 
 use std::sync::{Arc, Mutex as Sync, OnceLock, PoisonError};
@@ -25,7 +25,7 @@ use super::runs::record::{self, Record};
 use super::setting::Setting;
 use super::stream::{Capture, Names, Seen};
 use super::throttle::wal_retention;
-use super::{methods, stream};
+use super::{methods, stream, undo};
 use crate::engine::backend::CopyOutcome;
 use crate::error::{Error, Result};
 use crate::key::Key;
@@ -42,7 +42,6 @@ const VACUUM_PERIOD: Duration = Duration::from_secs(600);
 /// The table, and what its steps share.
 pub(super) struct PostgresTable {
     pub(super) setting: Setting,
-    pub(super) helpers: Helpers,
     pub(super) sessions: Sessions,
     pub(super) ledger: Ledger,
     pub(super) seen: Arc<Seen>,
@@ -67,7 +66,6 @@ pub(super) struct Ready {
 impl PostgresTable {
     /// A table that nothing was done to yet.
     pub(super) fn new(setting: Setting) -> Self {
-        let helpers = Helpers::of(&setting.original.name);
         Self {
             sessions: Sessions::new(setting.options.clone()),
             ledger: setting.ledger.clone(),
@@ -82,9 +80,14 @@ impl PostgresTable {
             looked: Looked::default(),
             watched: Mutex::new(None),
             vacuumed: Sync::new(None),
-            helpers,
             setting,
         }
+    }
+
+    /// The names of its tables beside the original: those that the run has recorded, if it has.
+    pub(super) fn helpers(&self) -> &Helpers {
+        let recorded = self.record.get().and_then(|record| record.helpers.as_ref());
+        recorded.unwrap_or(&self.setting.helpers)
     }
 
     pub(super) fn run(&self) -> Result<RunId> {
@@ -120,7 +123,7 @@ impl PostgresTable {
     /// The names by which the server may speak of the shadow: its own, and its partitions'.
     pub(super) fn shadow_tables(&self) -> Result<Vec<&Ident>> {
         let partitions = self.carried()?.made.partitions.iter();
-        Ok(std::iter::once(&self.helpers.shadow.table).chain(partitions).collect())
+        Ok(std::iter::once(&self.helpers().shadow.table).chain(partitions).collect())
     }
 
     /// Whether the shadow's statistics are of now.
@@ -168,8 +171,13 @@ impl PostgresTable {
 
     /// Fails where the tables do not look as they did when the shadow was made.
     pub(super) async fn look(&self, client: &Client, record: &Record) -> Result<()> {
-        let tables = (record.original, record.shadow);
-        fingerprint::look(client, tables, &record.fingerprint, &self.setting.original.name).await
+        fingerprint::look(
+            client,
+            record.watched(),
+            &record.fingerprint,
+            &self.setting.original.name,
+        )
+        .await
     }
 
     /// What an earlier attempt made, derived from the clauses and the catalog, where nothing has changed
@@ -182,6 +190,9 @@ impl PostgresTable {
         if record::digest(client, &dependents).await? != record.dependents {
             return Err(hangs_otherwise(original));
         }
+        if let Some(undo) = &self.setting.undo {
+            return undo::derive(client, self, undo, record).await;
+        }
         let place = shadow::place(original);
         let clauses = self.setting.change.for_shadow(&place);
         let blueprint = self.blueprint(&place, clauses.as_deref(), record.deferred)?;
@@ -191,7 +202,7 @@ impl PostgresTable {
 
     /// The shadow as it is now.
     pub(super) async fn read_shadow(&self, client: &Client) -> Result<Table> {
-        let shadow = Table::read(client, &self.helpers.shadow).await?;
+        let shadow = Table::read(client, &self.helpers().shadow).await?;
         shadow.ok_or_else(|| Error::Internal("the shadow is gone".into()))
     }
 
@@ -202,6 +213,10 @@ impl PostgresTable {
 
     /// Reads both tables and makes the statements.
     pub(super) async fn get_ready(&self, client: &Client) -> Result<()> {
+        if let Some(undo) = &self.setting.undo {
+            let _ = self.ready.set(undo::ready(client, self, undo).await?);
+            return Ok(());
+        }
         let original = &self.setting.original;
         let shadow = self.read_shadow(client).await?;
         let copy_key = original.copy_key()?;
@@ -229,6 +244,7 @@ impl PostgresTable {
                 original: original.name.clone(),
                 shadow: shadow.name.clone(),
                 projection: project(original, &shadow, columns),
+                lens: None,
                 lock: lock_number(&shadow.name),
                 operators: original.operators(&key),
                 key,

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::ledger::Ledger;
+use super::tables::Tables;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::claim::Standing;
 use crate::postgres::catalog::table::{Table, oid_of};
 use crate::postgres::connection::session::{rows, value};
 use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::copy::fingerprint::Watched;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::stream::Capture;
@@ -45,6 +47,15 @@ pub(crate) struct Record {
     /// What a plain session of the role had at the start: values are converted by it to the end.
     #[serde(default)]
     pub role: RoleSettings,
+    /// The names that it has beside the original's; `None`: the usual ones.
+    #[serde(default)]
+    pub helpers: Option<Helpers>,
+    /// What an undo must know; `None`: an earlier version made it.
+    #[serde(default)]
+    pub tables: Option<Tables>,
+    /// The run that it undoes.
+    #[serde(default)]
+    pub undoes: Option<i64>,
 }
 
 /// The start of a record, in whatever form.
@@ -66,7 +77,26 @@ impl Record {
             dependents: String::new(),
             unchecked: Vec::new(),
             role: RoleSettings::default(),
+            helpers: None,
+            tables: None,
+            undoes: None,
         }
+    }
+
+    /// The names of the run's tables beside `original`.
+    pub(crate) fn helpers(&self, original: &TableName) -> Helpers {
+        self.helpers.clone().unwrap_or_else(|| Helpers::of(original))
+    }
+
+    /// What is watched during the run.
+    pub(crate) fn watched(&self) -> Watched {
+        let taken = self.undoes.is_some();
+        Watched { original: self.original, shadow: self.shadow, taken }
+    }
+
+    /// The mark that its shadow bears: that of an undo is a retired table.
+    pub(crate) fn mark(&self) -> Function {
+        if self.undoes.is_some() { Function::Retired } else { Function::Shadow }
     }
 
     /// Its text for the ledger.
@@ -126,7 +156,7 @@ pub(crate) async fn standing(
     now: &Table,
     record: &Record,
 ) -> Result<Standing> {
-    let helpers = Helpers::of(&now.name);
+    let helpers = record.helpers(&now.name);
     if record.shadow == now.oid {
         let guard = bearer(client, &ledger.schema, &helpers.retired, Function::Retired).await?;
         let swapped = guard == Some(record.original) || mutation::active(Rule::PgSwapProved);
@@ -134,7 +164,7 @@ pub(crate) async fn standing(
     }
     let whole = record.original == now.oid
         && oid_of(client, &helpers.shadow).await? == Some(record.shadow)
-        && bearer(client, &ledger.schema, &helpers.shadow, Function::Shadow).await?
+        && bearer(client, &ledger.schema, &helpers.shadow, record.mark()).await?
             == Some(record.shadow);
     Ok(if whole { Standing::Unswapped } else { Standing::Gone })
 }
@@ -145,6 +175,10 @@ pub(crate) async fn standing(
 /// # Errors
 /// `Refused`; the server's.
 pub(crate) async fn owned(client: &Client, record: &Record, shadow: &TableName) -> Result<()> {
+    // A table that was there before the run is its owner's: what hangs on it is watched.
+    if record.undoes.is_some() {
+        return Ok(());
+    }
     let sql = format!(
         "SELECT pg_get_userbyid(c.relowner), current_user FROM pg_class c WHERE c.oid = {} \
          AND NOT ({} AND pg_has_role(c.relowner, 'USAGE'))",

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::error::Result;
 use crate::ledger::claim::{Lease, Looked, Standing};
 use crate::ledger::refusals::altered_meanwhile;
-use crate::ledger::{End, NewRun, RunId, RunRecord};
+use crate::ledger::{End, NewRun, REVERT, RunId, RunRecord};
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::session::run;
 use crate::postgres::copy::old_shadow;
@@ -72,7 +72,7 @@ impl Lease for PostgresTable {
             schema: self.setting.original.name.schema.as_str(),
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
-            method: "copy",
+            method: if self.setting.undo.is_some() { REVERT } else { "copy" },
             verify: self.setting.settings.verify(),
             token: &self.token,
         };
@@ -87,7 +87,7 @@ impl Lease for PostgresTable {
     async fn wait_for_the_dead(&self, client: &mut Client, record: &Option<Record>) -> Result<()> {
         match record {
             Some(record) => {
-                old_shadow::wait_for_the_dead(client, &self.helpers.shadow, record.shadow).await
+                old_shadow::wait_for_the_dead(client, &self.helpers().shadow, record.shadow).await
             }
             None => Ok(()),
         }

@@ -12,9 +12,10 @@ use super::run::PostgresTable;
 use super::run::indexes;
 use super::runs::lock;
 use super::runs::record::{self, Record};
+use super::runs::tables::Tables;
 use super::stream::{Capture, PgStream, StreamConfig};
 use super::swap::dry_run::rehearse;
-use super::{stream, swap};
+use super::{stream, swap, undo};
 use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
 use crate::engine::progress::Summary;
 use crate::error::{Error, Result};
@@ -105,12 +106,15 @@ impl Server for PostgresTable {
     }
 
     async fn make_shadow(&self, defer_indexes: bool) -> Result<()> {
+        if let Some(undo) = &self.setting.undo {
+            return undo::take(self, undo).await;
+        }
         let client = self.sessions.plain("creating the shadow").await?;
-        old_shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await?;
+        old_shadow::drop_shadow(&client, &self.ledger, &self.helpers().shadow).await?;
         let place = shadow::place(&self.setting.original.name);
         let clauses = self.setting.change.for_shadow(&place);
         let blueprint = self.blueprint(&place, clauses.as_deref(), defer_indexes)?;
-        let (made, fingerprint) = shadow::create(&client, &blueprint, &self.helpers).await?;
+        let (made, fingerprint) = shadow::create(&client, &blueprint, self.helpers()).await?;
         failpoint::hit(Point::ShadowUnrecorded)?;
         let dependents = self.setting.dependents.clone();
         let mut record = Record::new(made.original, made.shadow, self.capture()?, defer_indexes);
@@ -118,6 +122,14 @@ impl Server for PostgresTable {
         record.dependents = record::digest(&client, &dependents).await?;
         record.unchecked = dependents.to_validate();
         record.role = self.setting.role.clone();
+        record.helpers = Some(self.setting.helpers.clone());
+        let change = &self.setting.change;
+        let outcomes = change.outcomes(&self.setting.original);
+        let dropped = dependents.own_foreign_keys_gone(&outcomes);
+        let tables = (made.original, made.shadow);
+        let tables =
+            Tables::forward(&client, change, tables, &made.unproved, &made.owner, dropped).await?;
+        record.tables = Some(tables);
         self.ledger.carry(&client, self.run()?, &self.token, &record.text()?).await?;
         let _ = self.record.set(record);
         let _ = self.carried.set(Carried { made, dependents });
@@ -174,7 +186,14 @@ impl Server for PostgresTable {
         Ok(())
     }
 
+    fn is_undo(&self) -> bool {
+        self.setting.undo.is_some()
+    }
+
     async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
+        if self.is_undo() {
+            return undo::put(self, keys).await;
+        }
         let statements = &self.ready()?.statements;
         let sql = statements.refresh(keys)?;
         self.write("refreshing rows", Some(statements.in_order()), &sql, Scope::Keys(keys)).await
@@ -265,9 +284,11 @@ impl Server for PostgresTable {
         }
         // A slot that is not read would fill the disk; differing tables are evidence.
         stream::drop_all(&client, &self.names()?).await?;
-        if is_waste(error) {
+        // The table of an undo was there before it, and is the user's.
+        if is_waste(error) && !self.is_undo() {
             // One that is not ours is not dropped.
-            return match old_shadow::drop_shadow(&client, &self.ledger, &self.helpers.shadow).await
+            return match old_shadow::drop_shadow(&client, &self.ledger, &self.helpers().shadow)
+                .await
             {
                 Err(Error::Refused(_)) => Ok(()),
                 outcome => outcome,
@@ -277,6 +298,6 @@ impl Server for PostgresTable {
     }
 
     fn retired(&self) -> String {
-        self.helpers.retired.plain()
+        self.helpers().retired.plain()
     }
 }

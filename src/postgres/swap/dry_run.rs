@@ -63,7 +63,7 @@ async fn once(table: &PostgresTable) -> Result<Option<String>> {
         swap::LOCK_BUDGET.as_millis()
     );
     run(&client, ACTION, &begin).await?;
-    let shadow = &table.helpers.shadow;
+    let shadow = &table.helpers().shadow;
     for index in &table.carried()?.made.deferred {
         let sql = index_with_constraint(index, &index.name.with_suffix(NEW), shadow);
         run(&client, ACTION, &sql).await?;

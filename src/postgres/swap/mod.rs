@@ -19,11 +19,11 @@ use super::copy::statements::{Scope, Statements};
 use super::copy::{rows, shadow};
 use super::dependents::validation::validate;
 use super::dependents::{Dependents, either};
-use super::name::{Ident, NEW, OLD, TableName, Text};
+use super::name::{Ident, TableName, Text};
 use super::run::hangs_otherwise;
 use super::run::{PostgresTable, indexes};
 use super::trust::own_schema;
-use super::{dependents, stream};
+use super::{dependents, stream, undo};
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
 use crate::engine::backoff::reconnecting;
 use crate::engine::blocker::blocked_by;
@@ -59,7 +59,7 @@ pub(super) async fn before(table: &PostgresTable) -> Result<()> {
 /// Gives the shadow its statistics and its visibility map.
 pub(super) async fn vacuum(table: &PostgresTable) -> Result<()> {
     let client = table.sessions.plain("preparing the swap").await?;
-    let shadow = &table.helpers.shadow;
+    let shadow = &table.helpers().shadow;
     run(&client, "preparing the swap", &format!("VACUUM (ANALYZE) {shadow}")).await?;
     table.set_vacuumed();
     Ok(())
@@ -161,6 +161,12 @@ async fn inside<D: Drain>(
     run(holder, ACTION, &format!("SET LOCAL lock_timeout = {wait}")).await?;
     // In one message.
     let mut all = statements(table)?;
+    if table.setting.change.adds_foreign_keys() {
+        // Names that the server gave: an undo takes these keys away, and no others.
+        let before: Vec<_> = table.carried()?.dependents.own_foreign_keys().collect();
+        let original = &table.setting.original.name;
+        all.push(table.ledger.note_added_keys(table.run()?, &table.token, original, &before));
+    }
     all.push("COMMIT".to_owned());
     run(holder, ACTION, &all.join(";\n")).await?;
     failpoint::hit(Point::SwapCommitted)?;
@@ -207,7 +213,7 @@ pub(super) async fn lock(
     locks.push(lock(&table.setting.original.name));
     locks.extend(before.parents().iter().map(lock));
     locks.extend(before.sequence_locks());
-    locks.push(lock(&table.helpers.shadow));
+    locks.push(lock(&table.helpers().shadow));
     for sql in &locks {
         if let Err(error) = holder.batch_execute(sql).await {
             return match sqlstate(&error) {
@@ -228,18 +234,32 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
     let (original, names) = (&table.setting.original.name, names(table));
     let before = &table.carried()?.dependents;
     let change = &table.setting.change;
-    let mut outcomes = change.outcomes(&table.setting.original);
+    let undo = table.setting.undo.as_ref();
+    let mut outcomes = match undo {
+        Some(undo) => undo.outcomes(&table.setting.original),
+        None => change.outcomes(&table.setting.original),
+    };
     let made = &table.carried()?.made;
     outcomes.restarted.extend(made.restarted.iter().cloned());
     outcomes.unproved.extend(made.unproved.iter().cloned());
     let words =
         [change.unproved(original, &outcomes.unproved), change.foreign_keys(original)].concat();
-    Ok(given_back(made, &names.shadow)
+    let live = &table.setting.original;
+    let given = match undo {
+        Some(undo) if undo.keeps_owner(&made.owner) => Vec::new(),
+        _ => given_back(made, &names.shadow),
+    };
+    Ok(given
         .into_iter()
+        .chain(undo.iter().flat_map(|undo| undo::counters(undo, live)))
         .chain(before.before_renames(&names, &outcomes))
-        .chain([own_schema::unmark_shadow(&names.shadow)])
+        .chain(match undo {
+            Some(undo) => undo::renames(undo, made, table.helpers()),
+            None => vec![own_schema::unmark_shadow(&names.shadow)],
+        })
         .chain(renames(table)?)
         .chain(before.after_renames(&names, &outcomes))
+        .chain(undo.iter().flat_map(|undo| undo::after_renames(undo, live, before, &outcomes)))
         .chain(words.iter().map(|sql| table.role().in_words(sql)))
         .chain(super::trust::guards::retired(&table.ledger.schema, &names.retired))
         .chain(super::trust::guards::snapshot(&table.ledger.schema, original))
@@ -291,8 +311,9 @@ pub(super) async fn look(table: &PostgresTable, holder: &Client) -> Result<()> {
 fn names(table: &PostgresTable) -> dependents::Names {
     dependents::Names {
         original: table.setting.original.name.clone(),
-        retired: table.helpers.retired.clone(),
-        shadow: table.helpers.shadow.clone(),
+        retired: table.helpers().retired.clone(),
+        shadow: table.helpers().shadow.clone(),
+        suffix: table.helpers().suffix.clone(),
     }
 }
 
@@ -304,7 +325,10 @@ async fn refresh_under_lock(
 ) -> Result<()> {
     run(holder, ACTION, &format!("{}SELECT 1", table.role().for_values())).await?;
     let mut locked = Locked { table, client: holder, statements: &table.ready()?.statements };
-    under_lock::refresh(&mut locked, &drained.dirty).await?;
+    match table.setting.undo {
+        Some(_) => undo::put_under_lock(table, holder, &drained.dirty).await?,
+        None => under_lock::refresh(&mut locked, &drained.dirty).await?,
+    }
     under_lock::compare(&mut locked, &drained.suspects).await?;
     run(holder, ACTION, &format!("SELECT 1{}", table.role().back())).await
 }
@@ -347,25 +371,27 @@ impl under_lock::Holder for Locked<'_> {
 /// The tables change their names, and their indexes and sequences with them.
 fn renames(table: &PostgresTable) -> Result<Vec<String>> {
     let (original, made) = (&table.setting.original.name, &table.carried()?.made);
-    let (shadow, retired) = (&table.helpers.shadow, &table.helpers.retired);
+    let (shadow, retired) = (&table.helpers().shadow, &table.helpers().retired);
     let mut all = Vec::new();
     let mut rename = |kind: &str, from: &TableName, to: &Ident| {
         all.push(format!("ALTER {kind} {from} RENAME TO {to}"));
     };
     for index in &table.setting.original.indexes {
         let named = original.sibling(index.name.clone());
-        rename("INDEX", &named, &index.name.with_suffix(OLD));
+        rename("INDEX", &named, &index.name.with_suffix(&table.helpers().suffix));
     }
     rename("TABLE", original, &retired.table);
     rename("TABLE", shadow, &original.table);
     let built = made.deferred.iter().map(|index| &index.name);
     for index in made.indexes.iter().chain(built) {
-        rename("INDEX", &original.sibling(index.with_suffix(NEW)), index);
+        rename("INDEX", &original.sibling(index.with_suffix(&made.suffix)), index);
     }
     for sequence in &made.sequences {
-        rename("SEQUENCE", &original.sibling(sequence.with_suffix(NEW)), sequence);
+        rename("SEQUENCE", &original.sibling(sequence.with_suffix(&made.suffix)), sequence);
     }
-    for holder in made.holders(original) {
+    // It was off in a shadow that was filled.
+    let filled = table.setting.undo.is_none();
+    for holder in made.holders(original).into_iter().filter(|_| filled) {
         all.push(match &made.autovacuum {
             Some(value) => format!("ALTER TABLE {holder} SET (autovacuum_enabled = {value})"),
             None => format!("ALTER TABLE {holder} RESET (autovacuum_enabled)"),
@@ -378,7 +404,8 @@ fn renames(table: &PostgresTable) -> Result<Vec<String>> {
 pub(super) async fn after(table: &PostgresTable) -> Result<Vec<String>> {
     let client = table.sessions.plain("finishing").await?;
     if mutation::active(Rule::RetiredStays) {
-        run(&client, "finishing", &format!("DROP TABLE {} CASCADE", table.helpers.retired)).await?;
+        run(&client, "finishing", &format!("DROP TABLE {} CASCADE", table.helpers().retired))
+            .await?;
     }
     stream::drop_all(&client, &table.names()?).await?;
     failpoint::hit(Point::StreamDropped)?;

@@ -11,10 +11,14 @@ use crate::error::Result;
 use crate::postgres::connection::session::value;
 use crate::postgres::name::{Ident, TableName, Text};
 
+/// The setting in which an undo shows the guard its run's token, for the transaction.
+pub(crate) const TOKEN: &str = "osc.token";
+
 /// A trigger function of osc's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Function {
-    /// Refuses writes to a retired table: whoever comes there was bound to its OID.
+    /// Refuses writes to a retired table: whoever comes there was bound to its OID. An undo that puts rows into
+    /// it gets through: who may write the ledger, and shows there in [`TOKEN`] that he has the run.
     Retired,
     /// Refuses writes by a snapshot from before the swap.
     Snapshot,
@@ -44,11 +48,26 @@ impl Function {
         }
     }
 
-    /// `pg_proc.prosrc`. `TG_ARGV[0]` of the snapshot's is the id of the swap's transaction.
+    /// `pg_proc.prosrc`. The guard finds the ledger beside its own function, since its text is the same wherever
+    /// osc's schema is. `TG_ARGV[0]` of the snapshot's is the id of the swap's transaction.
     pub(crate) fn body(self) -> &'static str {
         match self {
             Self::Retired => {
-                "BEGIN RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = pg_catalog.format(\
+                "DECLARE token text := pg_catalog.current_setting('osc.token', true); ledger text; mine boolean; \
+                 BEGIN IF token <> '' AND TG_OP <> 'TRUNCATE' THEN \
+                 SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) INTO ledger \
+                 FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid \
+                 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+                 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'osc_ledger' \
+                 WHERE g.tgrelid = TG_RELID AND g.tgname = TG_NAME \
+                 AND pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+                 AND pg_catalog.has_table_privilege(c.oid, 'UPDATE'); \
+                 IF FOUND THEN EXECUTE 'SELECT EXISTS (SELECT FROM ' || ledger || ' WHERE owner = $1 \
+                 AND method = ''revert'' AND result IS NULL \
+                 AND carried::pg_catalog.json ->> ''shadow'' = $2)' \
+                 INTO mine USING token, TG_RELID::pg_catalog.text; \
+                 IF mine THEN RETURN NULL; END IF; END IF; END IF; \
+                 RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = pg_catalog.format(\
                  'the table was replaced; %I.%I keeps its rows as they were', TG_TABLE_SCHEMA, \
                  TG_TABLE_NAME), HINT = 'Retry the transaction.'; END"
             }

@@ -75,9 +75,14 @@ impl Run {
         signal(&self.child, sent);
     }
 
-    pub fn spawn(mut command: Command, url: &str, arguments: &[&str]) -> Self {
+    pub fn spawn(command: Command, url: &str, arguments: &[&str]) -> Self {
+        Self::command(command, "alter", url, arguments)
+    }
+
+    /// Another command that changes a table.
+    pub fn command(mut command: Command, name: &str, url: &str, arguments: &[&str]) -> Self {
         let mut child = command
-            .arg("alter")
+            .arg(name)
             .args(arguments)
             .args(["--url", url, "--json"])
             .stdout(Stdio::piped())

@@ -8,6 +8,7 @@
 mod binlog;
 mod case;
 mod postgres;
+mod revert;
 mod steps;
 
 use crate::support::server::Kind;
@@ -41,6 +42,12 @@ tests! {
         postgres::Place::new(), Error;
     whatever_point_postgres_loses_its_sessions_at_the_same_command_ends_it:
         postgres::Place::new(), Cut;
+    whatever_point_an_undo_on_postgres_is_killed_at_the_same_command_ends_it:
+        revert::Place::new(), Kill;
+    whatever_point_an_undo_on_postgres_fails_at_the_same_command_ends_it:
+        revert::Place::new(), Error;
+    whatever_point_an_undo_on_postgres_loses_its_sessions_at_the_same_command_ends_it:
+        revert::Place::new(), Cut;
     whatever_step_postgres_is_killed_at_the_same_command_ends_it:
         steps::Place::new(), Kill;
     whatever_step_postgres_fails_at_the_same_command_ends_it:

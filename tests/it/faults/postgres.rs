@@ -37,7 +37,7 @@ const STATE: &str = "SELECT line FROM ( \
       WHERE run = (SELECT max(run) FROM osc.osc_ledger)) AS all_of_it ORDER BY line COLLATE \"C\"";
 
 pub struct Place {
-    server: &'static Postgres,
+    pub server: &'static Postgres,
 }
 
 impl Place {
@@ -45,7 +45,7 @@ impl Place {
         Self { server: support::shared_postgres() }
     }
 
-    async fn prepare(&self, database: &str) -> Twin {
+    pub async fn prepare(&self, database: &str) -> Twin {
         let twin = Twin::create(self.server, database, KeyKind::Int, ROWS).await;
         let mut sql = String::new();
         for schema in ["public", "twin"] {

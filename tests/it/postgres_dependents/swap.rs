@@ -32,8 +32,8 @@ pub(crate) async fn everything(client: &Client) {
 
 pub(crate) fn names() -> Names {
     let original = TableName::new("public", "users");
-    let Helpers { shadow, retired } = Helpers::of(&original);
-    Names { original, retired, shadow }
+    let Helpers { shadow, retired, suffix } = Helpers::of(&original);
+    Names { original, retired, shadow, suffix }
 }
 
 /// The schema of osc's own.
@@ -207,7 +207,7 @@ pub(crate) async fn renames(client: &Client, names: &Names) -> Vec<String> {
         let (old, new) = (strings(client, &old).await, strings(client, &new).await);
         pairs.extend(old.into_iter().zip(new).map(|(old, new)| (kind, old, new)));
     }
-    let Names { original, retired, shadow } = names;
+    let Names { original, retired, shadow, .. } = names;
     statements.push(format!("ALTER TABLE {original} RENAME TO {}", retired.table));
     // What gives the sequence its place has renamed it already.
     for (kind, old, _) in pairs.iter().filter(|(kind, ..)| *kind == "INDEX") {

@@ -375,6 +375,29 @@ impl Ledger {
         run(client, "recording what was made", &sql).await
     }
 
+    /// A statement of the swap's transaction: records which foreign keys the table has beside those of `before`.
+    pub(crate) fn note_added_keys(
+        &self,
+        id: RunId,
+        token: &FencingToken,
+        table: &TableName,
+        before: &[&Ident],
+    ) -> String {
+        let before: Vec<String> = before.iter().map(|key| Text(key.as_str()).to_string()).collect();
+        format!(
+            "UPDATE {} SET carried = pg_catalog.jsonb_set(carried::pg_catalog.jsonb, '{{tables,added}}', \
+             (SELECT coalesce(pg_catalog.jsonb_agg(k.conname::pg_catalog.text), '[]') \
+             FROM pg_catalog.pg_constraint k WHERE k.conrelid = {}::pg_catalog.regclass \
+             AND k.contype = 'f' AND k.conparentid = 0 \
+             AND k.conname <> ALL (ARRAY[{}]::pg_catalog.text[])))::pg_catalog.text WHERE {} AND owner = {}",
+            self.runs,
+            Text(&table.to_string()),
+            before.join(", "),
+            self.row(id),
+            Text(token.as_str())
+        )
+    }
+
     /// Records how a run ended that is this token's; `false`: it is not any more. `None`: whoever's it was, it
     /// is dead; the caller has the table's lock.
     ///

@@ -1,0 +1,181 @@
+//! `osc revert` on PostgreSQL: find the run that is undone, check, go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+
+use super::alter::unfinished;
+use crate::config::target::Scheme;
+use crate::engine::progress::{Event, Summary};
+use crate::error::{Error, Finding, Result};
+use crate::ledger::refusals::other_clauses;
+use crate::ledger::{REVERT, undo_text};
+use crate::plan::{Assignment, Job};
+use crate::postgres::catalog::table::{Table, resolve, version};
+use crate::postgres::checks::{self, Checked};
+use crate::postgres::clauses::change::Change;
+use crate::postgres::connection::connect::Options;
+use crate::postgres::connection::recognise::{self, distributed};
+use crate::postgres::connection::settings::RoleSettings;
+use crate::postgres::copy::lens::Given;
+use crate::postgres::dependents::Dependents;
+use crate::postgres::name::{Helpers, Ident};
+use crate::postgres::run::PostgresTable;
+use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::record::Record;
+use crate::postgres::runs::{lock, names};
+use crate::postgres::setting::Setting;
+use crate::postgres::throttle;
+use crate::postgres::undo::{self, Retired, Undo, Undone};
+
+/// How far an unfinished undo came.
+enum Begun {
+    /// There is none.
+    Not,
+    /// It goes on.
+    Unswapped(Record),
+    /// Only what follows the swap is left.
+    Swapped(Record),
+}
+
+/// Undoes the table's last change.
+///
+/// # Errors
+/// Whatever ends the run other than success.
+pub(crate) async fn revert(job: Job) -> Result<Summary> {
+    let options = Options::of(&job.target)?;
+    let treated = job.settings.treat_as == Some(Scheme::Postgres);
+    let (client, facts, recognised) = recognise::open(&options, treated).await?;
+    for text in &recognised.notes {
+        job.sink.event(Event::Note { text: text.clone() });
+    }
+    let version = version(&client).await?;
+    let role = RoleSettings::read(&options).await?;
+    let ledger = Ledger::open(&client, &job.target.ledger).await?;
+    let request = &job.request.table;
+    let name = resolve(&client, &role, request.schema.as_deref(), &request.table).await?;
+    ledger.no_earlier(&client, &name.schema).await?;
+    let live = Table::read(&client, &name).await?;
+    let live = live.ok_or_else(|| {
+        let problem = format!("there is no table {}", name.plain());
+        Error::Refused(vec![Finding::new("table", problem, "check the name")])
+    })?;
+    job.progress.subject().set_table(name.plain());
+    checks::is_table(&live)?;
+    if let Some(finding) = distributed(&client, &facts, &name).await? {
+        return Err(Error::Refused(vec![finding]));
+    }
+    let begun = begun(&client, &ledger, &live).await?;
+    let undone = match &begun {
+        Begun::Not => undo::newest(&client, &ledger, &live, None).await?,
+        Begun::Unswapped(record) => undo::newest(&client, &ledger, &live, record.undoes).await?,
+        Begun::Swapped(record) => {
+            let run = record.undoes.unwrap_or_default();
+            Undone::swapped(&client, &ledger, &name, run).await?
+        }
+    };
+    let helpers = match &begun {
+        Begun::Not => names_of(&client, &ledger, &live, &undone).await?,
+        Begun::Unswapped(record) | Begun::Swapped(record) => record.helpers(&name),
+    };
+    let retired = match &begun {
+        Begun::Swapped(_) => None,
+        _ => Some(retired(&client, &undone).await?),
+    };
+    let undo = Undo {
+        run: undone.run,
+        direction: undone.direction,
+        tables: undone.tables,
+        clauses: undone.clauses,
+        suffix: undone.helpers.suffix,
+        retired,
+        given: Given { inverse: given(&job.undo.inverse), fill: given(&job.undo.fill) },
+    };
+    let text = undo_text(undo.run);
+    let setting = Setting {
+        options,
+        version,
+        dependents: Dependents::read(&client, &name).await?,
+        original: live,
+        change: Change::none(text.clone()),
+        helpers,
+        undo: Some(undo),
+        // Values are converted as they were by the change.
+        role: undone.record.role,
+        settings: Arc::clone(&job.settings),
+        ledger,
+        progress: Arc::clone(&job.progress),
+    };
+    let related = lock::related(&client, &setting.change, &name).await?;
+    lock::look(&client, &name, &related).await?;
+    if !matches!(begun, Begun::Swapped(_)) {
+        throttle::check(&job, &setting.options, !matches!(begun, Begun::Not)).await?;
+        check(&client, &job, &setting).await?;
+    }
+    let reason = match begun {
+        Begun::Not => format!("{text}: rows go back to {}", setting.helpers.shadow.plain()),
+        _ => format!("resuming an unfinished {text}"),
+    };
+    job.sink.event(Event::Method { method: REVERT.into(), reason });
+    let throttle = throttle::build(&job, &setting.options, true)?;
+    let mut summary = job.copy(PostgresTable::new(setting), throttle, false).await?;
+    summary.table = name.plain();
+    summary.clauses = text;
+    summary.seconds = job.progress.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// The unfinished run on the table, which must be an undo.
+async fn begun(client: &Client, ledger: &Ledger, live: &Table) -> Result<Begun> {
+    let Some(dead) = unfinished(client, ledger, live).await? else { return Ok(Begun::Not) };
+    dead.may_be_resumed(dead.run.method == REVERT, true)?;
+    match Record::of(&dead.run)? {
+        Some(record) if dead.is_swapped() => Ok(Begun::Swapped(record)),
+        Some(record) => Ok(Begun::Unswapped(record)),
+        None => Err(other_clauses(&dead.run)),
+    }
+}
+
+/// The names of an undo that begins: its shadow is the retired table, under the name that it has.
+async fn names_of(
+    client: &Client,
+    ledger: &Ledger,
+    live: &Table,
+    undone: &Undone,
+) -> Result<Helpers> {
+    let free = names::free(client, ledger, live).await?;
+    Ok(Helpers { shadow: undone.helpers.retired.clone(), ..free })
+}
+
+async fn retired(client: &Client, undone: &Undone) -> Result<Retired> {
+    let name = &undone.helpers.retired;
+    let table = Table::read(client, name).await?;
+    let gone = || Error::Foreign(format!("another session dropped {}", name.plain()));
+    let table = table.filter(|table| table.oid == undone.record.original).ok_or_else(gone)?;
+    Ok(Retired { table, dependents: Dependents::read(client, name).await? })
+}
+
+fn given(all: &[Assignment]) -> BTreeMap<Ident, String> {
+    all.iter().map(|one| (Ident::new(&one.column), one.expression.clone())).collect()
+}
+
+/// The checks before the start, and before an unfinished undo is resumed.
+async fn check(client: &Client, job: &Job, setting: &Setting) -> Result<()> {
+    let checked = Checked {
+        version: setting.version,
+        original: &setting.original,
+        change: &setting.change,
+        dependents: &setting.dependents,
+        role: &setting.role,
+        ledger: &setting.ledger,
+        helpers: &setting.helpers,
+    };
+    let mut findings = checks::of_server(client, &checked).await?;
+    if let Some(undo) = &setting.undo {
+        let found = undo::findings(client, setting, undo).await?;
+        findings.refusals.extend(found.refusals);
+        findings.notes.extend(found.notes);
+    }
+    job.refuse_if_any(findings)
+}

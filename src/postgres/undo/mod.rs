@@ -1,0 +1,90 @@
+//! The undo of a run: the table that it retired goes back to its place, with the rows as they were written
+//! since. The engine's phases are those of every run; here is what an undo does in them otherwise.
+
+mod choose;
+mod findings;
+mod put;
+mod swap;
+mod take;
+
+pub(super) use choose::{Undone, newest};
+pub(super) use findings::findings;
+pub(super) use put::{put, put_under_lock};
+pub(super) use swap::{after_renames, counters, renames};
+pub(super) use take::{derive, ready, take};
+
+use super::catalog::table::Table;
+use super::clauses::columns::ColumnOutcomes;
+use super::copy::lens::{Direction, Given};
+use super::dependents::Dependents;
+use super::name::Ident;
+use super::runs::tables::Tables;
+use crate::error::{Error, Result};
+
+/// What a run undoes.
+#[derive(Debug, Clone)]
+pub(super) struct Undo {
+    /// The run that is undone.
+    pub run: i64,
+    /// Which way rows go.
+    pub direction: Direction,
+    /// The two tables, as the undone run left them.
+    pub tables: Tables,
+    /// The clauses that made the new table of the old one.
+    pub clauses: String,
+    /// The suffix of the retired table's indexes, sequences and statistics.
+    pub suffix: String,
+    /// The retired table; `None`: it is live already, and only what follows the swap is left.
+    pub retired: Option<Retired>,
+    /// What the user gives for columns, in his words.
+    pub given: Given,
+}
+
+/// The retired table as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Retired {
+    /// Its columns and indexes.
+    pub table: Table,
+    /// What hangs on it.
+    pub dependents: Dependents,
+}
+
+impl Undo {
+    /// Whether the retired table's owner stays what it is.
+    pub(super) fn keeps_owner(&self, owner: &Ident) -> bool {
+        self.retired.as_ref().is_some_and(|retired| retired.dependents.owner().0 == owner)
+    }
+
+    fn retired(&self) -> Result<&Retired> {
+        self.retired.as_ref().ok_or_else(|| Error::Internal("the retired table is live".into()))
+    }
+
+    /// What becomes of the live table's columns.
+    pub(super) fn outcomes(&self, live: &Table) -> ColumnOutcomes {
+        let mut outcomes = ColumnOutcomes::default();
+        let retired = self.retired.as_ref().map(|retired| &retired.table);
+        for column in &live.columns {
+            let image = self.tables.image(self.direction, &column.name);
+            let there = image.as_ref().and_then(|image| retired?.column(image));
+            if there.is_some_and(|there| {
+                there.type_sql != column.type_sql || there.collation != column.collation
+            }) {
+                outcomes.retyped.insert(column.name.clone());
+            }
+            outcomes.columns.insert(column.name.clone(), image);
+        }
+        if self.direction == Direction::Back {
+            outcomes.dropped_constraints.extend(self.tables.added.iter().cloned());
+        }
+        outcomes
+    }
+
+    /// Names that what belongs to the retired table gets back, of these.
+    fn plain_names<'a>(
+        &'a self,
+        names: impl Iterator<Item = &'a Ident>,
+        there: &[Ident],
+    ) -> Vec<Ident> {
+        names.filter(|name| there.contains(&name.with_suffix(&self.suffix))).cloned().collect()
+    }
+}
