@@ -7,6 +7,7 @@ use indicatif::HumanCount;
 
 use super::text::length;
 use crate::engine::progress::{Quantiles, Summary};
+use crate::ledger::REVERT;
 
 /// The summary as lines, without a line's end after the last.
 pub(super) fn text(summary: &Summary) -> String {
@@ -40,6 +41,9 @@ pub(super) fn text(summary: &Summary) -> String {
 }
 
 fn copied(summary: &Summary) -> String {
+    if summary.method == REVERT {
+        return format!("{} put back", HumanCount(summary.refreshed));
+    }
     let keys = if summary.refreshed == 1 { "key" } else { "keys" };
     format!(
         "{} copied, {} {keys} refreshed",
@@ -114,6 +118,17 @@ done: shop.users ADD COLUMN a INT
   retired       shop.users_osc_old is kept; drop it with: osc cleanup shop.users
   warning       look here";
         assert_eq!(text(&summary), expected);
+    }
+
+    #[test]
+    fn an_undo_is_reported_by_what_was_put_back() {
+        let undo = Summary {
+            method: REVERT.into(),
+            refreshed: 64_183,
+            lock_ms: Some(12.0),
+            ..Default::default()
+        };
+        assert!(text(&undo).contains("rows          64,183 put back"), "{}", text(&undo));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! MySQL and MariaDB.
+//! MySQL and MariaDB: a change, and an undo of it.
 
 use std::time::Duration;
 
@@ -18,13 +18,31 @@ const ROWS: u64 = 1500;
 /// A row that the writers leave alone, in a group of its own.
 const CHILDS: u64 = 10_000_000;
 
+/// What an undo does not do: make a shadow, copy, build indexes.
+const NOT_PASSED: [Point; 8] = [
+    Point::ShadowCreated,
+    Point::ShadowAltered,
+    Point::ShadowStripped,
+    Point::ChunkPlanned,
+    Point::ChunkUncommitted,
+    Point::ChunkCopied,
+    Point::IndexBegun,
+    Point::IndexBuilt,
+];
+
 pub struct Place {
     server: &'static Server,
+    undo: bool,
 }
 
 impl Place {
     pub fn new(kind: Kind) -> Self {
-        Self { server: support::shared(kind) }
+        Self { server: support::shared(kind), undo: false }
+    }
+
+    /// An undo is what meets the faults.
+    pub fn undo(kind: Kind) -> Self {
+        Self { undo: true, ..Self::new(kind) }
     }
 
     /// Ends osc's sessions. MariaDB does not survive the end of one that has its locks and renames a
@@ -68,21 +86,26 @@ impl Place {
     }
 }
 
-/// After a run that has ended, with or without the retired table.
-fn expected(retired: bool) -> Vec<String> {
-    let all = "key child_t of child to t; run done; table child; table t; table t_osc_old; table t_twin; trigger seen on t";
-    let is_wanted = |line: &&str| retired || *line != "table t_osc_old";
-    all.split("; ").filter(is_wanted).map(str::to_owned).collect()
+/// After a run that has ended, with the retired table or without one.
+fn expected(retired: Option<&str>) -> Vec<String> {
+    let table = retired.map(|name| format!("table {name}"));
+    let all = "key child_t of child to t; run done; table child; table t; RETIRED; table t_twin; trigger seen on t";
+    let line = |line: &str| if line == "RETIRED" { table.clone() } else { Some(line.to_owned()) };
+    all.split("; ").filter_map(line).collect()
 }
 
-fn compare(state: Vec<String>, retired: bool) -> Result<(), String> {
+fn compare(state: Vec<String>, retired: Option<&str>) -> Result<(), String> {
     let wanted = expected(retired);
     if state == wanted { Ok(()) } else { Err(format!("left: {state:?}, not {wanted:?}")) }
 }
 
 impl Scenario for Place {
     fn name(&self) -> &'static str {
-        self.server.kind().name()
+        match (self.server.kind(), self.undo) {
+            (kind, false) => kind.name(),
+            (Kind::Mysql, true) => "mysql-revert",
+            (Kind::Mariadb, true) => "mariadb-revert",
+        }
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -91,7 +114,8 @@ impl Scenario for Place {
             Kind::Mariadb => failpoint::Place::Mariadb,
         };
         let here = [failpoint::Place::Copy, failpoint::Place::Binlog, own];
-        let mut all = case::faults(|point| here.contains(&point.place()));
+        let passed = |point: &Point| !self.undo || !NOT_PASSED.contains(point);
+        let mut all = case::faults(|point| here.contains(&point.place()) && passed(&point));
         let again = |time| Fault { point: Point::KeyAway, time };
         // Each redirection has two steps; MariaDB's are two, before the rename and after it.
         all.push(again(2));
@@ -105,19 +129,28 @@ impl Scenario for Place {
         writers.wait_for_more(10).await;
         let url = self.server.as_osc(&database).await;
         let alter = case::alter(CLAUSES, &url);
+        let revert = ["revert", "t", "--url", &url, "--yes", "--chunk-time", "100ms"];
+        let mut command = &alter[..];
+        if self.undo {
+            succeeds(&alter).await?;
+            writers.wait_for_more(30).await;
+            command = &revert;
+        }
         let touched = async || {
             let create = self.server.rows(&format!("SHOW CREATE TABLE {database}.t")).await;
-            create[0][1].contains("added")
+            create[0][1].contains("added") != self.undo
         };
         let outcome =
-            case::to_its_end(&alter, fault, action, || self.cut(&database), touched).await;
+            case::to_its_end(command, fault, action, || self.cut(&database), touched).await;
         let report = writers.stop().await;
         let ended = outcome?;
         caught(async { report.assert_undisturbed() }).await?;
-        caught(twin.assert_equal(CLAUSES)).await?;
-        compare(self.state(&database).await, true)?;
+        let (clauses, retired) =
+            if self.undo { ("", "t_osc_old_2") } else { (CLAUSES, "t_osc_old") };
+        caught(twin.assert_equal(clauses)).await?;
+        compare(self.state(&database).await, Some(retired))?;
         succeeds(&["cleanup", "t", "--url", &url, "--yes"]).await?;
-        compare(self.state(&database).await, false)?;
+        compare(self.state(&database).await, None)?;
         self.server.exec(&format!("DROP DATABASE {database}")).await;
         Ok(ended)
     }

@@ -42,6 +42,18 @@ tests! {
         postgres::Place::new(), Error;
     whatever_point_postgres_loses_its_sessions_at_the_same_command_ends_it:
         postgres::Place::new(), Cut;
+    whatever_point_an_undo_on_mysql_is_killed_at_the_same_command_ends_it:
+        binlog::Place::undo(Kind::Mysql), Kill;
+    whatever_point_an_undo_on_mysql_fails_at_the_same_command_ends_it:
+        binlog::Place::undo(Kind::Mysql), Error;
+    whatever_point_an_undo_on_mysql_loses_its_sessions_at_the_same_command_ends_it:
+        binlog::Place::undo(Kind::Mysql), Cut;
+    whatever_point_an_undo_on_mariadb_is_killed_at_the_same_command_ends_it:
+        binlog::Place::undo(Kind::Mariadb), Kill;
+    whatever_point_an_undo_on_mariadb_fails_at_the_same_command_ends_it:
+        binlog::Place::undo(Kind::Mariadb), Error;
+    whatever_point_an_undo_on_mariadb_loses_its_sessions_at_the_same_command_ends_it:
+        binlog::Place::undo(Kind::Mariadb), Cut;
     whatever_point_an_undo_on_postgres_is_killed_at_the_same_command_ends_it:
         revert::Place::new(), Kill;
     whatever_point_an_undo_on_postgres_fails_at_the_same_command_ends_it:
