@@ -123,6 +123,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
             what: chosen.method.word().into(),
             why: chosen.reason.clone(),
             statement: (!statements.is_empty()).then(|| statements.join(";\n")),
+            undo: None,
         });
     }
     if prepared.chosen.as_ref().is_none_or(|chosen| chosen.method == Method::Copy) {
