@@ -189,7 +189,10 @@ impl Put {
             put.aside.push((column.name.clone(), alias.clone()));
             let value = match mutation::active(Rule::RowsKeepTheirOwn) {
                 true => projected.source.clone(),
-                false => format!("IF({unchanged}, {alias}, {})", projected.source),
+                false => {
+                    let written = like(column, new, &projected.source);
+                    format!("IF({unchanged}, {alias}, {written})")
+                }
             };
             put.both.push((column.name.clone(), value));
             put.losses_of_both.extend(lost(&format!(" AND NOT {unchanged}")));
@@ -215,6 +218,19 @@ impl Put {
             // So that the statement is one that the server takes.
             self.fresh.push((column.name.clone(), "NULL".into()));
         }
+    }
+}
+
+/// The way back of a live value in the character set of the retired column: an expression takes no two texts
+/// whose collations do not go together. What that set lacks is found when the rows are compared.
+fn like(retired: &Column, live: &Column, source: &str) -> String {
+    match (&retired.charset, &retired.collation) {
+        (Some(charset), Some(collation))
+            if live.collation.is_some() && live.collation != retired.collation =>
+        {
+            format!("CONVERT({source} USING {charset}) COLLATE {collation}")
+        }
+        _ => source.to_owned(),
     }
 }
 
