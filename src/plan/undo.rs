@@ -78,6 +78,11 @@ impl Reason {
         Self::new(Outcome::Impossible, subject, why)
     }
 
+    /// A clause by which the server itself takes away what nothing keeps.
+    pub(crate) fn for_good(clause: &str) -> Self {
+        Self::impossible(clause, format!("{clause} keeps nothing of what was there"))
+    }
+
     fn new(outcome: Outcome, subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self { outcome, subject: subject.into(), text: text.into() }
     }

@@ -92,4 +92,5 @@ mod triggers;
 mod type_matrix;
 mod type_matrix_postgres;
 mod undo;
+mod undo_verdict;
 mod user_messages;

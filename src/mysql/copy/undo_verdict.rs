@@ -77,10 +77,7 @@ pub(crate) fn by_opposite(
     live: Option<&Table>,
     lost: &[String],
 ) -> Option<Verdict> {
-    let gone = lost.iter().map(|clause| {
-        Reason::impossible(clause.clone(), format!("{clause} keeps nothing of what was there"))
-    });
-    let mut reasons: Vec<Reason> = gone.collect();
+    let mut reasons: Vec<Reason> = lost.iter().map(|clause| Reason::for_good(clause)).collect();
     if reasons.is_empty() && live.is_none() {
         return None;
     }
@@ -220,10 +217,15 @@ fn condition(old: &Column, new: &Column) -> String {
 const SHOWN: usize = 60;
 
 fn shown(column: &Column) -> String {
-    let text = &column.column_type;
+    let text = match Kind::of(column) {
+        // Without the width that MariaDB shows it in, which bounds nothing.
+        Kind::Int if column.unsigned() => format!("{} unsigned", column.data_type),
+        Kind::Int => column.data_type.clone(),
+        _ => column.column_type.clone(),
+    };
     match text.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
-        None => text.clone(),
+        None => text,
     }
 }
 
