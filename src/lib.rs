@@ -16,7 +16,7 @@
 //! | [`key`] | keys, ranges of keys, positions |
 //! | [`error`] | what can end a run |
 //! | [`testing`] | failpoints and mutations, for tests only |
-//! | [`fnv`], [`hex`] | short numbers from long names, bytes as digits |
+//! | [`fnv`], [`hex`], [`shell`] | short numbers from long names, bytes as digits, words to paste into a shell |
 
 pub mod cli;
 pub mod config;
@@ -34,3 +34,4 @@ mod fnv;
 mod hex;
 mod ledger;
 mod plan;
+mod shell;

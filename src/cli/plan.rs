@@ -11,7 +11,7 @@ use super::backend;
 use crate::engine::progress::Subject;
 use crate::error::{Error, Result};
 use crate::output::screen::{Screen, one_line};
-use crate::plan::{Job, Plan};
+use crate::plan::{Job, Plan, Step};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,6 +72,19 @@ fn several(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n    ")
 }
 
+/// Whether the change can be undone when it is made by this method.
+fn undo(plan: &Plan, step: &Step) -> String {
+    let method = if plan.methods.len() > 1 { format!(" ({})", step.what) } else { String::new() };
+    let Some(verdict) = &step.undo else {
+        return format!("\nUndo{method}: not known beforehand\n");
+    };
+    let mut text = format!("\nUndo{method}: {}\n", one_line(&verdict.summary(&plan.table)));
+    for line in verdict.lines() {
+        let _ = writeln!(text, "  - {}", one_line(&line));
+    }
+    text
+}
+
 fn text(plan: &Plan) -> String {
     let recognised = plan.recognised.as_ref().map(|name| format!(" ({})", one_line(name)));
     let mut text = format!(
@@ -91,6 +104,9 @@ fn text(plan: &Plan) -> String {
         if let Some(statement) = &step.statement {
             let _ = writeln!(text, "     {}", several(statement));
         }
+    }
+    for step in &plan.methods {
+        text.push_str(&undo(plan, step));
     }
     if !plan.statements.is_empty() {
         text.push_str("\nA copy would run:\n");

@@ -155,5 +155,9 @@ fn shown(run: &RunRecord) -> String {
     if let Some(detail) = &run.detail {
         let _ = write!(text, "\n    {}", one_line(detail));
     }
+    for (at, line) in run.undo.iter().enumerate() {
+        let head = if at == 0 { "undo: " } else { "  - " };
+        let _ = write!(text, "\n    {head}{}", one_line(line));
+    }
     text
 }

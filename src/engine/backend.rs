@@ -260,4 +260,7 @@ pub trait Server: Send + Sync + 'static {
 
     /// The retired table's name, for a human.
     fn retired(&self) -> String;
+
+    /// Whether and how what the run did can be undone, for a human; `None`: that is not known.
+    fn undo(&self) -> Option<String>;
 }

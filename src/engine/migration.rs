@@ -269,6 +269,7 @@ async fn finish<S: Server>(
     summary.warnings.extend(progress.strangers());
     failpoint::hit(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
+    summary.undo = server.undo();
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await.map_err(unfinished)?;
     failpoint::hit(Point::Finished).map_err(unfinished)?;

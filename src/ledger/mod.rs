@@ -77,6 +77,10 @@ pub struct RunRecord {
     /// Bytes of WAL that the run's slot makes PostgreSQL keep, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_wal: Option<u64>,
+    /// Whether and how its change can be undone, and below it the reasons; empty where that is not known, or
+    /// not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<String>,
     /// What the run made and what the new table must have after the swap, in the server module's
     /// form: typed values, never statements.
     #[serde(skip)]
@@ -344,6 +348,7 @@ mod tests {
             held: Some(held),
             ended: None,
             kept_wal: None,
+            undo: Vec::new(),
             carried: None,
         }
     }

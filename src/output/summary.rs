@@ -8,6 +8,7 @@ use indicatif::HumanCount;
 use super::text::length;
 use crate::engine::progress::{Quantiles, Summary};
 use crate::ledger::REVERT;
+use crate::shell;
 
 /// The summary as lines, without a line's end after the last.
 pub(super) fn text(summary: &Summary) -> String {
@@ -27,9 +28,10 @@ pub(super) fn text(summary: &Summary) -> String {
     rows.extend(summary.chunk_ms.map(|times| ("chunks", percentiles(times))));
     rows.extend(summary.refresh_ms.map(|times| ("refreshes", percentiles(times))));
     if let Some(retired) = &summary.retired {
-        let cleanup = format!("osc cleanup {}", shell_word(&summary.table));
+        let cleanup = format!("osc cleanup {}", shell::word(&summary.table));
         rows.push(("retired", format!("{retired} is kept; drop it with: {cleanup}")));
     }
+    rows.extend(summary.undo.as_ref().map(|undo| ("undo", undo.clone())));
     rows.extend(summary.warnings.iter().map(|warning| ("warning", warning.clone())));
 
     let mut text = format!("done: {} {}", summary.table, summary.clauses);
@@ -75,16 +77,6 @@ fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// As one word for a POSIX shell.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +96,7 @@ mod tests {
             chunk_ms: Some(Quantiles { p50: 410.0, p99: 1620.0 }),
             refresh_ms: Some(Quantiles { p50: 3.0, p99: 9.0 }),
             retired: Some("shop.users_osc_old".into()),
+            undo: Some("osc revert shop.users; possible while no NULL is written to email".into()),
             warnings: vec!["look here".into()],
         };
         let expected = "\
@@ -116,6 +109,7 @@ done: shop.users ADD COLUMN a INT
   chunks        median 410.0ms, 99 % within 1.6s
   refreshes     median 3.0ms, 99 % within 9.0ms
   retired       shop.users_osc_old is kept; drop it with: osc cleanup shop.users
+  undo          osc revert shop.users; possible while no NULL is written to email
   warning       look here";
         assert_eq!(text(&summary), expected);
     }
@@ -142,12 +136,5 @@ done: shop.users ADD COLUMN a INT
         assert!(!text(&summary).contains("rows"));
         let off = Summary { rows: 5, ..summary };
         assert!(text(&off).contains("switched off"));
-    }
-
-    #[test]
-    fn names_are_safe_to_paste_into_a_shell() {
-        assert_eq!(shell_word("shop.users"), "shop.users");
-        assert_eq!(shell_word("a b"), "'a b'");
-        assert_eq!(shell_word("it's; rm"), r"'it'\''s; rm'");
     }
 }

@@ -4,10 +4,12 @@ mod job;
 pub(crate) mod method;
 pub(crate) mod recognition;
 mod request;
+pub(crate) mod undo;
 
 use serde::Serialize;
 
 use crate::error::Finding;
+use undo::Verdict;
 
 pub(crate) use job::{Ask, Job, UNDOABLE};
 pub(crate) use request::{Assignment, Request, TableArg, UndoRequest, Undoing};
@@ -50,6 +52,8 @@ pub(crate) struct Step {
     pub why: String,
     /// The statement that tries it.
     pub statement: Option<String>,
+    /// Whether the change can be undone when it is made so; `None`: that is not known beforehand.
+    pub undo: Option<Verdict>,
 }
 
 /// What a plan says of such a clause.

@@ -94,4 +94,5 @@ mod type_matrix_postgres;
 mod undo;
 mod undo_postgres;
 mod undo_torture;
+mod undo_verdict;
 mod user_messages;

@@ -20,7 +20,18 @@ async fn a_random_change_of_a_random_table_is_the_servers_own(kind: Kind) {
     tally.assert_sound();
 }
 
-on_both_servers! { a_random_change_of_a_random_table_is_the_servers_own }
+async fn a_random_change_goes_back_as_its_verdict_says(kind: Kind) {
+    let mut tally = random::undo::Tally::default();
+    for seed in cases() {
+        tally.count(kind, seed).await;
+    }
+    tally.assert_sound();
+}
+
+on_both_servers! {
+    a_random_change_of_a_random_table_is_the_servers_own
+    a_random_change_goes_back_as_its_verdict_says
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_random_change_of_a_random_table_is_the_servers_own_on_postgres() {

@@ -22,6 +22,7 @@ use crate::mysql::name::TableName;
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock::{self};
+use crate::mysql::runs::record::Record;
 use crate::mysql::{checks, throttle};
 use crate::plan::method::Method;
 use crate::plan::{Job, Plan, Step, for_good};
@@ -107,6 +108,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
             what: attempt.method.to_string(),
             why: attempt.reason.clone(),
             statement: attempt.statement(&prepared.setting.change.clauses, original),
+            undo: prepared.undo(attempt.method)?,
         });
     }
     if prepared.open().iter().any(|attempt| attempt.method == Method::Copy) {
@@ -221,8 +223,12 @@ async fn go_native(
         Native::Done { attempts } => {
             let mut warnings = Vec::new();
             let method = attempt.method.word();
+            let verdict = prepared.undo(attempt.method)?;
+            let verdict = verdict.map(|verdict| verdict.record(&name.plain())).unwrap_or_default();
+            let undo = verdict.first().cloned();
+            let clauses = &prepared.setting.change.text;
             if let Err(error) =
-                record_native(conn, job, ledger, name, &prepared.setting.change.text, method).await
+                record_native(conn, job, ledger, name, clauses, method, verdict).await
             {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
@@ -231,6 +237,7 @@ async fn go_native(
                 clauses: prepared.setting.change.text.clone(),
                 method: method.into(),
                 attempts,
+                undo,
                 warnings,
                 ..Summary::default()
             }))
@@ -260,6 +267,7 @@ async fn record_native(
     name: &TableName,
     clauses: &str,
     method: &str,
+    verdict: Vec<String>,
 ) -> Result<()> {
     let token = FencingToken::random();
     let new = NewRun {
@@ -272,6 +280,8 @@ async fn record_native(
     };
     let run = ledger.begin(conn, &new).await?;
     job.progress.subject().set_run(run.0);
+    let record = Record { verdict, ..Record::default() };
+    ledger.carry(conn, run, &token, &record.text()?).await?;
     ledger.end(conn, run, Some(&token), &End::done_natively()).await.map(drop)
 }
 

@@ -20,6 +20,7 @@ use crate::mysql::connection::connect::opts;
 use crate::mysql::connection::settings::Role;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::connection::{privileges, recognise, single};
+use crate::mysql::copy::undo_verdict;
 use crate::mysql::dependents::Dependents;
 use crate::mysql::methods::choose::{Attempt, attempts};
 use crate::mysql::methods::probe::{self, Decided};
@@ -33,6 +34,7 @@ use crate::mysql::{checks, clauses, throttle};
 use crate::plan::Job;
 use crate::plan::method::Method;
 use crate::plan::recognition::Recognition;
+use crate::plan::undo::Verdict;
 
 /// Everything that is known before the method is taken.
 pub(super) struct Prepared {
@@ -62,6 +64,18 @@ impl Prepared {
         let unique =
             |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
         destructive(&self.setting.change.clauses, unique)
+    }
+
+    /// Whether the change can be undone when it is made by `method`; `None`: that is not known beforehand.
+    pub(super) fn undo(&self, method: Method) -> Result<Option<Verdict>> {
+        let (draft, shadow) = (self.setting.draft(), self.decided.shadow.as_ref());
+        match (method, shadow) {
+            (Method::Copy, None) => Ok(None),
+            (Method::Copy, Some(shadow)) => {
+                undo_verdict::by_revert(&draft, &self.setting.helpers, shadow).map(Some)
+            }
+            (_, shadow) => Ok(undo_verdict::by_opposite(&draft, shadow, &self.lost())),
+        }
     }
 }
 

@@ -1,16 +1,20 @@
 //! `osc status` on MySQL and MariaDB: the runs that the ledger has.
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
 use crate::error::{Error, Result};
-use crate::ledger::{RunRecord, SHOWN};
+use crate::ledger::{Outcome, REVERT, RunRecord, SHOWN};
 use crate::mysql::catalog::table;
 use crate::mysql::connection::connect::first;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::name::{TableName, Text};
 use crate::mysql::runs::ledger::{Ledger, Purpose, RunQuery};
 use crate::mysql::runs::lock::lock_name;
+use crate::mysql::runs::proof::Catalog;
+use crate::mysql::runs::record::Record;
+use crate::mysql::runs::undone;
 use crate::plan::TableArg;
 
 /// The latest runs of a table, or of all on the server, newest first.
@@ -44,5 +48,34 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
             .map_err(|error| connection_error("asking who holds the run's lock", error))?;
         run.held = Some(held == Some(1));
     }
+    if table.is_some() {
+        tell_undo(&mut conn, flavor.is_mariadb(), &mut runs).await?;
+    }
     Ok(runs)
+}
+
+/// Says of the last change of a table whether it can be undone: what was judged beforehand, if its retired
+/// table is there.
+async fn tell_undo(conn: &mut Conn, mariadb: bool, runs: &mut [RunRecord]) -> Result<()> {
+    let here = |run: &&mut RunRecord| run.elsewhere.is_none();
+    let is_done = |run: &&mut RunRecord| run.result == Some(Outcome::Done);
+    let Some(last) = runs.iter_mut().filter(here).find(is_done) else { return Ok(()) };
+    let name = TableName::new(&last.schema, &last.table);
+    let verdict = match Record::of(last) {
+        Ok(record) => record.verdict,
+        Err(_) => return Ok(()),
+    };
+    if last.method != "copy" && last.method != REVERT {
+        last.undo = verdict;
+        return Ok(());
+    }
+    let catalog = Catalog::read(conn, mariadb, &name).await?;
+    last.undo = match undone::choose(vec![last.clone()], &catalog, &name) {
+        Ok(_) => verdict,
+        Err(Error::Refused(findings)) => {
+            findings.into_iter().map(|finding| format!("impossible: {}", finding.problem)).collect()
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(())
 }

@@ -240,14 +240,19 @@ pub(crate) fn is_unfit(code: u16) -> bool {
         | 1690 | 1416 | 3140..=3147 | 3156 | 3819 | 4025 | 1526 | 3854 | 3988 | 1300 | 3058 | 3643
         // division by zero in a generated column, functional index on a bad value, row too large
         | 1365 | 3751..=3759 | 1118 | 3903 | 3904 | 3907
-        // bytes that are no VECTOR
-        | 6136
+        // bytes that are no VECTOR; MariaDB: a character that the column's set lacks
+        | 6136 | 1977
     )
 }
 
 /// The server's words without a value of a row, which osc names by its key: `Incorrect … value: 'x' for column
 /// 'c' at row 1`, `Duplicate entry 'x' for key 'u'`. A value may have quotes, too.
 pub(crate) fn without_values(message: &str) -> String {
+    // MariaDB: `Cannot convert 'utf8mb4' character 0xD0B6 to 'latin1'`
+    if let Some((before, rest)) = message.split_once(" character 0x") {
+        let after = rest.split_once(' ').map_or("", |(_, after)| after);
+        return format!("{before} character (not shown) {after}");
+    }
     let begins = ["value: '", "value '", "entry '"];
     let Some(from) = begins.iter().find_map(|word| Some(message.find(word)? + word.len() - 1))
     else {

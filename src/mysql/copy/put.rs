@@ -126,7 +126,7 @@ fn concerning(ways: &Ways<'_>, retired: &Ident) -> String {
 }
 
 /// Whether the new type holds every value of the old one as it is, so that the way back restores it.
-fn holds_all(old: &Column, new: &Column) -> bool {
+pub(super) fn holds_all(old: &Column, new: &Column) -> bool {
     let same = old.column_type == new.column_type && old.charset == new.charset;
     let integers = Kind::of(old) == Kind::Int && Kind::of(new) == Kind::Int;
     let text = old.data_type == "varchar" && new.data_type == "varchar";
@@ -189,7 +189,10 @@ impl Put {
             put.aside.push((column.name.clone(), alias.clone()));
             let value = match mutation::active(Rule::ColumnsKeepTheirOwn) {
                 true => projected.source.clone(),
-                false => format!("IF({unchanged}, {alias}, {})", projected.source),
+                false => {
+                    let written = like(column, new, &projected.source);
+                    format!("IF({unchanged}, {alias}, {written})")
+                }
             };
             put.both.push((column.name.clone(), value));
             put.losses_of_both.extend(lost(&format!(" AND NOT {unchanged}")));
@@ -205,11 +208,7 @@ impl Put {
             self.fresh.push((column.name.clone(), given.expression.clone()));
             return;
         }
-        let has_default = column.default.is_some()
-            || column.nullable
-            || column.auto_increment
-            || column.extra.contains("default_generated");
-        if !has_default {
+        if fresh(column) == Fresh::Nothing {
             let text = format!(
                 "a row created since the change has no value for column {}, which has no default: give one \
                  with --fill",
@@ -219,6 +218,48 @@ impl Put {
             // So that the statement is one that the server takes.
             self.fresh.push((column.name.clone(), "NULL".into()));
         }
+    }
+}
+
+/// The way back of a live value in the character set of the retired column: an expression takes no two texts
+/// whose collations do not go together. What that set lacks is found when the rows are compared.
+fn like(retired: &Column, live: &Column, source: &str) -> String {
+    match (&retired.charset, &retired.collation) {
+        (Some(charset), Some(collation))
+            if live.collation.is_some() && live.collation != retired.collation =>
+        {
+            format!("CONVERT({source} USING {charset}) COLLATE {collation}")
+        }
+        _ => source.to_owned(),
+    }
+}
+
+/// What a row that was created since gets in a column that the change dropped, where nothing is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fresh {
+    /// The next number.
+    Counted,
+    /// The column's DEFAULT.
+    Default,
+    /// NULL.
+    Null,
+    /// There is no value for it.
+    Nothing,
+}
+
+/// What such a row gets.
+pub(super) fn fresh(column: &Column) -> Fresh {
+    // MariaDB shows a default of NULL as that word.
+    let null = |default: &&String| column.nullable && *default == "NULL";
+    let default = column.default.as_ref().filter(|default| !null(default));
+    if column.auto_increment {
+        Fresh::Counted
+    } else if default.is_some() || column.extra.contains("default_generated") {
+        Fresh::Default
+    } else if column.nullable {
+        Fresh::Null
+    } else {
+        Fresh::Nothing
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Decided {
     pub(crate) doubts: Vec<String>,
     /// What was done to find it out.
     pub(crate) notes: Vec<String>,
-    /// The table as a copy would make it, where one is to be made.
+    /// The table as the change would make it.
     pub(crate) shadow: Option<Table>,
 }
 
@@ -241,7 +241,8 @@ async fn tried(
                     first.reason = taken(first);
                 }
                 let doubts = facts.doubts(draft, &methods);
-                return Ok(Ok(Decided { methods, doubts, ..Decided::default() }));
+                let shadow = Table::read(conn, place).await?;
+                return Ok(Ok(Decided { methods, doubts, shadow, ..Decided::default() }));
             }
             Err((None, why)) => refused.push(attempt.refused(&why)),
             Err((Some(code), why)) if is_refusal(code) => refused.push(attempt.refused(&why)),

@@ -22,7 +22,7 @@ use super::copy::projection::Side;
 use super::copy::put::Rewriting;
 use super::copy::rows::{Work, Write};
 use super::copy::statements::{Scope, Statements};
-use super::copy::{rows, shadow};
+use super::copy::{rows, shadow, undo_verdict};
 use super::dependents::Carried;
 use super::name::{Helpers, TableName};
 use super::runs::ledger::Ledger;
@@ -204,6 +204,13 @@ impl MysqlTable {
         };
         let sessions = Sessions::new(&self.setting.opts, reading, &self.role());
         Ok(self.ready.get_or_init(|| Ready { shadow, statements, sessions, reading }))
+    }
+
+    /// Whether what the run does can be undone, as it is recorded.
+    pub(super) fn verdict(&self) -> Result<Vec<String>> {
+        let (draft, shadow) = (self.setting.draft(), &self.ready()?.shadow);
+        let verdict = undo_verdict::by_revert(&draft, &self.helpers, shadow)?;
+        Ok(verdict.record(&self.setting.original.name.plain()))
     }
 
     pub(super) fn unique_index(&self, name: &str) -> Result<Option<&Index>> {

@@ -34,6 +34,9 @@ pub(crate) struct Record {
     /// The run that this one undoes.
     #[serde(default)]
     pub undoes: Option<i64>,
+    /// Whether it can be undone, as it was judged beforehand: one line, and below it the reasons. Shown, never read.
+    #[serde(default)]
+    pub verdict: Vec<String>,
 }
 
 /// What an undo must know of the run that it undoes, since the catalog does not tell.

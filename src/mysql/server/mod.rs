@@ -135,11 +135,13 @@ impl Server for MysqlTable {
             after: Shape::of(&self.ready()?.shadow),
             keys: setting.dependents.outgoing.clone(),
         };
+        let verdict = self.verdict()?;
         self.note(&mut conn, |record| {
             record.tables = Tables { original, shadow, rebuilt: false };
             record.deferred = deferred;
             record.carried = recorded;
             record.undo = Some(facts);
+            record.verdict = verdict;
         })
         .await
     }
@@ -292,5 +294,9 @@ impl Server for MysqlTable {
 
     fn retired(&self) -> String {
         self.helpers.retired.plain()
+    }
+
+    fn undo(&self) -> Option<String> {
+        self.known().verdict.into_iter().next()
     }
 }

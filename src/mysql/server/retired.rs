@@ -37,10 +37,12 @@ impl MysqlTable {
             keys: setting.dependents.outgoing.clone(),
         };
         let (original, shadow) = (undone.tables.shadow.clone(), undone.tables.original.clone());
+        let verdict = self.verdict()?;
         self.note(&mut conn, |record| {
             record.tables = Tables { original, shadow, rebuilt: false };
             record.carried = recorded;
             record.undo = Some(facts);
+            record.verdict = verdict;
         })
         .await
     }

@@ -54,6 +54,10 @@ pub(super) async fn before(table: &MysqlTable) -> Result<()> {
     let setting = &table.setting;
     let (original, kept) = (&setting.original.name, &setting.change.kept);
     let rows = table.carried().without_parent(&mut conn, &setting.original, shadow).await?;
+    if !rows.is_empty() && setting.undone.is_some() {
+        let rows = rows.into_iter().map(|row| format!("{row} has no parent")).collect::<Vec<_>>();
+        return Err(Error::Misfits { count: rows.len() as u64, rows });
+    }
     if !rows.is_empty() {
         let reason = "rows have no parent for a foreign key that the clauses add".into();
         return Err(Error::Data { reason, rows });

@@ -14,6 +14,7 @@ use crate::ledger::claim::Standing;
 use crate::ledger::refusals::{other_clauses, related_unfinished};
 use crate::ledger::unfinished::Unfinished;
 use crate::plan::recognition::Recognition;
+use crate::plan::undo::{Reason, Verdict, Way};
 use crate::plan::{Job, Plan, Step, for_good};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::Checked;
@@ -55,6 +56,15 @@ impl Prepared {
         self.setting.change.statement.destructive(|name| {
             indexes.iter().any(|index| index.unique && index.name.as_str() == name)
         })
+    }
+
+    /// Whether the change can be undone when it is made by `method`. Beforehand that is known only of what takes
+    /// something away for good.
+    fn undo(&self, method: &Method) -> Option<Verdict> {
+        let lost = self.lost();
+        let reasons: Vec<Reason> = lost.iter().map(|clause| Reason::for_good(clause)).collect();
+        let native = *method != Method::Copy && !reasons.is_empty();
+        native.then(|| Verdict::of(Way::OppositeChange, reasons))
     }
 }
 
@@ -124,6 +134,7 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
             what: chosen.method.word().into(),
             why: chosen.reason.clone(),
             statement: (!statements.is_empty()).then(|| statements.join(";\n")),
+            undo: prepared.undo(&chosen.method),
         });
     }
     if prepared.chosen.as_ref().is_none_or(|chosen| chosen.method == Method::Copy) {

@@ -300,4 +300,8 @@ impl Server for PostgresTable {
     fn retired(&self) -> String {
         self.helpers().retired.plain()
     }
+
+    fn undo(&self) -> Option<String> {
+        None
+    }
 }

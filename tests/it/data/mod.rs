@@ -116,15 +116,25 @@ impl Pair {
 
     /// `osc revert TABLE`, to its end.
     pub async fn revert(&self, table: &str, more: &[&str]) -> Output {
+        self.osc(&[&["revert", table, "--yes"], more].concat()).await
+    }
+
+    /// osc with these arguments, on its own database, to its end.
+    pub async fn osc(&self, arguments: &[&str]) -> Output {
         let child = support::osc()
             .env("RUST_BACKTRACE", "0")
-            .args(["revert", table, "--url", &self.server.url(&self.databases[0]), "--yes"])
-            .args(more)
+            .args(arguments)
+            .args(["--url", &self.server.url(&self.databases[0])])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         end(child).await
+    }
+
+    /// `osc plan TABLE CLAUSES` in JSON.
+    pub async fn plan(&self, table: &str, clauses: &str, strategy: &str) -> Output {
+        self.osc(&["plan", table, clauses, "--strategy", strategy, "--json"]).await
     }
 
     /// The first column of a query in osc's database.

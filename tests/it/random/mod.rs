@@ -6,6 +6,7 @@
 pub mod draw;
 pub mod mysql;
 pub mod postgres;
+pub mod undo;
 
 use std::fmt;
 use std::ops::Range;

@@ -113,6 +113,7 @@ impl Ledger {
             ended: take(row, 17)?,
             carried: take(row, 18)?,
             kept_wal: None,
+            undo: Vec::new(),
         })
     }
 }

@@ -110,5 +110,6 @@ fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
         ended: text(16),
         carried: text(17),
         kept_wal: None,
+        undo: Vec::new(),
     })
 }

@@ -98,7 +98,7 @@ fn definition(column: &Drawn, rng: &mut SmallRng) -> String {
 pub struct MySql {
     kind: Kind,
     databases: [String; 2],
-    pair: Mutex<Pair>,
+    pub(super) pair: Mutex<Pair>,
 }
 
 impl MySql {
