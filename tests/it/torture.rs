@@ -60,7 +60,8 @@ async fn run(kind: Kind, key: KeyKind, seed: u64) {
     writers.wait_for_more(20).await;
 
     let mut place = Place { server, database, url };
-    let (status, printed, blows) = blows::to_its_end(&mut place, CLAUSES, &writers, &mut rng).await;
+    let (status, printed, blows) =
+        blows::to_its_end(&mut place, &blows::alter(CLAUSES), &writers, &mut rng).await;
     assert_eq!(status.code(), Some(0), "seed {seed}, {blows}: {printed}");
     let report = writers.stop().await;
     eprintln!(

@@ -80,7 +80,8 @@ async fn run(major: Major, key: KeyKind, commits: Commits, seed: u64) {
     writers.wait_for_more(20).await;
 
     let mut place = Place { server, database, commits, stalled: false, stalls: 0 };
-    let (status, printed, blows) = blows::to_its_end(&mut place, CLAUSES, &writers, &mut rng).await;
+    let (status, printed, blows) =
+        blows::to_its_end(&mut place, &blows::alter(CLAUSES), &writers, &mut rng).await;
     place.server.set("synchronous_standby_names", None).await;
     assert_eq!(status.code(), Some(0), "seed {seed}, {blows}: {printed}");
     let report = writers.stop().await;

@@ -58,8 +58,9 @@ impl Server {
 
     /// Starts a server with more options, which win over the usual ones.
     pub fn start_with(kind: Kind, options: &[&str]) -> Self {
-        let options: Vec<String> =
-            OPTIONS.iter().chain(options).map(|option| (*option).to_owned()).collect();
+        // It may be killed in the midst of writing a page.
+        let all = OPTIONS.iter().chain(&["--innodb-doublewrite=ON"]).chain(options);
+        let options: Vec<String> = all.map(|option| (*option).to_owned()).collect();
         let datadir = Datadir::new(kind.name());
         let (port, process) = on_a_port(kind.name(), |port| run(kind, &datadir, port, &options));
         Self { kind, port, options, running: Running::Own { process, datadir } }

@@ -95,13 +95,15 @@ pub struct Twin {
     key: KeyKind,
     rows: u64,
     written: Vec<&'static str>,
+    pub steady: bool,
 }
 
 impl Twin {
     /// Creates both tables in `database` with the same rows, numbered from 1.
     pub async fn create(server: &Server, database: &str, key: KeyKind, rows: u64) -> Self {
         let opts = server.opts(database);
-        let twin = Self { kind: server.kind(), opts, key, rows, written: COLUMNS.to_vec() };
+        let twin =
+            Self { kind: server.kind(), opts, key, rows, written: COLUMNS.to_vec(), steady: false };
         let mut conn = twin.conn().await;
         for table in TABLES {
             let create = format!(
@@ -128,6 +130,12 @@ impl Twin {
     /// Makes writers leave a column alone: one that the change under test drops or renames.
     pub fn sparing(mut self, column: &str) -> Self {
         self.written.retain(|written| *written != column);
+        self
+    }
+
+    /// Makes writers leave the keys of rows as they are, and use none again.
+    pub fn with_steady_keys(mut self) -> Self {
+        self.steady = true;
         self
     }
 

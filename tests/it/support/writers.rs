@@ -51,6 +51,11 @@ pub trait Application: Clone + Send + Sync + 'static {
 
     /// New values for some of the columns, never for `u`: `v = …, n = …`.
     fn assignments(&self, rng: &mut SmallRng) -> String;
+
+    /// Whether rows keep their keys, and no key is used again once its row is deleted.
+    fn has_steady_keys(&self) -> bool {
+        false
+    }
 }
 
 /// A session of one writer.

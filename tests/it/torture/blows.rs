@@ -49,6 +49,9 @@ pub trait Victim {
     /// Whether the table is the new one.
     fn swapped(&self) -> impl Future<Output = bool>;
 
+    /// So many blows have been dealt.
+    fn struck(&mut self, _blows: usize) {}
+
     /// What else happens now and then.
     fn trouble(&mut self, rng: &mut SmallRng) -> impl Future<Output = ()>;
 }
@@ -77,11 +80,18 @@ impl fmt::Display for Blows {
     }
 }
 
-/// Changes the table, in as many attempts as that takes; how the last one ended, what it printed, and what was
+/// The arguments of a change by copy that takes its time.
+pub fn alter(clauses: &str) -> Vec<String> {
+    let command = ["alter", "t", clauses, "--strategy", "copy", "--chunk-size", "300"];
+    let pace = ["--max-rows-per-second", "2500", "--chunk-time", "50ms"];
+    [&command[..], &pace, flags()].concat().into_iter().map(str::to_owned).collect()
+}
+
+/// Runs the command, in as many attempts as that takes; how the last one ended, what it printed, and what was
 /// done to the run. One blow of each kind comes first; the others may meet the cut-over.
 pub async fn to_its_end(
     victim: &mut impl Victim,
-    clauses: &str,
+    command: &[String],
     writers: &Writers,
     rng: &mut SmallRng,
 ) -> (ExitStatus, String, Blows) {
@@ -93,7 +103,7 @@ pub async fn to_its_end(
 
     let mut blows = Blows::default();
     let (began, mut calm) = (Instant::now(), Instant::now());
-    let mut child = osc(&victim.url(), clauses);
+    let mut child = osc(&victim.url(), command);
     loop {
         if calm.elapsed() > PEAK {
             writers.ease();
@@ -110,7 +120,7 @@ pub async fn to_its_end(
             if !may_try_again(output.status, &printed) {
                 return (output.status, printed, blows);
             }
-            child = osc(&victim.url(), clauses);
+            child = osc(&victim.url(), command);
             continue;
         }
         victim.trouble(rng).await;
@@ -132,19 +142,19 @@ pub async fn to_its_end(
         if met {
             left.pop();
             blows.0.push((blow, !victim.swapped().await));
+            victim.struck(blows.0.len());
             calm = Instant::now();
         }
         if met && blow == Blow::Kill {
-            child = osc(&victim.url(), clauses);
+            child = osc(&victim.url(), command);
         }
     }
 }
 
-fn osc(url: &str, clauses: &str) -> Child {
+fn osc(url: &str, command: &[String]) -> Child {
     support::osc()
-        .args(["alter", "t", clauses, "--url", url, "--strategy", "copy", "--yes"])
-        .args(["--chunk-size", "300", "--max-rows-per-second", "2500", "--chunk-time", "50ms"])
-        .args(flags())
+        .args(command)
+        .args(["--url", url, "--yes"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -16,7 +16,8 @@ impl<A: Application> Writer<A> {
                 self.both(|t| format!("UPDATE {t} SET {set} WHERE {row}")).await
             }
             25..40 => {
-                let n = if self.rng.random_ratio(1, 2) { n } else { self.fresh_rows(1)[0] };
+                let again = self.rng.random_ratio(1, 2) && !self.twin.has_steady_keys();
+                let n = if again { n } else { self.fresh_rows(1)[0] };
                 self.insert(&[n]).await
             }
             40..48 => self.both(|t| format!("DELETE FROM {t} WHERE {row}")).await,
@@ -33,10 +34,10 @@ impl<A: Application> Writer<A> {
                 let group = self.group();
                 self.both(|t| format!("DELETE FROM {t} WHERE k = {group}")).await
             }
-            65..75 => self.change_key(n).await,
+            65..75 if !self.twin.has_steady_keys() => self.change_key(n).await,
             75..82 => self.move_unique().await,
             82..90 => self.swap_unique().await,
-            90..97 => self.put(n).await,
+            90..97 if !self.twin.has_steady_keys() => self.put(n).await,
             _ => {
                 let others = [n, self.some_row(), self.some_row()];
                 let rows = others.map(|n| self.twin.condition(n)).join(") OR (");
