@@ -3,5 +3,6 @@
 mod guard;
 mod place;
 mod refused;
+mod torture;
 mod untouched;
 mod values;

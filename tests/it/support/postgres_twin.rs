@@ -97,13 +97,14 @@ pub struct Twin {
     rows: u64,
     written: Vec<&'static str>,
     session: &'static str,
+    pub steady: bool,
 }
 
 impl Twin {
     /// Creates both tables in `database` with the same rows, numbered from 1.
     pub async fn create(server: &Postgres, database: &str, key: KeyKind, rows: u64) -> Self {
         let (url, written) = (server.url(database), COLUMNS.to_vec());
-        let twin = Self { url, key, rows, written, session: "" };
+        let twin = Self { url, key, rows, written, session: "", steady: false };
         let client = twin.client().await;
         let mut sql = "CREATE SCHEMA twin;".to_owned();
         if key == KeyKind::CaseInsensitive {
@@ -134,6 +135,12 @@ impl Twin {
     /// Makes writers leave a column alone: one that the change under test drops or renames.
     pub fn sparing(mut self, column: &str) -> Self {
         self.written.retain(|written| *written != column);
+        self
+    }
+
+    /// Makes writers leave the keys of rows as they are, and use none again.
+    pub fn with_steady_keys(mut self) -> Self {
+        self.steady = true;
         self
     }
 

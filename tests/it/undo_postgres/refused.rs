@@ -34,6 +34,13 @@ const CASES: &[(&str, &str, &str)] = &[
         CHANGE,
         "ALTER TABLE t_osc_old ADD FOREIGN KEY (c) REFERENCES t_osc_old (id)",
     ),
+    // A trigger that is called as osc calls its own.
+    (
+        "undo-retired-changed",
+        CHANGE,
+        "CREATE FUNCTION app_osc_f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+         CREATE TRIGGER osc_evil BEFORE INSERT ON t_osc_old FOR EACH ROW EXECUTE FUNCTION app_osc_f()",
+    ),
     (
         "undo-sequence",
         "ALTER id TYPE bigint",

@@ -82,6 +82,10 @@ impl Application for Twin {
     fn assignments(&self, rng: &mut SmallRng) -> String {
         Self::assignments(self, rng)
     }
+
+    fn has_steady_keys(&self) -> bool {
+        self.steady
+    }
 }
 
 /// A session, and the name of its prepared transactions.
