@@ -71,11 +71,12 @@ fn texts(from: &Column, to: &Column) -> bool {
     if from.charset == to.charset {
         return from.characters <= to.characters && from.octets <= to.octets;
     }
-    let wider = match (from.charset.as_deref(), to.charset.as_deref()) {
-        (Some("ascii"), Some("utf8mb4" | "utf8mb3" | "utf8" | "latin1")) => true,
-        (Some("latin1" | "utf8mb3" | "utf8"), Some("utf8mb4")) => true,
-        (Some("utf8"), Some("utf8mb3")) | (Some("utf8mb3"), Some("utf8")) => true,
-        _ => false,
-    };
+    let wider = matches!(
+        (from.charset.as_deref(), to.charset.as_deref()),
+        (Some("ascii"), Some("utf8mb4" | "utf8mb3" | "utf8" | "latin1"))
+            | (Some("latin1" | "utf8mb3" | "utf8"), Some("utf8mb4"))
+            | (Some("utf8"), Some("utf8mb3"))
+            | (Some("utf8mb3"), Some("utf8"))
+    );
     wider && short(from) && short(to) && from.characters <= to.characters
 }
