@@ -85,11 +85,14 @@ pub(crate) fn way_back(ways: &Ways<'_>) -> (Projection, Option<Put>, Vec<Finding
     for column in &mut back.columns {
         let live = source(kept, &column.target);
         let forward = change.columns.iter().find(|it| live.is_some_and(|new| new.same(&it.target)));
-        if let Some(compared) = forward.and_then(|it| it.compared.as_ref()) {
-            column.compared = Some(exchanged(compared));
-        }
+        column.compared = forward.and_then(|it| it.compared.as_ref()).map(exchanged);
     }
     back.computed = change.computed.iter().map(exchanged).collect();
+    // What the retired table computes must be what was written to the live one.
+    let is_computed =
+        |live: &Ident| retired_column(ways, live).is_some_and(|column| column.generated);
+    let written = change.columns.iter().filter(|column| is_computed(&column.target));
+    back.computed.extend(written.filter_map(|column| column.compared.as_ref()).map(exchanged));
     back.zoned |= change.zoned;
     back.dated |= change.dated;
     // What does not fit is a misfit here, and no note.
@@ -101,6 +104,12 @@ pub(crate) fn way_back(ways: &Ways<'_>) -> (Projection, Option<Put>, Vec<Finding
 /// The live name of a column of the retired table.
 fn source<'k>(kept: &'k [(Ident, Ident)], retired: &Ident) -> Option<&'k Ident> {
     kept.iter().find(|(_, old)| old.same(retired)).map(|(new, _)| new)
+}
+
+/// The retired table's column that a live one came of.
+fn retired_column<'a>(ways: &Ways<'a>, live: &Ident) -> Option<&'a Column> {
+    let (_, old) = ways.kept.iter().find(|(new, _)| new.same(live))?;
+    ways.retired.column(old)
 }
 
 /// Takes the operator's way back for a column.
@@ -169,6 +178,12 @@ impl Put {
             };
             put.proved |= !holds_all(column, new);
             put.fresh.push((column.name.clone(), projected.source.clone()));
+            if new.generated {
+                // Nobody could write it since.
+                put.aside.push((column.name.clone(), alias.clone()));
+                put.both.push((column.name.clone(), alias.to_string()));
+                continue;
+            }
             let lost = |unless: &str| {
                 let fits = projected.fits.as_ref()?;
                 let text = format!("values of column {} would be lost in part", column.name);
@@ -197,6 +212,13 @@ impl Put {
             put.both.push((column.name.clone(), value));
             put.losses_of_both.extend(lost(&format!(" AND NOT {unchanged}")));
         }
+        let is_written = |column: &&Column| {
+            column.generated
+                && source(kept, &column.name)
+                    .and_then(|new| live.column(new))
+                    .is_some_and(|new| !new.generated)
+        };
+        put.proved |= retired.columns.iter().any(|column| is_written(&column));
         let has_own = !put.aside.is_empty() || !ways.fill.is_empty();
         put.key = (0..retired.columns.len()).map(|at| free("key_", at)).collect();
         (has_own || put.proved).then_some(put)

@@ -107,7 +107,7 @@ fn columns(both: &Both<'_>, way: Way) -> Vec<Reason> {
     for old in &both.retired.columns {
         let new = both.live_name(&old.name).and_then(|name| both.live.column(name));
         match new {
-            Some(new) => reasons.extend(kept(both.flavor, old, new)),
+            Some(new) => reasons.extend(kept(both.flavor, old, new, way)),
             None if way == Way::Revert => reasons.extend(dropped(old)),
             // It is among the clauses that take away for good.
             None => {}
@@ -148,24 +148,35 @@ fn dropped(old: &Column) -> Option<Reason> {
 }
 
 /// A column that both tables have.
-fn kept(flavor: Flavor, old: &Column, new: &Column) -> Vec<Reason> {
+fn kept(flavor: Flavor, old: &Column, new: &Column, way: Way) -> Vec<Reason> {
     let name = new.name.as_str();
     let mut reasons = Vec::new();
     match (old.generated, new.generated) {
         (false, false) => {}
         (true, true) => return reasons,
         (true, false) => {
-            reasons.push(Reason::loses(
-                name,
-                format!("what is written to {name}: it is computed again"),
-            ));
+            reasons.push(match way {
+                Way::Revert => Reason::possible_while(
+                    name,
+                    format!("what is written to {name} is what would be computed"),
+                ),
+                Way::OppositeChange => {
+                    Reason::loses(name, format!("what is written to {name}: it is computed again"))
+                }
+            });
             return reasons;
         }
         (false, true) => {
-            reasons.push(Reason::loses(
-                name,
-                format!("the old values of {name}: each row gets what was computed"),
-            ));
+            reasons.push(match way {
+                Way::Revert => Reason::possible(
+                    name,
+                    "has its old values again; a row created since gets what was computed",
+                ),
+                Way::OppositeChange => Reason::loses(
+                    name,
+                    format!("the old values of {name}: each row gets what was computed"),
+                ),
+            });
             return reasons;
         }
     }

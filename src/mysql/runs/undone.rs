@@ -32,12 +32,14 @@ pub(crate) fn choose(
 ) -> Result<Candidate> {
     let Some(run) = runs.into_iter().find(|run| run.result == Some(Outcome::Done)) else {
         return Err(refused(
+            "undo-no-run",
             format!("no run of osc on this server has changed {}", name.plain()),
             "osc status shows the runs; what another tool changed, osc cannot undo",
         ));
     };
     if run.method != "copy" && run.method != REVERT {
         return Err(refused(
+            "undo-no-retired-table",
             format!(
                 "run {} was {}, which keeps no retired table: {}",
                 run.run, run.method, run.clauses
@@ -48,6 +50,7 @@ pub(crate) fn choose(
     let record = Record::of(&run)?;
     let Some(facts) = record.undo.clone() else {
         return Err(refused(
+            "undo-old-record",
             format!(
                 "run {} recorded nothing for an undo: an earlier version of osc made it",
                 run.run
@@ -57,6 +60,7 @@ pub(crate) fn choose(
     };
     if !catalog.is_live(&record.tables.shadow) {
         return Err(refused(
+            "undo-replaced",
             format!(
                 "{} is not the table that run {} left: it was changed or replaced since by other means than osc",
                 name.plain(),
@@ -67,6 +71,7 @@ pub(crate) fn choose(
     }
     let Some(retired) = catalog.retired_as(&record.tables.original).cloned() else {
         return Err(refused(
+            "undo-no-retired-table",
             format!(
                 "the table that run {} retired is gone, or was rebuilt since: nothing holds what {} was before",
                 run.run,
@@ -99,7 +104,7 @@ pub(crate) fn unchanged(candidate: &Candidate, live: &Table, retired: &Table) ->
             false => format!("; {what}: {}", columns.join(", ")),
         };
         findings.push(Finding::new(
-            "undo-columns",
+            "undo-definition-changed",
             format!(
                 "the columns of {} are not what run {} left{}{}",
                 table.name.plain(),
@@ -113,6 +118,6 @@ pub(crate) fn unchanged(candidate: &Candidate, live: &Table, retired: &Table) ->
     if findings.is_empty() { Ok(()) } else { Err(Error::Refused(findings)) }
 }
 
-fn refused(problem: String, help: &str) -> Error {
-    Error::Refused(vec![Finding::new("undo", problem, help)])
+fn refused(code: &'static str, problem: String, help: &str) -> Error {
+    Error::Refused(vec![Finding::new(code, problem, help)])
 }

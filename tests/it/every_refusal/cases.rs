@@ -300,7 +300,28 @@ pub(crate) const BY_ID: &str =
 /// Codes that need a server or an account of their own, or a run under way: the test, which runs plan and
 /// alter too.
 pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
-    ("undo", "tests/it/undo.rs", "what_cannot_be_undone_is_refused"),
+    ("undo-no-run", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
+    (
+        "undo-no-retired-table",
+        "tests/it/undo_postgres/refused.rs",
+        "what_cannot_be_undone_is_refused",
+    ),
+    ("undo-old-record", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
+    ("undo-replaced", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
+    ("undo-copy-key", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
+    (
+        "undo-definition-changed",
+        "tests/it/undo_postgres/refused.rs",
+        "what_cannot_be_undone_is_refused",
+    ),
+    ("undo-dependents", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
+    ("undo-partitioned", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
+    (
+        "undo-retired-changed",
+        "tests/it/undo_postgres/refused.rs",
+        "what_cannot_be_undone_is_refused",
+    ),
+    ("undo-sequence", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
     ("misfits", "tests/it/undo.rs", "a_check_finds_what_an_undo_would_and_changes_nothing"),
     ("undo-columns", "tests/it/undo.rs", "what_cannot_be_undone_is_refused"),
     (

@@ -1,7 +1,8 @@
 //! osc is ended, fails, or loses its sessions at each of its failpoints, one after the other. The
 //! original is whole after each, and the same command does the rest and leaves nothing behind.
 //!
-//! Usually each point is tried with `kill`, and one of four with `error` and `cut`; `OSC_FAULTS=all` tries all
+//! Usually each point is tried with `kill`, and one of four with `error` and `cut` (in an undo one of three, and of
+//! twelve); `OSC_FAULTS=all` tries all
 //! three at all, and `OSC_FAULTS=name` at one. `OSC_FAULTS_TABLE=DIRECTORY` has the results written there.
 #![allow(unreachable_pub, reason = "a test program has no callers")]
 
