@@ -8,7 +8,7 @@ use super::catalog::table::Table;
 use super::clauses::change::Change;
 use super::connection::settings::Role;
 use super::connection::version::Flavor;
-use super::copy::put::Given;
+use super::copy::put::{Direction, Given, Manner};
 use super::copy::shadow::Draft;
 use super::dependents::Dependents;
 use super::name::Helpers;
@@ -49,6 +49,8 @@ pub(super) struct Undone {
     pub run: i64,
     /// Its tables, as it recorded them.
     pub tables: Tables,
+    /// Which way rows go.
+    pub direction: Direction,
     /// `--fill`.
     pub fill: Vec<Given>,
     /// `--inverse`.
@@ -65,5 +67,12 @@ impl Setting {
             change: &self.change,
             dependents: &self.dependents,
         }
+    }
+}
+
+impl Undone {
+    /// How it is undone.
+    pub(super) fn manner(&self) -> Manner<'_> {
+        Manner { direction: self.direction, fill: &self.fill, inverse: &self.inverse }
     }
 }

@@ -255,8 +255,6 @@ cases! { ASKED #[ignore = "scripts/broken-rules runs it"]
         "mariadb::a_view_under_the_ledgers_name_is_not_opened", "attacks_mysql/place.rs");
     cut_over_alone_mysql: (CutOverAlone, invariants_drain,
         "mysql::no_cycle_is_under_way_beside_the_cut_over", "lost or old");
-    never_begins_mysql: (NeverBegins, cutover,
-        "mysql::the_application_sees_no_error_at_the_cut_over", "is only in t");
     never_begins_invariants_drain_mysql: (NeverBegins, invariants_drain,
         "mysql::writes_just_before_the_lock_are_drained", "writes");
     names_sort_after_mariadb: (NamesSortAfter, cutover,

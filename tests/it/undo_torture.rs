@@ -91,6 +91,8 @@ async fn run(kind: Kind, seed: u64) {
     let writers = Writers::start(&twin, rng.random_range(4..=12), seed);
     writers.wait_for_more(20).await;
 
+    // The torture is the undo's: the change itself must come to its lock.
+    writers.ease();
     let altered = tokio::task::spawn_blocking({
         let url = url.clone();
         move || {
@@ -100,6 +102,7 @@ async fn run(kind: Kind, seed: u64) {
     });
     let altered = altered.await.unwrap();
     assert_eq!(altered.status.code(), Some(0), "seed {seed}: {altered:?}");
+    writers.press();
     writers.wait_for_more(200).await;
 
     let control = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("undo-{database}"));

@@ -153,7 +153,13 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
         progress: Arc::clone(&job.progress),
         ledger: vetted.ledger,
         helpers,
-        undone: Some(Undone { run, tables: candidate.record.tables, fill, inverse }),
+        undone: Some(Undone {
+            run,
+            tables: candidate.record.tables,
+            direction: facts.direction,
+            fill,
+            inverse,
+        }),
     };
     Ok((setting, swapped))
 }
@@ -301,8 +307,7 @@ async fn check(conn: &mut Conn, setting: &Setting) -> Result<Findings> {
             (&setting.undone, Table::read(conn, &setting.helpers.shadow).await?)
     {
         let (draft, helpers) = (setting.draft(), &setting.helpers);
-        let statements =
-            shadow::statements_back(&draft, helpers, &retired, &undone.fill, &undone.inverse);
+        let statements = shadow::statements_back(&draft, helpers, &retired, undone.manner());
         match statements {
             Err(Error::Refused(refusals)) => findings.refusals = refusals,
             Err(error) => return Err(error),

@@ -5,6 +5,8 @@
 //! Rows are deleted and inserted, never updated, so that unique values may move between the rows of one
 //! transaction. Only INSERT … SELECT reads the live table, which at READ COMMITTED locks none of its rows.
 
+use serde::{Deserialize, Serialize};
+
 use super::conversion::conversion;
 use super::projection::{Compared, Projected, Projection, project};
 use super::statements::{Insert, Scope, Statements};
@@ -46,6 +48,38 @@ pub struct Put {
     pub(crate) proved: bool,
 }
 
+/// Which way rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Direction {
+    /// From the new table back into the old one: an undo.
+    #[default]
+    Back,
+    /// From the old table into the new one again: an undo's undo. The change itself says each value then.
+    Again,
+}
+
+impl Direction {
+    /// That of whoever undoes it.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Back => Self::Again,
+            Self::Again => Self::Back,
+        }
+    }
+}
+
+/// How an undo is to be made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Manner<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// `--fill`.
+    pub fill: &'a [Given],
+    /// `--inverse`.
+    pub inverse: &'a [Given],
+}
+
 /// What an undo's statements are made from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ways<'a> {
@@ -55,10 +89,8 @@ pub(crate) struct Ways<'a> {
     pub retired: &'a Table,
     /// Columns that both have: the live name, and the retired one.
     pub kept: &'a [(Ident, Ident)],
-    /// `--fill`.
-    pub fill: &'a [Given],
-    /// `--inverse`.
-    pub inverse: &'a [Given],
+    /// How.
+    pub manner: Manner<'a>,
     /// The server's family and version.
     pub flavor: Flavor,
 }
@@ -73,10 +105,19 @@ pub(crate) fn way_back(ways: &Ways<'_>) -> (Projection, Option<Put>, Vec<Finding
     let (mut back, mut findings) = project(live, retired, kept, flavor);
     // A column without a value of its own is one that the change dropped: its values are kept.
     findings.retain(|finding| finding.check == "conversion");
-    for given in ways.inverse {
+    for given in ways.manner.inverse {
         overrule(ways, &mut back, &mut findings, given);
     }
     back.columns.retain(|column| source(kept, &column.target).is_some());
+    // What does not fit is a misfit here, and no note.
+    back.notes.clear();
+    let put = |back: &Projection| {
+        Put::of(ways, back).filter(|_| !mutation::active(Rule::RowsKeepTheirOwn))
+    };
+    if ways.manner.direction == Direction::Again {
+        let put = put(&back);
+        return (back, put, findings);
+    }
     let exchanged = |compared: &Compared| Compared {
         original: compared.shadow.clone(),
         shadow: compared.original.clone(),
@@ -95,9 +136,7 @@ pub(crate) fn way_back(ways: &Ways<'_>) -> (Projection, Option<Put>, Vec<Finding
     back.computed.extend(written.filter_map(|column| column.compared.as_ref()).map(exchanged));
     back.zoned |= change.zoned;
     back.dated |= change.dated;
-    // What does not fit is a misfit here, and no note.
-    back.notes.clear();
-    let put = Put::of(ways, &back).filter(|_| !mutation::active(Rule::RowsKeepTheirOwn));
+    let put = put(&back);
     (back, put, findings)
 }
 
@@ -176,9 +215,11 @@ impl Put {
             else {
                 continue;
             };
-            put.proved |= !holds_all(column, new);
+            let again = ways.manner.direction == Direction::Again;
+            let carried = again || holds_all(column, new);
+            put.proved |= !carried;
             put.fresh.push((column.name.clone(), projected.source.clone()));
-            if new.generated {
+            if new.generated && !again {
                 // Nobody could write it since.
                 put.aside.push((column.name.clone(), alias.clone()));
                 put.both.push((column.name.clone(), alias.to_string()));
@@ -191,7 +232,7 @@ impl Put {
             };
             put.losses_of_fresh.extend(lost(""));
             let forward = conversion(&own, new, flavor);
-            let Some(forward) = forward.ok().filter(|_| !holds_all(column, new)) else {
+            let Some(forward) = forward.ok().filter(|_| !carried) else {
                 put.both.push((column.name.clone(), projected.source.clone()));
                 put.losses_of_both.extend(lost(""));
                 continue;
@@ -218,15 +259,16 @@ impl Put {
                     .and_then(|new| live.column(new))
                     .is_some_and(|new| !new.generated)
         };
-        put.proved |= retired.columns.iter().any(|column| is_written(&column));
-        let has_own = !put.aside.is_empty() || !ways.fill.is_empty();
+        put.proved |= ways.manner.direction == Direction::Back
+            && retired.columns.iter().any(|column| is_written(&column));
+        let has_own = !put.aside.is_empty() || !ways.manner.fill.is_empty();
         put.key = (0..retired.columns.len()).map(|at| free("key_", at)).collect();
         (has_own || put.proved).then_some(put)
     }
 
     /// What a row gets that was created since, in a column that the change dropped.
     fn fresh_value(&mut self, ways: &Ways<'_>, column: &Column) {
-        if let Some(given) = ways.fill.iter().find(|given| given.column.same(&column.name)) {
+        if let Some(given) = ways.manner.fill.iter().find(|given| given.column.same(&column.name)) {
             self.fresh.push((column.name.clone(), given.expression.clone()));
             return;
         }

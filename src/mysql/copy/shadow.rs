@@ -5,7 +5,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::projection::project;
-use super::put::{self, Given};
+use super::put;
 use super::statements::Statements;
 use crate::error::{Error, Finding, Result};
 use crate::mysql::catalog::key::{KeyColumn, KeyColumns, KeyKind};
@@ -251,14 +251,13 @@ pub(crate) fn statements_back(
     draft: &Draft<'_>,
     helpers: &Helpers,
     retired: &Table,
-    fill: &[Given],
-    inverse: &[Given],
+    manner: put::Manner<'_>,
 ) -> Result<(Statements, Reading)> {
     let (live, kept, flavor) = (draft.original, &draft.change.kept, draft.flavor);
     prove_columns(live, retired, kept)?;
     referenced_keys_stay(draft, retired)?;
     let (projection, put, findings) =
-        put::way_back(&put::Ways { live, retired, kept, fill, inverse, flavor });
+        put::way_back(&put::Ways { live, retired, kept, manner, flavor });
     if !findings.is_empty() {
         return Err(Error::Refused(findings));
     }

@@ -4,6 +4,7 @@
 use super::always_fits::always_fits;
 use super::conversion::conversion;
 use super::keys_back::{demands, list};
+use super::put::Manner;
 use super::put::{Fresh, fresh, holds_all};
 use super::shadow::{Draft, statements_back};
 use crate::error::{Error, Result};
@@ -54,7 +55,7 @@ pub(crate) fn by_revert(draft: &Draft<'_>, helpers: &Helpers, live: &Table) -> R
     let back = Change::back(String::new(), clauses, both.kept, Default::default());
     let draft = Draft { original: live, change: &back, ..*draft };
     let mut reasons = columns(&both, Way::Revert);
-    match statements_back(&draft, helpers, both.retired, &[], &[]) {
+    match statements_back(&draft, helpers, both.retired, Manner::default()) {
         Ok((statements, _)) => {
             let key: Vec<&Ident> = statements.key.0.iter().map(|column| &column.name).collect();
             reasons.extend(by_key(&both, &key));

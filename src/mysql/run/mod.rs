@@ -28,7 +28,7 @@ use super::name::{Helpers, TableName};
 use super::runs::ledger::Ledger;
 use super::runs::proof::{Catalog, Numbers, Tables};
 use super::runs::record::Record;
-use super::setting::{Setting, Undone};
+use super::setting::Setting;
 use crate::engine::backend::{Clash, CopyOutcome};
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange};
@@ -197,9 +197,7 @@ impl MysqlTable {
             })?;
         let (draft, helpers) = (self.setting.draft(), &self.helpers);
         let (statements, reading) = match &self.setting.undone {
-            Some(Undone { fill, inverse, .. }) => {
-                shadow::statements_back(&draft, helpers, &shadow, fill, inverse)?
-            }
+            Some(undone) => shadow::statements_back(&draft, helpers, &shadow, undone.manner())?,
             None => shadow::statements(&draft, helpers, &shadow)?,
         };
         let sessions = Sessions::new(&self.setting.opts, reading, &self.role());

@@ -10,6 +10,7 @@ use crate::ledger::RunRecord;
 use crate::mysql::catalog::table::{Column, Table};
 use crate::mysql::connection::settings::Role;
 use crate::mysql::copy::deferred_indexes::Deferred;
+use crate::mysql::copy::put::Direction;
 use crate::mysql::dependents::Recorded;
 use crate::mysql::dependents::foreign_keys::ForeignKey;
 use crate::mysql::name::{Helpers, Ident, TableName};
@@ -50,6 +51,9 @@ pub(crate) struct UndoFacts {
     pub after: Vec<Shape>,
     /// The foreign keys that the table had.
     pub keys: Vec<ForeignKey>,
+    /// Which way rows go in an undo of this run.
+    #[serde(default)]
+    pub direction: Direction,
 }
 
 /// A column, as far as an undo relies on it.

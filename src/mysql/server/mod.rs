@@ -11,7 +11,7 @@ use super::checks::leftovers;
 use super::connection::answer::Answers as _;
 use super::connection::errors::connection_error;
 use super::connection::texts;
-use super::copy::put::Rewriting;
+use super::copy::put::{Direction, Rewriting};
 use super::copy::statements::Scope;
 use super::copy::{deferred_indexes, rows, shadow};
 use super::dependents::Carried;
@@ -134,6 +134,7 @@ impl Server for MysqlTable {
             before: Shape::of(&setting.original),
             after: Shape::of(&self.ready()?.shadow),
             keys: setting.dependents.outgoing.clone(),
+            direction: Direction::Back,
         };
         let verdict = self.verdict()?;
         self.note(&mut conn, |record| {

@@ -35,6 +35,7 @@ impl MysqlTable {
             before: Shape::of(original),
             after: Shape::of(&self.ready()?.shadow),
             keys: setting.dependents.outgoing.clone(),
+            direction: undone.direction.other(),
         };
         let (original, shadow) = (undone.tables.shadow.clone(), undone.tables.original.clone());
         let verdict = self.verdict()?;

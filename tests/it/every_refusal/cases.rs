@@ -323,7 +323,6 @@ pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("undo-sequence", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
     ("misfits", "tests/it/undo.rs", "a_check_finds_what_an_undo_would_and_changes_nothing"),
-    ("undo-columns", "tests/it/undo.rs", "what_cannot_be_undone_is_refused"),
     (
         "data-directory",
         "tests/it/attributes_mysql.rs",

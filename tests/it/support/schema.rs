@@ -10,13 +10,15 @@ const EVENT: &str = include_str!("../../../docs/use/schema/event.json");
 const ERROR: &str = include_str!("../../../docs/use/schema/error.json");
 const PLAN: &str = include_str!("../../../docs/use/schema/plan.json");
 const STATUS: &str = include_str!("../../../docs/use/schema/status.json");
+const REVERT_CHECK: &str = include_str!("../../../docs/use/schema/revert-check.json");
 const CLEANUP: &str = include_str!("../../../docs/use/schema/cleanup.json");
 
 /// What is wrong with what a command printed; `None`: nothing.
 pub fn problem(command: &str, line: &Value) -> Option<String> {
     let schema = match command {
         _ if line["event"] == "error" => ERROR,
-        "alter" => EVENT,
+        "alter" | "revert" => EVENT,
+        "revert --check" => REVERT_CHECK,
         "plan" => PLAN,
         "status" => STATUS,
         "cleanup" => CLEANUP,

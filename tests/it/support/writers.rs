@@ -248,6 +248,11 @@ impl Writers {
         self.writer_pool.pause.send_replace(Duration::from_millis(200));
     }
 
+    /// The peak is back: they write as fast as they can.
+    pub fn press(&self) {
+        self.writer_pool.pause.send_replace(Duration::ZERO);
+    }
+
     /// Transactions committed so far.
     pub fn transactions(&self) -> u64 {
         *self.writer_pool.committed.borrow()

@@ -96,7 +96,10 @@ async fn run(seed: u64, change: usize) {
     }
     let writers = Writers::start(&twin, rng.random_range(4..=12), seed);
     writers.wait_for_more(20).await;
+    // The torture is the undo's: the change itself must come to its lock.
+    writers.ease();
     succeeds(&server, &database, &["alter", "t", clauses, "--strategy", "copy"]).await;
+    writers.press();
     writers.wait_for_more(200).await;
 
     let control =
