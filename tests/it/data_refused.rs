@@ -202,6 +202,17 @@ async fn a_run_is_stopped(kind: Kind, clauses: &str, writes: &[&str], named: &[&
     pair.nothing_left().await.unwrap();
 }
 
+/// The name of a key goes into a text with its values, whose character set may lack its letters.
+async fn a_key_with_a_foreign_name_is_named(kind: Kind) {
+    let setup = "CREATE TABLE t (ключ VARCHAR(9) CHARACTER SET latin1 PRIMARY KEY, n INT);\n\
+                 INSERT INTO t VALUES ('é', 1), ('b', 1)";
+    let mut pair = Pair::new(kind, setup).await;
+    let output = pair.alter("t", "ADD UNIQUE KEY n (n)").await;
+    ended(&output, 1).unwrap();
+    names(&streams(&output), &["ключ = é", "ключ = b"]).unwrap();
+    pair.same("t").await.unwrap();
+}
+
 async fn duplicates_that_come_during_the_run_stop_it(kind: Kind) {
     let unique = "ADD UNIQUE KEY n (n)";
     // A new row after all others, with a value of the first; and both rows copied already.
@@ -248,6 +259,7 @@ async fn unique_values_that_move_between_rows_end_right(kind: Kind) {
 }
 
 on_both_servers! {
+    a_key_with_a_foreign_name_is_named
     what_does_not_fit_is_named_and_the_original_untouched
     what_would_be_lost_in_part_is_named_and_the_original_untouched
     duplicates_are_named_and_the_original_untouched

@@ -243,7 +243,9 @@ impl KeyColumn {
             KeyKind::Bit | KeyKind::Binary { .. } => self.select_as(name),
             _ => name.to_string(),
         };
-        format!("CONCAT({}, {value})", Text(&format!("{} = ", self.name.as_str())))
+        // A name that is not plain ASCII does not go together with another character set's values.
+        let name = Text(&format!("{} = ", self.name.as_str())).to_string();
+        format!("CONCAT({name}, CONVERT({value} USING utf8mb4))")
     }
 
     /// Reads the text of [`KeyColumn::select`]'s result.
