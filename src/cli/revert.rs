@@ -84,7 +84,7 @@ pub struct RevertArgs {
     /// Print warnings and errors only
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Do not ask before rows are left behind
+    /// Taken as by osc alter; an undo asks nothing, for it can be undone itself
     #[arg(short, long, help_heading = "Output")]
     pub yes: bool,
 }

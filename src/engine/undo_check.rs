@@ -22,6 +22,9 @@ const PART: Rows = Rows(2_000);
 const LOOKED_UP: usize = 4_000;
 const BATCH: usize = 200;
 
+/// How often a lock on the rows of one part is waited for.
+const ATTEMPTS: u32 = 5;
+
 /// Misfits that are listed.
 const SHOWN: usize = 1_000;
 
@@ -92,14 +95,23 @@ async fn look_into<S: Server>(server: &S, range: &KeyRange, found: &mut UndoChec
 /// Tries to put these rows, and where that fails each half of them.
 async fn attempt<S: Server>(server: &S, keys: &[Key], found: &mut UndoCheck) -> Result<()> {
     let mut parts = vec![keys.to_vec()];
+    let mut met = 0;
     while let Some(keys) = parts.pop() {
         let outcome = server.try_to_put(&keys).await;
         let why = match outcome {
             Ok(CopyOutcome::Written(_)) => continue,
             Err(Error::Data { reason, .. }) => reason,
-            Ok(CopyOutcome::Contention) => {
+            // The server has waited for the lock by then.
+            Ok(CopyOutcome::Contention) if met < ATTEMPTS => {
+                met += 1;
                 parts.push(keys);
                 continue;
+            }
+            Ok(CopyOutcome::Contention) => {
+                return Err(Error::Stopped {
+                    reason: "another session has rows of the retired table locked".into(),
+                    help: "end it, then look again".into(),
+                });
             }
             Ok(CopyOutcome::Clash(clash)) => {
                 let all: Vec<Key> = clash.own.iter().chain(&clash.holders).cloned().collect();

@@ -129,6 +129,7 @@ pub(crate) async fn tables(
         }
         None => (Vec::new(), None),
     };
+    // In this order: a rename of an unfinished run that comes through in between shows neither.
     let retired = there(conn, Helpers::retired_names(original)).await?;
     let shadow = Table::read(conn, &helpers.shadow).await?.is_some();
     if !retired.is_empty() || shadow {

@@ -53,6 +53,7 @@ pub(super) async fn of_an_undo(conn: &mut Conn, checked: &Checked<'_>) -> Result
 pub(super) async fn all(conn: &mut Conn, checked: &Checked<'_>) -> Result<Findings> {
     let mut findings = Findings::default();
     table::definition(checked, &mut findings);
+    table::constraint_names(checked, &mut findings);
     server::binlog(conn, checked, &mut findings).await?;
     server::topology(conn, checked, &mut findings).await?;
     server::disk(conn, checked, &mut findings).await?;

@@ -40,9 +40,6 @@ pub(super) fn definition(checked: &Checked<'_>, findings: &mut Findings) {
              binary; not float)",
         );
     }
-    if !checked.flavor.is_mariadb() {
-        constraint_names(checked, findings);
-    }
 }
 
 /// Whether a definition says `DATA DIRECTORY`, for the table or a partition, and not in a name or a text.
@@ -56,7 +53,10 @@ fn has_data_directory(create: &str) -> bool {
 /// On MySQL a constraint's name may be that of a CHECK, of a foreign key and of a unique key at once;
 /// the server then refuses DROP CONSTRAINT (3939). The shadow has no foreign keys, so that it would not.
 /// And its checks cannot have the original's names.
-fn constraint_names(checked: &Checked<'_>, findings: &mut Findings) {
+pub(super) fn constraint_names(checked: &Checked<'_>, findings: &mut Findings) {
+    if checked.flavor.is_mariadb() {
+        return;
+    }
     let table = checked.original;
     let present = checks(&table.create);
     for clause in &checked.change.clauses.clauses {

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::ledger::Ledger;
 use super::record::{Whose, whose};
-use crate::error::{Error, Result};
+use crate::error::{Error, Finding, Result};
 use crate::postgres::catalog::table::{Table, number};
 use crate::postgres::connection::session::{rows, value};
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
@@ -20,7 +20,7 @@ const MOST: u32 = 100;
 /// checks to refuse it.
 ///
 /// # Errors
-/// `Internal` where none is left; the server's.
+/// `Refused` where none is left; the server's.
 pub(crate) async fn free(client: &Client, ledger: &Ledger, original: &Table) -> Result<Helpers> {
     for number in 1..=MOST {
         let helpers = Helpers::numbered(&original.name, number);
@@ -33,7 +33,11 @@ pub(crate) async fn free(client: &Client, ledger: &Ledger, original: &Table) -> 
             return Ok(helpers);
         }
     }
-    Err(Error::Internal(format!("{MOST} retired tables of {} stand", original.name.plain())))
+    Err(Error::Refused(vec![Finding::new(
+        "leftovers",
+        format!("{} has as many retired tables as osc keeps", original.name.plain()),
+        format!("drop those that are no longer needed: osc cleanup {}", original.name.plain()),
+    )]))
 }
 
 /// Whether the schema has a relation that is called like one of the original's indexes and sequences will be.
