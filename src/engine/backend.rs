@@ -113,6 +113,12 @@ pub struct Resumable {
     pub swapped: bool,
 }
 
+/// The method of a run that copies.
+pub(crate) const COPY: &str = "copy";
+
+/// The method of a run that undoes another.
+pub(crate) const REVERT: &str = "revert";
+
 /// One table on one server, ready to be migrated.
 pub trait Server: Send + Sync + 'static {
     /// Its change stream.
@@ -148,6 +154,11 @@ pub trait Server: Send + Sync + 'static {
     /// other run retired. It is compared with the original and put right, and nothing is copied.
     fn is_undo(&self) -> bool {
         false
+    }
+
+    /// Its method, in the ledger and in the summary.
+    fn method(&self) -> &'static str {
+        if self.is_undo() { REVERT } else { COPY }
     }
 
     /// The barrier of rule 1: returns when every change before the position taken is visible to

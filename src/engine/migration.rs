@@ -97,7 +97,7 @@ async fn method<S: Server>(
     if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
         let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
         context.sink.event(Event::Note { text });
-        let method = if server.is_undo() { "revert" } else { "copy" }.into();
+        let method = server.method().into();
         let summary = Summary { method, ..Summary::default() };
         return finish(&server, &context.sink, &context.progress, summary).await;
     }
@@ -243,7 +243,7 @@ async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
 
 fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {
     Summary {
-        method: if run.server.is_undo() { "revert" } else { "copy" }.into(),
+        method: run.server.method().into(),
         rows: run.progress.rows_copied.load(Ordering::Relaxed),
         refreshed: run.progress.refreshed_keys.load(Ordering::Relaxed),
         verified_rows: verified.map(|verified| verified.rows.0),

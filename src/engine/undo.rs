@@ -7,8 +7,10 @@
 //!
 //! A row that cannot go back is a misfit: all are found before the run gives up, or leaves them behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use super::backend::Server;
 use super::refresh::refresh_keys;
@@ -28,6 +30,27 @@ const MOST_MISFITS: usize = 100_000;
 
 /// Misfits that are printed.
 const SHOWN: usize = 1_000;
+
+/// Which way rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the new table back into the old one: an undo.
+    #[default]
+    Back,
+    /// From the old table into the new one again: an undo's undo. The change itself says each value then.
+    Again,
+}
+
+impl Direction {
+    /// That of whoever undoes it.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Back => Self::Again,
+            Self::Again => Self::Back,
+        }
+    }
+}
 
 /// The rows that cannot go back, and why.
 #[derive(Debug, Default)]
@@ -92,29 +115,28 @@ pub(super) fn is_misfit<S: Server>(run: &Run<S>, keys: &[Key], error: Error) -> 
 /// those that still do: the application writes them all the time.
 pub(super) async fn settle<S: Server>(run: &Run<S>, part: &KeyRange) -> Result<Vec<Key>> {
     let mut limit = LOOKED_UP;
-    let mut round = 0;
+    let mut rounds = 0;
+    let mut put: HashSet<Key> = HashSet::new();
     loop {
         let found = run.retry_on_disconnect(|| run.server.differing(part, limit)).await?;
         let whole = found.len() < limit;
         let differing = run.misfits.without(found);
-        if differing.is_empty() && whole {
+        if whole && (differing.is_empty() || rounds == ROUNDS) {
             return Ok(differing);
+        }
+        if whole {
+            rounds += 1;
+        } else if differing.is_empty() || differing.iter().any(|key| put.contains(key)) {
+            // These hide what comes behind them.
+            limit = limit.saturating_mul(4);
         }
         if differing.is_empty() {
-            // They are all misfits, which hide what comes behind them.
-            limit = limit.saturating_mul(4);
             continue;
-        }
-        // Not enough rounds for a part with many: only what it ends with counts.
-        if whole {
-            round += 1;
-        }
-        if round > ROUNDS {
-            return Ok(differing);
         }
         if mutation::active(Rule::DifferencesCount) {
             return Ok(Vec::new());
         }
+        put = differing.iter().cloned().collect();
         run.dirty.add(differing);
         run.cycles.next_whole().await;
     }

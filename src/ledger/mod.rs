@@ -10,14 +10,13 @@ pub(crate) mod unfinished;
 
 use serde::Serialize;
 
+use crate::engine::backend::COPY;
+pub(crate) use crate::engine::backend::REVERT;
 use crate::engine::progress::{Progress, Summary};
 use crate::error::Error;
 
 /// Runs that `osc status` shows at most.
 pub(crate) const SHOWN: u32 = 50;
-
-/// The method of a run that undoes another.
-pub(crate) const REVERT: &str = "revert";
 
 /// What stands for the clauses of a run that undoes `run`.
 pub(crate) fn undo_text(run: i64) -> String {
@@ -168,6 +167,11 @@ impl RunRecord {
     /// Whether it is unfinished, and has a copy that the same command resumes.
     pub(crate) fn has_copy(&self) -> bool {
         self.is_unfinished() && self.state.is_some()
+    }
+
+    /// Whether it is one of those that retire a table.
+    pub(crate) fn retires(&self) -> bool {
+        [COPY, REVERT].contains(&self.method.as_str())
     }
 
     /// Whether it was stopped, or died, or is under way.

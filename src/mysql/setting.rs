@@ -8,7 +8,7 @@ use super::catalog::table::Table;
 use super::clauses::change::Change;
 use super::connection::settings::Role;
 use super::connection::version::Flavor;
-use super::copy::put::{Direction, Given, Manner};
+use super::copy::put::{Given, Manner};
 use super::copy::shadow::Draft;
 use super::dependents::Dependents;
 use super::name::Helpers;
@@ -16,6 +16,7 @@ use super::runs::ledger::Ledger;
 use super::runs::proof::Tables;
 use crate::config::settings::Settings;
 use crate::engine::progress::Progress;
+use crate::engine::undo::Direction;
 
 /// What a migration on MySQL or MariaDB is made from.
 pub(super) struct Setting {

@@ -61,12 +61,11 @@ impl Change {
     /// come back and that go.
     pub(crate) fn back(
         text: String,
-        clauses: Clauses,
         forth: &[(Ident, Ident)],
         foreign_keys: ForeignKeyChanges,
     ) -> Self {
         let kept = forth.iter().map(|(old, new)| (new.clone(), old.clone())).collect();
-        Self { text, clauses, kept, foreign_keys, existing: Vec::new() }
+        Self { text, clauses: Clauses::none(), kept, foreign_keys, existing: Vec::new() }
     }
 
     /// The statement that changes the empty shadow. `checks`: the names of the original's CHECK

@@ -33,7 +33,8 @@ use super::name::Ident;
 pub struct Clauses {
     /// The schema and table that the text names, where it is a whole statement.
     pub table: Option<(Option<Ident>, Ident)>,
-    /// The clauses in their order; never empty: an empty list is a rebuild, [`ClauseKind::Force`].
+    /// The clauses in their order. Where some were read, never empty: an empty list is a rebuild,
+    /// [`ClauseKind::Force`].
     pub clauses: Vec<Clause>,
     /// Whether the statement says IGNORE.
     pub ignore: bool,
@@ -248,6 +249,11 @@ pub fn quoted(source: &str, flavor: Flavor) -> Result<Vec<&str>, SyntaxError> {
 }
 
 impl Clauses {
+    /// Those of an undo: what becomes of the table is what another one is.
+    pub(crate) fn none() -> Self {
+        Self { table: None, clauses: Vec::new(), ignore: false }
+    }
+
     /// Reads clauses (`ADD COLUMN x INT, ADD INDEX (x)`) or a whole `ALTER TABLE` statement.
     /// What stands in executable comments counts, whatever version they name.
     pub fn parse(source: &str) -> Result<Self, SyntaxError> {

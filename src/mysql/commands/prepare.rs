@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mysql_async::Conn;
+use mysql_async::{Conn, Opts};
 
 use crate::config::target::Scheme;
 use crate::error::{Error, Finding, Result};
@@ -81,8 +81,7 @@ impl Prepared {
 
 /// The first session, and everything that is known before a method is tried.
 pub(super) async fn open(job: &Job) -> Result<(Conn, Prepared)> {
-    let treated = job.settings.treat_as == Some(Scheme::Mysql);
-    let (mut conn, recognised) = recognise::open(&job.target, treated).await?;
+    let (mut conn, recognised) = recognise::open(&job.target, treated(job)).await?;
     let prepared = prepare(&mut conn, job, recognised).await?;
     Ok((conn, prepared))
 }
@@ -106,21 +105,8 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
-    let opts = opts(&job.target)?;
-    let name = whole_name(&job.request.table, &job.target)?;
-    let original = Table::read(conn, &name).await?.ok_or_else(|| {
-        Error::Refused(vec![Finding::new(
-            "table",
-            format!("there is no table {}", name.plain()),
-            "check the name, and the schema in the URL",
-        )])
-    })?;
-    job.progress.subject().set_table(original.name.plain());
-    let dependents = Dependents::read(conn, &original.name).await?;
-    let related = lock::related(&dependents, &job.request.clauses, &original.name);
-    lock::look(conn, &original.name, &related).await?;
-    let (place, application) = (&job.target.ledger, Some(original.name.schema.as_str()));
-    let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
+    let Found { opts, table: original, dependents, related, ledger } =
+        find(conn, job, flavor, &job.request.clauses).await?;
     // A run of the same change that died, or was stopped, is resumed.
     let dead = unfinished(conn, &ledger, flavor, &original.name).await?;
     match &dead {
@@ -185,6 +171,50 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         }
     }
     Ok(Prepared { setting, made, ledger_stands, ledger_notes, recognised, decided })
+}
+
+/// Whether a server that osc does not know is to be treated as one of these.
+pub(super) fn treated(job: &Job) -> bool {
+    job.settings.treat_as == Some(Scheme::Mysql)
+}
+
+/// The table that a job names, and what is in the way of any run on it.
+pub(super) struct Found {
+    /// How to connect.
+    pub(super) opts: Opts,
+    /// The table.
+    pub(super) table: Table,
+    /// What hangs on it.
+    pub(super) dependents: Dependents,
+    /// Tables that a foreign key joins with it, or that `clauses` would join with it.
+    pub(super) related: Vec<TableName>,
+    /// The ledger, which has been looked at.
+    pub(super) ledger: Vetted,
+}
+
+/// Finds the table, and fails where another run has it.
+pub(super) async fn find(
+    conn: &mut Conn,
+    job: &Job,
+    flavor: Flavor,
+    clauses: &str,
+) -> Result<Found> {
+    let opts = opts(&job.target)?;
+    let name = whole_name(&job.request.table, &job.target)?;
+    let table = Table::read(conn, &name).await?.ok_or_else(|| {
+        Error::Refused(vec![Finding::new(
+            "table",
+            format!("there is no table {}", name.plain()),
+            "check the name, and the schema in the URL",
+        )])
+    })?;
+    job.progress.subject().set_table(table.name.plain());
+    let dependents = Dependents::read(conn, &table.name).await?;
+    let related = lock::related(&dependents, clauses, &table.name);
+    lock::look(conn, &table.name, &related).await?;
+    let (place, application) = (&job.target.ledger, Some(table.name.schema.as_str()));
+    let ledger = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
+    Ok(Found { opts, table, dependents, related, ledger })
 }
 
 /// Fails where a run on a related table was not finished.

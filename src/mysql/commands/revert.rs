@@ -4,32 +4,33 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 
-use super::arguments::{one_expression, whole_name};
-use super::prepare::{any_unfinished, none_unfinished};
+use super::arguments::one_expression;
+use super::prepare::{Found, any_unfinished, find, none_unfinished, treated};
 use crate::engine::progress::{Event, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
+use crate::ledger::claim::Standing;
 use crate::ledger::refusals::{other_clauses, replaced};
 use crate::ledger::{REVERT, RunRecord, undo_text};
 use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::{self, Checked};
 use crate::mysql::clauses::change::Change;
-use crate::mysql::clauses::{Clauses, ForeignKeyAddition, ForeignKeyChanges};
-use crate::mysql::connection::connect::opts;
+use crate::mysql::clauses::{ForeignKeyAddition, ForeignKeyChanges};
 use crate::mysql::connection::settings::Role;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::connection::{recognise, single};
 use crate::mysql::copy::put::Given;
 use crate::mysql::copy::shadow;
 use crate::mysql::dependents::Dependents;
+use crate::mysql::dependents::foreign_keys::ForeignKey;
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::run::MysqlTable;
-use crate::mysql::runs::ledger::{Ledger, Purpose, Vetted};
-use crate::mysql::runs::lock;
+use crate::mysql::runs::ledger::Vetted;
 use crate::mysql::runs::proof::{Catalog, there};
 use crate::mysql::runs::record::{Record, UndoFacts};
 use crate::mysql::runs::undone::{self, Candidate};
 use crate::mysql::setting::{Setting, Undone};
+use crate::mysql::swap::outcome::is_retired;
 use crate::mysql::throttle;
 use crate::plan::{Assignment, Job, Undoing};
 use crate::testing::mutation::{self, Rule};
@@ -39,7 +40,7 @@ const RUNS: u32 = 100;
 
 /// Undoes the table's last change.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
-    let (mut conn, recognised) = recognise::open(&job.target, false).await?;
+    let (mut conn, recognised) = recognise::open(&job.target, treated(&job)).await?;
     for text in recognised.notes {
         job.sink.event(Event::Note { text });
     }
@@ -58,7 +59,7 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
 
 /// What [`revert`] would meet now. Changes nothing.
 pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
-    let (mut conn, _) = recognise::open(&job.target, false).await?;
+    let (mut conn, _) = recognise::open(&job.target, treated(job)).await?;
     let (setting, swapped) = prepare(&mut conn, job).await?;
     if swapped {
         return Err(Error::Refused(vec![Finding::new(
@@ -92,22 +93,9 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
     if let Some(finding) = role.unsettable(conn, flavor).await? {
         return Err(Error::Refused(vec![finding]));
     }
-    let opts = opts(&job.target)?;
-    let asked = whole_name(&job.request.table, &job.target)?;
-    let live = Table::read(conn, &asked).await?.ok_or_else(|| {
-        Error::Refused(vec![Finding::new(
-            "table",
-            format!("there is no table {}", asked.plain()),
-            "check the name, and the schema in the URL",
-        )])
-    })?;
+    let Found { opts, table: live, dependents, related, ledger: vetted } =
+        find(conn, job, flavor, "").await?;
     let name = live.name.clone();
-    job.progress.subject().set_table(name.plain());
-    let dependents = Dependents::read(conn, &name).await?;
-    let related = lock::related(&dependents, "", &name);
-    lock::look(conn, &name, &related).await?;
-    let (place, application) = (&job.target.ledger, Some(name.schema.as_str()));
-    let vetted = Ledger::vetted(conn, flavor, place, application, Purpose::Write).await?;
     none_unfinished(conn, &vetted, &name, &related).await?;
     let catalog = Catalog::read(conn, flavor.is_mariadb(), &name).await?;
     let dead = any_unfinished(conn, &vetted, &name).await?;
@@ -138,10 +126,11 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
         throttle::check(job, &opts, dead.is_some()).await?;
     }
     let facts = candidate.facts;
-    let given = GivenWays { conn, live: &live, facts: &facts, flavor };
-    let (fill, inverse) = given.read(&job.undo.fill, &job.undo.inverse).await?;
+    let place = (&live, flavor);
+    let fill = given(conn, place, &facts, &job.undo.fill, true).await?;
+    let inverse = given(conn, place, &facts, &job.undo.inverse, false).await?;
     let run = candidate.run.run;
-    let change = change_back(run, &facts, &dependents, flavor)?;
+    let change = change_back(run, &facts, &dependents);
     let setting = Setting {
         opts,
         flavor,
@@ -172,7 +161,6 @@ async fn resumed(
     name: &TableName,
     dead: &RunRecord,
 ) -> Result<(Candidate, Helpers, bool)> {
-    use crate::ledger::claim::Standing;
     let record = Record::of(dead)?;
     let Some(undoes) = record.undoes.filter(|_| dead.method == REVERT) else {
         return Err(other_clauses(dead));
@@ -193,7 +181,6 @@ async fn resumed(
 
 /// The first retired name that no table has, but perhaps a sentry.
 pub(super) async fn free_name(conn: &mut Conn, name: &TableName) -> Result<TableName> {
-    use crate::mysql::swap::outcome::is_retired;
     let names = Helpers::retired_names(name);
     let taken = there(conn, names.clone()).await?;
     for candidate in names {
@@ -209,18 +196,9 @@ pub(super) async fn free_name(conn: &mut Conn, name: &TableName) -> Result<Table
 }
 
 /// The change that takes the run's back.
-fn change_back(
-    run: i64,
-    facts: &UndoFacts,
-    dependents: &Dependents,
-    flavor: Flavor,
-) -> Result<Change> {
-    // What an undo does to columns is in `kept`.
-    let clauses = Clauses::parse_for("ENGINE=InnoDB", flavor).map_err(Error::from)?;
-    let has = |keys: &[_], name: &Ident| {
-        keys.iter()
-            .any(|key: &crate::mysql::dependents::foreign_keys::ForeignKey| key.name.same(name))
-    };
+fn change_back(run: i64, facts: &UndoFacts, dependents: &Dependents) -> Change {
+    let has =
+        |keys: &[ForeignKey], name: &Ident| keys.iter().any(|key: &ForeignKey| key.name.same(name));
     let back = facts.keys.iter().filter(|key| !has(&dependents.outgoing, &key.name));
     let added = back.map(|key| ForeignKeyAddition {
         text: key.add_as(&key.name),
@@ -236,53 +214,41 @@ fn change_back(
     if mutation::active(Rule::PairedByRecord) {
         kept.retain(|(old, new)| old.same(new));
     }
-    Ok(Change::back(undo_text(run), clauses, &kept, foreign_keys))
+    Change::back(undo_text(run), &kept, foreign_keys)
 }
 
-/// Reads `--fill` and `--inverse`.
-struct GivenWays<'a> {
-    conn: &'a mut Conn,
-    live: &'a Table,
-    facts: &'a UndoFacts,
-    flavor: Flavor,
-}
-
-impl GivenWays<'_> {
-    async fn read(
-        self,
-        fill: &[Assignment],
-        inverse: &[Assignment],
-    ) -> Result<(Vec<Given>, Vec<Given>)> {
-        let mut both = (Vec::new(), Vec::new());
-        for (flag, given, dropped) in [("--fill", fill, true), ("--inverse", inverse, false)] {
-            for assignment in given {
-                let column = Ident::new(assignment.column.clone());
-                let known = self.facts.before.iter().find(|shape| shape.name.same(&column));
-                let carried = self.facts.kept.iter().any(|(old, _)| old.same(&column));
-                let Some(shape) = known.filter(|_| carried != dropped) else {
-                    let meant = match dropped {
-                        true => "a column that the change dropped",
-                        false => "a column of the retired table that the change kept",
-                    };
-                    return Err(Error::Usage {
-                        message: format!("{flag} {}: it is not {meant}", assignment.column),
-                        help: String::new(),
-                    });
-                };
-                let expression = one_expression(&assignment.expression, self.flavor)
-                    .map_err(|why| usage(flag, assignment, &why))?;
-                let tried = format!("SELECT {expression} FROM {} LIMIT 0", self.live.name);
-                if let Err(mysql_async::Error::Server(error)) =
-                    single::rows(self.conn, &tried).await
-                {
-                    return Err(usage(flag, assignment, &error.message));
-                }
-                let list = if dropped { &mut both.0 } else { &mut both.1 };
-                list.push(Given { column: shape.name.clone(), expression });
-            }
+/// Reads `--fill` (`dropped`) or `--inverse`.
+async fn given(
+    conn: &mut Conn,
+    (live, flavor): (&Table, Flavor),
+    facts: &UndoFacts,
+    assignments: &[Assignment],
+    dropped: bool,
+) -> Result<Vec<Given>> {
+    let (flag, meant) = match dropped {
+        true => ("--fill", "a column that the change dropped"),
+        false => ("--inverse", "a column of the retired table that the change kept"),
+    };
+    let mut all = Vec::new();
+    for assignment in assignments {
+        let column = Ident::new(assignment.column.clone());
+        let known = facts.before.iter().find(|shape| shape.name.same(&column));
+        let carried = facts.kept.iter().any(|(old, _)| old.same(&column));
+        let Some(shape) = known.filter(|_| carried != dropped) else {
+            return Err(Error::Usage {
+                message: format!("{flag} {}: it is not {meant}", assignment.column),
+                help: String::new(),
+            });
+        };
+        let expression = one_expression(&assignment.expression, flavor)
+            .map_err(|why| usage(flag, assignment, &why))?;
+        let tried = format!("SELECT {expression} FROM {} LIMIT 0", live.name);
+        if let Err(mysql_async::Error::Server(error)) = single::rows(conn, &tried).await {
+            return Err(usage(flag, assignment, &error.message));
         }
-        Ok(both)
+        all.push(Given { column: shape.name.clone(), expression });
     }
+    Ok(all)
 }
 
 fn usage(flag: &str, assignment: &Assignment, why: &str) -> Error {

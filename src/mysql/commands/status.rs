@@ -5,7 +5,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
 use crate::error::{Error, Result};
-use crate::ledger::{Outcome, REVERT, RunRecord, SHOWN};
+use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::mysql::catalog::table;
 use crate::mysql::connection::connect::first;
 use crate::mysql::connection::errors::connection_error;
@@ -65,7 +65,7 @@ async fn tell_undo(conn: &mut Conn, mariadb: bool, runs: &mut [RunRecord]) -> Re
         Ok(record) => record.verdict,
         Err(_) => return Ok(()),
     };
-    if last.method != "copy" && last.method != REVERT {
+    if !last.retires() {
         last.undo = verdict;
         return Ok(());
     }

@@ -5,6 +5,7 @@ use super::put::{Fresh, fresh};
 use super::shadow::checks;
 use super::undo_verdict::Both;
 use crate::mysql::catalog::table::{Index, IndexPart, Table};
+use crate::mysql::lexer::{Dialect, tokens};
 use crate::mysql::name::Ident;
 use crate::plan::undo::Reason;
 
@@ -106,26 +107,11 @@ fn all_checks(table: &Table) -> Vec<(String, String)> {
     let columns = table.columns.iter().filter_map(|column| {
         let head = format!("{} ", column.name);
         let line = table.create.lines().find_map(|line| line.trim_start().strip_prefix(&head))?;
-        let at = outside_quotes(line, " CHECK (")?;
-        let check = line.get(at + " CHECK ".len()..)?;
-        Some((format!("of {}", column.name.as_str()), bare(check)))
+        let tokens = tokens(line, Dialect::default()).ok()?;
+        let check = line.get(tokens.iter().find(|token| token.is("CHECK"))?.span.end..)?;
+        Some((format!("of {}", column.name.as_str()), bare(check.trim_start())))
     });
     named.chain(columns).collect()
-}
-
-/// Where `needle` stands in `text`, but in no literal and no name.
-fn outside_quotes(text: &str, needle: &str) -> Option<usize> {
-    let mut quote = None;
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if text.get(at..).is_some_and(|rest| rest.starts_with(needle)) => return Some(at),
-            None if matches!(c, '\'' | '`' | '"') => quote = Some(c),
-            None => {}
-        }
-    }
-    None
 }
 
 /// Whether the retired table could have no partition for a row.

@@ -5,11 +5,10 @@
 //! Rows are deleted and inserted, never updated, so that unique values may move between the rows of one
 //! transaction. Only INSERT … SELECT reads the live table, which at READ COMMITTED locks none of its rows.
 
-use serde::{Deserialize, Serialize};
-
 use super::conversion::conversion;
 use super::projection::{Compared, Projected, Projection, project};
 use super::statements::{Insert, Scope, Statements};
+use crate::engine::undo::Direction;
 use crate::error::{Finding, Result};
 use crate::key::Key;
 use crate::mysql::catalog::kind::Kind;
@@ -46,27 +45,6 @@ pub struct Put {
     losses_of_fresh: Vec<(String, String)>,
     /// Some values could be changed without a word: rows are compared once they are written.
     pub(crate) proved: bool,
-}
-
-/// Which way rows go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Direction {
-    /// From the new table back into the old one: an undo.
-    #[default]
-    Back,
-    /// From the old table into the new one again: an undo's undo. The change itself says each value then.
-    Again,
-}
-
-impl Direction {
-    /// That of whoever undoes it.
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Back => Self::Again,
-            Self::Again => Self::Back,
-        }
-    }
 }
 
 /// How an undo is to be made.
@@ -354,7 +332,7 @@ impl Statements {
             scratch: self.scratch(),
             first: vec![
                 format!("DELETE FROM {}", put.scratch),
-                self.lay_aside(keys)?.unwrap_or_default(),
+                self.laid_aside(put, keys)?,
                 self.delete(keys)?,
             ],
             ..self.inserting(keys)?
@@ -445,16 +423,19 @@ impl Statements {
         ))
     }
 
-    /// Lays rows of the shadow aside.
+    /// Lays rows of the shadow aside; `None`: rows have nothing of their own.
     pub(crate) fn lay_aside(&self, keys: &[Key]) -> Result<Option<String>> {
-        let Some(put) = &self.put else { return Ok(None) };
-        Ok(Some(format!(
+        self.put.as_ref().map(|put| self.laid_aside(put, keys)).transpose()
+    }
+
+    fn laid_aside(&self, put: &Put, keys: &[Key]) -> Result<String> {
+        Ok(format!(
             "INSERT INTO {} SELECT {} FROM {} WHERE {}",
             put.scratch,
             self.scratch_columns(put),
             self.table(Side::Shadow),
             self.one_of(Side::Shadow, keys)?
-        )))
+        ))
     }
 
     fn scratch_key<'a>(&'a self, put: &'a Put) -> impl Iterator<Item = (&'a Ident, &'a Ident)> {

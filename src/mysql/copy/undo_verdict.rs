@@ -51,8 +51,7 @@ pub(crate) fn by_revert(draft: &Draft<'_>, helpers: &Helpers, live: &Table) -> R
         dropped_keys: &dropped,
         flavor: draft.flavor,
     };
-    let clauses = draft.change.clauses.clone();
-    let back = Change::back(String::new(), clauses, both.kept, Default::default());
+    let back = Change::back(String::new(), both.kept, Default::default());
     let draft = Draft { original: live, change: &back, ..*draft };
     let mut reasons = columns(&both, Way::Revert);
     match statements_back(&draft, helpers, both.retired, Manner::default()) {

@@ -4,13 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::proof::Tables;
+use crate::engine::undo::Direction;
 use crate::error::Finding;
 use crate::error::{Error, Result};
 use crate::ledger::RunRecord;
 use crate::mysql::catalog::table::{Column, Table};
 use crate::mysql::connection::settings::Role;
 use crate::mysql::copy::deferred_indexes::Deferred;
-use crate::mysql::copy::put::Direction;
 use crate::mysql::dependents::Recorded;
 use crate::mysql::dependents::foreign_keys::ForeignKey;
 use crate::mysql::name::{Helpers, Ident, TableName};

@@ -4,7 +4,7 @@
 use super::proof::Catalog;
 use super::record::{Record, Shape, UndoFacts};
 use crate::error::{Error, Finding, Result};
-use crate::ledger::{Outcome, REVERT, RunRecord};
+use crate::ledger::{Outcome, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::name::TableName;
 
@@ -37,7 +37,7 @@ pub(crate) fn choose(
             "osc status shows the runs; what another tool changed, osc cannot undo",
         ));
     };
-    if run.method != "copy" && run.method != REVERT {
+    if !run.retires() {
         return Err(refused(
             "undo-no-retired-table",
             format!(

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 
+use crate::engine::backend::Server as _;
 use crate::error::{Error, Result};
 use crate::ledger::claim::{Lease, Looked, Standing};
 use crate::ledger::refusals::{altered_meanwhile, untrusted};
-use crate::ledger::{End, NewRun, REVERT, RunId, RunRecord};
+use crate::ledger::{End, NewRun, RunId, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::clauses::same;
 use crate::mysql::copy::shadow;
@@ -69,7 +70,7 @@ impl Lease for MysqlTable {
             schema: self.setting.original.name.schema.as_str(),
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
-            method: if self.setting.undone.is_some() { REVERT } else { "copy" },
+            method: self.method(),
             verify: self.setting.settings.verify(),
             token: &self.token,
         };

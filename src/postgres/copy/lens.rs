@@ -10,17 +10,9 @@
 use std::collections::BTreeMap;
 
 use super::projection::{Projected, Projection};
+use crate::engine::undo::Direction;
 use crate::postgres::catalog::table::{Column, Table};
 use crate::postgres::name::Ident;
-
-/// Which way rows go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// From the new table back into the old one: an undo.
-    Back,
-    /// From the old table into the new one again: a redo.
-    Again,
-}
 
 /// What the user gives for columns of the table that is written, by name: expressions over the live table's
 /// columns, as the server has read them.

@@ -6,9 +6,10 @@
 //! was before the statement; so what is deleted is counted before the first row is written, which makes the
 //! server delete all of it first.
 
-use super::lens::{Direction, Lens, PutValue};
+use super::lens::{Lens, PutValue};
 use super::projection::Side;
 use super::statements::{Scope, Statements};
+use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 
 /// Whether two expressions have the same value, as the verification tells values apart: by the text of them,

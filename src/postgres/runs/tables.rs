@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
+use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::connection::session::value;
-use crate::postgres::copy::lens::Direction;
 use crate::postgres::name::Ident;
 
 /// The tables of a change. A run that undoes another has the same two, and its original is the new one.

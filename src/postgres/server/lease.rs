@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use crate::engine::backend::Server as _;
 use crate::error::Result;
 use crate::ledger::claim::{Lease, Looked, Standing};
 use crate::ledger::refusals::altered_meanwhile;
-use crate::ledger::{End, NewRun, REVERT, RunId, RunRecord};
+use crate::ledger::{End, NewRun, RunId, RunRecord};
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::session::run;
 use crate::postgres::copy::old_shadow;
@@ -72,7 +73,7 @@ impl Lease for PostgresTable {
             schema: self.setting.original.name.schema.as_str(),
             table: self.setting.original.name.table.as_str(),
             clauses: &self.setting.change.text,
-            method: if self.setting.undo.is_some() { REVERT } else { "copy" },
+            method: self.method(),
             verify: self.setting.settings.verify(),
             token: &self.token,
         };

@@ -3,11 +3,10 @@
 
 use tokio_postgres::Client;
 
+use crate::engine::undo::Direction;
 use crate::error::{Error, Finding, Result};
-use crate::ledger::{Outcome, REVERT, RunRecord};
+use crate::ledger::{Outcome, RunRecord};
 use crate::postgres::catalog::table::Table;
-use crate::postgres::copy::lens::Direction;
-use crate::postgres::methods::Method;
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::record::{Record, Whose, whose};
@@ -60,7 +59,7 @@ async fn run_of(
         );
     };
     let number = run.run;
-    if ![Method::Copy.word(), REVERT].contains(&run.method.as_str()) {
+    if !run.retires() {
         return refused(
             "undo-no-retired-table",
             format!(

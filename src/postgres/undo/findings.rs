@@ -4,10 +4,10 @@
 use tokio_postgres::Client;
 
 use super::Undo;
+use crate::engine::undo::Direction;
 use crate::error::{Error, Finding, Findings, Result};
 use crate::postgres::catalog::table::Table;
 use crate::postgres::connection::session::rows;
-use crate::postgres::copy::lens::Direction;
 use crate::postgres::dependents::Dependents;
 use crate::postgres::name::{Ident, Text};
 use crate::postgres::runs::tables::Shape;

@@ -15,10 +15,11 @@ pub(super) use take::{derive, ready, take};
 
 use super::catalog::table::Table;
 use super::clauses::columns::ColumnOutcomes;
-use super::copy::lens::{Direction, Given};
+use super::copy::lens::Given;
 use super::dependents::Dependents;
 use super::name::Ident;
 use super::runs::tables::Tables;
+use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 
 /// What a run undoes.

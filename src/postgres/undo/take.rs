@@ -6,13 +6,14 @@ use tokio_postgres::Client;
 
 use super::findings::{findings, shadow_key};
 use super::{Retired, Undo};
+use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Table;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::columns::Columns;
 use crate::postgres::connection::session::rows;
 use crate::postgres::copy::fingerprint;
-use crate::postgres::copy::lens::{Direction, Given, lens};
+use crate::postgres::copy::lens::{Given, lens};
 use crate::postgres::copy::projection::{Projection, project};
 use crate::postgres::copy::shadow::{Carried, Made};
 use crate::postgres::copy::statements::Statements;
