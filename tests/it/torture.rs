@@ -63,13 +63,7 @@ async fn run(kind: Kind, key: KeyKind, seed: u64) {
     let (status, printed, blows) =
         blows::to_its_end(&mut place, &blows::alter(CLAUSES), &writers, &mut rng).await;
     assert_eq!(status.code(), Some(0), "seed {seed}, {blows}: {printed}");
-    let report = writers.stop().await;
-    eprintln!(
-        "  {} transactions, longest stall {:?}; {blows}",
-        report.transactions, report.longest_stall
-    );
-    blows.assert_enough();
-    report.assert_undisturbed();
+    blows.end(writers).await;
     twin.assert_equal(CLAUSES).await;
 }
 

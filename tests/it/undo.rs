@@ -14,12 +14,12 @@ SELECT i, i, CONCAT('v', i), i % 100, i / 7, '2024-01-01 00:00:00.25', IF(i % 2,
 INSERT INTO t (id, u, v) SELECT id + 900, u + 900, v FROM t;
 ";
 
-/// A change, what is written afterwards, and the same writes in the old schema.
+/// A change, what is written afterwards, and these writes in the old schema where they are others there.
 struct Undo {
     name: &'static str,
     clauses: &'static str,
     live: &'static str,
-    twin: &'static str,
+    twin: Option<&'static str>,
     flags: &'static [&'static str],
 }
 
@@ -31,10 +31,12 @@ const UNDOS: &[Undo] = &[
 UPDATE t SET v = 'new', added = 8 WHERE id BETWEEN 100 AND 120;
 DELETE FROM t WHERE id = 500;
 INSERT INTO t (id, u, v, added) VALUES (5000, 5000, 'born', 9)",
-        twin: "
+        twin: Some(
+            "
 UPDATE t SET v = 'new' WHERE id BETWEEN 100 AND 120;
 DELETE FROM t WHERE id = 500;
 INSERT INTO t (id, u, v) VALUES (5000, 5000, 'born')",
+        ),
         flags: &[],
     },
     Undo {
@@ -44,31 +46,28 @@ INSERT INTO t (id, u, v) VALUES (5000, 5000, 'born')",
 UPDATE t SET v = 'new' WHERE id BETWEEN 100 AND 700;
 DELETE FROM t WHERE id BETWEEN 300 AND 310;
 INSERT INTO t (id, u, v) VALUES (5000, 5000, 'born')",
-        twin: "
-UPDATE t SET v = 'new' WHERE id BETWEEN 100 AND 700;
-DELETE FROM t WHERE id BETWEEN 300 AND 310;
-INSERT INTO t (id, u, v) VALUES (5000, 5000, 'born')",
+        twin: None,
         flags: &[],
     },
     Undo {
         name: "new rows get what is given",
         clauses: "DROP COLUMN title",
         live: "INSERT INTO t (id, u, v) VALUES (5000, 5000, 'born')",
-        twin: "INSERT INTO t (id, u, v, title) VALUES (5000, 5000, 'born', 'of born')",
+        twin: Some("INSERT INTO t (id, u, v, title) VALUES (5000, 5000, 'born', 'of born')"),
         flags: &["--fill", "title=CONCAT('of ', v)"],
     },
     Undo {
         name: "a renamed column has its writes under its old name",
         clauses: "CHANGE v label VARCHAR(40), RENAME COLUMN n TO amount",
         live: "UPDATE t SET label = 'new', amount = 3 WHERE id IN (1, 900, 1800)",
-        twin: "UPDATE t SET v = 'new', n = 3 WHERE id IN (1, 900, 1800)",
+        twin: Some("UPDATE t SET v = 'new', n = 3 WHERE id IN (1, 900, 1800)"),
         flags: &[],
     },
     Undo {
         name: "types that grew shrink again",
         clauses: "MODIFY n BIGINT, MODIFY v VARCHAR(100), MODIFY d DECIMAL(20,8), MODIFY e ENUM('a','b','c')",
         live: "UPDATE t SET n = 2147483647, v = REPEAT('x', 40), d = 1.25, e = 'b' WHERE id < 50",
-        twin: "UPDATE t SET n = 2147483647, v = REPEAT('x', 40), d = 1.25, e = 'b' WHERE id < 50",
+        twin: None,
         flags: &[],
     },
     Undo {
@@ -77,9 +76,7 @@ INSERT INTO t (id, u, v) VALUES (5000, 5000, 'born')",
         live: "
 UPDATE t SET v = 'new' WHERE id < 50;
 UPDATE t SET dt = '2025-05-05 05:05:05' WHERE id BETWEEN 40 AND 60",
-        twin: "
-UPDATE t SET v = 'new' WHERE id < 50;
-UPDATE t SET dt = '2025-05-05 05:05:05' WHERE id BETWEEN 40 AND 60",
+        twin: None,
         flags: &[],
     },
     Undo {
@@ -92,34 +89,28 @@ UPDATE t SET u = 2 WHERE id = 3;
 UPDATE t SET u = 3 WHERE id = 1;
 DELETE FROM t WHERE id = 1700;
 UPDATE t SET u = 1700 WHERE id = 20",
-        twin: "
-UPDATE t SET u = -1 WHERE id = 1;
-UPDATE t SET u = 1 WHERE id = 2;
-UPDATE t SET u = 2 WHERE id = 3;
-UPDATE t SET u = 3 WHERE id = 1;
-DELETE FROM t WHERE id = 1700;
-UPDATE t SET u = 1700 WHERE id = 20",
+        twin: None,
         flags: &[],
     },
     Undo {
         name: "a longer primary key is short again",
         clauses: "DROP PRIMARY KEY, ADD PRIMARY KEY (id, u)",
         live: "UPDATE t SET v = 'new' WHERE id < 20",
-        twin: "UPDATE t SET v = 'new' WHERE id < 20",
+        twin: None,
         flags: &[],
     },
     Undo {
         name: "a unique key that was dropped is there again",
         clauses: "DROP INDEX u, ADD INDEX u (u), DROP INDEX v",
         live: "UPDATE t SET u = u + 100000 WHERE id < 20",
-        twin: "UPDATE t SET u = u + 100000 WHERE id < 20",
+        twin: None,
         flags: &[],
     },
     Undo {
         name: "every row was written",
         clauses: "DROP COLUMN title, MODIFY n BIGINT",
         live: "UPDATE t SET n = id",
-        twin: "UPDATE t SET n = id",
+        twin: None,
         flags: &[],
     },
 ];
@@ -143,7 +134,7 @@ async fn an_undo_keeps_what_was_written_since(kind: Kind) {
         let mut pair = Pair::new(kind, ROWS).await;
         alter(&pair, clauses).await;
         pair.script(0, live).await;
-        pair.script(1, twin).await;
+        pair.script(1, twin.unwrap_or(live)).await;
         ended(&pair.revert("t", flags).await, 0).unwrap_or_else(|why| panic!("{name}: {why}"));
         pair.same("t").await.unwrap_or_else(|why| panic!("{name}: {why}"));
     }

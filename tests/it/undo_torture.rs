@@ -4,13 +4,11 @@
 //!
 //! `OSC_TORTURE_SEEDS=30` runs that many seeds; each run prints its own, and draws its key from it.
 
-use std::path::PathBuf;
-
 use crate::support;
 use crate::support::server::{Kind, Server};
 use crate::support::twin::{KeyKind, Twin};
 use crate::support::writers::Writers;
-use crate::torture::blows::{self, Victim};
+use crate::torture::blows::{self, Hold, Victim};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -26,15 +24,11 @@ const CHANGES: [(&str, bool); 3] = [
     ("MODIFY ts TIMESTAMP(0) NULL, DROP INDEX k", true),
 ];
 
-/// As many blows fall before the undo may swap.
-const BLOWS_ON_HOLD: usize = 5;
-
 struct Place {
     server: Server,
     database: String,
     url: String,
-    control: PathBuf,
-    may_swap: bool,
+    hold: Hold,
 }
 
 impl Victim for Place {
@@ -61,15 +55,11 @@ impl Victim for Place {
     }
 
     fn struck(&mut self, blows: usize) {
-        self.may_swap = blows >= BLOWS_ON_HOLD;
+        self.hold.struck(blows);
     }
 
-    async fn trouble(&mut self, rng: &mut SmallRng) {
-        // An attempt takes a permission only that is newer than itself.
-        if self.may_swap {
-            let word = if rng.random_ratio(1, 3) { "hold" } else { "now" };
-            std::fs::write(&self.control, format!("cut_over = \"{word}\"\n")).unwrap();
-        }
+    async fn trouble(&mut self, _: &mut SmallRng) {
+        self.hold.look();
     }
 }
 
@@ -105,23 +95,14 @@ async fn run(kind: Kind, seed: u64) {
     writers.press();
     writers.wait_for_more(200).await;
 
-    let control = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("undo-{database}"));
-    std::fs::write(&control, "cut_over = \"hold\"\n").unwrap();
-    let file = control.to_str().unwrap();
-    let command = ["revert", "t", "--hold", "--control-file", file].map(str::to_owned);
-    let mut place = Place { server, database, url, control: control.clone(), may_swap: false };
+    let hold = Hold::new(&server.port().to_string());
+    let command = hold.command();
+    let mut place = Place { server, database, url, hold };
     let (status, printed, blows) =
         blows::to_its_end(&mut place, &command, &writers, &mut rng).await;
     assert_eq!(status.code(), Some(0), "seed {seed}, {blows}: {printed}");
-    let report = writers.stop().await;
-    eprintln!(
-        "  {} transactions, longest stall {:?}; {blows}",
-        report.transactions, report.longest_stall
-    );
-    blows.assert_enough();
-    report.assert_undisturbed();
+    blows.end(writers).await;
     twin.assert_equal("").await;
-    let _ = std::fs::remove_file(control);
 }
 
 async fn what_is_undone_ends_equal_whatever_is_killed(kind: Kind) {

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,70 @@ impl Blows {
         for (blow, _) in BLOWS {
             assert!(self.0.contains(&(blow, true)), "no {blow:?} before the swap: {self}");
         }
+    }
+}
+
+impl Blows {
+    /// The writers end; fails unless enough was done to the run, and they saw nothing of it.
+    pub async fn end(&self, writers: Writers) {
+        let report = writers.stop().await;
+        eprintln!(
+            "  {} transactions, longest stall {:?}; {self}",
+            report.transactions, report.longest_stall
+        );
+        self.assert_enough();
+        report.assert_undisturbed();
+    }
+}
+
+/// A control file that holds an undo until enough blows have fallen.
+pub struct Hold {
+    file: PathBuf,
+    free: bool,
+    looks: u32,
+}
+
+/// As many blows fall before.
+const BLOWS_ON_HOLD: usize = 5;
+
+impl Hold {
+    /// The undo is to be held; `name` is no other test's.
+    pub fn new(name: &str) -> Self {
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("undo-{name}"));
+        let hold = Self { file, free: false, looks: 0 };
+        hold.write("hold");
+        hold
+    }
+
+    /// The command that it holds.
+    pub fn command(&self) -> [String; 5] {
+        let file = self.file.to_str().unwrap();
+        ["revert", "t", "--hold", "--control-file", file].map(str::to_owned)
+    }
+
+    /// So many have fallen.
+    pub fn struck(&mut self, blows: usize) {
+        self.free |= blows >= BLOWS_ON_HOLD;
+    }
+
+    /// To be looked at again and again: what was permitted before an attempt began does not count.
+    pub fn look(&mut self) {
+        self.looks += 1;
+        match self.looks % 16 {
+            0 => self.write("hold"),
+            8 if self.free => self.write("now"),
+            _ => {}
+        }
+    }
+
+    fn write(&self, word: &str) {
+        std::fs::write(&self.file, format!("cut_over = \"{word}\"\n")).unwrap();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 

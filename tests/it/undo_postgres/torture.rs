@@ -4,13 +4,11 @@
 //!
 //! `OSC_TORTURE_SEEDS=30` runs that many seeds; each run prints its own, and draws its key and its change from it.
 
-use std::path::PathBuf;
-
 use crate::support;
 use crate::support::postgres::{Major, Postgres};
 use crate::support::postgres_twin::{KeyKind, Twin};
 use crate::support::writers::Writers;
-use crate::torture::blows::{self, Victim};
+use crate::torture::blows::{self, Hold, Victim};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -27,16 +25,10 @@ const CHANGES: [(&str, &str, bool); 3] = [
     ("ALTER ts TYPE timestamptz(0), DROP CONSTRAINT t_u_key, ADD COLUMN added text", "ts", true),
 ];
 
-/// As many blows fall before the undo may swap.
-const BLOWS_ON_HOLD: usize = 5;
-
 struct Place {
     server: Postgres,
     database: String,
-    control: PathBuf,
-    /// Enough was done to the run while it was on hold.
-    free: bool,
-    looks: u32,
+    hold: Hold,
 }
 
 impl Victim for Place {
@@ -59,18 +51,11 @@ impl Victim for Place {
     }
 
     fn struck(&mut self, blows: usize) {
-        self.free |= blows >= BLOWS_ON_HOLD;
+        self.hold.struck(blows);
     }
 
     async fn trouble(&mut self, _: &mut SmallRng) {
-        // Said again and again: what was permitted before an attempt began does not count.
-        self.looks += 1;
-        let wish = match self.looks % 16 {
-            0 => "hold",
-            8 if self.free => "now",
-            _ => return,
-        };
-        std::fs::write(&self.control, format!("cut_over = \"{wish}\"\n")).unwrap();
+        self.hold.look();
     }
 }
 
@@ -102,23 +87,13 @@ async fn run(seed: u64, change: usize) {
     writers.press();
     writers.wait_for_more(200).await;
 
-    let control =
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("undo-{}", server.port()));
-    std::fs::write(&control, "cut_over = \"hold\"\n").unwrap();
-    let file = control.to_str().unwrap();
-    let command = ["revert", "t", "--hold", "--control-file", file].map(str::to_owned);
-    let mut place = Place { server, database, control: control.clone(), free: false, looks: 0 };
+    let hold = Hold::new(&server.port().to_string());
+    let command = hold.command();
+    let mut place = Place { server, database, hold };
     let (status, printed, blows) =
         blows::to_its_end(&mut place, &command, &writers, &mut rng).await;
     assert_eq!(status.code(), Some(0), "seed {seed}, {blows}: {printed}");
-    let report = writers.stop().await;
-    eprintln!(
-        "  {} transactions, longest stall {:?}; {blows}",
-        report.transactions, report.longest_stall
-    );
-    let _ = std::fs::remove_file(control);
-    blows.assert_enough();
-    report.assert_undisturbed();
+    blows.end(writers).await;
     twin.assert_equal("").await;
 
     // Redo: the new schema, with what was written in all three times.
