@@ -1,8 +1,12 @@
 //! A change that is undone: the table is what it would be had it never been changed, with all that was
 //! written since. The twin in the second database is never altered, and gets the same writes in the old schema.
 
+use std::process::Stdio;
+
+use crate::cli_run::point::Point;
 use crate::cli_run::streams;
 use crate::data::{Pair, ended};
+use crate::support;
 use crate::support::schema;
 use crate::support::server::Kind;
 
@@ -319,6 +323,32 @@ async fn a_check_finds_what_an_undo_would_and_changes_nothing(kind: Kind) {
     ended(&pair.revert("t", &[]).await, 0).unwrap();
 }
 
+async fn an_undo_that_is_discarded_leaves_the_retired_table(kind: Kind) {
+    let mut pair = Pair::new(kind, ROWS).await;
+    alter(&pair, "DROP COLUMN title, ADD COLUMN added INT").await;
+    let write = "UPDATE t SET v = 'new' WHERE id < 50";
+    pair.both(write).await;
+    let url = pair.url();
+    let point = Point::new("refresh.written@1").await;
+    let mut revert = support::osc();
+    revert.env("OSC_FAULT", point.fault()).args(["revert", "t", "--yes", "--url", &url]);
+    let mut killed = revert.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let _waiting = point.reached().await;
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let osc = |arguments: &[&str]| {
+        support::osc().args(arguments).args(["--url", &url, "--yes"]).output().unwrap()
+    };
+    let other = osc(&["alter", "t", "ADD COLUMN other INT", "--strategy", "copy"]);
+    ended(&other, 4).unwrap();
+    assert!(streams(&other).contains("osc revert t"), "{}", streams(&other));
+    let discarded = osc(&["cleanup", "t"]);
+    ended(&discarded, 0).unwrap();
+    assert!(streams(&discarded).contains("t_osc_old stays"), "{}", streams(&discarded));
+    ended(&pair.revert("t", &[]).await, 0).unwrap();
+    pair.same("t").await.unwrap();
+}
+
 async fn what_cannot_be_undone_is_refused(kind: Kind) {
     let mut pair = Pair::new(kind, ROWS).await;
     let refused = async |pair: &Pair, flags: &[&str], code: i32, words: &str| {
@@ -357,5 +387,6 @@ on_both_servers! {
     a_row_without_a_value_for_a_dropped_column_needs_one
     what_hangs_on_the_table_goes_back_with_it
     a_check_finds_what_an_undo_would_and_changes_nothing
+    an_undo_that_is_discarded_leaves_the_retired_table
     what_cannot_be_undone_is_refused
 }

@@ -86,6 +86,11 @@ impl Pair {
         self.sessions[0].query_drop(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Where osc's database is.
+    pub fn url(&self) -> String {
+        self.server.url(&self.databases[0])
+    }
+
     /// Runs statements in one of the databases, osc's being 0.
     pub async fn script(&mut self, database: usize, script: &str) {
         for sql in script.split(";\n").map(str::trim).filter(|text| !text.is_empty()) {
