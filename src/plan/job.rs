@@ -42,6 +42,8 @@ pub struct Job {
     pub ask: Ask,
     /// How an undo goes about what cannot just go back.
     pub undo: UndoRequest,
+    /// Only by a method that keeps what the change takes away.
+    pub undoable: bool,
 }
 
 /// How a question of yes or no is put.
@@ -67,6 +69,7 @@ impl Job {
             stop: CancellationToken::new(),
             ask: Arc::new(|_| Ok(false)),
             undo: UndoRequest::default(),
+            undoable: false,
         }
     }
 
