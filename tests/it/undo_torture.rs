@@ -97,7 +97,7 @@ async fn run(kind: Kind, seed: u64) {
 
     let hold = Hold::new(&server.port().to_string());
     // Every other seed compares both tables, the others go by the log.
-    let verify = if seed % 2 == 0 { "--verify=touched" } else { "--verify=all" };
+    let verify = if seed.is_multiple_of(2) { "--verify=touched" } else { "--verify=all" };
     let command: Vec<String> = hold.command().into_iter().chain([verify.to_owned()]).collect();
     let mut place = Place { server, database, url, hold };
     let (status, printed, blows) =
