@@ -6,6 +6,7 @@ use crate::engine::progress::Summary;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Result};
 use crate::ledger::RunRecord;
+use crate::ledger::orders::{Made, NewOrder};
 use crate::plan::{Job, Plan, Request, TableArg, Undoing};
 use crate::{mysql, postgres};
 
@@ -58,6 +59,16 @@ pub(super) async fn plan(job: &Job) -> Result<Plan> {
         Scheme::Mysql => Box::pin(within(&job.target, mysql::commands::alter::plan(job))).await,
         Scheme::Postgres => {
             Box::pin(within(&job.target, postgres::commands::alter::plan(job))).await
+        }
+    }
+}
+
+/// Makes an order for the run that is under way on a table, and waits for its answer.
+pub(super) async fn order(target: &Target, table: &TableArg, order: &NewOrder) -> Result<Made> {
+    match target.scheme {
+        Scheme::Mysql => within(target, mysql::commands::order::send(target, table, order)).await,
+        Scheme::Postgres => {
+            within(target, postgres::commands::order::send(target, table, order)).await
         }
     }
 }

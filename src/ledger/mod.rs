@@ -5,6 +5,7 @@
 
 pub(crate) mod claim;
 mod detail;
+pub(crate) mod orders;
 pub(crate) mod refusals;
 pub(crate) mod unfinished;
 
@@ -12,11 +13,19 @@ use serde::Serialize;
 
 use crate::engine::backend::COPY;
 pub(crate) use crate::engine::backend::REVERT;
+use crate::engine::picture::Picture;
 use crate::engine::progress::{Progress, Summary};
 use crate::error::Error;
 
 /// Runs that `osc status` shows at most.
 pub(crate) const SHOWN: u32 = 50;
+
+/// Orders that a run reads at a time.
+pub(crate) const MOST_ORDERS: u32 = 50;
+
+/// How long samples are kept, in days; a run's own are its last 10,000, one each ten seconds.
+pub(crate) const SAMPLES_DAYS: u32 = 30;
+pub(crate) const SAMPLES_SECONDS: u32 = 100_000;
 
 /// What stands for the clauses of a run that undoes `run`.
 pub(crate) fn undo_text(run: i64) -> String {
@@ -80,6 +89,12 @@ pub struct RunRecord {
     /// not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<String>,
+    /// How it was a moment ago, or at its end; `None`: not known, or not looked at.
+    #[serde(rename = "snapshot")]
+    pub picture: Option<Picture>,
+    /// The last orders for it; empty: none, or not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<orders::OrderRecord>,
     /// What the run made and what the new table must have after the swap, in the server module's
     /// form: typed values, never statements.
     #[serde(skip)]
@@ -353,6 +368,8 @@ mod tests {
             ended: None,
             kept_wal: None,
             undo: Vec::new(),
+            picture: None,
+            orders: Vec::new(),
             carried: None,
         }
     }

@@ -48,6 +48,13 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
             .map_err(|error| connection_error("asking who holds the run's lock", error))?;
         run.held = Some(held == Some(1));
     }
+    if vetted.whole {
+        let here = |run: &&mut RunRecord| run.elsewhere.is_none();
+        for run in runs.iter_mut().filter(here).filter(|run| table.is_some() || run.is_unfinished())
+        {
+            vetted.ledger.add_operation(&mut conn, run).await?;
+        }
+    }
     if table.is_some() {
         tell_undo(&mut conn, flavor.is_mariadb(), &mut runs).await?;
     }

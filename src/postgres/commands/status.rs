@@ -41,6 +41,13 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
         let held = rows(&client, "asking who holds the run's lock", &sql).await?;
         run.held = Some(!held.is_empty());
     }
+    if ledger.has_orders() {
+        let here = |run: &&mut RunRecord| run.elsewhere.is_none();
+        for run in runs.iter_mut().filter(here).filter(|run| table.is_some() || run.is_unfinished())
+        {
+            ledger.add_operation(&client, run).await?;
+        }
+    }
     let kept = kept(&client).await?;
     let ours = |run: &&mut RunRecord| run.is_unfinished() && run.elsewhere.is_none();
     for run in runs.iter_mut().filter(ours) {
