@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::engine::backend::COPY;
 pub(crate) use crate::engine::backend::REVERT;
 use crate::engine::picture::Picture;
-use crate::engine::progress::{Progress, Summary};
+use crate::engine::progress::{Phase, Progress, Summary};
 use crate::error::Error;
 
 /// Runs that `osc status` shows at most.
@@ -157,7 +157,7 @@ impl RunRecord {
             Some(Outcome::Stopped) => RunState::Stopped,
             Some(Outcome::Failed) => RunState::Failed,
             None if self.held == Some(false) => RunState::NotRunning,
-            None if self.phase == "hold" => RunState::Holding,
+            None if self.phase == Phase::Hold.word() => RunState::Holding,
             None if self.paused().is_some() => RunState::Paused,
             None => RunState::Running,
         }
@@ -170,8 +170,23 @@ impl RunRecord {
             #[serde(default)]
             paused: Option<String>,
         }
+        let Some(state) = &self.state else {
+            // A method without checkpoints.
+            return self.picture.as_ref()?.now.throttled.clone();
+        };
         // What cannot be read says nothing.
-        serde_json::from_str::<Paused>(self.state.as_deref()?).ok()?.paused
+        serde_json::from_str::<Paused>(state).ok()?.paused
+    }
+
+    /// What was last stored of how it is doing. A method without checkpoints has its phase there.
+    pub(crate) fn seen(&mut self, picture: Option<Picture>) {
+        if let Some(picture) = &picture
+            && self.state.is_none()
+            && self.result.is_none()
+        {
+            picture.now.phase.word().clone_into(&mut self.phase);
+        }
+        self.picture = picture;
     }
 
     /// Whether an osc may be at work on it here: its lock shows.
@@ -182,6 +197,12 @@ impl RunRecord {
     /// Whether it is unfinished, and has a copy that the same command resumes.
     pub(crate) fn has_copy(&self) -> bool {
         self.is_unfinished() && self.state.is_some()
+    }
+
+    /// Whether it was not finished and left nothing behind: it was one statement of the server's, which the server
+    /// makes whole or takes back.
+    pub(crate) fn left_nothing(&self) -> bool {
+        self.is_unfinished() && self.state.is_none() && self.method == "instant"
     }
 
     /// Whether it is one of those that retire a table.

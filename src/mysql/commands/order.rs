@@ -12,7 +12,7 @@ use crate::ledger::RunId;
 use crate::ledger::orders::{LOOK, Made, NewOrder, WAIT, no_attempt, no_right};
 use crate::mysql::catalog::table;
 use crate::mysql::connection::answer::Answers as _;
-use crate::mysql::connection::connect::first;
+use crate::mysql::connection::connect::first_in_none;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::name::{Text, account};
 use crate::mysql::runs::ledger::Ledger;
@@ -28,7 +28,7 @@ const NO_RIGHT: [u16; 2] = [1142, 1143];
 /// `Order` where no attempt is running, or the account may not make orders.
 pub(crate) async fn send(target: &Target, named: &TableArg, order: &NewOrder) -> Result<Made> {
     let name = whole_name(named, target)?;
-    let mut conn = first(target).await?;
+    let mut conn = first_in_none(target).await?;
     let flavor = table::flavor(&mut conn).await?;
     let ledger = match Ledger::for_orders(&mut conn, flavor, &target.ledger).await {
         Err(Error::Refused(findings)) if findings.iter().all(|found| found.check == "ledger") => {

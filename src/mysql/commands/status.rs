@@ -7,7 +7,7 @@ use crate::config::target::Target;
 use crate::error::{Error, Result};
 use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::mysql::catalog::table;
-use crate::mysql::connection::connect::first;
+use crate::mysql::connection::connect::first_in_none;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::name::{TableName, Text};
 use crate::mysql::runs::ledger::{Ledger, Purpose, RunQuery};
@@ -29,7 +29,7 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
             help: String::new(),
         });
     }
-    let mut conn = first(target).await?;
+    let mut conn = first_in_none(target).await?;
     let flavor = table::flavor(&mut conn).await?;
     let vetted =
         Ledger::vetted(&mut conn, flavor, &target.ledger, application, Purpose::Read).await?;

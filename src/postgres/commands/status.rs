@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::{RunRecord, SHOWN};
 use crate::plan::TableArg;
 use crate::postgres::connection::connect::{Options, at_first, connect};
-use crate::postgres::connection::session::rows;
-use crate::postgres::name::{Ident, TableName};
+use crate::postgres::connection::session::{rows, value};
+use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::Record;
@@ -24,7 +24,12 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
     let table = named.map(|named| named.table.as_str());
     let schema = named.and_then(|named| named.schema.as_deref());
     let client = connect(&Options::of(target)?, "connecting").await.map_err(at_first(target))?;
-    let ledger = Ledger::open(&client, &target.ledger).await?;
+    let ledger = match Ledger::open(&client, &target.ledger).await {
+        Err(Error::Refused(_)) if makes_orders_only(&client, &target.ledger).await? => {
+            Ledger::for_orders(&client, &target.ledger).await?
+        }
+        ledger => ledger?,
+    };
     if let Some(schema) = schema {
         ledger.no_earlier(&client, &Ident::new(schema)).await?;
     }
@@ -56,6 +61,24 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
         run.kept_wal = kept.get(&names.slot).copied();
     }
     Ok(runs)
+}
+
+/// Whether the role may make orders and cannot change the ledger otherwise. Whose the ledger is was for its
+/// grantor to know: what such a role is shown, it does not act upon.
+async fn makes_orders_only(client: &Client, schema: &str) -> Result<bool> {
+    let (schema, orders) = (Ident::new(schema), Ident::new("osc_order"));
+    let sql = format!(
+        "SELECT coalesce(bool_and(NOT r.rolsuper AND c.relowner <> r.oid \
+         AND NOT pg_catalog.has_schema_privilege(n.oid, 'CREATE') \
+         AND pg_catalog.has_any_column_privilege(c.oid, 'INSERT') \
+         AND NOT pg_catalog.has_any_column_privilege(c.oid, 'UPDATE')), false) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_catalog.pg_roles r ON r.rolname = current_user \
+         WHERE n.nspname = {} AND c.relname = {}",
+        Text(schema.as_str()),
+        Text(orders.as_str())
+    );
+    Ok(value(client, "looking at the role's rights", &sql).await?.as_deref() == Some("t"))
 }
 
 /// What each slot of osc's makes the server keep, in bytes.

@@ -152,7 +152,7 @@ impl Ledger {
             self.samples
         );
         let pictures: Vec<String> = conn.all_of(sql, values.clone()).await.map_err(failed)?;
-        run.picture = pictures.first().and_then(|text| serde_json::from_str(text).ok());
+        run.seen(pictures.first().and_then(|text| serde_json::from_str(text).ok()));
         let sql = format!(
             "SELECT id, verb, LEFT(arguments, 200), LEFT(who, 100), LEFT(host, 100), LEFT(why, 200), \
              LEFT(CAST(made AS CHAR), 23), CAST(expires AS CHAR), LEFT(answer, 1000), CAST(answered AS CHAR) \

@@ -95,7 +95,7 @@ impl Ledger {
             self.samples
         );
         let picture = value(client, "reading the ledger", &sql).await?;
-        run.picture = picture.and_then(|text| serde_json::from_str(&text).ok());
+        run.seen(picture.and_then(|text| serde_json::from_str(&text).ok()));
         let time = |column: &str| {
             format!("pg_catalog.to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS')")
         };
