@@ -17,8 +17,9 @@ use crate::output::screen::{Screen, one_line};
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 const EXIT_CODES: &str = "\
-The run answers within two seconds, and its record keeps the order: who, from where, when, why, the answer.
-The account needs SELECT on osc's ledger and INSERT on its table osc_order, and no other right.
+The run answers within two seconds, and its record keeps the order: who, from where, when,
+why, and the answer. The account needs SELECT on osc's ledger and INSERT on its table
+osc_order, and no other right.
 
 Exit codes:
   0  accepted
@@ -31,17 +32,17 @@ Examples:
   osc pause users
   osc pause shop.users --why \"peak hours\" --for 30m
 
-The copy stops and the run does not cut over; changes of the application are still applied. `osc resume`
-lifts it, and so does the end of --for. Each of several holders can pause: orders, the control file, the
-throttle. `osc status users` shows what holds a run.";
+The copy stops and the run does not cut over; changes of the application are still applied.
+`osc resume` lifts it, and so does the end of --for. Each of several holders can pause:
+orders, the control file, the throttle. `osc status users` shows what holds a run.";
 
 const RESUME: &str = "\
 Examples:
   osc resume users
   osc resume shop.users --why \"peak is over\"
 
-Lifts what orders have paused, whoever made them. The answer names what still holds the run: a control
-file, the throttle or --hold are lifted where they come from.";
+Lifts what orders have paused, whoever made them. The answer names what still holds the run:
+a control file, the throttle and --hold are lifted where they come from.";
 
 const SET: &str = "\
 Examples:
@@ -56,29 +57,28 @@ The settings, with the values that the control file takes:
   threads               1 to 32
   chunk_time, max_lag   a duration: 500ms, 2s
 
-Of the command line, the control file and orders the last writer wins. `default` takes back what orders
-have set, and the end of --for what this order set.";
+Of the command line, the control file and orders the last writer wins. `default` takes back
+what orders have set, and the end of --for what this order has set.";
 
 const CUT_OVER: &str = "\
 Examples:
   osc cut-over users
   osc cut-over shop.users --why \"release 42\" --for 2h
 
-Permits the cut-over of a run that was begun with --hold; it follows as soon as the copy is complete and
-verified, and nothing else holds the run. `osc set users cut_over=hold` takes the permission back.";
+Permits the cut-over of a run that was begun with --hold; it follows as soon as the copy is
+complete and verified, and nothing else holds the run. `osc set users cut_over=hold` takes
+the permission back.";
 
 const ABORT: &str = "\
 Examples:
   osc abort users --why \"not today\"
 
-The run ends with exit code 3 and keeps its copy: the same command resumes it, `osc cleanup` discards it.
-A swap that has begun is seen through.";
+The run ends with exit code 3 and keeps its copy: the same command resumes it, `osc cleanup`
+discards it. A swap that has begun is seen through.";
 
 /// What every order has.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// The table that the run changes: users, shop.users
-    table: String,
     /// Where to connect.
     #[command(flatten)]
     connection: Connection,
@@ -102,6 +102,8 @@ struct Lasting {
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{PAUSE}\n\n{EXIT_CODES}"))]
 pub struct PauseArgs {
+    /// The table that the run changes: users, shop.users
+    table: String,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -112,6 +114,8 @@ pub struct PauseArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{RESUME}\n\n{EXIT_CODES}"))]
 pub struct ResumeArgs {
+    /// The table that the run changes: users, shop.users
+    table: String,
     #[command(flatten)]
     common: Common,
 }
@@ -120,11 +124,13 @@ pub struct ResumeArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{SET}\n\n{EXIT_CODES}"))]
 pub struct SetArgs {
-    #[command(flatten)]
-    common: Common,
+    /// The table that the run changes: users, shop.users
+    table: String,
     /// The settings and their new values
     #[arg(required = true, value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    #[command(flatten)]
+    common: Common,
     #[command(flatten)]
     lasting: Lasting,
 }
@@ -133,6 +139,8 @@ pub struct SetArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{CUT_OVER}\n\n{EXIT_CODES}"))]
 pub struct CutOverArgs {
+    /// The table that the run changes: users, shop.users
+    table: String,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -143,6 +151,8 @@ pub struct CutOverArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("{ABORT}\n\n{EXIT_CODES}"))]
 pub struct AbortArgs {
+    /// The table that the run changes: users, shop.users
+    table: String,
     #[command(flatten)]
     common: Common,
 }
@@ -150,6 +160,7 @@ pub struct AbortArgs {
 /// An order as it was given.
 #[derive(Debug)]
 pub(super) struct Given {
+    table: String,
     common: Common,
     verb: Verb,
     arguments: String,
@@ -158,32 +169,32 @@ pub(super) struct Given {
 
 impl From<PauseArgs> for Given {
     fn from(args: PauseArgs) -> Self {
-        Self::new(args.common, Verb::Pause, args.lasting.lasts)
+        Self::new(args.table, args.common, Verb::Pause, args.lasting.lasts)
     }
 }
 
 impl From<ResumeArgs> for Given {
     fn from(args: ResumeArgs) -> Self {
-        Self::new(args.common, Verb::Resume, None)
+        Self::new(args.table, args.common, Verb::Resume, None)
     }
 }
 
 impl From<SetArgs> for Given {
     fn from(args: SetArgs) -> Self {
-        let given = Self::new(args.common, Verb::Set, args.lasting.lasts);
+        let given = Self::new(args.table, args.common, Verb::Set, args.lasting.lasts);
         Self { arguments: args.settings.join(" "), ..given }
     }
 }
 
 impl From<CutOverArgs> for Given {
     fn from(args: CutOverArgs) -> Self {
-        Self::new(args.common, Verb::CutOver, args.lasting.lasts)
+        Self::new(args.table, args.common, Verb::CutOver, args.lasting.lasts)
     }
 }
 
 impl From<AbortArgs> for Given {
     fn from(args: AbortArgs) -> Self {
-        Self::new(args.common, Verb::Abort, None)
+        Self::new(args.table, args.common, Verb::Abort, None)
     }
 }
 
@@ -213,8 +224,8 @@ struct Line<'a> {
 }
 
 impl Given {
-    fn new(common: Common, verb: Verb, lasts: Option<Period>) -> Self {
-        Self { common, verb, arguments: String::new(), lasts }
+    fn new(table: String, common: Common, verb: Verb, lasts: Option<Period>) -> Self {
+        Self { table, common, verb, arguments: String::new(), lasts }
     }
 
     /// Makes the order, and prints the answer.
@@ -222,11 +233,11 @@ impl Given {
     /// # Errors
     /// `Order` where it had no effect.
     pub(super) async fn run(self, screen: &Screen, subject: &Subject) -> Result<()> {
-        let Common { table, connection, why, json } = &self.common;
+        let Common { connection, why, json } = &self.common;
         let environment = Environment::of_process();
         let target = resolve::target(connection, &environment)?;
         subject.set_server(&target.address);
-        let table = backend::table(target.scheme, table)?;
+        let table = backend::table(target.scheme, &self.table)?;
         subject.set_table(table.plain());
         if self.lasts.is_some_and(|lasts| lasts.get() > LONGEST) {
             return Err(Error::Usage {

@@ -24,9 +24,9 @@ Examples:
   osc status shop.users --json
   osc status users --follow
 
-Works from any host that reaches the server, and after a crash: what it shows is in osc's ledger. For one
-table it shows each setting with its value and where that comes from, what holds the run and what would
-lift it, and the last orders with their answers.";
+Works from any host that reaches the server, and after a crash: what it shows is in osc's
+ledger. For one table it shows each setting with its value and where that comes from, what
+holds the run and what would lift it, and the last orders with their answers.";
 
 /// How often a run that is followed is looked at.
 const FOLLOW: Duration = Duration::from_secs(2);

@@ -233,7 +233,7 @@ async fn go_native(
         }
     };
     let outcome = match book {
-        Some(book) => orders::beside(book, &job.scene(&throttle), work).await,
+        Some(book) => Box::pin(orders::beside(book, &job.scene(&throttle), work)).await,
         None => work.await,
     };
     let unrecorded = match &outcome {

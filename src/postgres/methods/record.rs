@@ -104,7 +104,7 @@ pub(crate) async fn run(
         Some(run) => {
             let (ledger, token) = (record.ledger.clone(), record.token.clone());
             let book = Orders::new(options.clone(), ledger, run, token);
-            orders::beside(book, &job.scene(&throttle), work).await
+            Box::pin(orders::beside(book, &job.scene(&throttle), work)).await
         }
         None => work.await,
     };
