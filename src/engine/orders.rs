@@ -91,10 +91,25 @@ pub(crate) async fn beside<B: Book, T>(
 struct Follower<B> {
     book: B,
     /// Orders that took effect, and whose answer is not stored.
-    taken: BTreeMap<i64, Taken>,
+    taken: BTreeMap<i64, Pending>,
     camera: Camera,
     /// The last time it had all it asked for.
     works: bool,
+}
+
+#[derive(Clone)]
+struct Pending {
+    order: Written,
+    taken: Taken,
+    reported: bool,
+}
+
+impl Pending {
+    fn report(&mut self, sink: &dyn Sink) {
+        if !std::mem::replace(&mut self.reported, true) {
+            sink.event(event(&self.order, &self.taken.answer));
+        }
+    }
 }
 
 impl<B: Book> Follower<B> {
@@ -133,8 +148,9 @@ impl<B: Book> Follower<B> {
 
     /// The run has come to its end.
     async fn close(&mut self, scene: &Scene<'_>) -> Result<()> {
-        for (number, taken) in std::mem::take(&mut self.taken) {
-            self.book.answer(number, &taken.answer.to_string()).await?;
+        for (number, mut pending) in std::mem::take(&mut self.taken) {
+            pending.report(scene.sink);
+            self.book.answer(number, &pending.taken.answer.to_string()).await?;
         }
         for order in self.book.unanswered().await? {
             let late = Answer::Refused("the run has come to its end".into());
@@ -163,16 +179,18 @@ impl<B: Book> Follower<B> {
             }
             // Where it is known, its answer was lost on the way.
             if !self.taken.contains_key(&number) {
-                let mut taken = scene.desk.take(&order);
+                let taken = scene.desk.take(&order);
+                let mut pending = Pending { order, taken, reported: false };
                 // Before anything is awaited: what it lets go may end the run.
-                self.taken.insert(number, taken.clone());
-                taken.answer = in_full(taken.answer, taken.verb, scene).await;
-                scene.sink.event(event(&order, &taken.answer));
-                self.taken.insert(number, taken);
+                self.taken.insert(number, pending.clone());
+                let Taken { answer, verb } = pending.taken;
+                pending.taken = Taken { answer: in_full(answer, verb, scene).await, verb };
+                pending.report(scene.sink);
+                self.taken.insert(number, pending);
             }
-            let Some(taken) = self.taken.get(&number).cloned() else { continue };
-            let stored = self.book.answer(number, &taken.answer.to_string()).await;
-            if taken.verb == Some(Verb::Abort) {
+            let Some(pending) = self.taken.get(&number).cloned() else { continue };
+            let stored = self.book.answer(number, &pending.taken.answer.to_string()).await;
+            if pending.taken.verb == Some(Verb::Abort) {
                 scene.desk.abort();
             }
             stored?;
