@@ -38,7 +38,7 @@ where
     F: Future<Output = Result<Summary>>,
 {
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
-    let (directives, _steering) =
+    let (desk, _steering) =
         sources::steer(job.settings.control_file.clone(), Directives::from(&*job.settings))
             .map_err(|error| failed("cannot listen to signals", error))?;
     let mode = Mode::choose(manner.json, manner.quiet);
@@ -46,8 +46,8 @@ where
         .map_err(|error| failed("cannot start a thread", error))?;
     let sink = reporter.sink();
     let stop = job.stop.clone();
-    let mut aborts = directives.clone();
-    let job = Job { directives, sink: Arc::clone(&sink), ask: asking(screen, manner), ..job };
+    let (directives, mut aborts) = (desk.directives(), desk.directives());
+    let job = Job { desk, directives, sink: Arc::clone(&sink), ask: asking(screen, manner), ..job };
     let aborted = async move {
         // The sender ends with the process only.
         if aborts.wait_for(|directives| directives.abort).await.is_ok() {

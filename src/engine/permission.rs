@@ -1,14 +1,19 @@
 //! Permission to change the original: the operator's and the throttle's together, whatever the method.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::progress::{Event, Phase, Progress, Sink};
 use crate::control::Directives;
 use crate::error::{Error, Result};
 use crate::testing::mutation::{self, Rule};
 use crate::throttle::Throttle;
+
+/// How long sources of the throttle take for their first look, mostly.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
 
 /// Who must agree before the original is changed, and where it is reported that one of them does not.
 #[derive(Clone, Copy)]
@@ -54,6 +59,23 @@ impl Permission<'_> {
             if self.directives.borrow().permit(self.held) {
                 return Ok(given);
             }
+        }
+    }
+
+    /// Whether everybody agrees within the moment that a first look takes, so that nothing has to be awaited.
+    pub async fn is_near(&self) -> bool {
+        let end = Instant::now() + FIRST_LOOK;
+        loop {
+            if !self.directives.borrow().permit(self.held) {
+                return false;
+            }
+            if self.throttle.paused().is_none() {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            sleep(Duration::from_millis(10)).await;
         }
     }
 

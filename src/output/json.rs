@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::pace::Pace;
 use super::{Renderer, screen};
+use crate::engine::pace::Pace;
 use crate::engine::progress::{About, Event, Snapshot};
 use crate::error::Error;
 use crate::error::Finding;

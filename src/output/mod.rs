@@ -9,7 +9,6 @@ pub mod screen;
 
 mod bar;
 pub(crate) mod json;
-mod pace;
 mod plain;
 mod quiet;
 mod summary;
