@@ -13,6 +13,7 @@
 //! | [`throttle`] | the sources of the throttle, and the one place that combines them |
 //! | [`control`] | what an operator asks for while a run is under way |
 //! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
+//! | [`http`] | one HTTP request, over TLS too |
 //! | [`key`] | keys, ranges of keys, positions |
 //! | [`error`] | what can end a run |
 //! | [`testing`] | failpoints and mutations, for tests only |
@@ -32,6 +33,7 @@ pub mod throttle;
 
 mod fnv;
 mod hex;
+mod http;
 mod ledger;
 mod plan;
 mod shell;
