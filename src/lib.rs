@@ -5,6 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | one file a command: arguments, a call, rendering |
+//! | [`observe`] | who hears of what a run does: hooks, webhooks, the outbox |
 //! | [`output`] | progress bar, plain lines, JSON events, summary |
 //! | [`mysql`], [`postgres`] | all that is one server's: sister folders with the same doors |
 //! | [`plan`] | what an ALTER means, by which method it is made, and why |
@@ -35,5 +36,6 @@ mod fnv;
 mod hex;
 mod http;
 mod ledger;
+mod observe;
 mod plan;
 mod shell;

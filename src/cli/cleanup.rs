@@ -1,16 +1,21 @@
 //! `osc cleanup`: drop the retired table and leftovers of unfinished runs.
 
+use std::sync::Arc;
+
 use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::backend;
 use super::deadline::within;
 use super::prompt::confirm;
+use super::running::announcing;
+use crate::config::notify::NotifySettings;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::{Scheme, Target};
-use crate::engine::progress::Subject;
+use crate::engine::progress::{Progress, Subject};
 use crate::error::{Error, Result};
 use crate::ledger::Leftover;
+use crate::observe::notify::{Dropped, Kind, Notifier};
 use crate::output::screen::{Screen, one_line};
 use crate::plan::TableArg;
 use crate::{mysql, postgres};
@@ -31,6 +36,9 @@ pub struct CleanupArgs {
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
+    /// Who hears of it.
+    #[command(flatten)]
+    pub notify: NotifySettings,
     /// Print one JSON object, as docs/use/json.md describes it
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -44,36 +52,39 @@ pub struct CleanupArgs {
 /// # Errors
 /// When something cannot be dropped, or permission was not given.
 pub(super) async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -> Result<()> {
-    let target = resolve::target(&args.connection, &Environment::of_process())?;
+    let given = args.notify.clone();
+    let (target, notify) = resolve::notifying(&args.connection, given, &Environment::of_process())?;
     subject.set_server(&target.address);
     let table = backend::table(target.scheme, &args.table)?;
     subject.set_table(table.plain());
-    clean(&target, &table, &args, screen).await
-}
-
-/// What was dropped.
-#[derive(Debug, Serialize)]
-struct Dropped {
-    table: String,
-    what: &'static str,
-    bytes: u64,
+    let progress = Arc::new(Progress::of(subject.clone()));
+    let announce = announcing(screen, args.json);
+    let notifier = Notifier::start(&notify, Kind::Cleanup, "", &progress, announce)?;
+    let dropped = clean(&target, &table, &args, screen).await?;
+    if let Some(notifier) = notifier {
+        if !dropped.is_empty() {
+            notifier.cleaned(dropped);
+        }
+        notifier.finish(None).await;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Answer<'a> {
     server: String,
     table: String,
-    dropped: Vec<Dropped>,
+    dropped: &'a [Dropped],
     forgotten: Vec<i64>,
 }
 
-/// Lists what there is to drop, asks with [`super::prompt::confirm`], and drops it.
+/// Lists what there is to drop, asks with [`super::prompt::confirm`], and drops it; returns it.
 async fn clean(
     target: &Target,
     table: &TableArg,
     args: &CleanupArgs,
     screen: &Screen,
-) -> Result<()> {
+) -> Result<Vec<Dropped>> {
     let (schema, name) = (table.schema.as_deref(), table.table.as_str());
     let (dropped, forgotten) = match target.scheme {
         Scheme::Mysql => {
@@ -114,11 +125,13 @@ async fn clean(
     }
     if args.json {
         let server = target.address.to_string();
-        let answer = Answer { server, table: table.plain(), dropped, forgotten };
-        return screen.json(&answer);
+        let answer = Answer { server, table: table.plain(), dropped: &dropped, forgotten };
+        screen.json(&answer)?;
+        return Ok(dropped);
     }
     let count = dropped.len();
-    screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))
+    screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))?;
+    Ok(dropped)
 }
 
 fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Dropped> {

@@ -12,6 +12,7 @@ use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Finding, Result};
+use crate::observe::notify::Kind;
 use crate::output::screen::Screen;
 use crate::output::text::length;
 use crate::plan::{Assignment, Job, Request, UndoRequest, Undoing};
@@ -99,7 +100,7 @@ pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) ->
         let job = args.job(subject)?;
         return Box::pin(show(&job, json, screen)).await;
     }
-    let manner = Manner { json, quiet, yes, otherwise: "pass --yes" };
+    let manner = Manner { json, quiet, yes, kind: Kind::Revert, otherwise: "pass --yes" };
     running::run(args.job(subject)?, manner, screen, backend::revert).await
 }
 

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::backend::Server;
 use super::coverage::{Limit, Watermark};
 use super::cutover::{Swapped, cut_over};
-use super::progress::{Event, Phase, Progress, Sink, Summary};
+use super::permission::Approval;
+use super::progress::{Event, Phase, Progress, Sink, Start, Summary};
 use super::run::{Run, State, quantiles};
 use super::verify::{Verified, verify};
 use super::{backpressure, copy, key_index, refresh, undo};
@@ -45,6 +46,10 @@ pub(crate) struct MigrationContext {
     pub progress: Arc<Progress>,
     /// Where events go.
     pub sink: Arc<dyn Sink>,
+    /// Who is asked before the original is changed.
+    pub approval: Option<Arc<dyn Approval>>,
+    /// What is reported of the change when it begins; method and rows are filled in.
+    pub start: Start,
     /// Ends the run, resumably.
     pub stop: CancellationToken,
     /// In an undo, leave rows behind that cannot go back.
@@ -123,6 +128,11 @@ async fn begun<S: Server>(
 ) -> Result<Summary> {
     let estimate = server.estimate().await?;
     context.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
+    if !resumed {
+        let method = server.method().into();
+        let start = Start { method, rows_estimate: estimate.0, ..context.start };
+        context.sink.event(Event::Started(Box::new(start)));
+    }
     let start = state.position.clone();
     let stream = server.stream(&start).await?;
     failpoint::hit(Point::StreamOpened)?;
@@ -133,6 +143,7 @@ async fn begun<S: Server>(
         context.directives,
         context.progress,
         context.sink,
+        context.approval,
         state,
         Arc::clone(&swapping),
         context.leave_misfits,
