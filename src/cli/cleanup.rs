@@ -6,26 +6,27 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::backend;
-use super::deadline::within;
 use super::prompt::confirm;
 use super::running::announcing;
 use crate::config::notify::NotifySettings;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::target::{Scheme, Target};
+use crate::config::target::Target;
 use crate::engine::progress::{Progress, Subject};
-use crate::error::{Error, Result};
-use crate::ledger::Leftover;
+use crate::error::{Error, Finding, Result};
+use crate::ledger::undo_window::Kept;
 use crate::observe::notify::{Dropped, Kind, Notifier};
 use crate::output::screen::{Screen, one_line};
 use crate::plan::TableArg;
-use crate::{mysql, postgres};
+use crate::shell::word;
 
 const EXAMPLES: &str = "\
 Examples:
   osc cleanup users
   osc cleanup shop.users --yes
+  osc cleanup shop.users --now
 
-Afterwards the change cannot be undone. A run that is under way is never touched.";
+A retired table is kept until the time of --undo-for is over (24 h after the change, unless said
+otherwise). Once it is dropped, the change cannot be undone. A run that is under way is never touched.";
 
 /// The arguments of `osc cleanup`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,9 @@ pub struct CleanupArgs {
     /// Who hears of it.
     #[command(flatten)]
     pub notify: NotifySettings,
+    /// Drop retired tables that are still kept for an undo, too
+    #[arg(long)]
+    pub now: bool,
     /// Print one JSON object, as docs/use/json.md describes it
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -75,6 +79,7 @@ struct Answer<'a> {
     server: String,
     table: String,
     dropped: &'a [Dropped],
+    kept: Vec<Kept>,
     forgotten: Vec<i64>,
 }
 
@@ -85,48 +90,30 @@ async fn clean(
     args: &CleanupArgs,
     screen: &Screen,
 ) -> Result<Vec<Dropped>> {
-    let (schema, name) = (table.schema.as_deref(), table.table.as_str());
-    let (dropped, forgotten) = match target.scheme {
-        Scheme::Mysql => {
-            let cleanup =
-                within(target, mysql::commands::cleanup::Cleanup::find(target, schema, name))
-                    .await?;
-            for spared in &cleanup.spared {
-                screen.line(spared);
-            }
-            let dropped = listed(&cleanup.tables, mysql::name::TableName::plain);
-            agree(&dropped, args.yes, screen)?;
-            let forgotten = cleanup.forgotten.clone();
-            cleanup.drop_all().await?;
-            (dropped, forgotten)
-        }
-        Scheme::Postgres => {
-            let cleanup =
-                within(target, postgres::commands::cleanup::Cleanup::find(target, schema, name))
-                    .await?;
-            for stream in &cleanup.streams {
-                screen.line(&format!(
-                    "{}: the replication slot of an unfinished run",
-                    one_line(stream)
-                ));
-            }
-            for half in &cleanup.halves {
-                screen.line(&format!("half-done by an unfinished run: {}", one_line(&half.sql)));
-            }
-            let dropped = listed(&cleanup.tables, postgres::commands::cleanup::Found::plain);
-            agree(&dropped, args.yes, screen)?;
-            let forgotten = cleanup.forgotten.clone();
-            cleanup.drop_all().await?;
-            (dropped, forgotten)
-        }
-    };
+    let found = Box::pin(backend::cleanup(target, table, args.now)).await?;
+    if !found.has_work() && !found.kept().is_empty() {
+        return Err(Error::Refused(found.kept().iter().map(|kept| refused(kept, table)).collect()));
+    }
+    for note in found.notes() {
+        screen.line(&note);
+    }
+    for Kept { table, run, until } in found.kept() {
+        let table = one_line(table);
+        screen.line(&format!(
+            "{table} stays until {until} UTC, to undo run {run} with; --now drops it"
+        ));
+    }
+    let (dropped, kept, forgotten) =
+        (found.tables(), found.kept().to_vec(), found.forgotten().to_vec());
+    agree(&dropped, args.yes, screen)?;
+    Box::pin(found.drop_all()).await?;
     for run in &forgotten {
         screen.line(&format!("run {run} is forgotten: this osc cannot read its record"));
     }
     if args.json {
         let server = target.address.to_string();
-        let answer = Answer { server, table: table.plain(), dropped: &dropped, forgotten };
-        screen.json(&answer)?;
+        let table = table.plain();
+        screen.json(&Answer { server, table, dropped: &dropped, kept, forgotten })?;
         return Ok(dropped);
     }
     let count = dropped.len();
@@ -134,13 +121,13 @@ async fn clean(
     Ok(dropped)
 }
 
-fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Dropped> {
-    let one = |left: &Leftover<T>| Dropped {
-        table: plain(&left.table),
-        what: left.what,
-        bytes: left.bytes,
-    };
-    tables.iter().map(one).collect()
+fn refused(kept: &Kept, table: &TableArg) -> Finding {
+    let Kept { table: retired, run, until } = kept;
+    Finding::new(
+        "undo-window",
+        format!("{retired} is kept until {until} UTC: osc revert can undo run {run} with it"),
+        format!("wait until then, or drop it now: osc cleanup {} --now", word(&table.plain())),
+    )
 }
 
 const QUESTION: &str = "Drop them? Afterwards the change cannot be undone.";

@@ -272,6 +272,9 @@ pub trait Server: Send + Sync + 'static {
     /// The retired table's name, for a human.
     fn retired(&self) -> String;
 
+    /// How long the retired table is kept for an undo.
+    fn undo_for(&self) -> Duration;
+
     /// Whether and how what the run did can be undone, for a human; `None`: that is not known.
     fn undo(&self) -> Option<String>;
 }

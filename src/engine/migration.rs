@@ -24,6 +24,7 @@ use crate::config::settings::Settings;
 use crate::control::Directives;
 use crate::error::{AGAIN, Error, Result};
 use crate::key::{KeyOrder, Position};
+use crate::ledger::undo_window;
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
 use crate::testing::{failpoint, mutation};
@@ -280,6 +281,7 @@ async fn finish<S: Server>(
     summary.warnings.extend(progress.strangers());
     failpoint::hit(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
+    summary.undo_until = undo_window::until(server.undo_for());
     summary.undo = server.undo();
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await.map_err(unfinished)?;

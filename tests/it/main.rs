@@ -95,4 +95,5 @@ mod undo;
 mod undo_postgres;
 mod undo_torture;
 mod undo_verdict;
+mod undo_window;
 mod user_messages;

@@ -38,6 +38,9 @@ pub(crate) struct Record {
     /// Whether it can be undone, as it was judged beforehand: one line, and below it the reasons. Shown, never read.
     #[serde(default)]
     pub verdict: Vec<String>,
+    /// How long what it retires is kept for an undo, in seconds.
+    #[serde(default)]
+    pub undo_for: u64,
 }
 
 /// What an undo must know of the run that it undoes, since the catalog does not tell.

@@ -5,6 +5,7 @@ mod retired;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::binlog::{BinlogStream, Shadow, StreamConfig};
 use super::checks::leftovers;
@@ -144,6 +145,7 @@ impl Server for MysqlTable {
             record.carried = recorded;
             record.undo = Some(facts);
             record.verdict = verdict;
+            record.undo_for = setting.settings.undo_for().as_secs();
         })
         .await
     }
@@ -296,6 +298,10 @@ impl Server for MysqlTable {
 
     fn retired(&self) -> String {
         self.helpers.retired.plain()
+    }
+
+    fn undo_for(&self) -> Duration {
+        Duration::from_secs(self.known().undo_for)
     }
 
     fn undo(&self) -> Option<String> {

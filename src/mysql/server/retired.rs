@@ -44,6 +44,7 @@ impl MysqlTable {
             record.carried = recorded;
             record.undo = Some(facts);
             record.verdict = verdict;
+            record.undo_for = self.setting.settings.undo_for().as_secs();
         })
         .await
     }

@@ -18,12 +18,12 @@ pub(crate) enum Kind {
     Cleanup,
 }
 
-/// A table that was dropped.
+/// A table that is to be dropped, or was.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Dropped {
     /// Its name.
     pub table: String,
-    /// What it was.
+    /// What it is.
     pub what: &'static str,
     /// Data and indexes, in bytes.
     pub bytes: u64,
@@ -77,8 +77,6 @@ pub(super) enum Body {
         #[serde(flatten)]
         summary: Box<Summary>,
         validation: Validation,
-        /// Until when it can be undone; `None`: for as long as the retired table is there.
-        undo_until: Option<String>,
         exit_code: u8,
     },
     Failed {
@@ -104,13 +102,7 @@ impl Body {
             (None, Some(_)) => Validation::Off,
             (None, None) => Validation::ByTheServer,
         };
-        Self::Ended {
-            undo: kind == Kind::Revert,
-            summary,
-            validation,
-            undo_until: None,
-            exit_code: 0,
-        }
+        Self::Ended { undo: kind == Kind::Revert, summary, validation, exit_code: 0 }
     }
 
     /// Its topic; `None`: a question to a hook.

@@ -136,9 +136,7 @@ fn details(body: &Body) -> Vec<(&'static str, String)> {
         Body::CutOverBlocked { attempt, attempts, reason, .. } => {
             vec![("Reason", short(reason)), ("Attempt", format!("{attempt} of {attempts}"))]
         }
-        Body::Ended { undo, summary, validation, undo_until, .. } => {
-            ended(*undo, summary, *validation, undo_until.as_deref())
-        }
+        Body::Ended { undo, summary, validation, .. } => ended(*undo, summary, *validation),
         Body::Failed { failure, .. } => {
             let help = failure.help.iter().map(|help| ("Next", short(help)));
             std::iter::once(("Reason", short(&failure.message))).chain(help).collect()
@@ -152,12 +150,7 @@ fn details(body: &Body) -> Vec<(&'static str, String)> {
     }
 }
 
-fn ended(
-    undo: bool,
-    summary: &Summary,
-    validation: Validation,
-    until: Option<&str>,
-) -> Vec<(&'static str, String)> {
+fn ended(undo: bool, summary: &Summary, validation: Validation) -> Vec<(&'static str, String)> {
     let seconds = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default().as_secs();
     let (rows, count) = match (undo, validation) {
         (true, _) => ("Records put back", HumanCount(summary.refreshed).to_string()),
@@ -171,11 +164,11 @@ fn ended(
         Validation::Off => "switched off",
         Validation::ByTheServer => "not needed",
     };
-    let window = match (until, &summary.retired, &summary.undo) {
-        (Some(until), ..) => until.to_owned(),
-        (None, Some(_), _) => "until osc cleanup".to_owned(),
-        (None, None, Some(undo)) => short(undo),
-        (None, None, None) => "none".to_owned(),
+    let window = match (summary.undo_until.as_deref().and_then(from_now), summary) {
+        (Some(window), _) => window,
+        (None, Summary { retired: Some(_), .. }) => "until osc cleanup".to_owned(),
+        (None, Summary { undo: Some(undo), .. }) => short(undo),
+        (None, _) => "none".to_owned(),
     };
     let mut lines = vec![
         ("Duration", length(seconds)),
@@ -197,6 +190,19 @@ fn way_back(start: &Start) -> String {
         (None, "copy") => "The retired table is kept".into(),
         (None, _) => "Unknown".into(),
     }
+}
+
+/// How long it is until this time, UTC, in whole hours or minutes.
+fn from_now(until: &str) -> Option<String> {
+    let until = until.parse::<jiff::civil::DateTime>().ok()?;
+    let until = until.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    let seconds = until.duration_since(jiff::Timestamp::now()).as_secs();
+    Some(match (seconds + 30) / 60 {
+        ..=0 => "over".into(),
+        minutes if minutes % 60 == 0 => format!("{}h", minutes / 60),
+        minutes if minutes < 60 => format!("{minutes}min"),
+        minutes => format!("{}h {:02}min", minutes / 60, minutes % 60),
+    })
 }
 
 fn tables(count: usize) -> String {
@@ -290,6 +296,19 @@ mod tests {
              - Validation: PASSED\n\
              - Rollback window: until osc cleanup"
         );
+    }
+
+    #[test]
+    fn the_rollback_window_is_counted_from_now() {
+        let after = |seconds| {
+            let then = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            let then = then.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+            from_now(&then.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap()
+        };
+        assert_eq!((after(86_400).as_str(), after(7 * 86_400).as_str()), ("24h", "168h"));
+        assert_eq!((after(1800).as_str(), after(5400).as_str()), ("30min", "1h 30min"));
+        assert_eq!(after(-100), "over");
+        assert_eq!(from_now("soon"), None);
     }
 
     #[test]
