@@ -49,6 +49,7 @@ mod invariants_stream;
 mod kept_runs;
 mod manual_swap;
 mod matrix;
+mod notify;
 mod output;
 mod permission;
 mod pg_streaming;
