@@ -99,7 +99,7 @@ pub fn profile(
     };
     let mut profiles = parse(path, &file.text)?;
     if file.world_readable() && profiles.values().any(Profile::has_secret) {
-        tracing::warn!("{} holds a secret and everybody may read it; chmod 600", path.display());
+        tracing::warn!("{} holds credentials and everybody may read it; chmod 600", path.display());
     }
     let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
     match (profiles.remove(name.unwrap_or(DEFAULT_PROFILE)), name) {

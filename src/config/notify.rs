@@ -104,7 +104,7 @@ pub struct NotifySettings {
     ///
     /// One for each event, by its name. They get the facts in $OSC_… variables and as JSON on their
     /// standard input, and are ended after 30 s. before-cut-over and before-revert decide: exit code 0
-    /// permits the change, 75 says not yet, any other stops the run, resumably (docs/use/notify.md).
+    /// permits the change, 75 means not yet, any other stops the run, resumably (docs/use/notify.md).
     #[arg(long, value_name = "DIR", help_heading = "Notifications")]
     pub hooks: Option<PathBuf>,
     /// Post each event to this URL; may be given several times; also $OSC_WEBHOOK
@@ -127,10 +127,10 @@ pub struct NotifySettings {
     /// Write each message as a file into this directory; also $OSC_OUTBOX
     #[arg(long, value_name = "DIR", help_heading = "Notifications")]
     pub outbox: Option<PathBuf>,
-    /// Whom the messages in the outbox are for [default: Lead]; also $OSC_OUTBOX_TO
+    /// Address the messages in the outbox to this name [default: Lead]; also $OSC_OUTBOX_TO
     #[arg(long, value_name = "NAME", help_heading = "Notifications")]
     pub outbox_to: Option<String>,
-    /// Print this line when a message is in the outbox, {file} being its name; empty: print none
+    /// Print this line when a message is in the outbox, where {file} is its name; print none if empty
     /// [default: ->relay-file:{file}]; also $OSC_OUTBOX_ANNOUNCE
     #[arg(long, value_name = "TEXT", help_heading = "Notifications")]
     pub outbox_announce: Option<String>,

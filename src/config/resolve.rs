@@ -143,6 +143,9 @@ fn heard(
     of_profile: NotifySettings,
     environment: &Environment,
 ) -> Result<NotifySettings> {
+    if given.webhooks.iter().any(|url| url.expose().starts_with("slack:")) {
+        tracing::warn!("the URL in --webhook shows in the process list; $OSC_WEBHOOK does not");
+    }
     let variable = |name: &str| environment.get(name);
     given.over(NotifySettings::of_environment(variable)?).over(of_profile).with_variables(variable)
 }
