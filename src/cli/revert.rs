@@ -13,6 +13,7 @@ use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Finding, Result};
+use crate::observe::notify::Kind;
 use crate::output::screen::{Screen, one_line};
 use crate::output::text::length;
 use crate::plan::{Assignment, Job, Opposite, Request, UndoRequest, Undoing};
@@ -111,7 +112,7 @@ pub struct RevertArgs {
 /// Whatever ends the run other than success.
 pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let RevertArgs { json, quiet, yes, check, .. } = args;
-    let manner = Manner { json, quiet, yes, otherwise: "pass --yes" };
+    let manner = Manner { json, quiet, yes, kind: Kind::Revert, otherwise: "pass --yes" };
     let job = args.job(subject)?;
     if let Some(opposite) = Box::pin(backend::opposite(&job)).await? {
         return Box::pin(make(job, opposite, manner, check, screen)).await;

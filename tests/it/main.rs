@@ -49,6 +49,7 @@ mod invariants_stream;
 mod kept_runs;
 mod manual_swap;
 mod matrix;
+mod notify;
 mod operator_rights;
 mod orders;
 mod orders_refused;

@@ -198,6 +198,7 @@ async fn go_native(
         return Err(Error::Internal("a native method without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
+    sink.event(Event::Started(Box::new(prepared.start(attempt.method)?)));
     let attempts = job.settings.cut_over_attempts().get();
     let report = |attempt, reason: String| {
         job.progress.set_blocked(Some(reason.clone()));
@@ -366,10 +367,11 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         // Replicas would stand still for as long as the build takes.
         Indexes::Auto => job.replicas.is_empty() && !has_replicas(conn).await?,
     };
+    let start = prepared.start(Method::Copy)?;
     let setting = prepared.setting;
     let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
     let throttle = throttle::build(job, &setting.opts, true)?;
-    let mut summary = job.copy(MysqlTable::new(setting), throttle, defer_indexes).await?;
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, defer_indexes, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

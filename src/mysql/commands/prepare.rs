@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mysql_async::{Conn, Opts};
 
 use crate::config::target::Scheme;
+use crate::engine::progress::Start;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::refusals::related_unfinished;
@@ -61,6 +62,22 @@ impl Prepared {
     /// The clauses that take away for good what a copy would keep.
     pub(super) fn lost(&self) -> Vec<String> {
         lost(&self.setting.change.clauses, &self.setting.original)
+    }
+
+    /// What is reported when the change begins by `method`.
+    pub(super) fn start(&self, method: Method) -> Result<Start> {
+        let original = &self.setting.original;
+        let mut start = Start {
+            clauses: self.setting.change.text.clone(),
+            method: method.word().into(),
+            rows_estimate: original.rows.0,
+            bytes: Some(original.bytes),
+            ..Start::default()
+        };
+        if let Some(verdict) = self.undo(method)? {
+            verdict.tell(&original.name.plain(), &mut start);
+        }
+        Ok(start)
     }
 
     /// Whether the change can be undone when it is made by `method`; `None`: that is not known beforehand.

@@ -6,7 +6,7 @@ use mysql_async::Conn;
 
 use super::arguments::{one_expression, whole_name};
 use super::prepare::{Found, any_unfinished, find, none_unfinished, treated};
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::claim::Standing;
@@ -65,7 +65,8 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
     }
     let throttle = throttle::build(&job, &setting.opts, true)?;
     let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
-    let mut summary = job.copy(MysqlTable::new(setting), throttle, false).await?;
+    let start = Start::of_an_undo(&table, clauses.clone(), setting.original.bytes);
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, false, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     summary.seconds = job.progress.elapsed().as_secs_f64();

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::config::settings::Indexes;
 use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::claim::Standing;
@@ -54,6 +54,22 @@ impl Prepared {
     /// The clauses that take away for good what a copy would keep.
     fn lost(&self) -> Vec<String> {
         lost(&self.setting.change, &self.setting.original)
+    }
+
+    /// What is reported when the change begins by `method`.
+    fn start(&self, method: &Method) -> Start {
+        let original = &self.setting.original;
+        let mut start = Start {
+            clauses: self.setting.change.text.clone(),
+            method: method.word().into(),
+            rows_estimate: original.rows.0,
+            bytes: Some(original.bytes),
+            ..Start::default()
+        };
+        if let Some(verdict) = self.undo(method) {
+            verdict.tell(&original.name.plain(), &mut start);
+        }
+        start
     }
 
     /// Whether the change can be undone when it is made by `method`. Beforehand that is known only of what takes
@@ -389,6 +405,7 @@ async fn own_method(
         return Err(other_clauses(&dead.run));
     }
     report(job, chosen.method.word(), &chosen.reason, &chosen.notes);
+    job.sink.event(Event::Started(Box::new(prepared.start(&chosen.method))));
     let (options, role, ledger) =
         (&prepared.setting.options, &prepared.setting.role, prepared.setting.ledger.clone());
     let place = record::Place { client, options, role, ledger };
@@ -408,8 +425,9 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
     let (table, clauses) =
         (prepared.setting.original.name.plain(), prepared.setting.change.text.clone());
     let throttle = throttle::build(job, &prepared.setting.options, true)?;
+    let start = prepared.start(&Method::Copy);
     let server = PostgresTable::new(prepared.setting);
-    let mut summary = job.copy(server, throttle, defer_indexes).await?;
+    let mut summary = job.copy(server, throttle, defer_indexes, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)
