@@ -142,6 +142,15 @@ pub enum Error {
         /// The first thousand, for a human: the key, and why.
         rows: Vec<String>,
     },
+    /// A watch after a change had its time; nothing was undone, and nobody resumes it.
+    #[error("the watch is over; nothing was undone")]
+    WatchOver,
+    /// A watch after a change undid it: its health check had failed.
+    #[error("the change was undone: {reason}")]
+    Reverted {
+        /// What the check found.
+        reason: String,
+    },
     /// The data cannot become what the clauses ask for: duplicates, values that do not fit.
     #[error("existing rows do not fit: {reason}{}", .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>())]
     Data {
@@ -258,6 +267,8 @@ impl Error {
             Self::Stopped { .. } => "stopped",
             Self::Verification { .. } => "verification",
             Self::Misfits { .. } => "misfits",
+            Self::WatchOver => "watch-over",
+            Self::Reverted { .. } => "reverted",
             Self::Data { .. } => "data",
             Self::Foreign(_) => "foreign-change",
             Self::StreamGap { .. } => "stream-gap",
@@ -291,6 +302,9 @@ impl Error {
             ),
             Self::Misfits { .. } => Some(
                 "the live table is untouched; change these rows, or leave them behind: --on-misfit leave".into(),
+            ),
+            Self::Reverted { .. } => Some(
+                "the table is as it was, with what was written since; osc revert makes the change again".into(),
             ),
             Self::Foreign(_) | Self::StreamGap { .. } => Some(
                 "the original is untouched; `osc cleanup TABLE` drops what this run left, then start again".into(),

@@ -120,7 +120,7 @@ pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) ->
     if check {
         return Box::pin(show(&job, json, screen)).await;
     }
-    running::run(job, manner, screen, backend::revert).await
+    running::run(job, manner, screen, async |job| backend::revert(job).await.map(Some)).await
 }
 
 /// Makes the opposite change of a run that has left no retired table; with `check`, only its plan.
@@ -157,7 +157,7 @@ async fn make(
         return Err(Error::Usage { message: "nothing was changed".into(), help: String::new() });
     }
     let manner = Manner { yes: true, ..manner };
-    running::run(job, manner, screen, backend::alter).await
+    running::run(job, manner, screen, async |job| backend::alter(job).await.map(Some)).await
 }
 
 #[derive(Serialize)]

@@ -11,7 +11,7 @@ use crate::engine::permission::Given;
 use crate::engine::progress::{Event, Phase, Summary};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
-use crate::ledger::{End, FencingToken, NewRun, RunId, RunRecord};
+use crate::ledger::{End, FencingToken, NewRun, RunId};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::checks::Checked;
 use crate::mysql::clauses::opposite::opposite;
@@ -190,7 +190,9 @@ async fn go_native(
     let ledger = &prepared.setting.ledger;
     // Before the change, which could not be recorded otherwise.
     ledger.create(conn).await?;
-    if let Some(run) = ledger.last(conn, name).await?.filter(RunRecord::has_copy) {
+    if let Some(run) =
+        ledger.last(conn, name).await?.filter(|run| run.has_copy() && !run.is_watch())
+    {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }

@@ -16,7 +16,7 @@ use crate::ledger::refusals::{other_clauses, related_unfinished};
 use crate::ledger::unfinished::Unfinished;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::{Reason, Verdict, Way};
-use crate::plan::{Job, KEEPS, Plan, Step, for_good, only_a_copy_keeps};
+use crate::plan::{Job, Plan, Step, for_good, only_a_copy};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::Checked;
 use crate::postgres::clauses::Statement;
@@ -256,7 +256,8 @@ async fn prepare(
         }
         None => {
             for other in &related {
-                if let Some(run) = any_unfinished(client, &ledger, other).await? {
+                let found = any_unfinished(client, &ledger, other).await?;
+                if let Some(run) = found.filter(|run| !run.is_watch()) {
                     return Err(related_unfinished(&run, &name.plain(), &other.plain()));
                 }
             }
@@ -283,11 +284,12 @@ async fn prepare(
             };
             let chosen = choose(settings.strategy()).await?;
             let lost = lost(&change, &original);
-            if job.undoable && !lost.is_empty() && !matches!(chosen.method, Method::Copy) {
-                only_a_copy_keeps(&lost, !settings.strategy().copies())?;
-                Some(Chosen { reason: KEEPS.into(), ..choose(Strategy::Copy).await? })
-            } else {
-                Some(chosen)
+            match job.needs_a_copy(&lost).filter(|_| chosen.method != Method::Copy) {
+                Some(reason) => {
+                    only_a_copy(reason, !settings.strategy().copies())?;
+                    Some(Chosen { reason: reason.into(), ..choose(Strategy::Copy).await? })
+                }
+                None => Some(chosen),
             }
         }
     };
@@ -326,6 +328,9 @@ pub(super) async fn unfinished(
     let Some(run) = any_unfinished(client, ledger, &original.name).await? else { return Ok(None) };
     let Some(record) = Record::of(&run)? else { return Ok(None) };
     let standing = standing(client, ledger, original, &record).await?;
+    if run.is_watch() && standing != Standing::Swapped {
+        return Ok(None);
+    }
     if standing == Standing::Unswapped {
         owned(client, &record, &record.helpers(&original.name).shadow).await?;
     }

@@ -45,6 +45,8 @@ enum Begun {
 /// Whatever ends the run other than success.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
     let options = Options::of(&job.target)?;
+    let probe = throttle::ServerStatus::new(options.clone());
+    let job = job.with_checks(probe);
     let treated = job.settings.treat_as == Some(Scheme::Postgres);
     let (client, facts, recognised) = recognise::open(&options, treated).await?;
     for text in &recognised.notes {
