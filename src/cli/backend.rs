@@ -9,7 +9,7 @@ use crate::ledger::undo_window::Kept;
 use crate::ledger::{Leftover, RunRecord};
 use crate::observe::notify::Dropped;
 use crate::output::screen::one_line;
-use crate::plan::{Job, Plan, Request, TableArg, Undoing};
+use crate::plan::{Job, Opposite, Plan, Request, TableArg, Undoing};
 use crate::{mysql, postgres};
 
 /// Reads a table as this kind of server names it.
@@ -41,6 +41,14 @@ pub(super) async fn revert(job: Job) -> Result<Summary> {
     match job.target.scheme {
         Scheme::Mysql => mysql::commands::revert::revert(job).await,
         Scheme::Postgres => Box::pin(postgres::commands::revert::revert(job)).await,
+    }
+}
+
+/// The change that takes the table's last one back, where that has left no retired table.
+pub(super) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    match job.target.scheme {
+        Scheme::Mysql => within(&job.target, mysql::commands::revert::opposite(job)).await,
+        Scheme::Postgres => Ok(None),
     }
 }
 

@@ -93,6 +93,8 @@ mod triggers;
 mod type_matrix;
 mod type_matrix_postgres;
 mod undo;
+mod undo_by_log;
+mod undo_opposite;
 mod undo_postgres;
 mod undo_torture;
 mod undo_verdict;
