@@ -206,6 +206,9 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
+    /// An order had no effect, or none that is known.
+    #[error("{} [{}]", .0.problem, .0.check)]
+    Order(Finding),
     /// A command's answer cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(String),
@@ -262,6 +265,7 @@ impl Error {
             Self::Full { .. } => "full",
             Self::Unreachable { .. } => "unreachable",
             Self::Connection { .. } => "connection",
+            Self::Order(finding) => finding.check,
             Self::Output(_) => "output",
             Self::Internal(_) => "internal",
         }
@@ -270,6 +274,7 @@ impl Error {
     /// What the operator can do, where that is known.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::Order(finding) if !finding.help.is_empty() => Some(finding.help.clone()),
             Self::Usage { help, .. }
             | Self::Stopped { help, .. }
             | Self::Unreachable { help, .. }

@@ -5,6 +5,7 @@ use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Result};
+use crate::ledger::orders::{Made, NewOrder};
 use crate::ledger::undo_window::Kept;
 use crate::ledger::{Leftover, RunRecord};
 use crate::observe::notify::Dropped;
@@ -69,6 +70,16 @@ pub(super) async fn plan(job: &Job) -> Result<Plan> {
         Scheme::Mysql => Box::pin(within(&job.target, mysql::commands::alter::plan(job))).await,
         Scheme::Postgres => {
             Box::pin(within(&job.target, postgres::commands::alter::plan(job))).await
+        }
+    }
+}
+
+/// Makes an order for the run that is under way on a table, and waits for its answer.
+pub(super) async fn order(target: &Target, table: &TableArg, order: &NewOrder) -> Result<Made> {
+    match target.scheme {
+        Scheme::Mysql => within(target, mysql::commands::order::send(target, table, order)).await,
+        Scheme::Postgres => {
+            within(target, postgres::commands::order::send(target, table, order)).await
         }
     }
 }

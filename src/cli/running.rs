@@ -48,7 +48,7 @@ where
         &job.progress,
         announcing(screen, manner.json),
     )?;
-    let (directives, _steering) =
+    let (desk, _steering) =
         sources::steer(job.settings.control_file.clone(), Directives::from(&*job.settings))
             .map_err(|error| failed("cannot listen to signals", error))?;
     let mode = Mode::choose(manner.json, manner.quiet);
@@ -61,9 +61,9 @@ where
     };
     let approval = notifier.as_ref().and_then(Notifier::approval);
     let stop = job.stop.clone();
-    let mut aborts = directives.clone();
+    let (directives, mut aborts) = (desk.directives(), desk.directives());
     let ask = asking(screen, manner);
-    let job = Job { directives, sink: Arc::clone(&sink), approval, ask, ..job };
+    let job = Job { desk, directives, sink: Arc::clone(&sink), approval, ask, ..job };
     let aborted = async move {
         // The sender ends with the process only.
         if aborts.wait_for(|directives| directives.abort).await.is_ok() {

@@ -60,7 +60,8 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    fn login(&self) -> Option<&str> {
+    /// Who runs the program.
+    pub(crate) fn login(&self) -> Option<&str> {
         self.get("USER").or_else(|| self.get("LOGNAME"))
     }
 
@@ -103,12 +104,6 @@ pub(crate) fn alter(
     // PostgreSQL reports its standbys itself.
     if lag_asked && settings.replicas.is_empty() && target.scheme == Scheme::Mysql {
         return Err(usage("--max-lag has no replica to watch", "name one with --replica URL"));
-    }
-    if settings.hold && settings.control_file.is_none() {
-        return Err(usage(
-            "--hold needs --control-file: without one nothing could end the hold",
-            "add --control-file FILE, and cut over with: echo 'cut_over = \"now\"' > FILE",
-        ));
     }
     if let Some(like) = settings.treat_as.filter(|like| *like != target.scheme) {
         let (like, other) = (family(like), family(target.scheme));

@@ -70,6 +70,7 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
                 // The lock is gone: what the stream reports of the shadow from here on is others'.
                 run.with_room(|| run.server.mark(run.dirty.next_marker())).await?;
                 let pause = backoff.pause();
+                run.progress.set_blocked(Some(reason.clone()));
                 run.sink.event(Event::CutOverRetry {
                     attempt,
                     attempts,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::backend::Server;
 use super::coverage::{Limit, Watermark};
 use super::cutover::{Swapped, cut_over};
+use super::orders::{self, Scene};
 use super::permission::Approval;
 use super::progress::{Event, Phase, Progress, Sink, Start, Summary};
 use super::run::{Run, State, quantiles};
@@ -22,6 +23,7 @@ use super::verify::{Verified, verify};
 use super::{backpressure, copy, key_index, refresh, undo};
 use crate::config::settings::Settings;
 use crate::control::Directives;
+use crate::control::sources::Desk;
 use crate::error::{AGAIN, Error, Result};
 use crate::key::{KeyOrder, Position};
 use crate::ledger::undo_window;
@@ -44,6 +46,8 @@ pub(crate) struct MigrationContext {
     pub throttle: Arc<Throttle>,
     /// The operator's directives.
     pub directives: watch::Receiver<Directives>,
+    /// Where orders are handed in.
+    pub desk: Desk,
     /// Counters for whoever shows them.
     pub progress: Arc<Progress>,
     /// Where events go.
@@ -110,8 +114,27 @@ async fn method<S: Server>(
         let summary = Summary { method, ..Summary::default() };
         return finish(&server, &context.sink, &context.progress, summary).await;
     }
+    let earlier = earlier.map(|earlier| read_state(&earlier.state)).transpose()?;
+    // What the first attempt was promised stays.
+    let hold = context.settings.hold || earlier.as_ref().is_some_and(|state| state.hold);
+    let earlier = earlier.map(|state| State { hold, ..state });
+    let (desk, throttle) = (context.desk.clone(), Arc::clone(&context.throttle));
+    let (progress, sink) = (Arc::clone(&context.progress), Arc::clone(&context.sink));
+    let scene =
+        Scene { desk: &desk, throttle: &throttle, progress: &progress, sink: &*sink, held: hold };
+    let book = server.book()?;
+    orders::beside(book, &scene, claimed(server, context, swapping, earlier)).await
+}
+
+/// From the claim on, orders are taken.
+async fn claimed<S: Server>(
+    server: Arc<S>,
+    context: MigrationContext,
+    swapping: Arc<watch::Sender<bool>>,
+    earlier: Option<State>,
+) -> Result<Summary> {
     let (state, resumed) = match earlier {
-        Some(earlier) => (resume(read_state(&earlier.state)?, &context.settings)?, true),
+        Some(state) => (state, true),
         None => (prepare(&*server, &context, !context.compare_all).await?, false),
     };
     if resumed {
@@ -251,19 +274,6 @@ fn read_state(text: &str) -> Result<State> {
         reason: format!("the ledger's checkpoint cannot be read: {error}"),
         help: "discard it with: osc cleanup TABLE; then start again".into(),
     })
-}
-
-/// What the first attempt was promised stays.
-fn resume(state: State, settings: &Settings) -> Result<State> {
-    let hold = state.hold || settings.hold;
-    if hold && settings.control_file.is_none() {
-        return Err(Error::Stopped {
-            reason: "the run was begun with --hold, and without a control file nothing could end the hold"
-                .into(),
-            help: "run the same command with --hold --control-file FILE".into(),
-        });
-    }
-    Ok(State { hold, ..state })
 }
 
 async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {

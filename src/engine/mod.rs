@@ -4,6 +4,7 @@ pub mod backend;
 mod copy;
 pub mod coverage;
 pub mod dirty;
+pub mod picture;
 pub mod progress;
 
 pub(crate) mod backoff;
@@ -12,6 +13,8 @@ pub(crate) mod blocker;
 mod cutover;
 mod key_index;
 pub(crate) mod migration;
+pub mod orders;
+pub(crate) mod pace;
 pub(crate) mod permission;
 mod refresh;
 pub(crate) mod run;

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::progress::{Event, Phase, Progress, Sink};
 use crate::control::Directives;
 use crate::error::{Error, Result};
 use crate::testing::mutation::{self, Rule};
 use crate::throttle::Throttle;
+
+/// How long sources of the throttle take for their first look, mostly.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
 
 /// How often an approval that is not there yet is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -113,6 +117,23 @@ impl Permission<'_> {
         };
         self.throttle.hold(None);
         approved
+    }
+
+    /// Whether everybody agrees within the moment that a first look takes, so that nothing has to be awaited.
+    pub async fn is_near(&self) -> bool {
+        let end = Instant::now() + FIRST_LOOK;
+        loop {
+            if self.approval.is_some() || !self.directives.borrow().permit(self.held) {
+                return false;
+            }
+            if self.throttle.paused().is_none() {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Enters a phase and reports it.

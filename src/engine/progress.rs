@@ -51,7 +51,7 @@ impl Phase {
 }
 
 /// Which server, table and run it is about: what every event names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Host and port, or socket; `None`: not known yet.
     pub server: Option<String>,
@@ -88,7 +88,7 @@ impl Subject {
 }
 
 /// Numbers of a run as they are at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// What it is about.
     #[serde(flatten)]
@@ -135,6 +135,7 @@ pub struct Progress {
     throttled: Mutex<Option<String>>,
     pacing: Mutex<Option<Pacing>>,
     waiting: Mutex<Option<String>>,
+    blocked: Mutex<Option<String>>,
     subject: Subject,
     lost: Mutex<Option<Instant>>,
     replica_lag: Mutex<Option<Duration>>,
@@ -162,6 +163,7 @@ impl Default for Progress {
             throttled: Mutex::new(None),
             pacing: Mutex::new(None),
             waiting: Mutex::new(None),
+            blocked: Mutex::new(None),
             subject: Subject::default(),
             lost: Mutex::new(None),
             replica_lag: Mutex::new(None),
@@ -232,6 +234,16 @@ impl Progress {
     /// Says what the refresher has been waiting for, or that it is not.
     pub fn set_waiting(&self, reason: Option<String>) {
         *locked(&self.waiting) = reason;
+    }
+
+    /// Says why the last attempt to lock the table failed, and who was in the way as far as that is known.
+    pub fn set_blocked(&self, reason: Option<String>) {
+        *locked(&self.blocked) = reason;
+    }
+
+    /// Why the last attempt to lock the table failed; `None`: none has.
+    pub fn blocked(&self) -> Option<String> {
+        locked(&self.blocked).clone()
     }
 
     /// What the summary says of other sessions that wrote the shadow.
@@ -334,6 +346,25 @@ pub enum Event {
         retry_seconds: Option<f64>,
         /// Why it did not.
         reason: String,
+    },
+    /// An order was answered.
+    Order {
+        /// Its number.
+        order: i64,
+        /// What it asks for.
+        verb: String,
+        /// With what.
+        arguments: String,
+        /// The account that made it.
+        who: String,
+        /// From where.
+        host: String,
+        /// Why.
+        why: String,
+        /// `accepted`, `refused`, `expired`.
+        outcome: &'static str,
+        /// What that means, or why not.
+        answer: String,
     },
     /// Anything else that an operator should read.
     Note {

@@ -63,6 +63,11 @@ pub(crate) trait Lease: Sync {
     /// What the run recorded. `Refused` where another version of osc wrote it.
     fn record(&self, run: &RunRecord) -> Result<Self::Record>;
 
+    /// Whether an unfinished run left nothing that the next one would have to look at.
+    fn left_nothing(&self, run: &RunRecord) -> bool {
+        run.left_nothing()
+    }
+
     /// Begins a run.
     fn begin(&self, session: &mut Self::Session) -> impl Future<Output = Result<()>> + Send;
 
@@ -115,6 +120,12 @@ pub(crate) async fn claim<L: Lease>(lease: &L) -> Result<Option<Resumable>> {
         lease.begin(session).await?;
         return Ok(None);
     };
+    if lease.left_nothing(&earlier) {
+        lease.fence(session, RunId(earlier.run)).await?;
+        lease.forget(session, RunId(earlier.run), "died before it changed anything").await?;
+        lease.begin(session).await?;
+        return Ok(None);
+    }
     if !lease.is_same(&earlier.clauses) {
         return Err(other_clauses(&earlier));
     }

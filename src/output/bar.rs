@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::pace::{Pace, View};
 use super::screen::Screen;
 use super::{Renderer, screen, summary, text};
+use crate::engine::pace::{Pace, View};
 use crate::engine::progress::{Event, Snapshot, Summary};
 
 const INTERVAL: Duration = Duration::from_millis(150);

@@ -10,7 +10,6 @@ pub mod screen;
 mod bar;
 pub(crate) mod json;
 pub(crate) mod numbers;
-mod pace;
 mod plain;
 mod quiet;
 mod summary;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::pace::Pace;
+use crate::engine::pace::Pace;
 use crate::engine::progress::Snapshot;
 
 /// A run's numbers at one moment, and what follows from them.

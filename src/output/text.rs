@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
-use super::pace::View;
+use crate::engine::pace::View;
 use crate::engine::progress::{Event, Phase, Snapshot};
 
 /// Where nothing is known.
@@ -31,6 +31,11 @@ pub(crate) fn event(event: &Event) -> Option<String> {
             let when = retry_seconds.map(|seconds| format!(" in {seconds:.1} s"));
             let when = when.unwrap_or_default();
             format!("attempt {attempt} of {attempts}: {reason}; retrying{when}")
+        }
+        Event::Order { order, verb, arguments, who, why, outcome, answer, .. } => {
+            let what = [verb.as_str(), arguments].join(" ");
+            let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+            format!("order {order} of {who}{why}: {}: {outcome}: {answer}", what.trim())
         }
         Event::Note { text } => text.clone(),
         Event::Warning { text } => format!("warning: {text}"),

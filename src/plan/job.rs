@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::settings::Settings;
 use crate::config::target::Target;
 use crate::control::Directives;
+use crate::control::sources::Desk;
 use crate::engine::backend::Server;
 use crate::engine::migration::{MigrationContext, migrate};
+use crate::engine::orders::Scene;
 use crate::engine::permission::{Approval, Permission};
 use crate::engine::progress::{Event, Progress, Sink, Start, Subject, Summary};
 use crate::error::{Error, Findings, Result};
@@ -32,6 +34,8 @@ pub struct Job {
     pub settings: Arc<Settings>,
     /// The operator's directives.
     pub directives: watch::Receiver<Directives>,
+    /// Where orders are handed in.
+    pub(crate) desk: Desk,
     /// Counters for whoever shows them.
     pub progress: Arc<Progress>,
     /// Where events go.
@@ -60,11 +64,13 @@ impl Job {
         settings: Settings,
         subject: &Subject,
     ) -> Self {
+        let desk = Desk::new(Directives::from(&settings));
         Self {
             target,
             replicas,
             request,
-            directives: watch::Sender::new(Directives::from(&settings)).subscribe(),
+            directives: desk.directives(),
+            desk,
             settings: Arc::new(settings),
             progress: Arc::new(Progress::of(subject.clone())),
             sink: Arc::new(NullSink),
@@ -111,6 +117,17 @@ impl Job {
         Err(Error::Usage { message: "nothing was changed".into(), help: UNDOABLE.into() })
     }
 
+    /// What orders for the job are about.
+    pub(crate) fn scene<'a>(&'a self, throttle: &'a Throttle) -> Scene<'a> {
+        Scene {
+            desk: &self.desk,
+            throttle,
+            progress: &self.progress,
+            sink: &*self.sink,
+            held: false,
+        }
+    }
+
     /// Who must agree before the original is changed.
     pub fn permission<'a>(&'a self, throttle: &'a Throttle) -> Permission<'a> {
         Permission {
@@ -139,6 +156,7 @@ impl Job {
             defer_indexes,
             throttle: Arc::new(throttle),
             directives: self.directives.clone(),
+            desk: self.desk.clone(),
             progress: Arc::clone(&self.progress),
             sink: Arc::clone(&self.sink),
             approval: self.approval.clone(),

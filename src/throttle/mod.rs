@@ -253,6 +253,12 @@ impl Throttle {
         self.board.reason().borrow().clone()
     }
 
+    /// What holds the copy back beside the operator, one reason a source.
+    pub fn sources(&self) -> Vec<String> {
+        // The operator has the first place.
+        self.board.reasons(1)
+    }
+
     /// Why the copy is paused, as a value to watch. The value always has the latest numbers; a
     /// change of nothing but numbers wakes no task, so that every wake is worth a line in a log.
     pub fn changed(&self) -> watch::Receiver<Option<String>> {

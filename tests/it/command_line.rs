@@ -36,7 +36,19 @@ fn help_is_given_for_the_program_and_each_command() {
         .success()
         .stdout(contains("Exit codes:").and(contains("alter")))
         .stderr(is_empty());
-    for command in ["alter", "plan", "revert", "status", "cleanup", "completions"] {
+    for command in [
+        "alter",
+        "plan",
+        "revert",
+        "status",
+        "pause",
+        "resume",
+        "set",
+        "cut-over",
+        "abort",
+        "cleanup",
+        "completions",
+    ] {
         osc(&home)
             .args([command, "--help"])
             .assert()
@@ -49,7 +61,20 @@ fn help_is_given_for_the_program_and_each_command() {
 #[test]
 fn help_is_what_the_snapshots_have() {
     let home = home();
-    for command in ["", "alter", "plan", "revert", "status", "cleanup", "completions"] {
+    for command in [
+        "",
+        "alter",
+        "plan",
+        "revert",
+        "status",
+        "pause",
+        "resume",
+        "set",
+        "cut-over",
+        "abort",
+        "cleanup",
+        "completions",
+    ] {
         let arguments = command.split_whitespace().chain(["--help"]);
         let output = osc(&home).env("COLUMNS", "100").args(arguments).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();

@@ -152,7 +152,7 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
             dependents.foreign_key_names(),
         )?
     };
-    let Vetted { ledger, stands: ledger_stands, notes: ledger_notes } = ledger;
+    let Vetted { ledger, stands: ledger_stands, notes: ledger_notes, .. } = ledger;
     let helpers = match &dead {
         Some(dead) => Record::of(&dead.run)?.helpers(&original.name),
         None => Helpers {

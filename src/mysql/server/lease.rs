@@ -61,6 +61,11 @@ impl Lease for MysqlTable {
         self.ledger.last(conn, &self.setting.original.name).await
     }
 
+    fn left_nothing(&self, run: &RunRecord) -> bool {
+        // Here the server's own method in place is one statement, too.
+        run.left_nothing() || run.state.is_none() && run.method == "inplace"
+    }
+
     fn record(&self, run: &RunRecord) -> Result<Record> {
         Record::of(run)
     }

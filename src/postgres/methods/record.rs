@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::{Going, Method};
+use crate::engine::orders;
 use crate::engine::progress::{Event, Summary};
 use crate::error::Result;
 use crate::ledger::{Checkpoint, End, FencingToken, NewRun, RunId, RunRecord};
@@ -17,6 +18,7 @@ use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::methods;
 use crate::postgres::name::TableName;
 use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::orders::Orders;
 use crate::postgres::throttle;
 
 /// How often the record is renewed, so that the run is not taken for an interrupted one.
@@ -65,8 +67,11 @@ pub(crate) async fn run(
         }
     };
     let mut begun = None;
-    // What is done in one moment is recorded when it is done: nothing can be left of it.
-    if matches!(method, Method::Steps(_)) {
+    let throttle = throttle::build(job, options, false)?;
+    let permission = job.permission(&throttle);
+    // What is done in one moment is recorded when it is done: nothing can be left of it. But where it has to
+    // wait, orders find it meanwhile.
+    if matches!(method, Method::Steps(_)) || !permission.is_near().await {
         match record.begin(&new, name).await {
             Ok(run) => begun = Some(run),
             Err(error) => note(Err(error)),
@@ -75,10 +80,9 @@ pub(crate) async fn run(
     let sink = Arc::clone(&job.sink);
     let attempts = job.settings.cut_over_attempts().get();
     let say = |attempt, reason: String| {
+        job.progress.set_blocked(Some(reason.clone()));
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
-    let throttle = throttle::build(job, options, false)?;
-    let permission = job.permission(&throttle);
     let report = |text| sink.event(Event::Note { text });
     let going = Going {
         attempts,
@@ -89,10 +93,20 @@ pub(crate) async fn run(
         trusts_owner: job.settings.trust_owner,
         permission: Some(permission),
     };
-    let outcome = tokio::select! {
-        outcome = methods::run(options, role, name, method, &going) => outcome,
-        never = record.renew(begun) => match never {},
-        never = permission.report_throttle() => match never {},
+    let work = async {
+        tokio::select! {
+            outcome = methods::run(options, role, name, method, &going) => outcome,
+            never = record.renew(begun) => match never {},
+            never = permission.report_throttle() => match never {},
+        }
+    };
+    let outcome = match begun {
+        Some(run) => {
+            let (ledger, token) = (record.ledger.clone(), record.token.clone());
+            let book = Orders::new(options.clone(), ledger, run, token);
+            Box::pin(orders::beside(book, &job.scene(&throttle), work)).await
+        }
+        None => work.await,
     };
     let mut done = match outcome {
         Ok(done) => done,

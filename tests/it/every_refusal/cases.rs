@@ -377,6 +377,16 @@ pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/it/every_refusal.rs",
         "children_that_the_account_may_not_see_are_refused_alike",
     ),
+    (
+        "no-attempt",
+        "tests/it/orders_refused.rs",
+        "an_order_without_an_attempt_is_refused_and_leaves_no_row",
+    ),
+    (
+        "order-rights",
+        "tests/it/operator_rights.rs",
+        "an_operators_account_steers_and_sees_and_can_do_nothing_else",
+    ),
     ("unfinished-run", "tests/it/kept_runs.rs", "the_same_change_resumes_however_it_is_written"),
     ("related-run", "tests/it/related_runs.rs", "a_run_is_refused_beside_a_related_one"),
     ("galera", "tests/it/recognition.rs", "galera"),

@@ -12,6 +12,7 @@ const ERROR: &str = include_str!("../../../docs/use/schema/error.json");
 const PLAN: &str = include_str!("../../../docs/use/schema/plan.json");
 const STATUS: &str = include_str!("../../../docs/use/schema/status.json");
 const REVERT_CHECK: &str = include_str!("../../../docs/use/schema/revert-check.json");
+const ORDER: &str = include_str!("../../../docs/use/schema/order.json");
 const CLEANUP: &str = include_str!("../../../docs/use/schema/cleanup.json");
 
 /// What is wrong with what a command printed; `None`: nothing.
@@ -22,6 +23,7 @@ pub fn problem(command: &str, line: &Value) -> Option<String> {
         "revert --check" => REVERT_CHECK,
         "plan" => PLAN,
         "status" => STATUS,
+        "pause" | "resume" | "set" | "cut-over" | "abort" => ORDER,
         "cleanup" => CLEANUP,
         "a message" => NOTICE,
         _ => return Some(format!("{command} has no schema")),
