@@ -86,6 +86,26 @@ impl Permission<'_> {
         }
     }
 
+    /// Whether everybody agrees within the moment that a first look takes, so that nothing has to be awaited.
+    pub async fn is_near(&self) -> bool {
+        if self.approval.is_some() {
+            return false;
+        }
+        let end = Instant::now() + FIRST_LOOK;
+        loop {
+            if !self.directives.borrow().permit(self.held) {
+                return false;
+            }
+            if self.throttle.paused().is_none() {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Whether the approval was given at once. After a while the others may think otherwise.
     async fn approved(&self, given: &mut Given) -> Result<bool> {
         let Some(approval) = self.approval else { return Ok(true) };
@@ -117,23 +137,6 @@ impl Permission<'_> {
         };
         self.throttle.hold(None);
         approved
-    }
-
-    /// Whether everybody agrees within the moment that a first look takes, so that nothing has to be awaited.
-    pub async fn is_near(&self) -> bool {
-        let end = Instant::now() + FIRST_LOOK;
-        loop {
-            if self.approval.is_some() || !self.directives.borrow().permit(self.held) {
-                return false;
-            }
-            if self.throttle.paused().is_none() {
-                return true;
-            }
-            if Instant::now() >= end {
-                return false;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
     }
 
     /// Enters a phase and reports it.
