@@ -13,7 +13,7 @@ use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Finding, Result};
-use crate::observe::notify::Kind;
+use crate::observe::notify::{self, Kind};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text::length;
 use crate::plan::{Assignment, Job, Opposite, Request, UndoRequest, Undoing};
@@ -114,6 +114,7 @@ pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) ->
     let RevertArgs { json, quiet, yes, check, .. } = args;
     let manner = Manner { json, quiet, yes, kind: Kind::Revert, otherwise: "pass --yes" };
     let job = args.job(subject)?;
+    notify::check(&job.settings.notify)?;
     if let Some(opposite) = Box::pin(backend::opposite(&job)).await? {
         return Box::pin(make(job, opposite, manner, check, screen)).await;
     }
