@@ -38,6 +38,15 @@ pub enum OnMisfit {
     Leave,
 }
 
+/// Which rows are compared before the swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compared {
+    /// Those written since the change, where the server's log names them; else all.
+    Touched,
+    /// All rows of both tables.
+    All,
+}
+
 /// The arguments of `osc revert`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -69,6 +78,12 @@ pub struct RevertArgs {
     /// Rows that the old table cannot hold: refuse, or leave them as they were before the change
     #[arg(long, value_name = "WHAT", default_value = "refuse", help_heading = "Undo")]
     pub on_misfit: OnMisfit,
+    /// Which rows to compare: those written since the change, which takes seconds, or all
+    ///
+    /// MySQL and MariaDB: the binary log names what was written since, as long as it reaches back to the change.
+    /// Where it does not, and on PostgreSQL, all rows are compared.
+    #[arg(long, value_name = "ROWS", default_value = "touched", help_heading = "Undo")]
+    pub verify: Compared,
     /// Show what an undo would meet now, and change nothing
     ///
     /// Compares both tables, counts the rows written since the change, and tries each in a transaction that is
@@ -134,12 +149,20 @@ async fn show(job: &Job, json: bool, screen: &Screen) -> Result<()> {
 }
 
 fn text(undoing: &Undoing, found: &UndoCheck) -> String {
-    let Undoing { table, run, retired } = undoing;
+    let Undoing { table, run, retired, by_log, not_by_log } = undoing;
+    let way = match (by_log, not_by_log) {
+        (true, _) => {
+            "by the log, which names the rows written since: they alone are compared".into()
+        }
+        (false, Some(why)) => format!("both tables are compared; the log cannot help: {why}"),
+        (false, None) => "both tables are compared".to_owned(),
+    };
     format!(
         "{table}: osc revert would bring {retired} back, and undo run {run}\n  \
          rows        {} compared in {}\n  \
          to be put   {} rows were written since the change\n  \
-         misfits     {}",
+         misfits     {}\n  \
+         way         {way}",
         HumanCount(found.rows),
         length(Duration::try_from_secs_f64(found.seconds).unwrap_or_default()),
         HumanCount(found.touched),
@@ -168,7 +191,12 @@ impl RevertArgs {
         subject.set_table(table.plain());
         let request = Request { table, clauses: String::new() };
         let leave_misfits = self.on_misfit == OnMisfit::Leave;
-        let undo = UndoRequest { fill: self.fill, inverse: self.inverse, leave_misfits };
+        let undo = UndoRequest {
+            fill: self.fill,
+            inverse: self.inverse,
+            leave_misfits,
+            compare_all: self.verify == Compared::All,
+        };
         Ok(Job { undo, ..Job::new(target, replicas, request, settings, subject) })
     }
 }

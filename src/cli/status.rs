@@ -16,6 +16,7 @@ use crate::ledger::{RunRecord, RunState};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text;
 use crate::plan::TableArg;
+use crate::shell::word;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -130,7 +131,7 @@ async fn show(
         screen.answer("no runs")?;
     }
     for run in &runs {
-        screen.answer(&shown(run))?;
+        screen.answer(&shown(run, table.is_some()))?;
     }
     Ok(())
 }
@@ -183,7 +184,8 @@ fn state(run: &RunRecord) -> String {
     }
 }
 
-fn shown(run: &RunRecord) -> String {
+/// A run in words; with `whole`, the reasons of its undo verdict too.
+fn shown(run: &RunRecord, whole: bool) -> String {
     let mut text = format!(
         "run {}  {}  {}  {}, {}\n    {}\n    started {} UTC, last seen {} UTC; {} of about {} rows",
         run.run,
@@ -224,7 +226,10 @@ fn shown(run: &RunRecord) -> String {
         let _ = write!(text, "\n    {}", one_line(detail));
     }
     operation(&mut text, run);
-    for (at, line) in run.undo.iter().enumerate() {
+    if let Some(until) = &run.undo_until {
+        let _ = write!(text, "\n    undo until {until} UTC: osc revert {}", word(&full_name(run)));
+    }
+    for (at, line) in run.undo.iter().enumerate().filter(|_| whole) {
         let head = if at == 0 { "undo: " } else { "  - " };
         let _ = write!(text, "\n    {head}{}", one_line(line));
     }

@@ -7,6 +7,7 @@ pub(crate) mod claim;
 mod detail;
 pub(crate) mod orders;
 pub(crate) mod refusals;
+pub(crate) mod undo_window;
 pub(crate) mod unfinished;
 
 use serde::Serialize;
@@ -82,6 +83,9 @@ pub struct RunRecord {
     pub held: Option<bool>,
     /// When it ended, UTC.
     pub ended: Option<String>,
+    /// Seconds since then.
+    #[serde(skip)]
+    pub ended_seconds: Option<u64>,
     /// Bytes of WAL that the run's slot makes PostgreSQL keep, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_wal: Option<u64>,
@@ -95,6 +99,9 @@ pub struct RunRecord {
     /// The last orders for it; empty: none, or not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<orders::OrderRecord>,
+    /// Until when its retired table is kept, UTC; `None`: nothing keeps it, or it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo_until: Option<String>,
     /// What the run made and what the new table must have after the swap, in the server module's
     /// form: typed values, never statements.
     #[serde(skip)]
@@ -365,7 +372,12 @@ pub(crate) struct Leftover<T> {
 mod tests {
     use super::*;
 
-    fn record(result: Option<Outcome>, phase: &str, state: &str, held: bool) -> RunRecord {
+    pub(super) fn record(
+        result: Option<Outcome>,
+        phase: &str,
+        state: &str,
+        held: bool,
+    ) -> RunRecord {
         RunRecord {
             run: 1,
             elsewhere: None,
@@ -387,10 +399,12 @@ mod tests {
             silent_seconds: 0,
             held: Some(held),
             ended: None,
+            ended_seconds: None,
             kept_wal: None,
             undo: Vec::new(),
             picture: None,
             orders: Vec::new(),
+            undo_until: None,
             carried: None,
         }
     }

@@ -153,6 +153,7 @@ impl Job {
             sink: Arc::clone(&self.sink),
             stop: self.stop.clone(),
             leave_misfits: self.undo.leave_misfits,
+            compare_all: self.undo.compare_all,
         };
         Box::pin(migrate(Arc::new(server), context)).await
     }

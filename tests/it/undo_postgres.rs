@@ -1,7 +1,7 @@
 //! `osc revert` on PostgreSQL: a change is undone, redone, undone; what was written since stays.
 
 mod guard;
-mod place;
+pub(crate) mod place;
 mod refused;
 mod torture;
 mod untouched;

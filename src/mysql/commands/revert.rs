@@ -72,13 +72,17 @@ pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
     if !findings.refusals.is_empty() {
         return Err(Error::Refused(findings.refusals));
     }
+    let table = MysqlTable::new(setting);
+    table.get_ready(&mut conn).await?;
+    let not_by_log = table.logged().await?.err();
+    let setting = &table.setting;
     let undoing = Undoing {
         table: setting.original.name.plain(),
         run: setting.undone.as_ref().map_or(0, |undone| undone.run),
         retired: setting.helpers.shadow.plain(),
+        by_log: not_by_log.is_none(),
+        not_by_log,
     };
-    let table = MysqlTable::new(setting);
-    table.get_ready(&mut conn).await?;
     let found = undo_check::check(&table, &job.progress).await?;
     Ok((undoing, found))
 }
@@ -100,6 +104,12 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
     let catalog = Catalog::read(conn, flavor.is_mariadb(), &name).await?;
     let dead = any_unfinished(conn, &vetted, &name).await?;
     let mut swapped = false;
+    let runs = match vetted.stands {
+        true => vetted.ledger.of_table(conn, &name, RUNS).await?,
+        false => Vec::new(),
+    };
+    let others = runs.iter().map(|run| run.run);
+    let newest = others.filter(|run| dead.as_ref().is_none_or(|dead| dead.run != *run)).max();
     let (candidate, helpers) = match &dead {
         Some(dead) => {
             let (candidate, helpers, standing) =
@@ -108,10 +118,6 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
             (candidate, helpers)
         }
         None => {
-            let runs = match vetted.stands {
-                true => vetted.ledger.of_table(conn, &name, RUNS).await?,
-                false => Vec::new(),
-            };
             let candidate = undone::choose(runs, &catalog, &name)?;
             let retired = free_name(conn, &name).await?;
             let helpers = Helpers { shadow: candidate.retired.clone(), retired };
@@ -125,11 +131,13 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
         undone::unchanged(&candidate, &live, &retired)?;
         throttle::check(job, &opts, dead.is_some()).await?;
     }
+    let run = candidate.run.run;
+    // What a later run wrote into the retired table is in the log too.
+    let swap = candidate.mark().filter(|_| newest == Some(run));
     let facts = candidate.facts;
     let place = (&live, flavor);
     let fill = given(conn, place, &facts, &job.undo.fill, true).await?;
     let inverse = given(conn, place, &facts, &job.undo.inverse, false).await?;
-    let run = candidate.run.run;
     let change = change_back(run, &facts, &dependents);
     let setting = Setting {
         opts,
@@ -148,6 +156,8 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
             direction: facts.direction,
             fill,
             inverse,
+            swap,
+            leaves: job.undo.leave_misfits,
         }),
     };
     Ok((setting, swapped))

@@ -2,7 +2,7 @@
 //! left, and that their columns are what they were.
 
 use super::proof::Catalog;
-use super::record::{Record, Shape, UndoFacts};
+use super::record::{Record, Shape, SwapMark, UndoFacts};
 use crate::error::{Error, Finding, Result};
 use crate::ledger::{Outcome, RunRecord};
 use crate::mysql::catalog::table::Table;
@@ -19,6 +19,15 @@ pub(crate) struct Candidate {
     pub facts: UndoFacts,
     /// The name that its retired table has now.
     pub retired: TableName,
+}
+
+impl Candidate {
+    /// Where in the log its swap stands, where an undo may go by the log: it has compared all rows itself, and
+    /// seen its work to the end.
+    pub(crate) fn mark(&self) -> Option<SwapMark> {
+        let verified = self.run.verification == "passed";
+        self.record.swap.clone().filter(|mark| verified && !mark.sessions.is_empty())
+    }
 }
 
 /// The table's last change. `runs`: this server's, newest first.

@@ -1,13 +1,15 @@
 //! `osc status` on PostgreSQL: the runs that the ledger has.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
 use crate::error::{Error, Result};
-use crate::ledger::{RunRecord, SHOWN};
+use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::plan::TableArg;
+use crate::postgres::catalog::table::Table;
 use crate::postgres::connection::connect::{Options, at_first, connect};
 use crate::postgres::connection::session::{rows, value};
 use crate::postgres::name::{Ident, TableName, Text};
@@ -15,6 +17,7 @@ use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::Record;
 use crate::postgres::stream;
+use crate::postgres::undo::newest;
 
 /// The latest runs of a table, or of all tables of the database, newest first.
 ///
@@ -60,6 +63,14 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
         let names = stream::names(run.run, record.original, target.database(), &ledger.schema);
         run.kept_wal = kept.get(&names.slot).copied();
     }
+    let mut seen = Vec::new();
+    for run in runs.iter_mut().filter(|run| run.elsewhere.is_none()) {
+        let name = TableName::new(&run.schema, &run.table);
+        if run.result == Some(Outcome::Done) && !seen.contains(&name) {
+            tell_undo(&client, &ledger, run, &name).await?;
+            seen.push(name);
+        }
+    }
     Ok(runs)
 }
 
@@ -79,6 +90,25 @@ async fn makes_orders_only(client: &Client, schema: &str) -> Result<bool> {
         Text(orders.as_str())
     );
     Ok(value(client, "looking at the role's rights", &sql).await?.as_deref() == Some("t"))
+}
+
+/// Says of the last change of a table until when its retired table is kept, where it can be undone.
+async fn tell_undo(
+    client: &Client,
+    ledger: &Ledger,
+    last: &mut RunRecord,
+    name: &TableName,
+) -> Result<()> {
+    let Ok(Some(record)) = Record::of(last) else { return Ok(()) };
+    let Some(live) = Table::read(client, name).await?.filter(|_| last.retires()) else {
+        return Ok(());
+    };
+    match newest(client, ledger, &live, None).await {
+        Ok(_) => last.undo_until = last.kept_until(Duration::from_secs(record.undo_for)),
+        Err(Error::Refused(_)) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// What each slot of osc's makes the server keep, in bytes.

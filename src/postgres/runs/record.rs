@@ -56,6 +56,9 @@ pub(crate) struct Record {
     /// The run that it undoes.
     #[serde(default)]
     pub undoes: Option<i64>,
+    /// How long what it retires is kept for an undo, in seconds.
+    #[serde(default)]
+    pub undo_for: u64,
 }
 
 /// The start of a record, in whatever form.
@@ -80,6 +83,7 @@ impl Record {
             helpers: None,
             tables: None,
             undoes: None,
+            undo_for: 0,
         }
     }
 

@@ -58,6 +58,7 @@ pub(crate) async fn take(table: &PostgresTable, undo: &Undo) -> Result<()> {
     record.dependents = record::digest(&client, &dependents).await?;
     record.unchecked = dependents.to_validate();
     record.role = table.setting.role.clone();
+    record.undo_for = table.setting.settings.undo_for().as_secs();
     record.helpers = Some(table.setting.helpers.clone());
     record.tables = Some(tables(undo, shapes));
     let carried = derive(&client, table, undo, &record).await?;

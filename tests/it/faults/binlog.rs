@@ -149,7 +149,7 @@ impl Scenario for Place {
             if self.undo { ("", "t_osc_old_2") } else { (CLAUSES, "t_osc_old") };
         caught(twin.assert_equal(clauses)).await?;
         compare(self.state(&database).await, Some(retired))?;
-        succeeds(&["cleanup", "t", "--url", &url, "--yes"]).await?;
+        succeeds(&["cleanup", "t", "--url", &url, "--yes", "--now"]).await?;
         compare(self.state(&database).await, None)?;
         self.server.exec(&format!("DROP DATABASE {database}")).await;
         Ok(ended)
