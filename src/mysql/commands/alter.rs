@@ -23,7 +23,7 @@ use crate::mysql::name::TableName;
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock;
-use crate::mysql::runs::orders::Orders;
+use crate::mysql::runs::orders::{Orders, now};
 use crate::mysql::runs::record::Record;
 use crate::mysql::{checks, throttle};
 use crate::plan::method::Method;
@@ -213,7 +213,8 @@ async fn go_native(
         false => {
             let run = entry.begin(conn, job).await?;
             let opts = prepared.setting.opts.clone();
-            Some(Orders::new(opts, ledger.clone(), run, entry.token.clone()))
+            let begun = entry.begun.clone();
+            Some(Orders::new(opts, ledger.clone(), run, entry.token.clone(), begun))
         }
     };
     let permitted = async || -> Result<()> {
@@ -295,6 +296,8 @@ struct Entry<'a> {
     method: &'static str,
     token: FencingToken,
     run: Option<RunId>,
+    /// When it was put there, by the server's clock.
+    begun: String,
 }
 
 impl<'a> Entry<'a> {
@@ -304,7 +307,15 @@ impl<'a> Entry<'a> {
         clauses: &'a str,
         method: &'static str,
     ) -> Self {
-        Self { ledger, name, clauses, method, token: FencingToken::random(), run: None }
+        Self {
+            ledger,
+            name,
+            clauses,
+            method,
+            token: FencingToken::random(),
+            run: None,
+            begun: String::new(),
+        }
     }
 
     async fn begin(&mut self, conn: &mut Conn, job: &Job) -> Result<RunId> {
@@ -319,6 +330,7 @@ impl<'a> Entry<'a> {
             verify: false,
             token: &self.token,
         };
+        self.begun = now(conn).await?;
         let run = self.ledger.begin(conn, &new).await?;
         job.progress.subject().set_run(run.0);
         self.run = Some(run);
