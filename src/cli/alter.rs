@@ -5,6 +5,7 @@ use super::running::{self, Manner};
 use super::{EXIT_CODES, backend};
 use crate::engine::progress::Subject;
 use crate::error::Result;
+use crate::observe::notify::Kind;
 use crate::output::screen::Screen;
 use crate::plan::UNDOABLE;
 
@@ -38,6 +39,6 @@ pub(super) async fn run(args: AlterArgs, screen: &Screen, subject: &Subject) -> 
     if dry_run {
         return Box::pin(super::plan::show(&job, json, screen)).await;
     }
-    let manner = Manner { json, quiet, yes, otherwise: UNDOABLE };
+    let manner = Manner { json, quiet, yes, kind: Kind::Alter, otherwise: UNDOABLE };
     running::run(job, manner, screen, backend::alter).await
 }

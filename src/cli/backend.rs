@@ -1,7 +1,5 @@
 //! Which server's module does what a command asks for: the one place that tells them apart.
 
-use serde::Serialize;
-
 use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
@@ -10,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::ledger::orders::{Made, NewOrder};
 use crate::ledger::undo_window::Kept;
 use crate::ledger::{Leftover, RunRecord};
+use crate::observe::notify::Dropped;
 use crate::output::screen::one_line;
-use crate::plan::{Job, Plan, Request, TableArg, Undoing};
+use crate::plan::{Job, Opposite, Plan, Request, TableArg, Undoing};
 use crate::{mysql, postgres};
 
 /// Reads a table as this kind of server names it.
@@ -43,6 +42,14 @@ pub(super) async fn revert(job: Job) -> Result<Summary> {
     match job.target.scheme {
         Scheme::Mysql => mysql::commands::revert::revert(job).await,
         Scheme::Postgres => Box::pin(postgres::commands::revert::revert(job)).await,
+    }
+}
+
+/// The change that takes the table's last one back, where that has left no retired table.
+pub(super) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    match job.target.scheme {
+        Scheme::Mysql => within(&job.target, mysql::commands::revert::opposite(job)).await,
+        Scheme::Postgres => Ok(None),
     }
 }
 
@@ -85,17 +92,6 @@ pub(super) enum Cleanup {
     Postgres(Box<postgres::commands::cleanup::Cleanup>),
 }
 
-/// A table that can be dropped.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Droppable {
-    /// Its name.
-    pub table: String,
-    /// What it is.
-    pub what: &'static str,
-    /// Bytes of data and indexes.
-    pub bytes: u64,
-}
-
 /// Finds what can be dropped of a table; with `now`, what is kept for an undo too.
 pub(super) async fn cleanup(target: &Target, table: &TableArg, now: bool) -> Result<Cleanup> {
     match target.scheme {
@@ -112,7 +108,7 @@ pub(super) async fn cleanup(target: &Target, table: &TableArg, now: bool) -> Res
 
 impl Cleanup {
     /// The tables that it would drop.
-    pub(super) fn tables(&self) -> Vec<Droppable> {
+    pub(super) fn tables(&self) -> Vec<Dropped> {
         match self {
             Self::Mysql(found) => listed(&found.tables, mysql::name::TableName::plain),
             Self::Postgres(found) => {
@@ -170,8 +166,8 @@ impl Cleanup {
     }
 }
 
-fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Droppable> {
-    let one = |left: &Leftover<T>| Droppable {
+fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Dropped> {
+    let one = |left: &Leftover<T>| Dropped {
         table: plain(&left.table),
         what: left.what,
         bytes: left.bytes,

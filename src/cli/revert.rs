@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
+use super::prompt::confirm;
 use super::running::{self, Manner};
 use super::{EXIT_CODES, backend};
 use crate::config::resolve::{self, Connection, Environment};
@@ -12,9 +13,10 @@ use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Finding, Result};
-use crate::output::screen::Screen;
+use crate::observe::notify::Kind;
+use crate::output::screen::{Screen, one_line};
 use crate::output::text::length;
-use crate::plan::{Assignment, Job, Request, UndoRequest, Undoing};
+use crate::plan::{Assignment, Job, Opposite, Request, UndoRequest, Undoing};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,12 +112,52 @@ pub struct RevertArgs {
 /// Whatever ends the run other than success.
 pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let RevertArgs { json, quiet, yes, check, .. } = args;
+    let manner = Manner { json, quiet, yes, kind: Kind::Revert, otherwise: "pass --yes" };
+    let job = args.job(subject)?;
+    if let Some(opposite) = Box::pin(backend::opposite(&job)).await? {
+        return Box::pin(make(job, opposite, manner, check, screen)).await;
+    }
     if check {
-        let job = args.job(subject)?;
         return Box::pin(show(&job, json, screen)).await;
     }
-    let manner = Manner { json, quiet, yes, otherwise: "pass --yes" };
-    running::run(args.job(subject)?, manner, screen, backend::revert).await
+    running::run(job, manner, screen, backend::revert).await
+}
+
+/// Makes the opposite change of a run that has left no retired table; with `check`, only its plan.
+async fn make(
+    job: Job,
+    opposite: Opposite,
+    manner: Manner,
+    check: bool,
+    screen: &Screen,
+) -> Result<()> {
+    let Opposite { run, method, clauses, verdict } = opposite;
+    if !job.undo.fill.is_empty() || !job.undo.inverse.is_empty() {
+        return Err(Error::Usage {
+            message: format!(
+                "--fill and --inverse have no meaning: run {run} kept no retired table"
+            ),
+            help: "leave them out".into(),
+        });
+    }
+    let table = job.request.table.plain();
+    let said = verdict.iter().map(|line| format!("\n  - {}", one_line(line))).collect::<String>();
+    let text = format!(
+        "run {run} was {method} and kept no retired table; its opposite is: ALTER TABLE {table} {}{}{said}",
+        one_line(&clauses),
+        if said.is_empty() { "" } else { "\nwhat was said of an undo beforehand:" },
+    );
+    screen.line(&text);
+    let request = Request { clauses, ..job.request.clone() };
+    let job = Job { request, ..job };
+    if check {
+        return Box::pin(super::plan::show(&job, manner.json, screen)).await;
+    }
+    if !confirm("Make the opposite change?", manner.yes, "pass --yes")? {
+        return Err(Error::Usage { message: "nothing was changed".into(), help: String::new() });
+    }
+    let manner = Manner { yes: true, ..manner };
+    running::run(job, manner, screen, backend::alter).await
 }
 
 #[derive(Serialize)]

@@ -7,6 +7,7 @@ use super::prompt::confirm;
 use crate::control::{Directives, sources};
 use crate::engine::progress::{Event, Summary};
 use crate::error::{Error, Result};
+use crate::observe::notify::{Announce, Kind, Notifier};
 use crate::output::screen::Screen;
 use crate::output::{self, Mode};
 use crate::plan::{Ask, Job};
@@ -20,6 +21,8 @@ pub(super) struct Manner {
     pub quiet: bool,
     /// `--yes`.
     pub yes: bool,
+    /// The command.
+    pub kind: Kind,
     /// What to do where there is no one to ask.
     pub otherwise: &'static str,
 }
@@ -38,16 +41,29 @@ where
     F: Future<Output = Result<Summary>>,
 {
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
+    let notifier = Notifier::start(
+        &job.settings.notify,
+        manner.kind,
+        &job.request.clauses,
+        &job.progress,
+        announcing(screen, manner.json),
+    )?;
     let (desk, _steering) =
         sources::steer(job.settings.control_file.clone(), Directives::from(&*job.settings))
             .map_err(|error| failed("cannot listen to signals", error))?;
     let mode = Mode::choose(manner.json, manner.quiet);
     let reporter = output::reporter(mode, Arc::clone(&job.progress), screen)
         .map_err(|error| failed("cannot start a thread", error))?;
-    let sink = reporter.sink();
+    let shown = reporter.sink();
+    let sink = match &notifier {
+        Some(notifier) => notifier.sink(shown),
+        None => shown,
+    };
+    let approval = notifier.as_ref().and_then(Notifier::approval);
     let stop = job.stop.clone();
     let (directives, mut aborts) = (desk.directives(), desk.directives());
-    let job = Job { desk, directives, sink: Arc::clone(&sink), ask: asking(screen, manner), ..job };
+    let ask = asking(screen, manner);
+    let job = Job { desk, directives, sink: Arc::clone(&sink), approval, ask, ..job };
     let aborted = async move {
         // The sender ends with the process only.
         if aborts.wait_for(|directives| directives.abort).await.is_ok() {
@@ -61,7 +77,16 @@ where
     };
     let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
     reporter.finish().await;
+    if let Some(notifier) = notifier {
+        notifier.finish(result.as_ref().err()).await;
+    }
     result
+}
+
+/// Prints what announces a message in the outbox: on stdout, or beside the JSON that is there.
+pub(super) fn announcing(screen: &Screen, json: bool) -> Announce {
+    let screen = screen.clone();
+    Arc::new(move |line| if json { screen.line(line) } else { screen.remark(line) })
 }
 
 /// Asks on the terminal, unless `yes` was given. A bar is drawn again after the answer.

@@ -142,7 +142,7 @@ struct Line<'a> {
     server: String,
     table: String,
     state: RunState,
-    /// Why it is paused, or what ended it.
+    /// Why it is paused or on hold, or what ended it.
     reason: Option<String>,
     #[serde(flatten)]
     run: &'a RunRecord,
@@ -157,7 +157,7 @@ impl<'a> Line<'a> {
             state,
             reason: run
                 .paused()
-                .filter(|_| state == RunState::Paused)
+                .filter(|_| matches!(state, RunState::Paused | RunState::Holding))
                 .or_else(|| run.detail.clone()),
             run,
         }
@@ -174,7 +174,10 @@ fn state(run: &RunRecord) -> String {
     match run.state() {
         RunState::Running => "running".into(),
         RunState::Paused => format!("paused: {}", run.paused().unwrap_or_default()),
-        RunState::Holding => "ready to cut over; on hold".into(),
+        RunState::Holding => match run.paused() {
+            Some(reason) => format!("ready to cut over; on hold: {reason}"),
+            None => "ready to cut over; on hold".into(),
+        },
         RunState::NotRunning => {
             format!("not running (last seen {} ago); {AGAIN}", seen())
         }
@@ -225,10 +228,10 @@ fn shown(run: &RunRecord, whole: bool) -> String {
     if let Some(detail) = &run.detail {
         let _ = write!(text, "\n    {}", one_line(detail));
     }
-    operation(&mut text, run);
     if let Some(until) = &run.undo_until {
         let _ = write!(text, "\n    undo until {until} UTC: osc revert {}", word(&full_name(run)));
     }
+    operation(&mut text, run);
     for (at, line) in run.undo.iter().enumerate().filter(|_| whole) {
         let head = if at == 0 { "undo: " } else { "  - " };
         let _ = write!(text, "\n    {head}{}", one_line(line));

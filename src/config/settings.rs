@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::http_url::HttpUrl;
 use super::load_limit::Limit;
+use super::notify::NotifySettings;
 use super::period::Period;
 use super::strategy::Strategy;
 use super::target::Scheme;
@@ -208,6 +209,10 @@ pub struct Settings {
     /// functions belong to a role with fewer rights than osc's, the change is refused without this.
     #[arg(long, help_heading = "Connection")]
     pub trust_owner: bool,
+    /// Who hears of it; in a profile a table of its own.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub notify: NotifySettings,
     /// `verify = false` in a profile; `--no-verify` on the command line.
     #[arg(skip)]
     pub(crate) verify: Option<bool>,
@@ -350,6 +355,7 @@ impl Settings {
             kill_blockers_after: self.kill_blockers_after.or(base.kill_blockers_after),
             undo_for: self.undo_for.or(base.undo_for),
             trust_owner: self.trust_owner || base.trust_owner,
+            notify: self.notify.over(base.notify),
             verify: self.verify.or(base.verify),
             feedback: self.feedback.or(base.feedback),
         }
@@ -357,7 +363,7 @@ impl Settings {
 }
 
 /// A command-line parser that knows its words, for the help and the completions.
-fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+pub(super) fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err: fmt::Display> + Clone + Send + Sync + 'static,
 {
@@ -374,7 +380,7 @@ where
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-fn all_parsed<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(super) fn all_parsed<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: fmt::Display>,

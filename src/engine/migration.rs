@@ -16,7 +16,8 @@ use super::backend::Server;
 use super::coverage::{Limit, Watermark};
 use super::cutover::{Swapped, cut_over};
 use super::orders::{self, Scene};
-use super::progress::{Event, Phase, Progress, Sink, Summary};
+use super::permission::Approval;
+use super::progress::{Event, Phase, Progress, Sink, Start, Summary};
 use super::run::{Run, State, quantiles};
 use super::verify::{Verified, verify};
 use super::{backpressure, copy, key_index, refresh, undo};
@@ -51,6 +52,10 @@ pub(crate) struct MigrationContext {
     pub progress: Arc<Progress>,
     /// Where events go.
     pub sink: Arc<dyn Sink>,
+    /// Who is asked before the original is changed.
+    pub approval: Option<Arc<dyn Approval>>,
+    /// What is reported of the change when it begins; method and rows are filled in.
+    pub start: Start,
     /// Ends the run, resumably.
     pub stop: CancellationToken,
     /// In an undo, leave rows behind that cannot go back.
@@ -193,6 +198,11 @@ async fn run<S: Server>(
     server.go_by_log(state.by_log);
     let estimate = server.estimate().await?;
     context.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
+    if !resumed {
+        let method = server.method().into();
+        let start = Start { method, rows_estimate: estimate.0, ..context.start };
+        context.sink.event(Event::Started(Box::new(start)));
+    }
     let start = state.position.clone();
     let stream = match server.stream(&start).await {
         Err(Error::StreamGap { reason, .. }) if state.by_log => return Ok(Ended::LogFails(reason)),
@@ -206,6 +216,7 @@ async fn run<S: Server>(
         context.directives,
         context.progress,
         context.sink,
+        context.approval,
         state,
         Arc::clone(&swapping),
         context.leave_misfits,

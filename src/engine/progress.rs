@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::shell;
 use crate::throttle::feedback::Pacing;
 
 /// Where a run is.
@@ -301,6 +302,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The change begins: its checks have passed. Not reported again when it is resumed.
+    Started(Box<Start>),
     /// A phase begins.
     Phase {
         /// Which.
@@ -375,6 +378,38 @@ pub enum Event {
     },
     /// The run is done.
     Summary(Box<Summary>),
+}
+
+/// What is known when a change begins.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Start {
+    /// The clauses.
+    pub clauses: String,
+    /// The method.
+    pub method: String,
+    /// The server's estimate of the table's rows.
+    pub rows_estimate: u64,
+    /// Data and indexes, in bytes; `None`: not known.
+    pub bytes: Option<u64>,
+    /// How long the change will take, in seconds; `None`: not known.
+    pub estimated_seconds: Option<u64>,
+    /// Whether and how the change can be undone; `None`: not known beforehand.
+    pub undo: Option<String>,
+    /// The same in a word of `osc plan`.
+    pub undo_outcome: Option<&'static str>,
+}
+
+impl Start {
+    /// Of an undo, which can be undone itself.
+    pub(crate) fn of_an_undo(table: &str, clauses: String, bytes: u64) -> Self {
+        Self {
+            clauses,
+            bytes: Some(bytes),
+            undo: Some(format!("osc revert {}; possible", shell::word(table))),
+            undo_outcome: Some("possible"),
+            ..Self::default()
+        }
+    }
 }
 
 /// Of many times.

@@ -14,7 +14,7 @@ use super::backend::Server;
 use super::backoff::{jittered, reconnecting};
 use super::coverage::{Coverage, Limit, Watermark};
 use super::dirty::Dirty;
-use super::permission::Permission;
+use super::permission::{Approval, Permission};
 use super::progress::{Event, Phase, Progress, Quantiles, Sink};
 use super::undo::Misfits;
 use crate::config::settings::Settings;
@@ -83,6 +83,8 @@ pub(crate) struct Run<S> {
     pub progress: Arc<Progress>,
     /// Where events go.
     pub sink: Arc<dyn Sink>,
+    /// Who is asked before the original is changed.
+    pub approval: Option<Arc<dyn Approval>>,
     /// The dirty keys.
     pub dirty: Dirty,
     pub(super) coverage: Mutex<Coverage>,
@@ -159,6 +161,7 @@ impl<S: Server> Run<S> {
         directives: watch::Receiver<Directives>,
         progress: Arc<Progress>,
         sink: Arc<dyn Sink>,
+        approval: Option<Arc<dyn Approval>>,
         state: State,
         swapping: Arc<watch::Sender<bool>>,
         leave_misfits: bool,
@@ -175,6 +178,7 @@ impl<S: Server> Run<S> {
             dirty: Dirty::new(Arc::clone(&progress), swapping),
             progress,
             sink,
+            approval,
             coverage: Mutex::new(Coverage::resume(state.copied, state.limit)),
             chunk_ended: Notify::new(),
             chunk_gate: RwLock::new(()),
@@ -263,6 +267,7 @@ impl<S: Server> Run<S> {
             throttle: &self.throttle,
             progress: &self.progress,
             sink: &*self.sink,
+            approval: self.approval.as_deref(),
             held: self.held,
         }
     }

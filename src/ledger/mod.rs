@@ -93,15 +93,15 @@ pub struct RunRecord {
     /// not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<String>,
+    /// Until when its retired table is kept, UTC; `None`: nothing keeps it, or it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo_until: Option<String>,
     /// How it was a moment ago, or at its end; `None`: not known, or not looked at.
     #[serde(rename = "snapshot")]
     pub picture: Option<Picture>,
     /// The last orders for it; empty: none, or not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<orders::OrderRecord>,
-    /// Until when its retired table is kept, UTC; `None`: nothing keeps it, or it is not there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub undo_until: Option<String>,
     /// What the run made and what the new table must have after the swap, in the server module's
     /// form: typed values, never statements.
     #[serde(skip)]
@@ -402,9 +402,9 @@ mod tests {
             ended_seconds: None,
             kept_wal: None,
             undo: Vec::new(),
+            undo_until: None,
             picture: None,
             orders: Vec::new(),
-            undo_until: None,
             carried: None,
         }
     }

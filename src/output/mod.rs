@@ -9,6 +9,7 @@ pub mod screen;
 
 mod bar;
 pub(crate) mod json;
+pub(crate) mod numbers;
 mod plain;
 mod quiet;
 mod summary;

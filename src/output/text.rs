@@ -10,7 +10,7 @@ use crate::engine::progress::{Event, Phase, Snapshot};
 /// Where nothing is known.
 pub(crate) const UNKNOWN: &str = "–";
 
-/// A line for an event; `None`: the summary, which has more than one.
+/// A line for an event; `None`: the summary, which has more than one, and what other events say.
 pub(crate) fn event(event: &Event) -> Option<String> {
     let text = match event {
         Event::Method { method, reason } => format!("method: {method} ({reason})"),
@@ -39,7 +39,7 @@ pub(crate) fn event(event: &Event) -> Option<String> {
         }
         Event::Note { text } => text.clone(),
         Event::Warning { text } => format!("warning: {text}"),
-        Event::Summary(_) => return None,
+        Event::Started(_) | Event::Summary(_) => return None,
     };
     Some(text)
 }

@@ -12,8 +12,8 @@ use crate::control::sources::Desk;
 use crate::engine::backend::Server;
 use crate::engine::migration::{MigrationContext, migrate};
 use crate::engine::orders::Scene;
-use crate::engine::permission::Permission;
-use crate::engine::progress::{Event, Progress, Sink, Subject, Summary};
+use crate::engine::permission::{Approval, Permission};
+use crate::engine::progress::{Event, Progress, Sink, Start, Subject, Summary};
 use crate::error::{Error, Findings, Result};
 use crate::plan::request::{Request, UndoRequest};
 use crate::throttle::Throttle;
@@ -40,12 +40,16 @@ pub struct Job {
     pub progress: Arc<Progress>,
     /// Where events go.
     pub sink: Arc<dyn Sink>,
+    /// Who is asked before the original is changed.
+    pub approval: Option<Arc<dyn Approval>>,
     /// Ends the run, resumably.
     pub stop: CancellationToken,
     /// Asks whoever gave the command a question of yes or no; `Usage` where there is no one to ask.
     pub ask: Ask,
     /// How an undo goes about what cannot just go back.
     pub undo: UndoRequest,
+    /// Only by a method that keeps what the change takes away.
+    pub undoable: bool,
 }
 
 /// How a question of yes or no is put.
@@ -70,9 +74,11 @@ impl Job {
             settings: Arc::new(settings),
             progress: Arc::new(Progress::of(subject.clone())),
             sink: Arc::new(NullSink),
+            approval: None,
             stop: CancellationToken::new(),
             ask: Arc::new(|_| Ok(false)),
             undo: UndoRequest::default(),
+            undoable: false,
         }
     }
 
@@ -129,11 +135,12 @@ impl Job {
             throttle,
             progress: &self.progress,
             sink: &*self.sink,
+            approval: self.approval.as_deref(),
             held: false,
         }
     }
 
-    /// Takes the copy's method with `server`.
+    /// Takes the copy's method with `server`; `start` is what is reported when it begins.
     ///
     /// # Errors
     /// Whatever ends the run other than success.
@@ -142,6 +149,7 @@ impl Job {
         server: S,
         throttle: Throttle,
         defer_indexes: bool,
+        start: Start,
     ) -> Result<Summary> {
         let context = MigrationContext {
             settings: Arc::clone(&self.settings),
@@ -151,6 +159,8 @@ impl Job {
             desk: self.desk.clone(),
             progress: Arc::clone(&self.progress),
             sink: Arc::clone(&self.sink),
+            approval: self.approval.clone(),
+            start,
             stop: self.stop.clone(),
             leave_misfits: self.undo.leave_misfits,
             compare_all: self.undo.compare_all,

@@ -40,6 +40,19 @@ pub(crate) struct Undoing {
     pub not_by_log: Option<String>,
 }
 
+/// The change that takes back one of the server's own methods, which keep no retired table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Opposite {
+    /// The run that is undone.
+    pub run: i64,
+    /// Its method.
+    pub method: String,
+    /// The clauses of the opposite change.
+    pub clauses: String,
+    /// What was said beforehand of undoing the run, in a line, and below it the reasons.
+    pub verdict: Vec<String>,
+}
+
 /// How an undo goes about what the retired table cannot just take back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UndoRequest {

@@ -86,12 +86,20 @@ fn help_is_what_the_snapshots_have() {
 fn the_help_of_alter_is_grouped_and_shows_no_environment() {
     let home = home();
     let mut assert = osc(&home)
-        .env("OSC_URL", "mysql://u:SECRET@h")
+        .env("OSC_URL", "mysql://u:HUNTER2@h")
         .args(["alter", "--help"])
         .assert()
         .success()
-        .stdout(contains("SECRET").not());
-    for heading in ["Connection:", "Speed:", "Throttle:", "Cut-over:", "Output:", "Exit codes:"] {
+        .stdout(contains("HUNTER2").not());
+    for heading in [
+        "Connection:",
+        "Speed:",
+        "Throttle:",
+        "Cut-over:",
+        "Notifications:",
+        "Output:",
+        "Exit codes:",
+    ] {
         assert = assert.stdout(contains(heading));
     }
 }
@@ -115,6 +123,14 @@ fn every_flag_of_the_contract_is_there() {
         "window",
         "control-file",
         "hold",
+        "hooks",
+        "webhook",
+        "webhook-secret-file",
+        "webhook-events",
+        "outbox",
+        "outbox-to",
+        "outbox-announce",
+        "backup-note",
         "cut-over-timeout",
         "cut-over-attempts",
         "kill-blockers-after",

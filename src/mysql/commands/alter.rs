@@ -14,6 +14,7 @@ use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
 use crate::ledger::{End, FencingToken, NewRun, RunId, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::checks::Checked;
+use crate::mysql::clauses::opposite::opposite;
 use crate::mysql::connection::process_list::processes;
 use crate::mysql::connection::session::run;
 use crate::mysql::copy::shadow;
@@ -24,7 +25,8 @@ use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock;
 use crate::mysql::runs::orders::{Orders, now};
-use crate::mysql::runs::record::Record;
+use crate::mysql::runs::record::{Record, Shape, UndoFacts};
+use crate::mysql::setting::Setting;
 use crate::mysql::{checks, throttle};
 use crate::plan::method::Method;
 use crate::plan::{Job, Plan, Step, for_good};
@@ -196,6 +198,7 @@ async fn go_native(
         return Err(Error::Internal("a native method without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
+    sink.event(Event::Started(Box::new(prepared.start(attempt.method)?)));
     let attempts = job.settings.cut_over_attempts().get();
     let report = |attempt, reason: String| {
         job.progress.set_blocked(Some(reason.clone()));
@@ -256,7 +259,7 @@ async fn go_native(
             let verdict = prepared.undo(attempt.method)?;
             let verdict = verdict.map(|verdict| verdict.record(&name.plain())).unwrap_or_default();
             let undo = verdict.first().cloned();
-            if let Err(error) = entry.done(conn, job, verdict).await {
+            if let Err(error) = entry.done(conn, job, &prepared.setting, verdict).await {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
             lock::release(conn).await;
@@ -345,9 +348,21 @@ impl<'a> Entry<'a> {
         }
     }
 
-    async fn done(&mut self, conn: &mut Conn, job: &Job, verdict: Vec<String>) -> Result<()> {
+    async fn done(
+        &mut self,
+        conn: &mut Conn,
+        job: &Job,
+        setting: &Setting,
+        verdict: Vec<String>,
+    ) -> Result<()> {
         let run = self.begin(conn, job).await?;
-        let record = Record { verdict, ..Record::default() };
+        let mut record = Record { verdict, ..Record::default() };
+        if let Some(now) = Table::read(conn, self.name).await? {
+            let (before, kept) = (&setting.original.create, &setting.change.kept);
+            record.opposite = Some(opposite(before, &now.create, kept, setting.flavor));
+            let after = Shape::of(&now);
+            record.undo = Some(UndoFacts { after, ..UndoFacts::default() });
+        }
         self.ledger.carry(conn, run, &self.token, &record.text()?).await?;
         self.end(conn, &End::done_natively()).await
     }
@@ -364,10 +379,11 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         // Replicas would stand still for as long as the build takes.
         Indexes::Auto => job.replicas.is_empty() && !has_replicas(conn).await?,
     };
+    let start = prepared.start(Method::Copy)?;
     let setting = prepared.setting;
     let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
     let throttle = throttle::build(job, &setting.opts, true)?;
-    let mut summary = job.copy(MysqlTable::new(setting), throttle, defer_indexes).await?;
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, defer_indexes, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

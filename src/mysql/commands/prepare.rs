@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mysql_async::{Conn, Opts};
 
 use crate::config::target::Scheme;
+use crate::engine::progress::Start;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::refusals::related_unfinished;
@@ -31,10 +32,10 @@ use crate::mysql::runs::proof::Catalog;
 use crate::mysql::runs::record::Record;
 use crate::mysql::setting::Setting;
 use crate::mysql::{checks, clauses, throttle};
-use crate::plan::Job;
 use crate::plan::method::Method;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::Verdict;
+use crate::plan::{Job, KEEPS, only_a_copy_keeps};
 
 /// Everything that is known before the method is taken.
 pub(super) struct Prepared {
@@ -60,10 +61,23 @@ impl Prepared {
 
     /// The clauses that take away for good what a copy would keep.
     pub(super) fn lost(&self) -> Vec<String> {
-        let indexes = &self.setting.original.indexes;
-        let unique =
-            |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
-        destructive(&self.setting.change.clauses, unique)
+        lost(&self.setting.change.clauses, &self.setting.original)
+    }
+
+    /// What is reported when the change begins by `method`.
+    pub(super) fn start(&self, method: Method) -> Result<Start> {
+        let original = &self.setting.original;
+        let mut start = Start {
+            clauses: self.setting.change.text.clone(),
+            method: method.word().into(),
+            rows_estimate: original.rows.0,
+            bytes: Some(original.bytes),
+            ..Start::default()
+        };
+        if let Some(verdict) = self.undo(method)? {
+            verdict.tell(&original.name.plain(), &mut start);
+        }
+        Ok(start)
     }
 
     /// Whether the change can be undone when it is made by `method`; `None`: that is not known beforehand.
@@ -77,6 +91,12 @@ impl Prepared {
             (_, shadow) => Ok(undo_verdict::by_opposite(&draft, shadow, &self.lost())),
         }
     }
+}
+
+fn lost(clauses: &Clauses, original: &Table) -> Vec<String> {
+    let unique =
+        |name: &Ident| original.indexes.iter().any(|index| index.unique && index.name.same(name));
+    destructive(clauses, unique)
 }
 
 /// The first session, and everything that is known before a method is tried.
@@ -158,7 +178,13 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         Decided { methods: vec![Attempt::resumed()], ..Decided::default() }
     } else {
         let (clauses, original) = (&setting.change.clauses, &setting.original);
-        let methods = attempts(job.settings.strategy(), clauses, flavor, original)?;
+        let mut methods = attempts(job.settings.strategy(), clauses, flavor, original)?;
+        let lost = lost(clauses, original);
+        if job.undoable && !lost.is_empty() {
+            methods.retain(|attempt| attempt.method == Method::Copy);
+            only_a_copy_keeps(&lost, methods.is_empty())?;
+            methods.iter_mut().for_each(|copy| copy.reason = KEEPS.into());
+        }
         probe::decide(&setting.opts, &setting.draft(), schema, methods).await?
     };
     if decided.methods.first().is_some_and(|first| first.method != Method::Copy) {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 
-use super::arguments::one_expression;
+use super::arguments::{one_expression, whole_name};
 use super::prepare::{Found, any_unfinished, find, none_unfinished, treated};
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::claim::Standing;
@@ -25,18 +25,33 @@ use crate::mysql::dependents::Dependents;
 use crate::mysql::dependents::foreign_keys::ForeignKey;
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::run::MysqlTable;
-use crate::mysql::runs::ledger::Vetted;
+use crate::mysql::runs::ledger::{Ledger, Purpose, Vetted};
 use crate::mysql::runs::proof::{Catalog, there};
 use crate::mysql::runs::record::{Record, UndoFacts};
 use crate::mysql::runs::undone::{self, Candidate};
 use crate::mysql::setting::{Setting, Undone};
 use crate::mysql::swap::outcome::is_retired;
 use crate::mysql::throttle;
-use crate::plan::{Assignment, Job, Undoing};
+use crate::plan::{Assignment, Job, Opposite, Undoing};
 use crate::testing::mutation::{self, Rule};
 
 /// Runs of a table that are looked at.
 const RUNS: u32 = 100;
+
+/// The change that takes the table's last one back, where that has left no retired table.
+pub(crate) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    let (mut conn, _) = recognise::open(&job.target, treated(job)).await?;
+    let flavor = table::flavor(&mut conn).await?;
+    let name = whole_name(&job.request.table, &job.target)?;
+    let Some(live) = Table::read(&mut conn, &name).await? else { return Ok(None) };
+    let (place, application) = (&job.target.ledger, Some(name.schema.as_str()));
+    let vetted = Ledger::vetted(&mut conn, flavor, place, application, Purpose::Read).await?;
+    if !vetted.stands {
+        return Ok(None);
+    }
+    let runs = vetted.ledger.of_table(&mut conn, &live.name, RUNS).await?;
+    undone::opposite(&runs, &live)
+}
 
 /// Undoes the table's last change.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
@@ -50,7 +65,8 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
     }
     let throttle = throttle::build(&job, &setting.opts, true)?;
     let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
-    let mut summary = job.copy(MysqlTable::new(setting), throttle, false).await?;
+    let start = Start::of_an_undo(&table, clauses.clone(), setting.original.bytes);
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, false, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     summary.seconds = job.progress.elapsed().as_secs_f64();

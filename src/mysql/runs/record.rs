@@ -41,6 +41,10 @@ pub(crate) struct Record {
     /// Where in the log its swap stands; `None`: an undo cannot go by the log.
     #[serde(default)]
     pub swap: Option<SwapMark>,
+    /// The clauses that take it back, of a run that retires no table, or why there are none. They are read, checked
+    /// and shown as those of a user before they are run.
+    #[serde(default)]
+    pub opposite: Option<std::result::Result<String, String>>,
     /// How long what it retires is kept for an undo, in seconds.
     #[serde(default)]
     pub undo_for: u64,

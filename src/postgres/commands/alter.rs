@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::config::settings::Indexes;
+use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::claim::Standing;
@@ -15,7 +16,7 @@ use crate::ledger::refusals::{other_clauses, related_unfinished};
 use crate::ledger::unfinished::Unfinished;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::{Reason, Verdict, Way};
-use crate::plan::{Job, Plan, Step, for_good};
+use crate::plan::{Job, KEEPS, Plan, Step, for_good, only_a_copy_keeps};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::Checked;
 use crate::postgres::clauses::Statement;
@@ -52,10 +53,23 @@ struct Prepared {
 impl Prepared {
     /// The clauses that take away for good what a copy would keep.
     fn lost(&self) -> Vec<String> {
-        let indexes = &self.setting.original.indexes;
-        self.setting.change.statement.destructive(|name| {
-            indexes.iter().any(|index| index.unique && index.name.as_str() == name)
-        })
+        lost(&self.setting.change, &self.setting.original)
+    }
+
+    /// What is reported when the change begins by `method`.
+    fn start(&self, method: &Method) -> Start {
+        let original = &self.setting.original;
+        let mut start = Start {
+            clauses: self.setting.change.text.clone(),
+            method: method.word().into(),
+            rows_estimate: original.rows.0,
+            bytes: Some(original.bytes),
+            ..Start::default()
+        };
+        if let Some(verdict) = self.undo(method) {
+            verdict.tell(&original.name.plain(), &mut start);
+        }
+        start
     }
 
     /// Whether the change can be undone when it is made by `method`. Beforehand that is known only of what takes
@@ -66,6 +80,13 @@ impl Prepared {
         let native = *method != Method::Copy && !reasons.is_empty();
         native.then(|| Verdict::of(Way::OppositeChange, reasons))
     }
+}
+
+fn lost(change: &Change, original: &Table) -> Vec<String> {
+    let indexes = &original.indexes;
+    change
+        .statement
+        .destructive(|name| indexes.iter().any(|it| it.unique && it.name.as_str() == name))
 }
 
 /// Changes the table.
@@ -256,10 +277,19 @@ async fn prepare(
     }
     let chosen = match dead {
         Some(_) => None,
-        None => Some(
-            methods::choose(client, &role, &name, &change.statement, settings.strategy(), version)
-                .await?,
-        ),
+        None => {
+            let choose = async |strategy| {
+                methods::choose(client, &role, &name, &change.statement, strategy, version).await
+            };
+            let chosen = choose(settings.strategy()).await?;
+            let lost = lost(&change, &original);
+            if job.undoable && !lost.is_empty() && !matches!(chosen.method, Method::Copy) {
+                only_a_copy_keeps(&lost, !settings.strategy().copies())?;
+                Some(Chosen { reason: KEEPS.into(), ..choose(Strategy::Copy).await? })
+            } else {
+                Some(chosen)
+            }
+        }
     };
     let setting = Setting {
         options,
@@ -375,6 +405,7 @@ async fn own_method(
         return Err(other_clauses(&dead.run));
     }
     report(job, chosen.method.word(), &chosen.reason, &chosen.notes);
+    job.sink.event(Event::Started(Box::new(prepared.start(&chosen.method))));
     let (options, role, ledger) =
         (&prepared.setting.options, &prepared.setting.role, prepared.setting.ledger.clone());
     let place = record::Place { client, options, role, ledger };
@@ -394,8 +425,9 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
     let (table, clauses) =
         (prepared.setting.original.name.plain(), prepared.setting.change.text.clone());
     let throttle = throttle::build(job, &prepared.setting.options, true)?;
+    let start = prepared.start(&Method::Copy);
     let server = PostgresTable::new(prepared.setting);
-    let mut summary = job.copy(server, throttle, defer_indexes).await?;
+    let mut summary = job.copy(server, throttle, defer_indexes, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

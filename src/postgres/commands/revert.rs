@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::alter::unfinished;
 use crate::config::target::Scheme;
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::error::{Error, Finding, Result};
 use crate::ledger::refusals::other_clauses;
 use crate::ledger::{REVERT, undo_text};
@@ -119,7 +119,8 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
     };
     job.sink.event(Event::Method { method: REVERT.into(), reason });
     let throttle = throttle::build(&job, &setting.options, true)?;
-    let mut summary = job.copy(PostgresTable::new(setting), throttle, false).await?;
+    let start = Start::of_an_undo(&name.plain(), text.clone(), setting.original.bytes);
+    let mut summary = job.copy(PostgresTable::new(setting), throttle, false, start).await?;
     summary.table = name.plain();
     summary.clauses = text;
     summary.seconds = job.progress.elapsed().as_secs_f64();

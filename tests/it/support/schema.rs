@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 const EVENT: &str = include_str!("../../../docs/use/schema/event.json");
+const NOTICE: &str = include_str!("../../../docs/use/schema/notice.json");
 const ERROR: &str = include_str!("../../../docs/use/schema/error.json");
 const PLAN: &str = include_str!("../../../docs/use/schema/plan.json");
 const STATUS: &str = include_str!("../../../docs/use/schema/status.json");
@@ -24,6 +25,7 @@ pub fn problem(command: &str, line: &Value) -> Option<String> {
         "status" => STATUS,
         "pause" | "resume" | "set" | "cut-over" | "abort" => ORDER,
         "cleanup" => CLEANUP,
+        "a message" => NOTICE,
         _ => return Some(format!("{command} has no schema")),
     };
     let root: Value = serde_json::from_str(schema).expect("a schema is JSON");

@@ -116,9 +116,9 @@ impl Ledger {
             carried: take(row, 18)?,
             kept_wal: None,
             undo: Vec::new(),
+            undo_until: None,
             picture: None,
             orders: Vec::new(),
-            undo_until: None,
         })
     }
 

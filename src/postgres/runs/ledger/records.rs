@@ -166,8 +166,8 @@ fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
         carried: text(17),
         kept_wal: None,
         undo: Vec::new(),
+        undo_until: None,
         picture: None,
         orders: Vec::new(),
-        undo_until: None,
     })
 }
