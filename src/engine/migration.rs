@@ -110,14 +110,11 @@ async fn method<S: Server>(
         context.progress.subject().set_run(run);
     }
     failpoint::hit(Point::Claimed)?;
-    if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
-        let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
-        context.sink.event(Event::Note { text });
-        let method = server.method().into();
-        let summary = Summary { method, ..Summary::default() };
-        return finish(&server, &context.sink, &context.progress, summary).await;
-    }
-    let earlier = earlier.map(|earlier| read_state(&earlier.state)).transpose()?;
+    let swapped = earlier.as_ref().is_some_and(|earlier| earlier.swapped);
+    let earlier = match earlier.filter(|_| !swapped) {
+        Some(earlier) => Some(read_state(&earlier.state)?),
+        None => None,
+    };
     // What the first attempt was promised stays.
     let hold = context.settings.hold || earlier.as_ref().is_some_and(|state| state.hold);
     let earlier = earlier.map(|state| State { hold, ..state });
@@ -126,7 +123,22 @@ async fn method<S: Server>(
     let scene =
         Scene { desk: &desk, throttle: &throttle, progress: &progress, sink: &*sink, held: hold };
     let book = server.book()?;
-    orders::beside(book, &scene, claimed(server, context, swapping, earlier)).await
+    let work = async {
+        match swapped {
+            true => settled(&server, &context).await,
+            false => claimed(Arc::clone(&server), context, swapping, earlier).await,
+        }
+    };
+    orders::beside(book, &scene, work).await
+}
+
+/// An earlier attempt swapped the tables: what follows is left to do.
+async fn settled<S: Server>(server: &Arc<S>, context: &MigrationContext) -> Result<Summary> {
+    let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
+    context.sink.event(Event::Note { text });
+    let method = server.method().into();
+    let summary = Summary { method, ..Summary::default() };
+    finish(server, &context.sink, &context.progress, summary).await
 }
 
 /// From the claim on, orders are taken.

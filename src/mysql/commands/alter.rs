@@ -24,7 +24,7 @@ use crate::mysql::name::TableName;
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock;
-use crate::mysql::runs::orders::Orders;
+use crate::mysql::runs::orders::{Orders, now};
 use crate::mysql::runs::record::{Record, Shape, UndoFacts};
 use crate::mysql::setting::Setting;
 use crate::mysql::{checks, throttle};
@@ -218,7 +218,8 @@ async fn go_native(
         false => {
             let run = entry.begin(conn, job).await?;
             let opts = prepared.setting.opts.clone();
-            Some(Orders::new(opts, ledger.clone(), run, entry.token.clone()))
+            let begun = entry.begun.clone();
+            Some(Orders::new(opts, ledger.clone(), run, entry.token.clone(), begun))
         }
     };
     let permitted = async || -> Result<()> {
@@ -300,6 +301,8 @@ struct Entry<'a> {
     method: &'static str,
     token: FencingToken,
     run: Option<RunId>,
+    /// When it was put there, by the server's clock.
+    begun: String,
 }
 
 impl<'a> Entry<'a> {
@@ -309,7 +312,15 @@ impl<'a> Entry<'a> {
         clauses: &'a str,
         method: &'static str,
     ) -> Self {
-        Self { ledger, name, clauses, method, token: FencingToken::random(), run: None }
+        Self {
+            ledger,
+            name,
+            clauses,
+            method,
+            token: FencingToken::random(),
+            run: None,
+            begun: String::new(),
+        }
     }
 
     async fn begin(&mut self, conn: &mut Conn, job: &Job) -> Result<RunId> {
@@ -324,6 +335,7 @@ impl<'a> Entry<'a> {
             verify: false,
             token: &self.token,
         };
+        self.begun = now(conn).await?;
         let run = self.ledger.begin(conn, &new).await?;
         job.progress.subject().set_run(run.0);
         self.run = Some(run);

@@ -63,7 +63,8 @@ impl Server for MysqlTable {
 
     fn book(&self) -> Result<Orders> {
         let (opts, ledger) = (self.setting.opts.clone(), self.ledger.clone());
-        Ok(Orders::new(opts, ledger, self.run()?, self.token.clone()))
+        let begun = self.begun.get().cloned().unwrap_or_default();
+        Ok(Orders::new(opts, ledger, self.run()?, self.token.clone(), begun))
     }
 
     async fn position(&self) -> Result<Position> {

@@ -65,7 +65,8 @@ impl Server for PostgresTable {
 
     fn book(&self) -> Result<Orders> {
         let (options, ledger) = (self.setting.options.clone(), self.ledger.clone());
-        Ok(Orders::new(options, ledger, self.run()?, self.token.clone()))
+        let begun = self.begun.get().cloned().unwrap_or_default();
+        Ok(Orders::new(options, ledger, self.run()?, self.token.clone(), begun))
     }
 
     async fn position(&self) -> Result<Position> {
