@@ -4,7 +4,7 @@ use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
 use crate::engine::undo_check::UndoCheck;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::RunRecord;
 use crate::plan::{Job, Plan, Request, TableArg, Undoing};
 use crate::{mysql, postgres};
@@ -45,10 +45,7 @@ pub(super) async fn revert(job: Job) -> Result<Summary> {
 pub(super) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
     match job.target.scheme {
         Scheme::Mysql => mysql::commands::revert::check_undo(job).await,
-        Scheme::Postgres => Err(Error::Usage {
-            message: "osc revert --check is not there for PostgreSQL yet".into(),
-            help: String::new(),
-        }),
+        Scheme::Postgres => Box::pin(postgres::commands::revert::check_undo(job)).await,
     }
 }
 

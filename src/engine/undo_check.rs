@@ -1,6 +1,7 @@
 //! What an undo would meet now: both tables are compared as it would do it, and the rows that differ are tried,
 //! one transaction after the other, each of which is rolled back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,8 +10,10 @@ use tokio::time::Instant;
 
 use super::backend::{CopyOutcome, Server};
 use super::progress::{Phase, Progress};
+use super::undo::in_words;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyRange, Rows};
+use crate::throttle::Throttle;
 
 /// Rows that are compared at a time.
 const CHUNK: Rows = Rows(20_000);
@@ -21,6 +24,9 @@ const PART: Rows = Rows(2_000);
 /// Differing rows that are looked up at a time, and tried in one transaction.
 const LOOKED_UP: usize = 4_000;
 const BATCH: usize = 200;
+
+/// Rows that are tried together at most, with those that still hold their unique values.
+const MOST_TOGETHER: usize = 2_000;
 
 /// How often a lock on the rows of one part is waited for.
 const ATTEMPTS: u32 = 5;
@@ -43,11 +49,15 @@ pub(crate) struct UndoCheck {
     pub seconds: f64,
 }
 
-/// Compares both tables, and tries what differs. Nothing is changed.
+/// Compares both tables, and tries what differs, whenever the throttle lets it. Nothing is changed.
 ///
 /// # Errors
-/// The server's.
-pub(crate) async fn check<S: Server>(server: &S, progress: &Arc<Progress>) -> Result<UndoCheck> {
+/// The server's; `Stopped` where the throttle ends it.
+pub(crate) async fn check<S: Server>(
+    server: &S,
+    progress: &Arc<Progress>,
+    throttle: &Throttle,
+) -> Result<UndoCheck> {
     let started = Instant::now();
     progress.set_phase(Phase::PutBack);
     progress.rows_estimate.store(server.estimate().await?.0, Ordering::Relaxed);
@@ -57,9 +67,11 @@ pub(crate) async fn check<S: Server>(server: &S, progress: &Arc<Progress>) -> Re
         let upto = server.bound(after.as_ref(), CHUNK).await?;
         let last = upto.is_none();
         let range = KeyRange { after, upto };
+        let turn = throttle.admit(0).await?;
         let comparison = server.compare(&range).await?;
+        drop(turn);
         if !comparison.equal {
-            look_into(server, &range, &mut found).await?;
+            look_into(server, throttle, &range, &mut found).await?;
         }
         found.rows += comparison.rows.0;
         progress.rows_verified.store(found.rows, Ordering::Relaxed);
@@ -72,7 +84,12 @@ pub(crate) async fn check<S: Server>(server: &S, progress: &Arc<Progress>) -> Re
     Ok(found)
 }
 
-async fn look_into<S: Server>(server: &S, range: &KeyRange, found: &mut UndoCheck) -> Result<()> {
+async fn look_into<S: Server>(
+    server: &S,
+    throttle: &Throttle,
+    range: &KeyRange,
+    found: &mut UndoCheck,
+) -> Result<()> {
     let mut after = range.after.clone();
     loop {
         let inner = server.bound(after.as_ref(), PART).await?;
@@ -83,6 +100,7 @@ async fn look_into<S: Server>(server: &S, range: &KeyRange, found: &mut UndoChec
         let part = KeyRange { after, upto: inner.or_else(|| range.upto.clone()) };
         for keys in server.differing(&part, LOOKED_UP).await?.chunks(BATCH) {
             found.touched += keys.len() as u64;
+            let _turn = throttle.admit(0).await?;
             attempt(server, keys, found).await?;
         }
         if last {
@@ -93,14 +111,14 @@ async fn look_into<S: Server>(server: &S, range: &KeyRange, found: &mut UndoChec
 }
 
 /// Tries to put these rows, and where that fails each half of them.
-async fn attempt<S: Server>(server: &S, keys: &[Key], found: &mut UndoCheck) -> Result<()> {
-    let mut parts = vec![keys.to_vec()];
+async fn attempt<S: Server>(server: &S, batch: &[Key], found: &mut UndoCheck) -> Result<()> {
+    let mut parts = vec![batch.to_vec()];
     let mut met = 0;
     while let Some(keys) = parts.pop() {
         let outcome = server.try_to_put(&keys).await;
         let why = match outcome {
             Ok(CopyOutcome::Written(_)) => continue,
-            Err(Error::Data { reason, .. }) => reason,
+            Err(Error::Data { reason, rows }) => in_words(server, &keys, reason, &rows),
             // The server has waited for the lock by then.
             Ok(CopyOutcome::Contention) if met < ATTEMPTS => {
                 met += 1;
@@ -116,8 +134,16 @@ async fn attempt<S: Server>(server: &S, keys: &[Key], found: &mut UndoCheck) -> 
             Ok(CopyOutcome::Clash(clash)) => {
                 let all: Vec<Key> = clash.own.iter().chain(&clash.holders).cloned().collect();
                 let rows = server.duplicates(&clash.index, None, &all).await?;
+                if rows.is_empty() {
+                    // Those who hold the values have given them up since: they go back together.
+                    let together: BTreeSet<Key> = keys.iter().cloned().chain(all).collect();
+                    if together.len() > keys.len() && together.len() <= MOST_TOGETHER {
+                        parts.push(together.into_iter().collect());
+                        continue;
+                    }
+                }
                 if keys.len() == 1 && rows.is_empty() {
-                    // Those who hold the value have given it up since, and would be written first.
+                    // It is too long a chain of them.
                     continue;
                 }
                 format!(
@@ -129,6 +155,8 @@ async fn attempt<S: Server>(server: &S, keys: &[Key], found: &mut UndoCheck) -> 
             Err(error) => return Err(error),
         };
         match keys.as_slice() {
+            // What was drawn in by others has its own turn.
+            [key] if !batch.contains(key) => {}
             [key] => {
                 found.misfits += 1;
                 if found.misfit_rows.len() < SHOWN {

@@ -1,5 +1,6 @@
 //! `osc revert` on PostgreSQL: a change is undone, redone, undone; what was written since stays.
 
+mod check;
 mod guard;
 mod place;
 mod refused;

@@ -77,9 +77,10 @@ pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
         run: setting.undone.as_ref().map_or(0, |undone| undone.run),
         retired: setting.helpers.shadow.plain(),
     };
+    let throttle = throttle::build(job, &setting.opts, true)?;
     let table = MysqlTable::new(setting);
     table.get_ready(&mut conn).await?;
-    let found = undo_check::check(&table, &job.progress).await?;
+    let found = undo_check::check(&table, &job.progress, &throttle).await?;
     Ok((undoing, found))
 }
 

@@ -199,6 +199,10 @@ impl Server for PostgresTable {
         self.write("refreshing rows", Some(statements.in_order()), &sql, Scope::Keys(keys)).await
     }
 
+    async fn try_to_put(&self, keys: &[Key]) -> Result<CopyOutcome> {
+        undo::try_to_put(self, keys).await
+    }
+
     async fn duplicates(
         &self,
         index: &str,

@@ -9,9 +9,9 @@ mod take;
 
 pub(super) use choose::{Undone, newest};
 pub(super) use findings::findings;
-pub(super) use put::{put, put_under_lock};
+pub(super) use put::{put, put_under_lock, try_to_put};
 pub(super) use swap::{after_renames, counters, renames};
-pub(super) use take::{derive, ready, take};
+pub(super) use take::{derive, look, ready, take};
 
 use super::catalog::table::Table;
 use super::clauses::columns::ColumnOutcomes;

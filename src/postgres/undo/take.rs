@@ -24,6 +24,7 @@ use crate::postgres::run::{PostgresTable, Ready};
 use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::{self, Record};
 use crate::postgres::runs::tables::{Shape, Tables};
+use crate::postgres::stream::Capture;
 use crate::postgres::swap::dry_run::rehearse;
 use crate::testing::failpoint::{self, Point};
 
@@ -35,37 +36,71 @@ const ACTION: &str = "taking the retired table";
 /// `Foreign` where one of the tables is not what it was; `Refused` where the swap back would fail; the server's.
 pub(crate) async fn take(table: &PostgresTable, undo: &Undo) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
+    let record = proved(&client, table, undo, table.capture()?).await?;
+    failpoint::hit(Point::ShadowUnrecorded)?;
+    let carried = derive(&client, table, undo, &record).await?;
+    table.ledger.carry(&client, table.run()?, &table.token, &record.text()?).await?;
+    set(&client, table, undo, record, carried).await?;
+    rehearse(table).await
+}
+
+/// The same for who only looks: nothing is recorded, and no lock is taken to try the swap.
+///
+/// # Errors
+/// Those of [`take`].
+pub(crate) async fn look(table: &PostgresTable, undo: &Undo) -> Result<()> {
+    let client = table.sessions.plain(ACTION).await?;
+    // No change is captured.
+    let record = proved(&client, table, undo, Capture::Logical).await?;
+    let carried = derive(&client, table, undo, &record).await?;
+    set(&client, table, undo, record, carried).await
+}
+
+async fn set(
+    client: &Client,
+    table: &PostgresTable,
+    undo: &Undo,
+    record: Record,
+    carried: Carried,
+) -> Result<()> {
+    let _ = table.record.set(record);
+    let _ = table.carried.set(carried);
+    let _ = table.ready.set(ready(client, table, undo).await?);
+    Ok(())
+}
+
+/// What is recorded of both tables, which are what they were when the undo was checked.
+async fn proved(
+    client: &Client,
+    table: &PostgresTable,
+    undo: &Undo,
+    capture: Capture,
+) -> Result<Record> {
     let (live, retired) = (&table.setting.original, &undo.retired()?.table);
-    let mut record = Record::new(live.oid, retired.oid, table.capture()?, false);
+    let mut record = Record::new(live.oid, retired.oid, capture, false);
     record.undoes = Some(undo.run);
     // From here on every change of the tables shows.
-    record.fingerprint = fingerprint::of(&client, record.watched()).await?;
-    let shapes = [Shape::of(&client, live.oid).await?, Shape::of(&client, retired.oid).await?];
+    record.fingerprint = fingerprint::of(client, record.watched()).await?;
+    let shapes = [Shape::of(client, live.oid).await?, Shape::of(client, retired.oid).await?];
     let Retired { table: there, dependents: hanging } = undo.retired()?;
     // Its size and its rows may be others by now.
-    let same = Table::read(&client, &there.name).await?.is_some_and(|now| {
+    let same = Table::read(client, &there.name).await?.is_some_and(|now| {
         now.oid == there.oid && now.columns == there.columns && now.indexes == there.indexes
-    }) && Dependents::read(&client, &there.name).await? == *hanging;
+    }) && Dependents::read(client, &there.name).await? == *hanging;
     if !same {
         return Err(Error::Foreign(fingerprint::changed(&live.name)));
     }
-    let found = findings(&client, &table.setting, undo).await?;
+    let found = findings(client, &table.setting, undo).await?;
     if !found.refusals.is_empty() {
         return Err(Error::Refused(found.refusals));
     }
-    failpoint::hit(Point::ShadowUnrecorded)?;
     let dependents = table.setting.dependents.clone();
-    record.dependents = record::digest(&client, &dependents).await?;
+    record.dependents = record::digest(client, &dependents).await?;
     record.unchecked = dependents.to_validate();
     record.role = table.setting.role.clone();
     record.helpers = Some(table.setting.helpers.clone());
     record.tables = Some(tables(undo, shapes));
-    let carried = derive(&client, table, undo, &record).await?;
-    table.ledger.carry(&client, table.run()?, &table.token, &record.text()?).await?;
-    let _ = table.record.set(record);
-    let _ = table.carried.set(carried);
-    let _ = table.ready.set(ready(&client, table, undo).await?);
-    rehearse(table).await
+    Ok(record)
 }
 
 /// The tables as a redo finds them: what retires now has its names of now, what goes back has its own again.
