@@ -141,6 +141,9 @@ pub enum Error {
         count: u64,
         /// The first thousand, for a human: the key, and why.
         rows: Vec<String>,
+        /// Whether they can be left behind. Rows without a parent cannot: they are there, and the foreign key
+        /// would not hold.
+        may_stay: bool,
     },
     /// The data cannot become what the clauses ask for: duplicates, values that do not fit.
     #[error("existing rows do not fit: {reason}{}", .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>())]
@@ -284,9 +287,12 @@ impl Error {
             Self::Data { .. } => Some(
                 "the original is untouched; fix the rows or change the clauses".into(),
             ),
-            Self::Misfits { .. } => Some(
+            Self::Misfits { may_stay: true, .. } => Some(
                 "the live table is untouched; change these rows, or leave them behind: --on-misfit leave".into(),
             ),
+            Self::Misfits { .. } => {
+                Some("the live table is untouched; add the parents of these rows, or change the rows".into())
+            }
             Self::Foreign(_) | Self::StreamGap { .. } => Some(
                 "the original is untouched; `osc cleanup TABLE` drops what this run left, then start again".into(),
             ),

@@ -117,6 +117,7 @@ pub(super) fn in_words<S: Server>(
 ) -> String {
     match (keys, rows) {
         ([key], [row]) if *row != server.describe(key) => format!("{reason}: {row}"),
+        ([_, _, ..], [_, ..]) => format!("{reason}: {}", rows.join("; ")),
         _ => reason,
     }
 }
@@ -171,7 +172,7 @@ pub(super) async fn fit_or_fail<S: Server>(run: &Run<S>) -> Result<()> {
 
 fn given_up<S: Server>(run: &Run<S>) -> Error {
     let (count, rows) = run.misfits.list(&*run.server);
-    Error::Misfits { count, rows }
+    Error::Misfits { count, rows, may_stay: true }
 }
 
 /// What the summary says of the rows that were left behind.

@@ -41,12 +41,21 @@ pub(crate) struct UndoCheck {
     pub rows: u64,
     /// Rows in which both tables differ: written since the change.
     pub touched: u64,
-    /// Rows that cannot go back.
+    /// Rows that cannot go back, at least.
     pub misfits: u64,
     /// The first thousand of them: the key, and why.
     pub misfit_rows: Vec<String>,
     /// How long the look took, in seconds: an undo compares as much, and puts the touched rows besides.
     pub seconds: f64,
+}
+
+impl UndoCheck {
+    /// Adds misfits that were found in another way.
+    pub(crate) fn add(&mut self, rows: Vec<String>) {
+        self.misfits += rows.len() as u64;
+        let room = SHOWN.saturating_sub(self.misfit_rows.len());
+        self.misfit_rows.extend(rows.into_iter().take(room));
+    }
 }
 
 /// Compares both tables, and tries what differs, whenever the throttle lets it. Nothing is changed.
@@ -80,6 +89,7 @@ pub(crate) async fn check<S: Server>(
         }
         after = range.upto;
     }
+    duplicates(server, &mut found).await?;
     found.seconds = started.elapsed().as_secs_f64();
     Ok(found)
 }
@@ -112,19 +122,60 @@ async fn look_into<S: Server>(
 
 /// Tries to put these rows, and where that fails each half of them.
 async fn attempt<S: Server>(server: &S, batch: &[Key], found: &mut UndoCheck) -> Result<()> {
-    let mut parts = vec![batch.to_vec()];
-    let mut met = 0;
-    while let Some(keys) = parts.pop() {
-        let outcome = server.try_to_put(&keys).await;
-        let why = match outcome {
-            Ok(CopyOutcome::Written(_)) => continue,
-            Err(Error::Data { reason, rows }) => in_words(server, &keys, reason, &rows),
-            // The server has waited for the lock by then.
-            Ok(CopyOutcome::Contention) if met < ATTEMPTS => {
-                met += 1;
-                parts.push(keys);
+    let mut parts = vec![Part::Whole(batch.to_vec())];
+    while let Some(part) = parts.pop() {
+        let keys = match part {
+            Part::Whole(keys) => keys,
+            Part::Between { key, why, before } => {
+                // Each half goes back alone, and not both: the last row is one too many.
+                if found.misfits == before {
+                    found.add(vec![format!("{}: {why}", server.describe(&key))]);
+                }
                 continue;
             }
+        };
+        let Some(why) = fails(server, &keys).await? else { continue };
+        match keys.as_slice() {
+            [key] => found.add(vec![format!("{}: {why}", server.describe(key))]),
+            [.., key] => {
+                let (left, right) = keys.split_at(keys.len() / 2);
+                let key = key.clone();
+                parts.push(Part::Between { key, why, before: found.misfits });
+                parts.extend([right, left].map(|half| Part::Whole(half.to_vec())));
+            }
+            [] => {}
+        }
+    }
+    Ok(())
+}
+
+enum Part {
+    /// Rows that are tried together.
+    Whole(Vec<Key>),
+    /// What is left when both halves of a part that failed were tried.
+    Between {
+        /// Its last row.
+        key: Key,
+        /// Why it failed.
+        why: String,
+        /// Misfits that were known then.
+        before: u64,
+    },
+}
+
+/// Why these rows cannot go back together; `None`: they can.
+async fn fails<S: Server>(server: &S, keys: &[Key]) -> Result<Option<String>> {
+    let mut together: BTreeSet<Key> = keys.iter().cloned().collect();
+    let mut met = 0;
+    loop {
+        let all: Vec<Key> = together.iter().cloned().collect();
+        match server.try_to_put(&all).await {
+            Ok(CopyOutcome::Written(_)) => return Ok(None),
+            Err(Error::Data { reason, rows }) => {
+                return Ok(Some(in_words(server, keys, reason, &rows)));
+            }
+            // The server has waited for the lock by then.
+            Ok(CopyOutcome::Contention) if met < ATTEMPTS => met += 1,
             Ok(CopyOutcome::Contention) => {
                 return Err(Error::Stopped {
                     reason: "another session has rows of the retired table locked".into(),
@@ -132,40 +183,34 @@ async fn attempt<S: Server>(server: &S, batch: &[Key], found: &mut UndoCheck) ->
                 });
             }
             Ok(CopyOutcome::Clash(clash)) => {
-                let all: Vec<Key> = clash.own.iter().chain(&clash.holders).cloned().collect();
-                let rows = server.duplicates(&clash.index, None, &all).await?;
-                if rows.is_empty() {
-                    // Those who hold the values have given them up since: they go back together.
-                    let together: BTreeSet<Key> = keys.iter().cloned().chain(all).collect();
-                    if together.len() > keys.len() && together.len() <= MOST_TOGETHER {
-                        parts.push(together.into_iter().collect());
-                        continue;
-                    }
+                let drawn: Vec<Key> = clash.own.iter().chain(&clash.holders).cloned().collect();
+                let rows = server.duplicates(&clash.index, None, &drawn).await?;
+                let same = format!("rows have the same value of the unique key {}", clash.index);
+                if !rows.is_empty() {
+                    return Ok(Some(format!("{same}: {}", rows.join("; "))));
                 }
-                if keys.len() == 1 && rows.is_empty() {
-                    // It is too long a chain of them.
-                    continue;
+                // Those who hold the values may have given them up since: then they go back together.
+                let before = together.len();
+                together.extend(drawn);
+                match together.len() {
+                    now if now == before => return Ok(Some(same)),
+                    // It is too long a chain to be followed.
+                    now if now > MOST_TOGETHER => return Ok(None),
+                    _ => {}
                 }
-                format!(
-                    "rows have the same value of the unique key {}: {}",
-                    clash.index,
-                    rows.join("; ")
-                )
             }
             Err(error) => return Err(error),
-        };
-        match keys.as_slice() {
-            // What was drawn in by others has its own turn.
-            [key] if !batch.contains(key) => {}
-            [key] => {
-                found.misfits += 1;
-                if found.misfit_rows.len() < SHOWN {
-                    found.misfit_rows.push(format!("{}: {why}", server.describe(key)));
-                }
-            }
-            keys => {
-                let (left, right) = keys.split_at(keys.len() / 2);
-                parts.extend([right.to_vec(), left.to_vec()]);
+        }
+    }
+}
+
+/// Looks for rows that were all written since and have the same values of a unique key: each could go back alone.
+async fn duplicates<S: Server>(server: &S, found: &mut UndoCheck) -> Result<()> {
+    for index in server.relaxed_keys().await? {
+        for row in server.duplicates(&index, Some(&KeyRange::all()), &[]).await? {
+            if found.misfit_rows.iter().all(|known| !known.contains(&row)) {
+                let same = format!("rows have the same value of the unique key {index}: {row}");
+                found.add(vec![same]);
             }
         }
     }

@@ -30,7 +30,7 @@ mod tests {
             (3, Error::Full { action: text(), message: text() }),
             (4, Error::Refused(Vec::new())),
             (5, Error::Verification { count: 1, keys: Vec::new() }),
-            (5, Error::Misfits { count: 1, rows: Vec::new() }),
+            (5, Error::Misfits { count: 1, rows: Vec::new(), may_stay: true }),
         ];
         for (code, error) in ends {
             assert_eq!(of(&error), code, "{error}");

@@ -7,3 +7,4 @@ mod refused;
 mod torture;
 mod untouched;
 mod values;
+mod verdict;

@@ -102,7 +102,10 @@ pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
     if let Some(undo) = &table.setting.undo {
         undo::look(&table, undo).await?;
     }
-    let found = undo_check::check(&table, &job.progress, &throttle).await?;
+    let mut found = undo_check::check(&table, &job.progress, &throttle).await?;
+    if let Some(undo) = &table.setting.undo {
+        found.add(undo::without_parent(&table, undo).await?);
+    }
     Ok((undoing, found))
 }
 
@@ -143,7 +146,13 @@ async fn prepare(job: &Job) -> Result<Prepared> {
         Begun::Swapped(_) => None,
         _ => Some(retired(&client, &undone).await?),
     };
+    let dependents = Dependents::read(&client, &name).await?;
+    let back = undo::keys_back(&client, &name, &undone.tables.dropped, &dependents).await?;
+    let mut change = Change::none(undo_text(undone.run));
+    change.statement = back.statement.unwrap_or(change.statement);
     let undo = Undo {
+        keys: back.keys,
+        lost: back.lost,
         run: undone.run,
         direction: undone.direction,
         tables: undone.tables,
@@ -155,9 +164,9 @@ async fn prepare(job: &Job) -> Result<Prepared> {
     let setting = Setting {
         options,
         version,
-        dependents: Dependents::read(&client, &name).await?,
+        dependents,
         original: live,
-        change: Change::none(undo_text(undo.run)),
+        change,
         helpers,
         undo: Some(undo),
         // Values are converted as they were by the change.

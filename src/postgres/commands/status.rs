@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
-use crate::error::Result;
-use crate::ledger::{RunRecord, SHOWN};
+use crate::error::{Error, Result};
+use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::plan::TableArg;
+use crate::postgres::catalog::table::Table;
 use crate::postgres::connection::connect::{Options, at_first, connect};
 use crate::postgres::connection::session::rows;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::Record;
-use crate::postgres::stream;
+use crate::postgres::{stream, undo};
 
 /// The latest runs of a table, or of all tables of the database, newest first.
 ///
@@ -48,7 +49,36 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
         let names = stream::names(run.run, record.original, target.database(), &ledger.schema);
         run.kept_wal = kept.get(&names.slot).copied();
     }
+    if table.is_some() {
+        tell_undo(&client, &ledger, &mut runs).await?;
+    }
     Ok(runs)
+}
+
+/// Says of the last change of a table whether it can be undone: what was judged beforehand, if its retired
+/// table is there.
+async fn tell_undo(client: &Client, ledger: &Ledger, runs: &mut [RunRecord]) -> Result<()> {
+    let here = |run: &&mut RunRecord| run.elsewhere.is_none();
+    let is_done = |run: &&mut RunRecord| run.result == Some(Outcome::Done);
+    let Some(last) = runs.iter_mut().filter(here).find(is_done) else { return Ok(()) };
+    let name = TableName::new(&last.schema, &last.table);
+    let verdict = match Record::of(last) {
+        Ok(Some(record)) => record.verdict,
+        Ok(None) | Err(_) => return Ok(()),
+    };
+    if !last.retires() {
+        last.undo = verdict;
+        return Ok(());
+    }
+    let Some(live) = Table::read(client, &name).await? else { return Ok(()) };
+    last.undo = match undo::newest(client, ledger, &live, None).await {
+        Ok(_) => verdict,
+        Err(Error::Refused(findings)) => {
+            findings.into_iter().map(|finding| format!("impossible: {}", finding.problem)).collect()
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(())
 }
 
 /// What each slot of osc's makes the server keep, in bytes.

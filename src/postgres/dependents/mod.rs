@@ -29,6 +29,7 @@ mod unproved;
 mod views;
 
 pub use after::after_swap;
+pub use foreign_keys::ForeignKey;
 pub use sql::either;
 
 use std::collections::BTreeSet;
@@ -185,9 +186,8 @@ impl Dependents {
     }
 
     /// Those of them that the clauses take away.
-    pub fn own_foreign_keys_gone(&self, outcomes: &ColumnOutcomes) -> Vec<Ident> {
-        let gone = self.foreign_keys.iter().filter(|key| key.goes(outcomes));
-        gone.map(|key| key.name.clone()).collect()
+    pub fn own_foreign_keys_gone(&self, outcomes: &ColumnOutcomes) -> Vec<ForeignKey> {
+        self.foreign_keys.iter().filter(|key| key.goes(outcomes)).cloned().collect()
     }
 
     /// The statements that give `table` this one's rights on `columns`.

@@ -56,6 +56,9 @@ pub(crate) struct Record {
     /// The run that it undoes.
     #[serde(default)]
     pub undoes: Option<i64>,
+    /// Whether it can be undone in its turn: a line for all of it, then one for each reason.
+    #[serde(default)]
+    pub verdict: Vec<String>,
 }
 
 /// The start of a record, in whatever form.
@@ -80,6 +83,7 @@ impl Record {
             helpers: None,
             tables: None,
             undoes: None,
+            verdict: Vec::new(),
         }
     }
 

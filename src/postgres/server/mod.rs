@@ -5,6 +5,7 @@ mod lease;
 use std::sync::Arc;
 
 use super::catalog::table::number;
+use super::copy::draft::Draft;
 use super::copy::old_shadow;
 use super::copy::shadow::{self, Carried};
 use super::copy::statements::Scope;
@@ -130,6 +131,10 @@ impl Server for PostgresTable {
         let tables =
             Tables::forward(&client, change, tables, &made.unproved, &made.owner, dropped).await?;
         record.tables = Some(tables);
+        let draft = Draft::read(&client, &self.helpers().shadow, &made).await?;
+        let verdict =
+            undo::verdict::of_change(&client, &self.setting.original, &draft, change, &dependents);
+        record.verdict = verdict.await?.record(&self.setting.original.name.plain());
         self.ledger.carry(&client, self.run()?, &self.token, &record.text()?).await?;
         let _ = self.record.set(record);
         let _ = self.carried.set(Carried { made, dependents });
@@ -203,6 +208,10 @@ impl Server for PostgresTable {
         undo::try_to_put(self, keys).await
     }
 
+    async fn relaxed_keys(&self) -> Result<Vec<String>> {
+        Ok(undo::relaxed_keys(self)?.into_iter().map(|name| name.0).collect())
+    }
+
     async fn duplicates(
         &self,
         index: &str,
@@ -210,7 +219,7 @@ impl Server for PostgresTable {
         keys: &[Key],
     ) -> Result<Vec<String>> {
         let Some(index) = &self.unique_index(index).await? else { return Ok(Vec::new()) };
-        if index.keys.iter().any(|key| key.excludes.is_some()) {
+        if !self.is_undo() && index.keys.iter().any(|key| key.excludes.is_some()) {
             return Ok(Vec::new());
         }
         let mut found = self.duplicates_in(index, Scope::Keys(keys)).await?;
@@ -306,6 +315,6 @@ impl Server for PostgresTable {
     }
 
     fn undo(&self) -> Option<String> {
-        None
+        self.record.get()?.verdict.first().cloned()
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn findings(client: &Client, setting: &Setting, undo: &Undo) ->
             findings.refusals.extend(found);
         }
     }
-    notes(dependents, undo, &mut findings);
+    findings.notes.extend(undo.lost.iter().cloned());
     Ok(findings)
 }
 
@@ -94,12 +94,13 @@ fn form(live: &Table, undo: &Undo, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// The copy key's columns in the retired table, and that they name its rows.
+/// The columns of the live table's copy key in the retired one, and that they name its rows there. `image`: what a
+/// column of the live table is called in the retired one.
 pub(super) fn shadow_key(
     live: &Table,
-    undo: &Undo,
+    retired: &Table,
+    image: impl Fn(&Ident) -> Option<Ident>,
 ) -> Result<std::result::Result<Vec<Ident>, Finding>> {
-    let retired = &undo.retired()?.table;
     let refuse =
         |problem: String, help: &str| Ok(Err(Finding::new("undo-copy-key", problem, help)));
     let index = match live.copy_key() {
@@ -112,7 +113,7 @@ pub(super) fn shadow_key(
     };
     let mut names = Vec::new();
     for column in &live.key_columns(index)?.0 {
-        let image = undo.tables.image(undo.direction, &column.name);
+        let image = image(&column.name);
         let pair = live.column(&column.name).zip(image.as_ref().and_then(|it| retired.column(it)));
         let (Some((new, old)), Some(image)) = (pair, &image) else {
             return refuse(
@@ -154,7 +155,7 @@ pub(super) fn shadow_key(
 }
 
 fn key(live: &Table, undo: &Undo, findings: &mut Findings) -> Result<()> {
-    findings.refusals.extend(shadow_key(live, undo)?.err());
+    findings.refusals.extend(undo.shadow_key(live)?.err());
     Ok(())
 }
 
@@ -290,18 +291,4 @@ async fn sequences(
         }
     }
     Ok(())
-}
-
-/// What the undo does not bring back.
-fn notes(dependents: &Dependents, undo: &Undo, findings: &mut Findings) {
-    if undo.direction == Direction::Back {
-        for name in undo.tables.dropped.iter() {
-            if dependents.own_foreign_keys().all(|own| own != name) {
-                findings.notes.push(format!(
-                    "the foreign key {name}, which the change dropped, does not come back: add it again \
-                     afterwards"
-                ));
-            }
-        }
-    }
 }

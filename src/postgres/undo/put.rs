@@ -153,7 +153,7 @@ async fn without_inverse(table: &PostgresTable, keys: &[Key]) -> Result<()> {
         .without_inverse()
         .map(|name| format!("--inverse {}=EXPR", name.0))
         .collect();
-    let reason = format!("the change has converted the row by USING; it needs {}", names.join(" "));
+    let reason = format!("nothing is known to convert the row back; it needs {}", names.join(" "));
     Err(Error::Data { reason, rows: described(table, &found)? })
 }
 

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::findings::{findings, shadow_key};
-use super::{Retired, Undo};
+use super::casts::casts;
+use super::findings::findings;
+use super::{Retired, Undo, verdict};
 use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Table;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::columns::Columns;
-use crate::postgres::connection::session::rows;
 use crate::postgres::copy::fingerprint;
 use crate::postgres::copy::lens::{Given, lens};
 use crate::postgres::copy::projection::{Projection, project};
 use crate::postgres::copy::shadow::{Carried, Made};
 use crate::postgres::copy::statements::Statements;
-use crate::postgres::dependents::Dependents;
+use crate::postgres::dependents::{Dependents, ForeignKey};
 use crate::postgres::methods;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::run::{PostgresTable, Ready};
@@ -99,12 +99,16 @@ async fn proved(
     record.unchecked = dependents.to_validate();
     record.role = table.setting.role.clone();
     record.helpers = Some(table.setting.helpers.clone());
-    record.tables = Some(tables(undo, shapes));
+    let outcomes = undo.outcomes(live);
+    record.tables = Some(tables(undo, shapes, dependents.own_foreign_keys_gone(&outcomes)));
+    let change = projection(client, table, undo).await?;
+    let verdict = verdict::of_undo(client, live, undo, &change, &dependents).await?;
+    record.verdict = verdict.record(&live.name.plain());
     Ok(record)
 }
 
 /// The tables as a redo finds them: what retires now has its names of now, what goes back has its own again.
-fn tables(undo: &Undo, [live, mut retired]: [Shape; 2]) -> Tables {
+fn tables(undo: &Undo, [live, mut retired]: [Shape; 2], dropped: Vec<ForeignKey>) -> Tables {
     let (_, was) = undo.tables.sides(undo.direction);
     retired.indexes.clone_from(&was.indexes);
     retired.sequences.clone_from(&was.sequences);
@@ -113,7 +117,14 @@ fn tables(undo: &Undo, [live, mut retired]: [Shape; 2]) -> Tables {
         Direction::Back => (retired, live),
         Direction::Again => (live, retired),
     };
-    Tables { base: Some(undo.tables.base.unwrap_or(undo.run)), old, new, ..undo.tables.clone() }
+    Tables {
+        base: Some(undo.tables.base.unwrap_or(undo.run)),
+        old,
+        new,
+        pairs: undo.tables.pairs.clone(),
+        added: Vec::new(),
+        dropped,
+    }
 }
 
 /// The owner that the retired table has when it is live again: its own, unless the live table's was changed
@@ -161,7 +172,7 @@ pub(crate) async fn derive(
 /// `Refused` where the tables have no key in common; the server's.
 pub(crate) async fn ready(client: &Client, table: &PostgresTable, undo: &Undo) -> Result<Ready> {
     let (live, retired) = (&table.setting.original, &undo.retired()?.table);
-    let shadow_key = shadow_key(live, undo)?.map_err(|found| Error::Refused(vec![found]))?;
+    let shadow_key = undo.shadow_key(live)?.map_err(|found| Error::Refused(vec![found]))?;
     let key = live.key_columns(live.copy_key()?)?;
     let projection = projection(client, table, undo).await?;
     let trusts = table.setting.settings.trust_owner;
@@ -176,7 +187,7 @@ pub(crate) async fn ready(client: &Client, table: &PostgresTable, undo: &Undo) -
         Direction::Back => (retired, live),
         Direction::Again => (live, retired),
     };
-    let casts = casts(client, old.oid).await?;
+    let casts = casts(client, (old, new), &undo.tables.pairs).await?;
     let lens = lens(undo.direction, (old, new), &undo.tables.pairs, &projection, &casts, &given);
     let statements = Statements {
         original: live.name.clone(),
@@ -215,18 +226,5 @@ async fn projection(client: &Client, table: &PostgresTable, undo: &Undo) -> Resu
     let kept = |name: &Ident| pairs.iter().any(|(from, _)| from == name);
     let names = old.columns.iter().map(|column| column.name.clone());
     let dropped = names.filter(|name| !kept(name)).collect();
-    Ok(project(old, new, &Columns { renamed, dropped, using }))
-}
-
-/// The types of a table's columns without their modifiers.
-async fn casts(client: &Client, oid: u32) -> Result<BTreeMap<Ident, String>> {
-    let sql = format!(
-        "SELECT attname, format_type(atttypid, -1) FROM pg_attribute \
-         WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped"
-    );
-    let found = rows(client, ACTION, &sql).await?;
-    let pair = |row: &tokio_postgres::SimpleQueryRow| {
-        Some((Ident::new(row.get(0)?), row.get(1)?.to_owned()))
-    };
-    Ok(found.iter().filter_map(pair).collect())
+    Ok(project(old, new, &Columns { renamed, dropped, using }).of_numbers(old, new))
 }
