@@ -31,6 +31,12 @@ pub struct ChangeArgs {
     /// up or a replica falls behind.
     #[arg(long, help_heading = "Throttle")]
     pub no_feedback: bool,
+    /// Take only a method that keeps what the change takes away, so that osc revert can bring it back
+    ///
+    /// DROP COLUMN, a dropped key or constraint: the server's own methods keep nothing of it, a copy keeps the
+    /// old table.
+    #[arg(long, help_heading = "Undo")]
+    pub undoable: bool,
     /// Show what would happen and change nothing, as osc plan does
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
@@ -63,6 +69,7 @@ impl ChangeArgs {
         let request = backend::request(target.scheme, &self.table, self.clauses.as_deref())?;
         subject.set_server(&target.address);
         subject.set_table(request.table.plain());
-        Ok(Job::new(target, replicas, request, settings, subject))
+        let job = Job::new(target, replicas, request, settings, subject);
+        Ok(Job { undoable: self.undoable, ..job })
     }
 }

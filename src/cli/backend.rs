@@ -1,12 +1,16 @@
 //! Which server's module does what a command asks for: the one place that tells them apart.
 
+use serde::Serialize;
+
 use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::Result;
-use crate::ledger::RunRecord;
-use crate::plan::{Job, Plan, Request, TableArg, Undoing};
+use crate::ledger::undo_window::Kept;
+use crate::ledger::{Leftover, RunRecord};
+use crate::output::screen::one_line;
+use crate::plan::{Job, Opposite, Plan, Request, TableArg, Undoing};
 use crate::{mysql, postgres};
 
 /// Reads a table as this kind of server names it.
@@ -41,6 +45,14 @@ pub(super) async fn revert(job: Job) -> Result<Summary> {
     }
 }
 
+/// The change that takes the table's last one back, where that has left no retired table.
+pub(super) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    match job.target.scheme {
+        Scheme::Mysql => within(&job.target, mysql::commands::revert::opposite(job)).await,
+        Scheme::Postgres => Ok(None),
+    }
+}
+
 /// What [`revert`] would meet.
 pub(super) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
     match job.target.scheme {
@@ -57,6 +69,108 @@ pub(super) async fn plan(job: &Job) -> Result<Plan> {
             Box::pin(within(&job.target, postgres::commands::alter::plan(job))).await
         }
     }
+}
+
+/// What `osc cleanup` found on a server, and the session that found it.
+pub(super) enum Cleanup {
+    /// MySQL or MariaDB.
+    Mysql(Box<mysql::commands::cleanup::Cleanup>),
+    /// PostgreSQL.
+    Postgres(Box<postgres::commands::cleanup::Cleanup>),
+}
+
+/// A table that can be dropped.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Droppable {
+    /// Its name.
+    pub table: String,
+    /// What it is.
+    pub what: &'static str,
+    /// Bytes of data and indexes.
+    pub bytes: u64,
+}
+
+/// Finds what can be dropped of a table; with `now`, what is kept for an undo too.
+pub(super) async fn cleanup(target: &Target, table: &TableArg, now: bool) -> Result<Cleanup> {
+    match target.scheme {
+        Scheme::Mysql => {
+            let found = mysql::commands::cleanup::Cleanup::find(target, table, now);
+            Ok(Cleanup::Mysql(Box::new(within(target, found).await?)))
+        }
+        Scheme::Postgres => {
+            let found = postgres::commands::cleanup::Cleanup::find(target, table, now);
+            Ok(Cleanup::Postgres(Box::new(within(target, found).await?)))
+        }
+    }
+}
+
+impl Cleanup {
+    /// The tables that it would drop.
+    pub(super) fn tables(&self) -> Vec<Droppable> {
+        match self {
+            Self::Mysql(found) => listed(&found.tables, mysql::name::TableName::plain),
+            Self::Postgres(found) => {
+                listed(&found.tables, postgres::commands::cleanup::Found::plain)
+            }
+        }
+    }
+
+    /// Retired tables that stay, since their time is not over.
+    pub(super) fn kept(&self) -> &[Kept] {
+        match self {
+            Self::Mysql(found) => &found.kept,
+            Self::Postgres(found) => &found.kept,
+        }
+    }
+
+    /// What else there is to know before.
+    pub(super) fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Mysql(found) => found.spared.clone(),
+            Self::Postgres(found) => {
+                let slot = |slot: &String| {
+                    format!("{}: the replication slot of an unfinished run", one_line(slot))
+                };
+                let half = |half: &postgres::methods::Undo| {
+                    format!("half-done by an unfinished run: {}", one_line(&half.sql))
+                };
+                found.streams.iter().map(slot).chain(found.halves.iter().map(half)).collect()
+            }
+        }
+    }
+
+    /// Runs whose records this osc cannot read.
+    pub(super) fn forgotten(&self) -> &[i64] {
+        match self {
+            Self::Mysql(found) => &found.forgotten,
+            Self::Postgres(found) => &found.forgotten,
+        }
+    }
+
+    /// Whether there is anything to drop, discard or forget.
+    pub(super) fn has_work(&self) -> bool {
+        match self {
+            Self::Mysql(found) => found.has_work(),
+            Self::Postgres(found) => found.has_work(),
+        }
+    }
+
+    /// Drops what was found.
+    pub(super) async fn drop_all(self) -> Result<()> {
+        match self {
+            Self::Mysql(found) => found.drop_all().await,
+            Self::Postgres(found) => found.drop_all().await,
+        }
+    }
+}
+
+fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Droppable> {
+    let one = |left: &Leftover<T>| Droppable {
+        table: plain(&left.table),
+        what: left.what,
+        bytes: left.bytes,
+    };
+    tables.iter().map(one).collect()
 }
 
 /// The latest runs of a table, or of all, newest first.

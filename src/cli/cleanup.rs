@@ -3,24 +3,25 @@
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::backend;
-use super::deadline::within;
+use super::backend::{self, Droppable};
 use super::prompt::confirm;
 use crate::config::resolve::{self, Connection, Environment};
-use crate::config::target::{Scheme, Target};
+use crate::config::target::Target;
 use crate::engine::progress::Subject;
-use crate::error::{Error, Result};
-use crate::ledger::Leftover;
+use crate::error::{Error, Finding, Result};
+use crate::ledger::undo_window::Kept;
 use crate::output::screen::{Screen, one_line};
 use crate::plan::TableArg;
-use crate::{mysql, postgres};
+use crate::shell::word;
 
 const EXAMPLES: &str = "\
 Examples:
   osc cleanup users
   osc cleanup shop.users --yes
+  osc cleanup shop.users --now
 
-Afterwards the change cannot be undone. A run that is under way is never touched.";
+A retired table is kept until the time of --undo-for is over (24 h after the change, unless said
+otherwise). Once it is dropped, the change cannot be undone. A run that is under way is never touched.";
 
 /// The arguments of `osc cleanup`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,9 @@ pub struct CleanupArgs {
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
+    /// Drop retired tables that are still kept for an undo, too
+    #[arg(long)]
+    pub now: bool,
     /// Print one JSON object, as docs/use/json.md describes it
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -51,19 +55,12 @@ pub(super) async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -
     clean(&target, &table, &args, screen).await
 }
 
-/// What was dropped.
-#[derive(Debug, Serialize)]
-struct Dropped {
-    table: String,
-    what: &'static str,
-    bytes: u64,
-}
-
 #[derive(Serialize)]
 struct Answer {
     server: String,
     table: String,
-    dropped: Vec<Dropped>,
+    dropped: Vec<Droppable>,
+    kept: Vec<Kept>,
     forgotten: Vec<i64>,
 }
 
@@ -74,67 +71,48 @@ async fn clean(
     args: &CleanupArgs,
     screen: &Screen,
 ) -> Result<()> {
-    let (schema, name) = (table.schema.as_deref(), table.table.as_str());
-    let (dropped, forgotten) = match target.scheme {
-        Scheme::Mysql => {
-            let cleanup =
-                within(target, mysql::commands::cleanup::Cleanup::find(target, schema, name))
-                    .await?;
-            for spared in &cleanup.spared {
-                screen.line(spared);
-            }
-            let dropped = listed(&cleanup.tables, mysql::name::TableName::plain);
-            agree(&dropped, args.yes, screen)?;
-            let forgotten = cleanup.forgotten.clone();
-            cleanup.drop_all().await?;
-            (dropped, forgotten)
-        }
-        Scheme::Postgres => {
-            let cleanup =
-                within(target, postgres::commands::cleanup::Cleanup::find(target, schema, name))
-                    .await?;
-            for stream in &cleanup.streams {
-                screen.line(&format!(
-                    "{}: the replication slot of an unfinished run",
-                    one_line(stream)
-                ));
-            }
-            for half in &cleanup.halves {
-                screen.line(&format!("half-done by an unfinished run: {}", one_line(&half.sql)));
-            }
-            let dropped = listed(&cleanup.tables, postgres::commands::cleanup::Found::plain);
-            agree(&dropped, args.yes, screen)?;
-            let forgotten = cleanup.forgotten.clone();
-            cleanup.drop_all().await?;
-            (dropped, forgotten)
-        }
-    };
+    let found = Box::pin(backend::cleanup(target, table, args.now)).await?;
+    if !found.has_work() && !found.kept().is_empty() {
+        return Err(Error::Refused(found.kept().iter().map(|kept| refused(kept, table)).collect()));
+    }
+    for note in found.notes() {
+        screen.line(&note);
+    }
+    for Kept { table, run, until } in found.kept() {
+        let table = one_line(table);
+        screen.line(&format!(
+            "{table} stays until {until} UTC, to undo run {run} with; --now drops it"
+        ));
+    }
+    let (dropped, kept, forgotten) =
+        (found.tables(), found.kept().to_vec(), found.forgotten().to_vec());
+    agree(&dropped, args.yes, screen)?;
+    Box::pin(found.drop_all()).await?;
     for run in &forgotten {
         screen.line(&format!("run {run} is forgotten: this osc cannot read its record"));
     }
     if args.json {
         let server = target.address.to_string();
-        let answer = Answer { server, table: table.plain(), dropped, forgotten };
-        return screen.json(&answer);
+        return screen.json(&Answer { server, table: table.plain(), dropped, kept, forgotten });
     }
     let count = dropped.len();
     screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))
 }
 
-fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Dropped> {
-    let one = |left: &Leftover<T>| Dropped {
-        table: plain(&left.table),
-        what: left.what,
-        bytes: left.bytes,
-    };
-    tables.iter().map(one).collect()
+fn refused(kept: &Kept, table: &TableArg) -> Finding {
+    let Kept { table: retired, run, until } = kept;
+    Finding::new(
+        "undo-window",
+        format!("{retired} is kept until {until} UTC: osc revert can undo run {run} with it"),
+        format!("wait until then, or drop it now: osc cleanup {} --now", word(&table.plain())),
+    )
 }
 
 const QUESTION: &str = "Drop them? Afterwards the change cannot be undone.";
 
 /// Shows what would be dropped, and asks.
-fn agree(tables: &[Dropped], yes: bool, screen: &Screen) -> Result<()> {
-    for Dropped { table, what, bytes } in tables {
+fn agree(tables: &[Droppable], yes: bool, screen: &Screen) -> Result<()> {
+    for Droppable { table, what, bytes } in tables {
         screen.line(&format!("{}: {what}, {}", one_line(table), ByteSize(*bytes)));
     }
     if tables.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
+use super::prompt::confirm;
 use super::running::{self, Manner};
 use super::{EXIT_CODES, backend};
 use crate::config::resolve::{self, Connection, Environment};
@@ -12,9 +13,9 @@ use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Finding, Result};
-use crate::output::screen::Screen;
+use crate::output::screen::{Screen, one_line};
 use crate::output::text::length;
-use crate::plan::{Assignment, Job, Request, UndoRequest, Undoing};
+use crate::plan::{Assignment, Job, Opposite, Request, UndoRequest, Undoing};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +37,15 @@ pub enum OnMisfit {
     Refuse,
     /// They are left behind: they stay as they were when the table was retired.
     Leave,
+}
+
+/// Which rows are compared before the swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compared {
+    /// Those written since the change, where the server's log names them; else all.
+    Touched,
+    /// All rows of both tables.
+    All,
 }
 
 /// The arguments of `osc revert`.
@@ -69,6 +79,12 @@ pub struct RevertArgs {
     /// Rows that the old table cannot hold: refuse, or leave them as they were before the change
     #[arg(long, value_name = "WHAT", default_value = "refuse", help_heading = "Undo")]
     pub on_misfit: OnMisfit,
+    /// Which rows to compare: those written since the change, which takes seconds, or all
+    ///
+    /// MySQL and MariaDB: the binary log names what was written since, as long as it reaches back to the change.
+    /// Where it does not, and on PostgreSQL, all rows are compared.
+    #[arg(long, value_name = "ROWS", default_value = "touched", help_heading = "Undo")]
+    pub verify: Compared,
     /// Show what an undo would meet now, and change nothing
     ///
     /// Compares both tables, counts the rows written since the change, and tries each in a transaction that is
@@ -95,12 +111,52 @@ pub struct RevertArgs {
 /// Whatever ends the run other than success.
 pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let RevertArgs { json, quiet, yes, check, .. } = args;
+    let manner = Manner { json, quiet, yes, otherwise: "pass --yes" };
+    let job = args.job(subject)?;
+    if let Some(opposite) = Box::pin(backend::opposite(&job)).await? {
+        return Box::pin(make(job, opposite, manner, check, screen)).await;
+    }
     if check {
-        let job = args.job(subject)?;
         return Box::pin(show(&job, json, screen)).await;
     }
-    let manner = Manner { json, quiet, yes, otherwise: "pass --yes" };
-    running::run(args.job(subject)?, manner, screen, backend::revert).await
+    running::run(job, manner, screen, backend::revert).await
+}
+
+/// Makes the opposite change of a run that has left no retired table; with `check`, only its plan.
+async fn make(
+    job: Job,
+    opposite: Opposite,
+    manner: Manner,
+    check: bool,
+    screen: &Screen,
+) -> Result<()> {
+    let Opposite { run, method, clauses, verdict } = opposite;
+    if !job.undo.fill.is_empty() || !job.undo.inverse.is_empty() {
+        return Err(Error::Usage {
+            message: format!(
+                "--fill and --inverse have no meaning: run {run} kept no retired table"
+            ),
+            help: "leave them out".into(),
+        });
+    }
+    let table = job.request.table.plain();
+    let said = verdict.iter().map(|line| format!("\n  - {}", one_line(line))).collect::<String>();
+    let text = format!(
+        "run {run} was {method} and kept no retired table; its opposite is: ALTER TABLE {table} {}{}{said}",
+        one_line(&clauses),
+        if said.is_empty() { "" } else { "\nwhat was said of an undo beforehand:" },
+    );
+    screen.line(&text);
+    let request = Request { clauses, ..job.request.clone() };
+    let job = Job { request, ..job };
+    if check {
+        return Box::pin(super::plan::show(&job, manner.json, screen)).await;
+    }
+    if !confirm("Make the opposite change?", manner.yes, "pass --yes")? {
+        return Err(Error::Usage { message: "nothing was changed".into(), help: String::new() });
+    }
+    let manner = Manner { yes: true, ..manner };
+    running::run(job, manner, screen, backend::alter).await
 }
 
 #[derive(Serialize)]
@@ -134,12 +190,20 @@ async fn show(job: &Job, json: bool, screen: &Screen) -> Result<()> {
 }
 
 fn text(undoing: &Undoing, found: &UndoCheck) -> String {
-    let Undoing { table, run, retired } = undoing;
+    let Undoing { table, run, retired, by_log, not_by_log } = undoing;
+    let way = match (by_log, not_by_log) {
+        (true, _) => {
+            "by the log, which names the rows written since: they alone are compared".into()
+        }
+        (false, Some(why)) => format!("both tables are compared; the log cannot help: {why}"),
+        (false, None) => "both tables are compared".to_owned(),
+    };
     format!(
         "{table}: osc revert would bring {retired} back, and undo run {run}\n  \
          rows        {} compared in {}\n  \
          to be put   {} rows were written since the change\n  \
-         misfits     {}",
+         misfits     {}\n  \
+         way         {way}",
         HumanCount(found.rows),
         length(Duration::try_from_secs_f64(found.seconds).unwrap_or_default()),
         HumanCount(found.touched),
@@ -168,7 +232,12 @@ impl RevertArgs {
         subject.set_table(table.plain());
         let request = Request { table, clauses: String::new() };
         let leave_misfits = self.on_misfit == OnMisfit::Leave;
-        let undo = UndoRequest { fill: self.fill, inverse: self.inverse, leave_misfits };
+        let undo = UndoRequest {
+            fill: self.fill,
+            inverse: self.inverse,
+            leave_misfits,
+            compare_all: self.verify == Compared::All,
+        };
         Ok(Job { undo, ..Job::new(target, replicas, request, settings, subject) })
     }
 }

@@ -16,6 +16,7 @@ use crate::ledger::{RunRecord, RunState};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text;
 use crate::plan::TableArg;
+use crate::shell::word;
 
 /// The arguments of `osc status`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +63,7 @@ async fn show(
         screen.answer("no runs")?;
     }
     for run in &runs {
-        screen.answer(&shown(run))?;
+        screen.answer(&shown(run, table.is_some()))?;
     }
     Ok(())
 }
@@ -115,7 +116,8 @@ fn state(run: &RunRecord) -> String {
     }
 }
 
-fn shown(run: &RunRecord) -> String {
+/// A run in words; with `whole`, the reasons of its undo verdict too.
+fn shown(run: &RunRecord, whole: bool) -> String {
     let mut text = format!(
         "run {}  {}  {}  {}, {}\n    {}\n    started {} UTC, last seen {} UTC; {} of about {} rows",
         run.run,
@@ -155,7 +157,10 @@ fn shown(run: &RunRecord) -> String {
     if let Some(detail) = &run.detail {
         let _ = write!(text, "\n    {}", one_line(detail));
     }
-    for (at, line) in run.undo.iter().enumerate() {
+    if let Some(until) = &run.undo_until {
+        let _ = write!(text, "\n    undo until {until} UTC: osc revert {}", word(&full_name(run)));
+    }
+    for (at, line) in run.undo.iter().enumerate().filter(|_| whole) {
         let head = if at == 0 { "undo: " } else { "  - " };
         let _ = write!(text, "\n    {head}{}", one_line(line));
     }

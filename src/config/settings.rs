@@ -177,6 +177,9 @@ pub struct Settings {
     /// Kill sessions whose transaction has blocked the cut-over for longer than this [default: never; they are only reported]
     #[arg(long, value_name = "DURATION", help_heading = "Cut-over")]
     kill_blockers_after: Option<Period>,
+    /// Keep the retired table this long: until then osc cleanup refuses to drop it [default: 24h]
+    #[arg(long, value_name = "DURATION", help_heading = "Undo")]
+    undo_for: Option<Period>,
     /// Run functions of the table's owner with the rights of osc's role (PostgreSQL)
     ///
     /// Checks, generated columns, defaults and index expressions run during the copy. Where their
@@ -197,6 +200,7 @@ const CHUNK_TIME: Duration = Duration::from_millis(500);
 const MAX_LAG: Duration = Duration::from_millis(1500);
 const MAX_WAL: ByteSize = ByteSize::gib(16);
 const CUT_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+const UNDO_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const CUT_OVER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
 impl Settings {
@@ -260,6 +264,11 @@ impl Settings {
         self.kill_blockers_after.map(Period::get)
     }
 
+    /// How long the retired table is kept for an undo.
+    pub fn undo_for(&self) -> Duration {
+        self.undo_for.map_or(UNDO_FOR, Period::get)
+    }
+
     /// Whether both tables are compared before the swap.
     pub fn verify(&self) -> bool {
         self.verify.unwrap_or(true)
@@ -297,6 +306,7 @@ impl Settings {
             cut_over_timeout: self.cut_over_timeout.or(base.cut_over_timeout),
             cut_over_attempts: self.cut_over_attempts.or(base.cut_over_attempts),
             kill_blockers_after: self.kill_blockers_after.or(base.kill_blockers_after),
+            undo_for: self.undo_for.or(base.undo_for),
             trust_owner: self.trust_owner || base.trust_owner,
             verify: self.verify.or(base.verify),
             feedback: self.feedback.or(base.feedback),

@@ -277,6 +277,21 @@ pub trait Server: Send + Sync + 'static {
     /// The retired table's name, for a human.
     fn retired(&self) -> String;
 
+    /// In an undo: where the change stream must begin so that it names every row that was written since the swap;
+    /// or why it cannot, for a human. `None`: this server keeps no such place. Called once the shadow is there.
+    fn log_since_swap(
+        &self,
+    ) -> impl Future<Output = Result<Option<std::result::Result<Position, String>>>> + Send {
+        std::future::ready(Ok(None))
+    }
+
+    /// In an undo, before the stream is opened: whether it goes by the log alone. Then each row is compared in the
+    /// transaction in which it is put, and others' writes to the shadow are watched for from the beginning.
+    fn go_by_log(&self, _by_log: bool) {}
+
+    /// How long the retired table is kept for an undo.
+    fn undo_for(&self) -> Duration;
+
     /// Whether and how what the run did can be undone, for a human; `None`: that is not known.
     fn undo(&self) -> Option<String>;
 }

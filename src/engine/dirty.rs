@@ -214,6 +214,11 @@ impl Dirty {
         marker
     }
 
+    /// No lock of this run's was held before: whoever wrote to the shadow, it was another session.
+    pub fn nothing_is_ours_yet(&self) {
+        self.markers.lock.store(u64::MAX, Ordering::SeqCst);
+    }
+
     /// Waits until the stream has delivered `marker`, one of [`Dirty::next_marker`].
     pub async fn marker(&self, marker: u64) {
         let mut seen = self.markers.seen.subscribe();

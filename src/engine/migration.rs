@@ -23,6 +23,7 @@ use crate::config::settings::Settings;
 use crate::control::Directives;
 use crate::error::{AGAIN, Error, Result};
 use crate::key::{KeyOrder, Position};
+use crate::ledger::undo_window;
 use crate::testing::failpoint::Point;
 use crate::testing::mutation::Rule;
 use crate::testing::{failpoint, mutation};
@@ -32,6 +33,7 @@ use crate::throttle::Throttle;
 const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
 
 /// What a migration is given besides the server.
+#[derive(Clone)]
 pub(crate) struct MigrationContext {
     /// What to do.
     pub settings: Arc<Settings>,
@@ -49,6 +51,8 @@ pub(crate) struct MigrationContext {
     pub stop: CancellationToken,
     /// In an undo, leave rows behind that cannot go back.
     pub leave_misfits: bool,
+    /// In an undo, compare all rows, whatever the log says.
+    pub compare_all: bool,
 }
 
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
@@ -103,7 +107,7 @@ async fn method<S: Server>(
     }
     let (state, resumed) = match earlier {
         Some(earlier) => (resume(read_state(&earlier.state)?, &context.settings)?, true),
-        None => (prepare(&*server, &context).await?, false),
+        None => (prepare(&*server, &context, !context.compare_all).await?, false),
     };
     if resumed {
         context.sink.event(Event::Resumed { rows: state.rows });
@@ -121,10 +125,44 @@ async fn begun<S: Server>(
     state: State,
     resumed: bool,
 ) -> Result<Summary> {
+    let ended = run(Arc::clone(&server), context.clone(), Arc::clone(&swapping), state, resumed);
+    let reason = match Box::pin(ended).await? {
+        Ended::Swapped(summary) => return Ok(*summary),
+        Ended::LogFails(reason) => reason,
+    };
+    context.sink.event(Event::Note { text: undo::instead(&reason) });
+    let state = prepare(&*server, &context, false).await?;
+    match Box::pin(run(server, context, swapping, state, false)).await? {
+        Ended::Swapped(summary) => Ok(*summary),
+        Ended::LogFails(reason) => {
+            Err(Error::Internal(format!("a log that is not read: {reason}")))
+        }
+    }
+}
+
+/// How a run ended that did not fail.
+enum Ended {
+    /// The tables are swapped, and all is done.
+    Swapped(Box<Summary>),
+    /// The log does not tell what an undo has to put, for this reason: the tables have to be compared.
+    LogFails(String),
+}
+
+async fn run<S: Server>(
+    server: Arc<S>,
+    context: MigrationContext,
+    swapping: Arc<watch::Sender<bool>>,
+    state: State,
+    resumed: bool,
+) -> Result<Ended> {
+    server.go_by_log(state.by_log);
     let estimate = server.estimate().await?;
     context.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
     let start = state.position.clone();
-    let stream = server.stream(&start).await?;
+    let stream = match server.stream(&start).await {
+        Err(Error::StreamGap { reason, .. }) if state.by_log => return Ok(Ended::LogFails(reason)),
+        stream => stream?,
+    };
     failpoint::hit(Point::StreamOpened)?;
     let run = Run::new(
         server,
@@ -137,6 +175,9 @@ async fn begun<S: Server>(
         Arc::clone(&swapping),
         context.leave_misfits,
     )?;
+    if run.by_log && !resumed {
+        run.dirty.nothing_is_ours_yet();
+    }
     let stop = context.stop;
     let reporting = run.permission();
     let outcome = tokio::select! {
@@ -153,18 +194,30 @@ async fn begun<S: Server>(
     {
         tracing::info!(%error, "no last checkpoint");
     }
-    let summary = outcome?;
-    finish(&run.server, &run.sink, &run.progress, summary).await
+    let summary = match outcome {
+        Err(error) if run.by_log && !run.caught_up.load(Ordering::Relaxed) => {
+            return undo::log_fails(error).map(Ended::LogFails);
+        }
+        outcome => outcome?,
+    };
+    let summary = finish(&run.server, &run.sink, &run.progress, summary).await?;
+    Ok(Ended::Swapped(Box::new(summary)))
 }
 
 /// Rule 1: position, then the shadow and the barrier, then the first chunk.
-async fn prepare<S: Server>(server: &S, context: &MigrationContext) -> Result<State> {
+async fn prepare<S: Server>(server: &S, context: &MigrationContext, by_log: bool) -> Result<State> {
     let position: Position = server.position().await?;
     failpoint::hit(Point::Positioned)?;
     server.make_shadow(context.defer_indexes).await?;
     failpoint::hit(Point::ShadowMade)?;
     server.start_barrier().await?;
     failpoint::hit(Point::Barrier)?;
+    let logged = match by_log && server.is_undo() {
+        true => undo::log_since_swap(server, &*context.sink).await?,
+        false => None,
+    };
+    let by_log = logged.is_some();
+    let position = logged.unwrap_or(position);
     let (copied, limit) = match server.key_order() {
         // Every key is the stream's.
         _ if server.is_undo() => (Watermark::End, Limit::Open),
@@ -173,7 +226,7 @@ async fn prepare<S: Server>(server: &S, context: &MigrationContext) -> Result<St
     };
     let indexed = server.is_undo() || !context.defer_indexes;
     let hold = context.settings.hold;
-    let state = State { position, copied, limit, rows: 0, indexed, hold, paused: None };
+    let state = State { position, copied, limit, rows: 0, indexed, hold, by_log, paused: None };
     server.checkpoint(Some(state.text()?)).await?;
     failpoint::hit(Point::FirstCheckpoint)?;
     if mutation::active(Rule::StreamBeforeCopy) {
@@ -236,6 +289,9 @@ async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
         return Ok(None);
     }
     run.enter(if run.server.is_undo() { Phase::PutBack } else { Phase::Verify });
+    if run.by_log {
+        return undo::put_what_the_log_names(run).await.map(Some);
+    }
     let verified = verify(run).await?;
     failpoint::hit(Point::Verified)?;
     Ok(Some(verified))
@@ -269,6 +325,7 @@ async fn finish<S: Server>(
     summary.warnings.extend(progress.strangers());
     failpoint::hit(Point::AfterDone).map_err(unfinished)?;
     summary.retired = Some(server.retired());
+    summary.undo_until = undo_window::until(server.undo_for());
     summary.undo = server.undo();
     summary.seconds = progress.elapsed().as_secs_f64();
     server.finish(&summary).await.map_err(unfinished)?;

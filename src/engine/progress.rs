@@ -384,6 +384,8 @@ pub struct Summary {
     pub refresh_ms: Option<Quantiles>,
     /// The retired table.
     pub retired: Option<String>,
+    /// Until when it is kept, UTC.
+    pub undo_until: Option<String>,
     /// Whether and how the change can be undone; `None`: that is not known.
     pub undo: Option<String>,
     /// Things that the operator should act upon.

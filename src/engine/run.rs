@@ -53,6 +53,9 @@ pub(crate) struct State {
     /// The run was promised to wait for permission to cut over, by whichever attempt.
     #[serde(default)]
     pub hold: bool,
+    /// An undo that reads what was written since the swap from the log, and compares nothing else.
+    #[serde(default)]
+    pub by_log: bool,
     /// Why the copy was paused at that moment: for `osc status`; nothing is concluded from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
@@ -98,6 +101,10 @@ pub(crate) struct Run<S> {
     /// The deferred indexes are built.
     pub indexed: AtomicBool,
     held: bool,
+    /// An undo goes by the log alone,
+    pub by_log: bool,
+    /// and has read it up to its own beginning.
+    pub caught_up: AtomicBool,
     /// In an undo, the rows that cannot go back.
     pub(super) misfits: Misfits,
     /// They are left behind.
@@ -176,6 +183,8 @@ impl<S: Server> Run<S> {
             applied: Mutex::new(state.position),
             indexed: AtomicBool::new(state.indexed),
             held: state.hold,
+            by_log: state.by_log,
+            caught_up: AtomicBool::new(false),
             misfits: Misfits::default(),
             leave_misfits,
             warned: AtomicBool::new(false),
@@ -217,6 +226,7 @@ impl<S: Server> Run<S> {
             rows: self.progress.rows_copied.load(Ordering::Relaxed),
             indexed: self.indexed.load(Ordering::Relaxed),
             hold: self.held,
+            by_log: self.by_log,
             paused: self.throttle.paused(),
         }
     }

@@ -8,15 +8,19 @@
 //! A row that cannot go back is a misfit: all are found before the run gives up, or leaves them behind.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::backend::Server;
+use super::progress::{Event, Sink};
 use super::refresh::refresh_keys;
 use super::run::Run;
+use super::verify::Verified;
 use crate::error::{Error, Result};
-use crate::key::{Key, KeyRange};
+use crate::key::{Key, KeyRange, Position, Rows};
+use crate::testing::failpoint::{self, Point};
 use crate::testing::mutation::{self, Rule};
 
 /// Rounds of putting the rows of one part, before those that still differ are left to the end.
@@ -151,6 +155,49 @@ pub(super) async fn settle<S: Server>(run: &Run<S>, part: &KeyRange) -> Result<V
         run.dirty.add(differing);
         run.cycles.next_whole().await;
     }
+}
+
+/// Where the log must be read from for what was written since the swap; `None`: both tables are compared instead,
+/// and why, where that is not how it always is on this server.
+pub(super) async fn log_since_swap<S: Server>(
+    server: &S,
+    sink: &dyn Sink,
+) -> Result<Option<Position>> {
+    match server.log_since_swap().await? {
+        Some(Ok(position)) => Ok(Some(position)),
+        Some(Err(reason)) => {
+            sink.event(Event::Note { text: instead(&reason) });
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
+/// Says that both tables are compared, and why.
+pub(super) fn instead(reason: &str) -> String {
+    format!(
+        "both tables are compared, since the log cannot say what was written since the change: {reason}"
+    )
+}
+
+/// Why the log that an undo went by does not tell what was written since the swap. `error`: what ended its run
+/// before it had read the log up to its own beginning.
+pub(super) fn log_fails(error: Error) -> Result<String> {
+    match error {
+        Error::StreamGap { reason, .. } | Error::Foreign(reason) => Ok(reason),
+        error => Err(error),
+    }
+}
+
+/// Puts the rows that the log names from the swap on. Each is compared in the transaction in which it is put;
+/// the others are as they were when the run that is undone had compared them.
+pub(super) async fn put_what_the_log_names<S: Server>(run: &Run<S>) -> Result<Verified> {
+    run.catch_up().await?;
+    run.caught_up.store(true, Ordering::Relaxed);
+    failpoint::hit(Point::Verified)?;
+    let put = run.progress.refreshed_keys.load(Ordering::Relaxed);
+    run.progress.rows_verified.store(put, Ordering::Relaxed);
+    Ok(Verified { rows: Rows(put), suspects: Vec::new() })
 }
 
 /// Tries the misfits again, since others may have made room for them; fails where some are left and must not

@@ -6,6 +6,7 @@
 pub(crate) mod claim;
 mod detail;
 pub(crate) mod refusals;
+pub(crate) mod undo_window;
 pub(crate) mod unfinished;
 
 use serde::Serialize;
@@ -73,6 +74,9 @@ pub struct RunRecord {
     pub held: Option<bool>,
     /// When it ended, UTC.
     pub ended: Option<String>,
+    /// Seconds since then.
+    #[serde(skip)]
+    pub ended_seconds: Option<u64>,
     /// Bytes of WAL that the run's slot makes PostgreSQL keep, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_wal: Option<u64>,
@@ -80,6 +84,9 @@ pub struct RunRecord {
     /// not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<String>,
+    /// Until when its retired table is kept, UTC; `None`: nothing keeps it, or it is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo_until: Option<String>,
     /// What the run made and what the new table must have after the swap, in the server module's
     /// form: typed values, never statements.
     #[serde(skip)]
@@ -329,7 +336,12 @@ pub(crate) struct Leftover<T> {
 mod tests {
     use super::*;
 
-    fn record(result: Option<Outcome>, phase: &str, state: &str, held: bool) -> RunRecord {
+    pub(super) fn record(
+        result: Option<Outcome>,
+        phase: &str,
+        state: &str,
+        held: bool,
+    ) -> RunRecord {
         RunRecord {
             run: 1,
             elsewhere: None,
@@ -351,8 +363,10 @@ mod tests {
             silent_seconds: 0,
             held: Some(held),
             ended: None,
+            ended_seconds: None,
             kept_wal: None,
             undo: Vec::new(),
+            undo_until: None,
             carried: None,
         }
     }

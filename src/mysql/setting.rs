@@ -14,6 +14,7 @@ use super::dependents::Dependents;
 use super::name::Helpers;
 use super::runs::ledger::Ledger;
 use super::runs::proof::Tables;
+use super::runs::record::SwapMark;
 use crate::config::settings::Settings;
 use crate::engine::progress::Progress;
 use crate::engine::undo::Direction;
@@ -56,6 +57,10 @@ pub(super) struct Undone {
     pub fill: Vec<Given>,
     /// `--inverse`.
     pub inverse: Vec<Given>,
+    /// Where in the log its swap stands, where the undo may go by the log.
+    pub swap: Option<SwapMark>,
+    /// Rows that cannot go back are left behind.
+    pub leaves: bool,
 }
 
 impl Setting {

@@ -29,7 +29,13 @@ pub(super) fn text(summary: &Summary) -> String {
     rows.extend(summary.refresh_ms.map(|times| ("refreshes", percentiles(times))));
     if let Some(retired) = &summary.retired {
         let cleanup = format!("osc cleanup {}", shell::word(&summary.table));
-        rows.push(("retired", format!("{retired} is kept; drop it with: {cleanup}")));
+        let kept = match &summary.undo_until {
+            Some(until) => {
+                format!("{retired} is kept until {until} UTC; then drop it with: {cleanup}")
+            }
+            None => format!("{retired} is kept; drop it with: {cleanup}"),
+        };
+        rows.push(("retired", kept));
     }
     rows.extend(summary.undo.as_ref().map(|undo| ("undo", undo.clone())));
     rows.extend(summary.warnings.iter().map(|warning| ("warning", warning.clone())));
@@ -96,6 +102,7 @@ mod tests {
             chunk_ms: Some(Quantiles { p50: 410.0, p99: 1620.0 }),
             refresh_ms: Some(Quantiles { p50: 3.0, p99: 9.0 }),
             retired: Some("shop.users_osc_old".into()),
+            undo_until: Some("2026-12-01 22:00:00".into()),
             undo: Some("osc revert shop.users; possible while no NULL is written to email".into()),
             warnings: vec!["look here".into()],
         };
@@ -108,7 +115,7 @@ done: shop.users ADD COLUMN a INT
   cut-over      table locked for 12.3ms, 2 attempts
   chunks        median 410.0ms, 99 % within 1.6s
   refreshes     median 3.0ms, 99 % within 9.0ms
-  retired       shop.users_osc_old is kept; drop it with: osc cleanup shop.users
+  retired       shop.users_osc_old is kept until 2026-12-01 22:00:00 UTC; then drop it with: osc cleanup shop.users
   undo          osc revert shop.users; possible while no NULL is written to email
   warning       look here";
         assert_eq!(text(&summary), expected);

@@ -42,6 +42,8 @@ pub struct Job {
     pub ask: Ask,
     /// How an undo goes about what cannot just go back.
     pub undo: UndoRequest,
+    /// Only by a method that keeps what the change takes away.
+    pub undoable: bool,
 }
 
 /// How a question of yes or no is put.
@@ -67,6 +69,7 @@ impl Job {
             stop: CancellationToken::new(),
             ask: Arc::new(|_| Ok(false)),
             undo: UndoRequest::default(),
+            undoable: false,
         }
     }
 
@@ -135,6 +138,7 @@ impl Job {
             sink: Arc::clone(&self.sink),
             stop: self.stop.clone(),
             leave_misfits: self.undo.leave_misfits,
+            compare_all: self.undo.compare_all,
         };
         Box::pin(migrate(Arc::new(server), context)).await
     }

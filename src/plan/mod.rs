@@ -9,11 +9,11 @@ pub(crate) mod undo_words;
 
 use serde::Serialize;
 
-use crate::error::Finding;
+use crate::error::{Error, Finding, Result};
 use undo::Verdict;
 
 pub(crate) use job::{Ask, Job, UNDOABLE};
-pub(crate) use request::{Assignment, Request, TableArg, UndoRequest, Undoing};
+pub(crate) use request::{Assignment, Opposite, Request, TableArg, UndoRequest, Undoing};
 
 /// What `osc alter` would do.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -55,6 +55,26 @@ pub(crate) struct Step {
     pub statement: Option<String>,
     /// Whether the change can be undone when it is made so; `None`: that is not known beforehand.
     pub undo: Option<Verdict>,
+}
+
+/// Why a copy is the method of a change that is to be undoable.
+pub(crate) const KEEPS: &str = "--undoable: only a copy keeps what the change takes away";
+
+/// Fails where a change that is to be undoable has to be made by a method that keeps nothing of `lost`.
+///
+/// # Errors
+/// `Usage`.
+pub(crate) fn only_a_copy_keeps(lost: &[String], not_a_copy: bool) -> Result<()> {
+    if !not_a_copy {
+        return Ok(());
+    }
+    Err(Error::Usage {
+        message: format!(
+            "{} can be undone only after a copy, and --strategy asks for another method",
+            lost.join(", ")
+        ),
+        help: "leave out --strategy, or --undoable".into(),
+    })
 }
 
 /// What a plan says of such a clause.

@@ -34,6 +34,23 @@ pub(crate) struct Undoing {
     pub run: i64,
     /// The table that would go back.
     pub retired: String,
+    /// The server's log names the rows that were written since: an undo would compare them alone.
+    pub by_log: bool,
+    /// Why not, where a log could.
+    pub not_by_log: Option<String>,
+}
+
+/// The change that takes back one of the server's own methods, which keep no retired table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Opposite {
+    /// The run that is undone.
+    pub run: i64,
+    /// Its method.
+    pub method: String,
+    /// The clauses of the opposite change.
+    pub clauses: String,
+    /// What was said beforehand of undoing the run, in a line, and below it the reasons.
+    pub verdict: Vec<String>,
 }
 
 /// How an undo goes about what the retired table cannot just take back.
@@ -45,6 +62,8 @@ pub struct UndoRequest {
     pub inverse: Vec<Assignment>,
     /// Leave rows behind that cannot go back, instead of giving up.
     pub leave_misfits: bool,
+    /// Compare all rows, whatever the log says.
+    pub compare_all: bool,
 }
 
 /// `COLUMN=EXPRESSION`, as it was given.

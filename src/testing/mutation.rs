@@ -66,6 +66,10 @@ rules! {
     PlainInsert = "plain-insert";
     /// 5: a refresh deletes by key and inserts, and is no REPLACE.
     NoReplace = "no-replace";
+    /// 12: an undo reads the log from the lock of the swap on, not from when the run had ended.
+    SwapInLog = "swap-in-log";
+    /// 10: a retired table is kept for as long as its change is to be undone.
+    RetiredKept = "retired-kept";
     /// 12: a row that goes back keeps the values of columns that the change dropped: it is put, not written anew.
     RowsKeepTheirOwn = "rows-keep-their-own";
     /// 12: a column that was not written since keeps what the new type could not hold.

@@ -198,7 +198,7 @@ async fn casts_count_where_the_type_is_used() {
         }
     }
     done(&scenario.osc(&["alter", "own", "ALTER n TYPE bigint"]));
-    done(&scenario.osc(&["cleanup", "own", "--yes"]));
+    done(&scenario.osc(&["cleanup", "own", "--yes", "--now"]));
     done(&scenario.osc(&["alter", "own", "ALTER e TYPE text", "--trust-owner"]));
     scenario.assert_harmless("casts").await;
 }

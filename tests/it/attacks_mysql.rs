@@ -225,7 +225,7 @@ async fn cleanup_drops_no_table_that_osc_did_not_make(kind: Kind) {
         place.server.exec(&format!("CREATE TABLE {app}.{table} AS SELECT * FROM {app}.t")).await;
     }
     place.forge(ADD, "'done'", "NULL", "NULL").await;
-    let printed = place.done(&["cleanup", "t", "--yes"]);
+    let printed = place.done(&["cleanup", "t", "--yes", "--now"]);
     for table in ["t_osc_old", "t_osc_new"] {
         assert!(printed.contains(&format!("DROP TABLE `{app}`.`{table}`")), "{printed}");
         let rows = format!("SELECT COUNT(*) FROM {app}.{table}");
@@ -240,14 +240,14 @@ async fn cleanup_drops_no_table_that_osc_did_not_make(kind: Kind) {
     ] {
         place.server.exec(&sql).await;
     }
-    assert!(place.done(&["cleanup", "t", "--yes"]).contains("left alone"));
+    assert!(place.done(&["cleanup", "t", "--yes", "--now"]).contains("left alone"));
     for sql in [
         format!("DROP TABLE {app}.t_osc_old"),
         format!("RENAME TABLE {app}.elsewhere TO {app}.t_osc_old"),
     ] {
         place.server.exec(&sql).await;
     }
-    assert!(place.done(&["cleanup", "t", "--yes"]).contains("1 table dropped"));
+    assert!(place.done(&["cleanup", "t", "--yes", "--now"]).contains("1 table dropped"));
 }
 
 /// As after the promotion of a replica, or in a dump.
@@ -330,14 +330,14 @@ async fn whoever_holds_the_lock_of_runs_is_named(kind: Kind) {
     for command in [
         &["alter", "t", ADD, "--strategy", "copy", "--yes"][..],
         &["alter", "t", ADD, "--strategy", "instant", "--yes"],
-        &["cleanup", "t", "--yes"],
+        &["cleanup", "t", "--yes", "--now"],
     ] {
         let (code, printed) = place.osc(command);
         assert_eq!(code, Some(4), "{printed}");
         assert!(printed.contains(&who) && printed.contains(&kill), "{printed}");
     }
     session.disconnect().await.unwrap();
-    while place.osc(&["cleanup", "t", "--yes"]).0 != Some(0) {}
+    while place.osc(&["cleanup", "t", "--yes", "--now"]).0 != Some(0) {}
     place.first_run_again().await;
 }
 
@@ -403,7 +403,7 @@ async fn colons_and_question_marks_in_clauses_stay_what_they_are(kind: Kind) {
             place.app
         );
         assert_eq!(place.server.value(&column).await, "it's :x? ? :y", "{strategy}");
-        place.done(&["cleanup", "t", "--yes"]);
+        place.done(&["cleanup", "t", "--yes", "--now"]);
     }
     for clauses in ["ADD COLUMN x INT AS (v-':y')", "ADD COLUMN x INT DEFAULT :y"] {
         let (code, printed) = place.osc(&["alter", "t", clauses, "--yes"]);

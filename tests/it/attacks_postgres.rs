@@ -12,7 +12,7 @@ const COMMANDS: [&[&str]; 4] = [
     &["status"],
     &["plan", "t", COPIED],
     &["alter", "t", COPIED, "--yes"],
-    &["cleanup", "t", "-y"],
+    &["cleanup", "t", "-y", "--now"],
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +244,7 @@ async fn cleanup_drops_nothing_that_osc_did_not_make() {
     scenario.exec("UPDATE osc.osc_ledger SET result = NULL, ended = NULL, method = 'copy'").await;
     scenario.forge(COPIED, &record("t_osc_old", "t")).await;
     scenario.forge("ADD INDEX", &record("t", "t_osc_new")).await;
-    done(&scenario.osc(&["cleanup", "t", "--yes"]));
+    done(&scenario.osc(&["cleanup", "t", "--yes", "--now"]));
     let left = "SELECT concat_ws(' ', to_regclass('t_osc_old'), to_regclass('t_osc_new'), \
                 (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_replication_slots \
                 WHERE database = current_database()))";
@@ -270,7 +270,7 @@ async fn a_record_of_another_version_is_refused_in_words_and_nothing_of_it_runs(
         }
         let open = "SELECT count(*) FROM osc.osc_ledger WHERE result IS NULL";
         assert_eq!(scenario.value(open).await, "1", "the run was closed");
-        done(&scenario.osc(&["cleanup", "t", "--yes"]));
+        done(&scenario.osc(&["cleanup", "t", "--yes", "--now"]));
         assert_eq!(scenario.value(open).await, "0");
         scenario.assert_harmless(carried).await;
     }

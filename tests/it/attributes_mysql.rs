@@ -131,7 +131,7 @@ async fn tables_that_have_everything_are_as_after_the_servers_own_alter(kind: Ki
         server.exec_in(&twin, &format!("ALTER TABLE {table} {clauses}, ALGORITHM=COPY")).await;
         let output = osc(server, &ours, &["alter", table, clauses, "--strategy", "copy"]);
         assert_eq!(output.status.code(), Some(0), "{table}: {}", printed(&output));
-        let output = osc(server, &ours, &["cleanup", table, "--yes"]);
+        let output = osc(server, &ours, &["cleanup", table, "--yes", "--now"]);
         assert_eq!(output.status.code(), Some(0), "{table}: {}", printed(&output));
     }
     let (ours, twin) = (picture(server, &ours).await, picture(server, &twin).await);

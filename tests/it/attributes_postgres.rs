@@ -60,7 +60,7 @@ async fn alike(server: &Postgres, clauses: &str) {
     server.exec(&twin, if clauses == REBUILD { "VACUUM FULL everything" } else { &native }).await;
     let output = osc(server, &ours, &["alter", "everything", clauses, "--strategy", "copy"]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
-    let output = osc(server, &ours, &["cleanup", "everything", "--yes"]);
+    let output = osc(server, &ours, &["cleanup", "everything", "--yes", "--now"]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let (ours, twin) = (
         picture(&server.client(&ours).await, &classified).await,
@@ -255,7 +255,7 @@ async fn a_number_is_given_out_once_whoever_draws_it_during_the_swap() {
         let output = osc(server, &database, &["alter", "t", clauses]);
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let output = osc(server, &database, &["cleanup", "t", "--yes"]);
+        let output = osc(server, &database, &["cleanup", "t", "--yes", "--now"]);
         assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     }
     stop.send(true).unwrap();

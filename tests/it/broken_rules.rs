@@ -150,6 +150,10 @@ cases! { USUAL
         "mariadb::an_undo_keeps_what_was_written_since", "digits that the new type has not");
     put_compared_mariadb: (PutCompared, undo,
         "mariadb::rows_that_cannot_go_back_are_all_listed_and_nothing_is_swapped", "DATETIME(6)");
+    swap_in_log_mysql: (SwapInLog, undo_by_log,
+        "mysql::what_is_written_before_the_run_has_ended_is_put", "0 put back");
+    retired_kept_postgres: (RetiredKept, undo_window,
+        "postgres::a_retired_table_is_kept_until_its_time_is_over", "undo until");
     paired_by_record_mariadb: (PairedByRecord, undo,
         "mariadb::an_undo_keeps_what_was_written_since", "a renamed column has its writes");
 }

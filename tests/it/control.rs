@@ -150,7 +150,7 @@ async fn a_second_run_and_other_clauses_are_refused_and_cleanup_spares_a_run() {
         assert_eq!(second.end().await.code, Some(4));
         let cleanup = || {
             support::osc()
-                .args(["cleanup", "t", "--yes", "--url", &server.url(&database)])
+                .args(["cleanup", "t", "--yes", "--now", "--url", &server.url(&database)])
                 .output()
                 .unwrap()
                 .status

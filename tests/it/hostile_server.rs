@@ -49,7 +49,7 @@ fn plan(url: &str) -> (Option<i32>, String) {
 /// The short commands, each against a server of its own that falls silent: all end, and say why.
 fn all_end(serve: impl Fn() -> (u16, JoinHandle<usize>), url: impl Fn(u16) -> String) {
     let commands: [&[&str]; 3] =
-        [&["status"], &["plan", "t", "ADD COLUMN x INT"], &["cleanup", "t", "--yes"]];
+        [&["status"], &["plan", "t", "ADD COLUMN x INT"], &["cleanup", "t", "--yes", "--now"]];
     let played: Vec<_> = commands
         .into_iter()
         .map(|command| {

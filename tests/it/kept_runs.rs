@@ -130,7 +130,7 @@ async fn a_full_server_pauses_the_copy(kind: Kind) {
     let url = server.url(&database);
     // The ledger is there before the disk is full.
     Run::at(&url, &["t", "ADD COLUMN first INT"]).done().await;
-    assert_eq!(osc(&url, &["cleanup", "t", "--yes"]).0, Some(0));
+    assert_eq!(osc(&url, &["cleanup", "t", "--yes", "--now"]).0, Some(0));
     server
         .exec_in(&database, "CREATE TABLE wide (id INT PRIMARY KEY AUTO_INCREMENT, b BLOB)")
         .await;

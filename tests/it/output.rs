@@ -78,7 +78,7 @@ async fn every_line_is_as_its_schema_says_on_every_server() {
         let native = osc(&url, &["alter", "t", "ADD COLUMN b INT", "--json", "--yes"]);
         let native = lines("alter", &native);
         assert!(native.iter().any(|line| line["event"] == "method"), "{native:#?}");
-        let cleanup = lines("cleanup", &osc(&url, &["cleanup", "t", "--yes", "--json"]));
+        let cleanup = lines("cleanup", &osc(&url, &["cleanup", "t", "--yes", "--now", "--json"]));
         assert_eq!(cleanup[0]["dropped"].as_array().unwrap().len(), 1, "{name}: {cleanup:?}");
     }
 }
@@ -132,7 +132,7 @@ fn a_server_that_cannot_be_reached_is_exit_code_2_with_host_and_port() {
             vec!["alter", "t", "ADD COLUMN a INT"],
             vec!["plan", "t", "ADD COLUMN a INT"],
             vec!["status", "t"],
-            vec!["cleanup", "t", "--yes"],
+            vec!["cleanup", "t", "--yes", "--now"],
         ] {
             for (place, says) in [
                 (format!("127.0.0.1:{closed}"), "connection refused"),
@@ -293,14 +293,14 @@ async fn no_one_to_see_it_ends_no_run_but_an_answer_that_cannot_be_written_is_a_
                 .code()
         };
         assert_eq!(alter(&["ADD COLUMN a INT", "-vvv"], full(), full()), Some(0), "{name}");
-        assert!(osc(&url, &["cleanup", "t", "--yes"]).status.success(), "{name}");
+        assert!(osc(&url, &["cleanup", "t", "--yes", "--now"]).status.success(), "{name}");
         assert_eq!(alter(&["ADD COLUMN b INT", "--json"], full(), full()), Some(0), "{name}");
         for command in [
             &["status", "t"][..],
             &["status", "t", "--json"],
             &["plan", "t", "ADD COLUMN c INT"],
             &["plan", "t", "ADD COLUMN c INT", "--json"],
-            &["cleanup", "t", "--yes"],
+            &["cleanup", "t", "--yes", "--now"],
         ] {
             let output =
                 support::osc().args(command).args(["--url", &url]).stdout(full()).output().unwrap();

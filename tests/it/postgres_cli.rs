@@ -242,7 +242,7 @@ async fn cleanup_drops_what_an_unfinished_run_left_and_then_the_retired_table() 
     let database = table(server).await;
     let arguments = ["t", "ALTER n TYPE bigint", "--chunk-size", "100"];
     Run::until(&server.url(&database), &arguments, "chunk.copied").await.0.kill();
-    let cleaned = || osc(server, &database, &["cleanup", "t", "--yes"]);
+    let cleaned = || osc(server, &database, &["cleanup", "t", "--yes", "--now"]);
     // The killed run's sessions may hold its lock for a moment.
     let mut output = cleaned();
     for _ in 0..50 {
@@ -388,7 +388,7 @@ async fn a_role_with_the_rights_of_the_manual_changes_a_table_of_another_owner()
     for arguments in [
         &["plan", "t", "ALTER n TYPE bigint", "--strategy", "copy"][..],
         &["alter", "t", "ALTER n TYPE bigint", "--strategy", "copy", "--yes"],
-        &["cleanup", "t", "--yes"],
+        &["cleanup", "t", "--yes", "--now"],
     ] {
         let output = support::osc().args(arguments).args(["--url", &url]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", printed(&output));

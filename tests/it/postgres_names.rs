@@ -42,7 +42,7 @@ async fn what_was_given_no_name_has_the_servers() {
         server.exec(&twin, change).await;
         let output = osc(server, &ours, &["alter", change]);
         assert_eq!(output.status.code(), Some(0), "{change}: {}", printed(&output));
-        let _ = osc(server, &ours, &["cleanup", "t", "--yes"]);
+        let _ = osc(server, &ours, &["cleanup", "t", "--yes", "--now"]);
         let (ours, twin) = (server.value(&ours, NAMES).await, server.value(&twin, NAMES).await);
         assert_eq!(ours, twin, "{change}");
     }

@@ -10,13 +10,13 @@ use crate::support::writers::Writers;
 
 /// `osc cleanup`, as soon as a killed run's sessions are gone.
 async fn clean_up(server: &Postgres, database: &str) {
-    let mut output = osc(server, database, &["cleanup", "t", "--yes"]);
+    let mut output = osc(server, database, &["cleanup", "t", "--yes", "--now"]);
     for _ in 0..50 {
         if output.status.code() == Some(0) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        output = osc(server, database, &["cleanup", "t", "--yes"]);
+        output = osc(server, database, &["cleanup", "t", "--yes", "--now"]);
     }
     panic!("{}", printed(&output));
 }

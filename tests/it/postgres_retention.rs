@@ -209,7 +209,7 @@ async fn cleanup_takes_back_what_an_unfinished_run_left_on_the_servers_own_metho
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(server.value(&database, left).await, "1", "{change}");
         assert_eq!(status(&server, &database)["method"], "inplace");
-        let arguments = ["cleanup", "t", "--yes", "--url", &server.url(&database)];
+        let arguments = ["cleanup", "t", "--yes", "--now", "--url", &server.url(&database)];
         let output = support::osc().args(arguments).output().unwrap();
         assert!(output.status.success(), "{change}: {output:?}");
         assert_eq!(server.value(&database, left).await, "0", "{change}: {output:?}");

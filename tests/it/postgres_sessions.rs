@@ -244,7 +244,7 @@ async fn nothing_that_others_put_into_the_search_path_is_called() {
         &["alter", "t", "CREATE INDEX w ON t (w)", "--yes"],
         &["alter", "t", "ADD CONSTRAINT w CHECK (w > 0)", "--yes", "--trust-owner"],
         &["status"],
-        &["cleanup", "t", "--yes"],
+        &["cleanup", "t", "--yes", "--now"],
     ] {
         let output = osc(&server, "postgres", arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", printed(&output));

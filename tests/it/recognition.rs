@@ -27,7 +27,7 @@ fn refused(url: &str, clauses: &str, check: &str, words: &[&str]) {
         vec!["alter", "t", clauses, "--yes"],
         vec!["alter", "t", clauses, "--yes", "--strategy", "instant"],
         vec!["alter", "t", clauses, "--yes", "--strategy", "copy", "--treat-as", "mysql"],
-        vec!["cleanup", "t", "--yes"],
+        vec!["cleanup", "t", "--yes", "--now"],
     ] {
         let output = osc(url, &command);
         let text = streams(&output);
@@ -200,7 +200,7 @@ async fn a_group_with_a_single_primary_is_named_and_changed_at_its_primary_only(
     writers.wait_for_more(50).await;
     writers.stop().await.assert_undisturbed();
     twin.assert_equal(CLAUSES).await;
-    let cleanup = osc(&url, &["cleanup", "t", "--yes"]);
+    let cleanup = osc(&url, &["cleanup", "t", "--yes", "--now"]);
     assert_eq!(cleanup.status.code(), Some(0), "{}", streams(&cleanup));
 }
 
@@ -281,7 +281,7 @@ fn refused_as_pooler(url: &str, what: &str) {
     for arguments in [
         vec!["plan", "t", "ALTER v TYPE bigint"],
         vec!["alter", "t", "ALTER v TYPE bigint", "--yes"],
-        vec!["cleanup", "t", "--yes"],
+        vec!["cleanup", "t", "--yes", "--now"],
     ] {
         let output = osc(url, &arguments);
         assert_eq!(output.status.code(), Some(4), "{what:?}: {}", streams(&output));

@@ -204,7 +204,7 @@ async fn any_name_works(kind: Kind) {
         assert_eq!(answer.code, Some(0), "{name}: {}", answer.printed);
         let sum = format!("SELECT SUM(c) + SUM({quoted}) FROM {}.{quoted}", place.database);
         assert_eq!(server.value(&sum).await, "17", "{name}");
-        let answer = place.ask_plainly(&["cleanup", &quoted, "--yes"]).await;
+        let answer = place.ask_plainly(&["cleanup", &quoted, "--yes", "--now"]).await;
         assert_eq!(answer.code, Some(0), "{name}: {}", answer.printed);
     }
 }

@@ -32,7 +32,7 @@ async fn the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table(
     let unfinished = "UPDATE osc.osc_ledger SET result = NULL, ended = NULL WHERE schema_name =";
     server.exec(&format!("{unfinished} '{database}'")).await;
 
-    let (code, printed) = osc(server, &database, &["cleanup", "t"]);
+    let (code, printed) = osc(server, &database, &["cleanup", "t", "--now"]);
     assert_eq!(code, Some(4), "{printed}");
     assert!(printed.contains("died after its swap"), "{printed}");
 
@@ -46,7 +46,7 @@ async fn the_same_command_finishes_a_swap_whose_clauses_no_longer_fit_the_table(
     assert_eq!(server.value(&sum).await, "2 3 10");
     let retired = format!("SHOW TABLES FROM {database} LIKE 't\\_osc\\_old'");
     assert_eq!(server.rows(&retired).await.len(), 1, "the retired table is gone");
-    let (code, printed) = osc(server, &database, &["cleanup", "t"]);
+    let (code, printed) = osc(server, &database, &["cleanup", "t", "--now"]);
     assert_eq!(code, Some(0), "{printed}");
 }
 
@@ -88,12 +88,12 @@ async fn a_record_that_cannot_be_read_is_forgotten(kind: Kind) {
     let server = support::shared(kind);
     let database = table(server).await;
     Run::start(server, &database, &["t", "ADD COLUMN first INT"]).done().await;
-    assert_eq!(osc(server, &database, &["cleanup", "t"]).0, Some(0));
+    assert_eq!(osc(server, &database, &["cleanup", "t", "--now"]).0, Some(0));
     let unreadable = "UPDATE osc.osc_ledger SET carried = '{\"form\":9}' WHERE schema_name =";
     server.exec(&format!("{unreadable} '{database}'")).await;
     // Its table's retired one is another run's, which can be read.
     Run::start(server, &database, &["t", "ADD COLUMN second INT"]).done().await;
-    let cleanup = ["cleanup", "t", "--json"];
+    let cleanup = ["cleanup", "t", "--json", "--now"];
     let output = support::osc()
         .args(cleanup)
         .args(["--url", &server.url(&database), "--yes"])
@@ -121,7 +121,7 @@ async fn a_record_that_cannot_be_read_is_forgotten(kind: Kind) {
             "{printed}"
         );
     }
-    assert_eq!(osc(server, &database, &["cleanup", "t"]).0, Some(0));
+    assert_eq!(osc(server, &database, &["cleanup", "t", "--now"]).0, Some(0));
     let (code, printed) = osc(server, &database, &["alter", "t", "ADD COLUMN third INT"]);
     assert_eq!(code, Some(0), "{printed}");
 }

@@ -2,7 +2,7 @@
 
 mod check;
 mod guard;
-mod place;
+pub(crate) mod place;
 mod refused;
 mod torture;
 mod untouched;

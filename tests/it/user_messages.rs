@@ -107,7 +107,7 @@ fn complaints_about(url: &str, wrong_password: &str, database: &str) -> String {
             &["alter", "t", ADD, "--url", wrong_password],
             &["alter", "t", ADD, "--url", &elsewhere],
             &["alter", "nope", ADD],
-            &["cleanup", "nope", "--yes"],
+            &["cleanup", "nope", "--yes", "--now"],
             &["alter", "t", "ADD COLUMN"],
             &["alter", "t", "FROB a"],
             &["alter", "t", ADD, "--max-lag", "1s", "--replica", &unreachable],

@@ -11,6 +11,7 @@ use super::position::Place;
 use super::query::{QueryEvent, Statement, Watch};
 use super::rows::{Images, RowsEvent};
 use super::shadow::{Shadow, is_signature};
+use super::since::Passage;
 use super::table::TableMap;
 use super::tables::{Role, Tables};
 use super::xa::{PrepareEvent, PreparedList, Touched, Xid};
@@ -93,6 +94,7 @@ pub(super) struct Changes {
     run: i64,
     key: KeyColumns,
     shadow: Option<Shadow>,
+    passage: Passage,
     opts: mysql_async::Opts,
     clock: Clock,
     tables: Tables,
@@ -119,6 +121,7 @@ impl Changes {
             run: config.run,
             key: config.key.clone(),
             shadow: config.shadow.clone(),
+            passage: Passage::new(config.since.clone(), place.clone()),
             opts: config.opts.clone(),
             clock,
             tables: Tables::new(config, defaults),
@@ -281,10 +284,12 @@ impl Changes {
 
     fn table_map(&mut self, body: &[u8]) -> Result<()> {
         let map = TableMap::parse(body)?;
-        let role = if self.watch.is(&self.watch.original, map.schema, map.table) {
-            Role::Original
-        } else if self.watch.is(&self.ledger, map.schema, map.table) {
+        let role = if self.watch.is(&self.ledger, map.schema, map.table) {
             Role::Ledger
+        } else if !self.passage.reads() {
+            Role::Other
+        } else if self.watch.is(&self.watch.original, map.schema, map.table) {
+            Role::Original
         } else if self.strangers().is_some_and(|it| self.watch.is(&it.name, map.schema, map.table))
         {
             Role::Shadow
@@ -329,11 +334,13 @@ impl Changes {
         };
         let (transaction, ready) = (&mut self.transaction, &mut self.ready);
         if role == Role::Ledger {
-            let run = KeyValue::Int(self.run);
+            let (own, passage) = (self.run, &mut self.passage);
             return layout.read(&event, rows, |_, after| {
-                if let Some([of, KeyValue::UInt(marker)]) = after
-                    && *of == run
-                {
+                let Some([KeyValue::Int(of), KeyValue::UInt(marker)]) = after else {
+                    return Ok(());
+                };
+                ready.extend(passage.passes(*of, *marker, own).map(Change::Foreign));
+                if *of == own {
                     if is_signature(*marker) {
                         transaction.signed = true;
                     } else {
@@ -403,6 +410,9 @@ impl Changes {
             Statement::Foreign(_) if mutation::active(Rule::ForeignReported) => {
                 self.statement_alone(head)?;
             }
+            Statement::Foreign(_) | Statement::Harmless if self.passage.knows(event.session) => {
+                self.statement_alone(head)?;
+            }
             Statement::Foreign(what) => {
                 self.ready.push_back(Change::Foreign(what));
                 self.statement_alone(head)?;
@@ -456,7 +466,7 @@ impl Changes {
 
     /// Tells the place from which a new stream would miss nothing.
     fn report(&mut self, age: Duration) -> Result<()> {
-        let place = self.prepared.hold().unwrap_or(&self.place);
+        let place = self.passage.hold().or(self.prepared.hold()).unwrap_or(&self.place);
         self.ready.push_back(Change::Commit { position: place.position()?, age });
         self.reported = Instant::now();
         self.unreported = 0;

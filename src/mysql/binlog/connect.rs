@@ -57,12 +57,12 @@ async fn text(conn: &mut Conn, action: &str, sql: &str) -> Result<String> {
     Ok(row.and_then(|row| column(&row, 0)).unwrap_or_default())
 }
 
-fn column(row: &Row, at: usize) -> Option<String> {
+pub(super) fn column(row: &Row, at: usize) -> Option<String> {
     row.get_opt::<Option<String>, _>(at)?.ok()?
 }
 
 /// Who this server is: what its file names and offsets belong to.
-async fn identity(conn: &mut Conn, flavor: Flavor) -> Result<String> {
+pub(super) async fn identity(conn: &mut Conn, flavor: Flavor) -> Result<String> {
     let sql = if flavor.is_mariadb() {
         "SELECT CONCAT(@@GLOBAL.hostname, ':', @@GLOBAL.port, '/', @@GLOBAL.server_id)"
     } else {

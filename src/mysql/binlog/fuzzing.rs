@@ -90,6 +90,7 @@ fn stream(
     gtid: Gtids,
 ) -> Box<Changes> {
     let config = StreamConfig {
+        since: None,
         shadow: None,
         opts: mysql_async::Opts::default(),
         flavor: FLAVOR,

@@ -53,8 +53,10 @@ mod event;
 mod mariadb;
 mod position;
 mod query;
+mod reach;
 mod rows;
 mod shadow;
+mod since;
 mod table;
 mod tables;
 mod value;
@@ -77,8 +79,11 @@ use crate::error::{Error, Result};
 use crate::key::Position;
 
 pub use connect::current_position;
+pub(super) use reach::bytes_since;
 pub(super) use shadow::signature;
 pub use shadow::{Shadow, ShadowWatch};
+pub use since::Since;
+pub(super) use since::settled;
 
 /// Silence after which the connection counts as lost: many heartbeats.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -104,6 +109,8 @@ pub struct StreamConfig {
     pub key: KeyColumns,
     /// The shadow, where others' writes to it are to be watched for.
     pub shadow: Option<Shadow>,
+    /// The swap from which an undo reads.
+    pub since: Option<Since>,
 }
 
 impl fmt::Debug for StreamConfig {

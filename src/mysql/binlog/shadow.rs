@@ -52,6 +52,12 @@ impl ShadowWatch {
         self.from.store(marker, Ordering::SeqCst);
     }
 
+    /// The same, and the stream watches from where it begins.
+    pub fn begin_at_once(&self) {
+        self.from.store(u64::MAX, Ordering::SeqCst);
+        self.passed.store(true, Ordering::SeqCst);
+    }
+
     /// Whether transactions that write the shadow are to be signed.
     pub fn signs(&self) -> bool {
         self.from.load(Ordering::SeqCst) != 0

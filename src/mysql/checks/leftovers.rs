@@ -1,9 +1,12 @@
 //! Tables under the helpers' names, whose they are, and what other tools left.
 
+use std::time::Duration;
+
 use mysql_async::Conn;
 
 use super::Checked;
 use crate::error::{Error, Finding, Findings, Result};
+use crate::ledger::undo_window::Kept;
 use crate::ledger::{Outcome, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::connection::answer::Answers as _;
@@ -66,6 +69,16 @@ impl Proof {
             return Ok(true);
         }
         Ok(self.unrecorded && is_empty(conn, shadow).await?)
+    }
+
+    /// Until when the table under this retired name is kept, and for which run.
+    pub(in crate::mysql) fn kept(&self, runs: &[RunRecord], name: &TableName) -> Option<Kept> {
+        runs.iter().find_map(|run| {
+            let record = Record::of(run).ok()?;
+            let retired = self.catalog.is_retired_as(name, &record.tables.original);
+            let until = run.kept_until(Duration::from_secs(record.undo_for)).filter(|_| retired)?;
+            Some(Kept { table: name.plain(), run: run.run, until })
+        })
     }
 
     /// Whether the table under the retired name is one that a run of this server began with.

@@ -10,6 +10,7 @@ mod cursor;
 pub(crate) mod destructive;
 mod foreign;
 mod keys;
+pub(crate) mod opposite;
 mod options;
 mod parse;
 mod refuse;

@@ -13,6 +13,7 @@ use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
 use crate::ledger::{End, FencingToken, NewRun, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::checks::Checked;
+use crate::mysql::clauses::opposite::opposite;
 use crate::mysql::connection::process_list::processes;
 use crate::mysql::connection::session::run;
 use crate::mysql::copy::shadow;
@@ -20,9 +21,9 @@ use crate::mysql::methods::choose::Attempt;
 use crate::mysql::methods::run::{self as native, Native};
 use crate::mysql::name::TableName;
 use crate::mysql::run::MysqlTable;
-use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock::{self};
-use crate::mysql::runs::record::Record;
+use crate::mysql::runs::record::{Record, Shape, UndoFacts};
+use crate::mysql::setting::Setting;
 use crate::mysql::{checks, throttle};
 use crate::plan::method::Method;
 use crate::plan::{Job, Plan, Step, for_good};
@@ -227,8 +228,7 @@ async fn go_native(
             let verdict = verdict.map(|verdict| verdict.record(&name.plain())).unwrap_or_default();
             let undo = verdict.first().cloned();
             let clauses = &prepared.setting.change.text;
-            if let Err(error) =
-                record_native(conn, job, ledger, name, clauses, method, verdict).await
+            if let Err(error) = record_native(conn, job, prepared, (clauses, method, verdict)).await
             {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
@@ -263,12 +263,11 @@ async fn still_claimed(conn: &mut Conn, table: &TableName) -> Result<()> {
 async fn record_native(
     conn: &mut Conn,
     job: &Job,
-    ledger: &Ledger,
-    name: &TableName,
-    clauses: &str,
-    method: &str,
-    verdict: Vec<String>,
+    prepared: &Prepared,
+    (clauses, method, verdict): (&str, &str, Vec<String>),
 ) -> Result<()> {
+    let Setting { ledger, original, change, flavor, .. } = &prepared.setting;
+    let name = &original.name;
     let token = FencingToken::random();
     let new = NewRun {
         schema: name.schema.as_str(),
@@ -280,7 +279,12 @@ async fn record_native(
     };
     let run = ledger.begin(conn, &new).await?;
     job.progress.subject().set_run(run.0);
-    let record = Record { verdict, ..Record::default() };
+    let mut record = Record { verdict, ..Record::default() };
+    if let Some(now) = Table::read(conn, name).await? {
+        record.opposite = Some(opposite(&original.create, &now.create, &change.kept, *flavor));
+        let after = Shape::of(&now);
+        record.undo = Some(UndoFacts { after, ..UndoFacts::default() });
+    }
     ledger.carry(conn, run, &token, &record.text()?).await?;
     ledger.end(conn, run, Some(&token), &End::done_natively()).await.map(drop)
 }

@@ -6,6 +6,7 @@ use crate::config::target::Target;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::claim::Standing;
 use crate::ledger::refusals::unsettled;
+use crate::ledger::undo_window::Kept;
 use crate::ledger::{End, Leftover, REVERT, RunId, RunRecord};
 use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::leftovers::Proof;
@@ -19,6 +20,7 @@ use crate::mysql::runs::lock;
 use crate::mysql::runs::proof::{Catalog, there};
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap::outcome::is_retired;
+use crate::plan::TableArg;
 
 /// Runs of a table that are looked at.
 const RUNS: u32 = 100;
@@ -31,6 +33,8 @@ pub(crate) struct Cleanup {
     name: TableName,
     /// The tables to drop, with the reason and size of each.
     pub tables: Vec<Leftover<TableName>>,
+    /// Retired tables whose time is not over.
+    pub kept: Vec<Kept>,
     /// Tables under the helpers' names that no run of this server made: left alone, and why.
     pub spared: Vec<String>,
     /// Runs whose records this osc cannot read: they are forgotten.
@@ -39,8 +43,10 @@ pub(crate) struct Cleanup {
 }
 
 impl Cleanup {
-    /// Finds what can be dropped. Takes the table's lock, so that a run under way is never touched.
-    pub(crate) async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
+    /// Finds what can be dropped, with `now` what is kept for an undo too. Takes the table's lock, so that a run
+    /// under way is never touched.
+    pub(crate) async fn find(target: &Target, table: &TableArg, now: bool) -> Result<Self> {
+        let (schema, table) = (table.schema.as_deref(), table.table.as_str());
         let schema = schema.or(target.database.as_deref()).ok_or_else(|| Error::Usage {
             message: format!("no database selected: write shop.{table} or put /shop in the URL"),
             help: String::new(),
@@ -54,18 +60,18 @@ impl Cleanup {
         let vetted = Ledger::vetted(&mut conn, flavor, place, application, Purpose::Write).await?;
         lock::take(&mut conn, &name, &[], 0).await?;
         let ledger = vetted.ledger;
-        let (tables, spared) = (Vec::new(), Vec::new());
+        let (tables, kept, spared) = (Vec::new(), Vec::new(), Vec::new());
         let (forgotten, unfinished) = (Vec::new(), Vec::new());
         let mut cleanup =
-            Self { conn, flavor, ledger, name, tables, spared, forgotten, unfinished };
+            Self { conn, flavor, ledger, name, tables, kept, spared, forgotten, unfinished };
         if vetted.stands {
-            cleanup.look().await?;
+            cleanup.look(now).await?;
         }
         Ok(cleanup)
     }
 
     /// Looks at the runs, and at the tables that they made.
-    async fn look(&mut self) -> Result<()> {
+    async fn look(&mut self, now: bool) -> Result<()> {
         let runs = self.ledger.of_table(&mut self.conn, &self.name, RUNS).await?;
         self.forgotten =
             runs.iter().filter(|run| Record::of(run).is_err()).map(|run| run.run).collect();
@@ -81,10 +87,10 @@ impl Cleanup {
         }
         self.unfinished =
             runs.iter().filter(|run| run.is_unfinished()).map(|run| RunId(run.run)).collect();
-        self.find_tables(&runs).await
+        self.find_tables(&runs, now).await
     }
 
-    async fn find_tables(&mut self, runs: &[RunRecord]) -> Result<()> {
+    async fn find_tables(&mut self, runs: &[RunRecord], now: bool) -> Result<()> {
         let (conn, name) = (&mut self.conn, &self.name);
         let helpers = Helpers::of(name);
         if runs.is_empty() {
@@ -129,11 +135,20 @@ impl Cleanup {
             self.spared.extend(retired.drain(..).map(|found| stays(&found)));
         }
         for found in retired {
+            if let Some(kept) = proof.kept(runs, &found.name).filter(|_| !now) {
+                self.kept.push(kept);
+                continue;
+            }
             // A sentry holds nothing.
             let ours = proof.is_our_retired(&found.name) || !is_retired(conn, &found.name).await?;
             sort(&mut self.tables, &mut self.spared, found, "the retired table", ours);
         }
         Ok(())
+    }
+
+    /// Whether there is anything to drop, discard or forget.
+    pub(crate) fn has_work(&self) -> bool {
+        !(self.tables.is_empty() && self.unfinished.is_empty() && self.forgotten.is_empty())
     }
 
     /// Drops what was found, and closes the records of unfinished runs.

@@ -31,10 +31,10 @@ use crate::mysql::runs::proof::Catalog;
 use crate::mysql::runs::record::Record;
 use crate::mysql::setting::Setting;
 use crate::mysql::{checks, clauses, throttle};
-use crate::plan::Job;
 use crate::plan::method::Method;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::Verdict;
+use crate::plan::{Job, KEEPS, only_a_copy_keeps};
 
 /// Everything that is known before the method is taken.
 pub(super) struct Prepared {
@@ -60,10 +60,7 @@ impl Prepared {
 
     /// The clauses that take away for good what a copy would keep.
     pub(super) fn lost(&self) -> Vec<String> {
-        let indexes = &self.setting.original.indexes;
-        let unique =
-            |name: &Ident| indexes.iter().any(|index| index.unique && index.name.same(name));
-        destructive(&self.setting.change.clauses, unique)
+        lost(&self.setting.change.clauses, &self.setting.original)
     }
 
     /// Whether the change can be undone when it is made by `method`; `None`: that is not known beforehand.
@@ -77,6 +74,12 @@ impl Prepared {
             (_, shadow) => Ok(undo_verdict::by_opposite(&draft, shadow, &self.lost())),
         }
     }
+}
+
+fn lost(clauses: &Clauses, original: &Table) -> Vec<String> {
+    let unique =
+        |name: &Ident| original.indexes.iter().any(|index| index.unique && index.name.same(name));
+    destructive(clauses, unique)
 }
 
 /// The first session, and everything that is known before a method is tried.
@@ -158,7 +161,13 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         Decided { methods: vec![Attempt::resumed()], ..Decided::default() }
     } else {
         let (clauses, original) = (&setting.change.clauses, &setting.original);
-        let methods = attempts(job.settings.strategy(), clauses, flavor, original)?;
+        let mut methods = attempts(job.settings.strategy(), clauses, flavor, original)?;
+        let lost = lost(clauses, original);
+        if job.undoable && !lost.is_empty() {
+            methods.retain(|attempt| attempt.method == Method::Copy);
+            only_a_copy_keeps(&lost, methods.is_empty())?;
+            methods.iter_mut().for_each(|copy| copy.reason = KEEPS.into());
+        }
         probe::decide(&setting.opts, &setting.draft(), schema, methods).await?
     };
     if decided.methods.first().is_some_and(|first| first.method != Method::Copy) {

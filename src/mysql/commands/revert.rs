@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 
-use super::arguments::one_expression;
+use super::arguments::{one_expression, whole_name};
 use super::prepare::{Found, any_unfinished, find, none_unfinished, treated};
 use crate::engine::progress::{Event, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
@@ -25,18 +25,33 @@ use crate::mysql::dependents::Dependents;
 use crate::mysql::dependents::foreign_keys::ForeignKey;
 use crate::mysql::name::{Helpers, Ident, TableName};
 use crate::mysql::run::MysqlTable;
-use crate::mysql::runs::ledger::Vetted;
+use crate::mysql::runs::ledger::{Ledger, Purpose, Vetted};
 use crate::mysql::runs::proof::{Catalog, there};
 use crate::mysql::runs::record::{Record, UndoFacts};
 use crate::mysql::runs::undone::{self, Candidate};
 use crate::mysql::setting::{Setting, Undone};
 use crate::mysql::swap::outcome::is_retired;
 use crate::mysql::throttle;
-use crate::plan::{Assignment, Job, Undoing};
+use crate::plan::{Assignment, Job, Opposite, Undoing};
 use crate::testing::mutation::{self, Rule};
 
 /// Runs of a table that are looked at.
 const RUNS: u32 = 100;
+
+/// The change that takes the table's last one back, where that has left no retired table.
+pub(crate) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    let (mut conn, _) = recognise::open(&job.target, treated(job)).await?;
+    let flavor = table::flavor(&mut conn).await?;
+    let name = whole_name(&job.request.table, &job.target)?;
+    let Some(live) = Table::read(&mut conn, &name).await? else { return Ok(None) };
+    let (place, application) = (&job.target.ledger, Some(name.schema.as_str()));
+    let vetted = Ledger::vetted(&mut conn, flavor, place, application, Purpose::Read).await?;
+    if !vetted.stands {
+        return Ok(None);
+    }
+    let runs = vetted.ledger.of_table(&mut conn, &live.name, RUNS).await?;
+    undone::opposite(&runs, &live)
+}
 
 /// Undoes the table's last change.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
@@ -72,14 +87,18 @@ pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
     if !findings.refusals.is_empty() {
         return Err(Error::Refused(findings.refusals));
     }
+    let table = MysqlTable::new(setting);
+    table.get_ready(&mut conn).await?;
+    let not_by_log = table.logged().await?.err();
+    let setting = &table.setting;
     let undoing = Undoing {
         table: setting.original.name.plain(),
         run: setting.undone.as_ref().map_or(0, |undone| undone.run),
         retired: setting.helpers.shadow.plain(),
+        by_log: not_by_log.is_none(),
+        not_by_log,
     };
-    let throttle = throttle::build(job, &setting.opts, true)?;
-    let table = MysqlTable::new(setting);
-    table.get_ready(&mut conn).await?;
+    let throttle = throttle::build(job, &table.setting.opts, true)?;
     let found = undo_check::check(&table, &job.progress, &throttle).await?;
     Ok((undoing, found))
 }
@@ -101,6 +120,12 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
     let catalog = Catalog::read(conn, flavor.is_mariadb(), &name).await?;
     let dead = any_unfinished(conn, &vetted, &name).await?;
     let mut swapped = false;
+    let runs = match vetted.stands {
+        true => vetted.ledger.of_table(conn, &name, RUNS).await?,
+        false => Vec::new(),
+    };
+    let others = runs.iter().map(|run| run.run);
+    let newest = others.filter(|run| dead.as_ref().is_none_or(|dead| dead.run != *run)).max();
     let (candidate, helpers) = match &dead {
         Some(dead) => {
             let (candidate, helpers, standing) =
@@ -109,10 +134,6 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
             (candidate, helpers)
         }
         None => {
-            let runs = match vetted.stands {
-                true => vetted.ledger.of_table(conn, &name, RUNS).await?,
-                false => Vec::new(),
-            };
             let candidate = undone::choose(runs, &catalog, &name)?;
             let retired = free_name(conn, &name).await?;
             let helpers = Helpers { shadow: candidate.retired.clone(), retired };
@@ -126,11 +147,13 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
         undone::unchanged(&candidate, &live, &retired)?;
         throttle::check(job, &opts, dead.is_some()).await?;
     }
+    let run = candidate.run.run;
+    // What a later run wrote into the retired table is in the log too.
+    let swap = candidate.mark().filter(|_| newest == Some(run));
     let facts = candidate.facts;
     let place = (&live, flavor);
     let fill = given(conn, place, &facts, &job.undo.fill, true).await?;
     let inverse = given(conn, place, &facts, &job.undo.inverse, false).await?;
-    let run = candidate.run.run;
     let change = change_back(run, &facts, &dependents);
     let setting = Setting {
         opts,
@@ -149,6 +172,8 @@ async fn prepare(conn: &mut Conn, job: &Job) -> Result<(Setting, bool)> {
             direction: facts.direction,
             fill,
             inverse,
+            swap,
+            leaves: job.undo.leave_misfits,
         }),
     };
     Ok((setting, swapped))

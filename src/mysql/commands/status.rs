@@ -1,10 +1,12 @@
 //! `osc status` on MySQL and MariaDB: the runs that the ledger has.
 
+use std::time::Duration;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
-use crate::error::{Error, Result};
+use crate::error::{Error, Finding, Result};
 use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::mysql::catalog::table;
 use crate::mysql::connection::connect::first;
@@ -48,34 +50,41 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
             .map_err(|error| connection_error("asking who holds the run's lock", error))?;
         run.held = Some(held == Some(1));
     }
-    if table.is_some() {
-        tell_undo(&mut conn, flavor.is_mariadb(), &mut runs).await?;
+    let mut seen = Vec::new();
+    for run in runs.iter_mut().filter(|run| run.elsewhere.is_none()) {
+        let name = TableName::new(&run.schema, &run.table);
+        if run.result == Some(Outcome::Done) && !seen.contains(&name) {
+            tell_undo(&mut conn, flavor.is_mariadb(), run, &name).await?;
+            seen.push(name);
+        }
     }
     Ok(runs)
 }
 
-/// Says of the last change of a table whether it can be undone: what was judged beforehand, if its retired
-/// table is there.
-async fn tell_undo(conn: &mut Conn, mariadb: bool, runs: &mut [RunRecord]) -> Result<()> {
-    let here = |run: &&mut RunRecord| run.elsewhere.is_none();
-    let is_done = |run: &&mut RunRecord| run.result == Some(Outcome::Done);
-    let Some(last) = runs.iter_mut().filter(here).find(is_done) else { return Ok(()) };
-    let name = TableName::new(&last.schema, &last.table);
-    let verdict = match Record::of(last) {
-        Ok(record) => record.verdict,
-        Err(_) => return Ok(()),
-    };
+/// Says of the last change of a table whether it can be undone, as it was judged beforehand, and until when its
+/// retired table is kept.
+async fn tell_undo(
+    conn: &mut Conn,
+    mariadb: bool,
+    last: &mut RunRecord,
+    name: &TableName,
+) -> Result<()> {
+    let Ok(record) = Record::of(last) else { return Ok(()) };
     if !last.retires() {
-        last.undo = verdict;
+        last.undo = record.verdict;
         return Ok(());
     }
-    let catalog = Catalog::read(conn, mariadb, &name).await?;
-    last.undo = match undone::choose(vec![last.clone()], &catalog, &name) {
-        Ok(_) => verdict,
+    let catalog = Catalog::read(conn, mariadb, name).await?;
+    match undone::choose(vec![last.clone()], &catalog, name) {
+        Ok(_) => {
+            last.undo = record.verdict;
+            last.undo_until = last.kept_until(Duration::from_secs(record.undo_for));
+        }
         Err(Error::Refused(findings)) => {
-            findings.into_iter().map(|finding| format!("impossible: {}", finding.problem)).collect()
+            let why = |finding: Finding| format!("impossible: {}", finding.problem);
+            last.undo = findings.into_iter().map(why).collect();
         }
         Err(error) => return Err(error),
-    };
+    }
     Ok(())
 }

@@ -51,6 +51,14 @@ pub(crate) fn note(conn: &Conn) {
     known().get_or_insert_default().insert(session);
 }
 
+/// The numbers of our sessions of the server that `opts` name.
+pub(crate) fn all(opts: &Opts) -> Vec<u32> {
+    let (host, port, _) = entry(opts, 0);
+    let known = known();
+    let here = known.iter().flatten().filter(|(of, at, _)| *of == host && *at == port);
+    here.filter_map(|(.., session)| u32::try_from(*session).ok()).collect()
+}
+
 /// Whether this session of the server that `opts` name is ours.
 pub(crate) fn is_ours(opts: &Opts, session: u64) -> bool {
     known().as_ref().is_some_and(|known| known.contains(&entry(opts, session)))

@@ -307,14 +307,11 @@ pub(crate) struct Rewriting {
 }
 
 impl Statements {
-    /// Writes these rows of the shadow as they are in the original.
-    pub(crate) fn rewriting(&self, keys: &[Key]) -> Result<Rewriting> {
+    /// Writes these rows of the shadow as they are in the original; with `proved`, and compares them.
+    pub(crate) fn rewriting(&self, keys: &[Key], proved: bool) -> Result<Rewriting> {
         let Some(put) = &self.put else {
-            return Ok(Rewriting {
-                first: vec![self.delete(keys)?],
-                inserts: vec![self.rewrite(keys)?],
-                ..Rewriting::default()
-            });
+            let first = vec![self.delete(keys)?];
+            return Ok(Rewriting { first, ..self.inserting(keys, proved)? });
         };
         Ok(Rewriting {
             scratch: self.scratch(),
@@ -323,20 +320,21 @@ impl Statements {
                 self.laid_aside(put, keys)?,
                 self.delete(keys)?,
             ],
-            ..self.inserting(keys)?
+            ..self.inserting(keys, proved)?
         })
     }
 
     /// The same for rows that are laid aside and deleted already.
-    pub(crate) fn inserting(&self, keys: &[Key]) -> Result<Rewriting> {
-        let Some(put) = &self.put else {
-            let inserts = vec![self.rewrite(keys)?];
-            return Ok(Rewriting { inserts, ..Rewriting::default() });
-        };
+    pub(crate) fn inserting(&self, keys: &[Key], proved: bool) -> Result<Rewriting> {
         let digests = |side| self.digests(side, Scope::Keys(keys));
-        let proof = match put.proved && !mutation::active(Rule::PutCompared) {
+        let proved = proved || self.put.as_ref().is_some_and(|put| put.proved);
+        let proof = match proved && !mutation::active(Rule::PutCompared) {
             true => Some([digests(Side::Original)?, digests(Side::Shadow)?]),
             false => None,
+        };
+        let Some(put) = &self.put else {
+            let inserts = vec![self.rewrite(keys)?];
+            return Ok(Rewriting { inserts, proof, ..Rewriting::default() });
         };
         let predicate = self.one_of(Side::Original, keys)?;
         let on: Vec<String> = self

@@ -247,7 +247,7 @@ async fn fits(
     keys: &[Key],
     action: &str,
 ) -> Result<bool> {
-    let rewriting = statements.rewriting(keys)?;
+    let rewriting = statements.rewriting(keys, false)?;
     Ok(!matches!(attempt(conn, statements, &rewriting, action).await?, Write::Unfit { .. }))
 }
 

@@ -3,7 +3,7 @@
 
 pub(crate) mod indexes;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use mysql_async::Conn;
@@ -58,6 +58,10 @@ pub(super) struct MysqlTable {
     pub(super) has_shadow: AtomicBool,
     /// Foreign keys may have been unenforced briefly.
     pub died_in_swap: AtomicBool,
+    /// An undo goes by the log alone.
+    pub(super) by_log: AtomicBool,
+    /// The marker of this process's last attempt to swap; 0: it has made none.
+    pub(super) lock_marker: AtomicU64,
     /// What is reported to the operator once the tables are swapped.
     pub remarks: std::sync::Mutex<Vec<String>>,
     /// From where on others' writes to the shadow are watched for.
@@ -96,6 +100,8 @@ impl MysqlTable {
             record: std::sync::Mutex::new(record),
             has_shadow: AtomicBool::new(false),
             died_in_swap: AtomicBool::new(false),
+            by_log: AtomicBool::new(false),
+            lock_marker: AtomicU64::new(0),
             remarks: std::sync::Mutex::default(),
             shadow_watch: Arc::default(),
         }

@@ -199,6 +199,11 @@ impl Catalog {
         mutation::active(Rule::FactsProved) || runs.any(|run| self.shadow.have(&run.shadow))
     }
 
+    /// Whether the table under this retired name has these numbers.
+    pub(crate) fn is_retired_as(&self, name: &TableName, was: &Numbers) -> bool {
+        self.retired.iter().any(|(retired, now)| retired == name && now.have(was))
+    }
+
     /// Whether the table under this retired name is one that one of these runs began with.
     pub(crate) fn retired_original<'a>(
         &self,

@@ -38,6 +38,27 @@ pub(crate) struct Record {
     /// Whether it can be undone, as it was judged beforehand: one line, and below it the reasons. Shown, never read.
     #[serde(default)]
     pub verdict: Vec<String>,
+    /// Where in the log its swap stands; `None`: an undo cannot go by the log.
+    #[serde(default)]
+    pub swap: Option<SwapMark>,
+    /// The clauses that take it back, of a run that retires no table, or why there are none. They are read, checked
+    /// and shown as those of a user before they are run.
+    #[serde(default)]
+    pub opposite: Option<std::result::Result<String, String>>,
+    /// How long what it retires is kept for an undo, in seconds.
+    #[serde(default)]
+    pub undo_for: u64,
+}
+
+/// Where in the log a swap stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SwapMark {
+    /// A place before it, in the stream's form.
+    pub position: String,
+    /// The marker that was written under the lock.
+    pub marker: u64,
+    /// The sessions that settled what hangs on the table; none: that is not done, or by another process.
+    pub sessions: Vec<u32>,
 }
 
 /// What an undo must know of the run that it undoes, since the catalog does not tell.

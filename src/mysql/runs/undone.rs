@@ -2,11 +2,12 @@
 //! left, and that their columns are what they were.
 
 use super::proof::Catalog;
-use super::record::{Record, Shape, UndoFacts};
+use super::record::{Record, Shape, SwapMark, UndoFacts};
 use crate::error::{Error, Finding, Result};
 use crate::ledger::{Outcome, RunRecord};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::name::TableName;
+use crate::plan::Opposite;
 
 /// A run that can be undone.
 #[derive(Debug, Clone)]
@@ -19,6 +20,15 @@ pub(crate) struct Candidate {
     pub facts: UndoFacts,
     /// The name that its retired table has now.
     pub retired: TableName,
+}
+
+impl Candidate {
+    /// Where in the log its swap stands, where an undo may go by the log: it has compared all rows itself, and
+    /// seen its work to the end.
+    pub(crate) fn mark(&self) -> Option<SwapMark> {
+        let verified = self.run.verification == "passed";
+        self.record.swap.clone().filter(|mark| verified && !mark.sessions.is_empty())
+    }
 }
 
 /// The table's last change. `runs`: this server's, newest first.
@@ -81,6 +91,44 @@ pub(crate) fn choose(
         ));
     };
     Ok(Candidate { run, record, facts, retired })
+}
+
+/// The change that takes back the table's last one, where that left no retired table. `runs`: this server's, newest
+/// first. `None`: another way is to be gone, or none.
+///
+/// # Errors
+/// `Refused` where the table is not as the run left it, or there is no opposite change.
+pub(crate) fn opposite(runs: &[RunRecord], live: &Table) -> Result<Option<Opposite>> {
+    // An unfinished opposite change is resumed as a change.
+    let Some(run) = runs.iter().find(|run| run.result == Some(Outcome::Done)) else {
+        return Ok(None);
+    };
+    let Record { opposite: Some(opposite), undo: Some(facts), verdict, .. } = Record::of(run)?
+    else {
+        return Ok(None);
+    };
+    let name = live.name.plain();
+    let (number, method) = (run.run, run.method.clone());
+    if Shape::of(live) != facts.after {
+        return Err(refused(
+            "undo-definition-changed",
+            format!("the columns of {name} are not what run {number} left"),
+            "take this later change back first",
+        ));
+    }
+    match opposite {
+        Ok(clauses) if clauses.is_empty() => Err(refused(
+            "undo-nothing",
+            format!("run {number} changed nothing that could be taken back: {}", run.clauses),
+            "osc status shows the runs",
+        )),
+        Ok(clauses) => Ok(Some(Opposite { run: number, method, clauses, verdict })),
+        Err(why) => Err(refused(
+            "undo-no-retired-table",
+            format!("run {number} was {method}, which keeps no retired table, and {why}"),
+            "make the opposite change with osc alter",
+        )),
+    }
 }
 
 /// Fails where the columns of either table are not what they were at the swap.

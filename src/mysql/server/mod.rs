@@ -5,6 +5,7 @@ mod retired;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::binlog::{BinlogStream, Shadow, StreamConfig};
 use super::checks::leftovers;
@@ -77,6 +78,7 @@ impl Server for MysqlTable {
                 key: ready.shadow.key_named(&ready.statements.shadow_key)?,
                 watch: Arc::clone(&self.shadow_watch),
             }),
+            since: self.since().filter(|_| self.by_log.load(Ordering::Relaxed)),
         };
         binlog::open(&config, position).await
     }
@@ -144,6 +146,7 @@ impl Server for MysqlTable {
             record.carried = recorded;
             record.undo = Some(facts);
             record.verdict = verdict;
+            record.undo_for = setting.settings.undo_for().as_secs();
         })
         .await
     }
@@ -184,7 +187,8 @@ impl Server for MysqlTable {
     }
 
     async fn refresh(&self, keys: &[Key]) -> Result<CopyOutcome> {
-        let rewriting = self.ready()?.statements.rewriting(keys)?;
+        let proved = self.by_log.load(Ordering::Relaxed);
+        let rewriting = self.ready()?.statements.rewriting(keys, proved)?;
         let write = self.write("refreshing rows", Point::RefreshUncommitted, &rewriting).await?;
         self.outcome(write, None, keys, &[]).await
     }
@@ -192,7 +196,7 @@ impl Server for MysqlTable {
     async fn try_to_put(&self, keys: &[Key]) -> Result<CopyOutcome> {
         let action = "trying whether rows can go back";
         let statements = &self.ready()?.statements;
-        let rewriting = statements.rewriting(keys)?;
+        let rewriting = statements.rewriting(keys, false)?;
         let mut conn = self.session(action).await?;
         let write = rows::attempt(&mut conn, statements, &rewriting, action).await?;
         self.outcome(write, None, keys, &[]).await
@@ -294,8 +298,23 @@ impl Server for MysqlTable {
         Ok(())
     }
 
+    async fn log_since_swap(&self) -> Result<Option<std::result::Result<Position, String>>> {
+        self.logged().await.map(Some)
+    }
+
+    fn go_by_log(&self, by_log: bool) {
+        self.by_log.store(by_log, Ordering::Relaxed);
+        if by_log {
+            self.shadow_watch.begin_at_once();
+        }
+    }
+
     fn retired(&self) -> String {
         self.helpers.retired.plain()
+    }
+
+    fn undo_for(&self) -> Duration {
+        Duration::from_secs(self.known().undo_for)
     }
 
     fn undo(&self) -> Option<String> {

@@ -12,12 +12,15 @@ mod rename;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::binlog;
 use super::connection::errors::{connection_error, is_contention, is_given_up, is_of_the_moment};
+use super::connection::own_sessions;
 use super::connection::process_list::process;
 use super::connection::session::{run, run_ddl};
 use super::connection::settings;
@@ -29,6 +32,7 @@ use super::copy::{rows, shadow};
 use super::dependents::histograms;
 use super::name::{TableName, Text};
 use super::run::MysqlTable;
+use super::runs::record::SwapMark;
 use crate::engine::backend::{Drain, Drained, SwapOutcome};
 use crate::engine::backoff::reconnecting;
 use crate::engine::under_lock;
@@ -115,6 +119,7 @@ pub(super) async fn attempt<D: Drain>(
     }
     let mut holder =
         table.ready()?.sessions.own("preparing the swap", table.ready()?.reading).await?;
+    note_swap(table, marker).await?;
     let holder_id = holder.id();
     let outcome = match prepare_holder(&mut holder, table).await {
         Ok(()) => locked(table, &mut holder, marker, drain).await,
@@ -321,7 +326,8 @@ async fn refresh_under_lock(
     if mutation::active(Rule::NeverBegins) {
         run(holder, REFRESHING, "START TRANSACTION").await?;
     }
-    let mut locked = Locked { conn: holder, statements: &table.ready()?.statements };
+    let proved = table.by_log.load(Ordering::Relaxed);
+    let mut locked = Locked { conn: holder, statements: &table.ready()?.statements, proved };
     under_lock::refresh(&mut locked, &drained.dirty).await?;
     run(locked.conn, REFRESHING, "COMMIT").await?;
     under_lock::compare(&mut locked, &drained.suspects).await
@@ -333,6 +339,8 @@ const REFRESHING: &str = "refreshing under the lock";
 struct Locked<'a> {
     conn: &'a mut Conn,
     statements: &'a Statements,
+    /// Rows are compared where they are written.
+    proved: bool,
 }
 
 impl under_lock::Holder for Locked<'_> {
@@ -352,7 +360,7 @@ impl under_lock::Holder for Locked<'_> {
     }
 
     async fn insert(&mut self, keys: &[Key]) -> Result<()> {
-        let rewriting = self.statements.inserting(keys)?;
+        let rewriting = self.statements.inserting(keys, self.proved)?;
         match rows::write_under_lock(self.conn, self.statements, &rewriting, REFRESHING).await? {
             Write::Done(_) => Ok(()),
             Write::Contention => Err(under_lock::lock_wait()),
@@ -449,5 +457,35 @@ pub(super) async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>>
         warnings.extend(carried.restore(&mut conn, original, &table.helpers).await?);
     }
     warnings.extend(carried.orphans(&mut conn, original, died).await?);
+    let marker = table.lock_marker.load(Ordering::Relaxed);
+    if !died && marker != 0 {
+        note_settled(&mut conn, table, marker).await?;
+    }
     Ok(warnings)
+}
+
+/// Records where in the log the swap will stand, for an undo: without that there is none.
+async fn note_swap(table: &MysqlTable, marker: u64) -> Result<()> {
+    let mut conn = table.plain("recording where the swap stands in the log").await?;
+    let position = binlog::current_position(&mut conn, table.setting.flavor).await?;
+    // Rows that were left behind do not stand in it.
+    let leaves = table.setting.undone.as_ref().is_some_and(|undone| undone.leaves);
+    let sessions = Vec::new();
+    let mark = (!leaves).then_some(SwapMark { position: position.0, marker, sessions });
+    table.note(&mut conn, |record| record.swap = mark).await?;
+    table.lock_marker.store(marker, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Marks in the log where osc has done with the tables' definitions, and records in which sessions.
+async fn note_settled(conn: &mut Conn, table: &MysqlTable, marker: u64) -> Result<()> {
+    table.ledger.mark(conn, table.run()?, binlog::settled(marker)).await?;
+    let sessions = own_sessions::all(&table.setting.opts);
+    table
+        .note(conn, |record| {
+            if let Some(mark) = &mut record.swap {
+                mark.sessions = sessions;
+            }
+        })
+        .await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::config::settings::Indexes;
+use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
 use crate::engine::progress::{Event, Summary};
 use crate::error::{Error, Finding, Findings, Result};
@@ -15,7 +16,7 @@ use crate::ledger::refusals::{other_clauses, related_unfinished};
 use crate::ledger::unfinished::Unfinished;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::{Reason, Verdict, Way};
-use crate::plan::{Job, Plan, Step, for_good};
+use crate::plan::{Job, KEEPS, Plan, Step, for_good, only_a_copy_keeps};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::Checked;
 use crate::postgres::clauses::Statement;
@@ -52,10 +53,7 @@ struct Prepared {
 impl Prepared {
     /// The clauses that take away for good what a copy would keep.
     fn lost(&self) -> Vec<String> {
-        let indexes = &self.setting.original.indexes;
-        self.setting.change.statement.destructive(|name| {
-            indexes.iter().any(|index| index.unique && index.name.as_str() == name)
-        })
+        lost(&self.setting.change, &self.setting.original)
     }
 
     /// Whether the change can be undone when one of the server's own methods makes it. Beforehand that is known only
@@ -65,6 +63,13 @@ impl Prepared {
         let reasons: Vec<Reason> = lost.iter().map(|clause| Reason::for_good(clause)).collect();
         (!reasons.is_empty()).then(|| Verdict::of(Way::OppositeChange, reasons))
     }
+}
+
+fn lost(change: &Change, original: &Table) -> Vec<String> {
+    let indexes = &original.indexes;
+    change
+        .statement
+        .destructive(|name| indexes.iter().any(|it| it.unique && it.name.as_str() == name))
 }
 
 /// Changes the table.
@@ -258,10 +263,19 @@ async fn prepare(
     }
     let chosen = match dead {
         Some(_) => None,
-        None => Some(
-            methods::choose(client, &role, &name, &change.statement, settings.strategy(), version)
-                .await?,
-        ),
+        None => {
+            let choose = async |strategy| {
+                methods::choose(client, &role, &name, &change.statement, strategy, version).await
+            };
+            let chosen = choose(settings.strategy()).await?;
+            let lost = lost(&change, &original);
+            if job.undoable && !lost.is_empty() && !matches!(chosen.method, Method::Copy) {
+                only_a_copy_keeps(&lost, !settings.strategy().copies())?;
+                Some(Chosen { reason: KEEPS.into(), ..choose(Strategy::Copy).await? })
+            } else {
+                Some(chosen)
+            }
+        }
     };
     let setting = Setting {
         options,

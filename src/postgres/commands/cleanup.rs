@@ -9,7 +9,9 @@ use crate::config::target::Target;
 use crate::error::{Error, Result};
 use crate::ledger::claim::Standing;
 use crate::ledger::refusals::unsettled;
+use crate::ledger::undo_window::Kept;
 use crate::ledger::{End, Leftover, REVERT, RunId, RunRecord};
+use crate::plan::TableArg;
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::connection::connect::Options;
@@ -47,6 +49,8 @@ pub(crate) struct Cleanup {
     name: TableName,
     /// The tables to drop, with the reason and size of each.
     pub tables: Vec<Leftover<Found>>,
+    /// Retired tables whose time is not over.
+    pub kept: Vec<Kept>,
     /// Slots and publications that unfinished runs left, for a human.
     pub streams: Vec<String>,
     /// What takes back half-done steps of unfinished runs on the server's own methods.
@@ -72,11 +76,12 @@ impl Found {
 }
 
 impl Cleanup {
-    /// Finds what can be dropped. Takes the table's lock, so that a run under way is never touched.
+    /// Finds what can be dropped, with `now` what is kept for an undo too. Takes the table's lock, so that a run under way is never touched.
     ///
     /// # Errors
     /// `Refused` while a run is under way, or where one died behind its swap.
-    pub(crate) async fn find(target: &Target, schema: Option<&str>, table: &str) -> Result<Self> {
+    pub(crate) async fn find(target: &Target, table: &TableArg, now: bool) -> Result<Self> {
+        let (schema, table) = (table.schema.as_deref(), table.table.as_str());
         let options = Options::of(target)?;
         // Only what osc has made itself is dropped, on a server that it does not know too.
         let (client, ..) = recognise::open(&options, true).await?;
@@ -91,17 +96,18 @@ impl Cleanup {
             ledger,
             name,
             tables: Vec::new(),
+            kept: Vec::new(),
             streams: Vec::new(),
             halves: Vec::new(),
             forgotten: Vec::new(),
             unfinished: Vec::new(),
             names: Vec::new(),
         };
-        cleanup.look(target).await?;
+        cleanup.look(target, now).await?;
         Ok(cleanup)
     }
 
-    async fn look(&mut self, target: &Target) -> Result<()> {
+    async fn look(&mut self, target: &Target, drop_now: bool) -> Result<()> {
         let Some(now) = Table::read(&self.client, &self.name).await? else { return Ok(()) };
         let database = target.database();
         let runs = self.ledger.runs(&self.client, &self.name, 100).await?;
@@ -144,8 +150,12 @@ impl Cleanup {
         }
         for (retired, oid) in names::standing(&self.client, &self.ledger, &self.name).await? {
             // What discards an undo leaves its table: the undo can be begun again.
-            if !any && !taken.contains(&oid) {
-                self.add(retired, oid, "the retired table").await?;
+            if any || taken.contains(&oid) {
+                continue;
+            }
+            match kept(&runs, &retired, oid).filter(|_| !drop_now) {
+                Some(kept) => self.kept.push(kept),
+                None => self.add(retired, oid, "the retired table").await?,
             }
         }
         Ok(())
@@ -193,6 +203,12 @@ impl Cleanup {
         }
     }
 
+    /// Whether there is anything to drop, discard or forget.
+    pub(crate) fn has_work(&self) -> bool {
+        let nothing = self.tables.is_empty() && self.names.is_empty() && self.halves.is_empty();
+        !(nothing && self.unfinished.is_empty() && self.forgotten.is_empty())
+    }
+
     /// Drops what was found, and closes the records of unfinished runs.
     ///
     /// # Errors
@@ -233,4 +249,14 @@ impl Cleanup {
             help: "look for old transactions that use it, then run the command again".into(),
         })
     }
+}
+
+/// Until when a retired table is kept, and for which of `runs`.
+fn kept(runs: &[RunRecord], retired: &TableName, oid: u32) -> Option<Kept> {
+    runs.iter().find_map(|run| {
+        let record = Record::of(run).ok()??;
+        let until = run.kept_until(Duration::from_secs(record.undo_for))?;
+        let of_this = record.original == oid;
+        of_this.then(|| Kept { table: retired.plain(), run: run.run, until })
+    })
 }

@@ -97,7 +97,8 @@ pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
     }
     let throttle = throttle::build(job, &setting.options, true)?;
     let run = setting.undo.as_ref().map_or(0, |undo| undo.run);
-    let undoing = Undoing { table: name, run, retired: setting.helpers.shadow.plain() };
+    let retired = setting.helpers.shadow.plain();
+    let undoing = Undoing { table: name, run, retired, by_log: false, not_by_log: None };
     let table = PostgresTable::looking(setting);
     if let Some(undo) = &table.setting.undo {
         undo::look(&table, undo).await?;

@@ -1,11 +1,12 @@
 //! `osc status` on PostgreSQL: the runs that the ledger has.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
-use crate::error::{Error, Result};
+use crate::error::{Error, Finding, Result};
 use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::plan::TableArg;
 use crate::postgres::catalog::table::Table;
@@ -49,35 +50,42 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
         let names = stream::names(run.run, record.original, target.database(), &ledger.schema);
         run.kept_wal = kept.get(&names.slot).copied();
     }
-    if table.is_some() {
-        tell_undo(&client, &ledger, &mut runs).await?;
+    let mut seen = Vec::new();
+    for run in runs.iter_mut().filter(|run| run.elsewhere.is_none()) {
+        let name = TableName::new(&run.schema, &run.table);
+        if run.result == Some(Outcome::Done) && !seen.contains(&name) {
+            tell_undo(&client, &ledger, run, &name).await?;
+            seen.push(name);
+        }
     }
     Ok(runs)
 }
 
-/// Says of the last change of a table whether it can be undone: what was judged beforehand, if its retired
-/// table is there.
-async fn tell_undo(client: &Client, ledger: &Ledger, runs: &mut [RunRecord]) -> Result<()> {
-    let here = |run: &&mut RunRecord| run.elsewhere.is_none();
-    let is_done = |run: &&mut RunRecord| run.result == Some(Outcome::Done);
-    let Some(last) = runs.iter_mut().filter(here).find(is_done) else { return Ok(()) };
-    let name = TableName::new(&last.schema, &last.table);
-    let verdict = match Record::of(last) {
-        Ok(Some(record)) => record.verdict,
-        Ok(None) | Err(_) => return Ok(()),
-    };
+/// Says of the last change of a table whether it can be undone, as it was judged beforehand, and until when its
+/// retired table is kept.
+async fn tell_undo(
+    client: &Client,
+    ledger: &Ledger,
+    last: &mut RunRecord,
+    name: &TableName,
+) -> Result<()> {
+    let Ok(Some(record)) = Record::of(last) else { return Ok(()) };
     if !last.retires() {
-        last.undo = verdict;
+        last.undo = record.verdict;
         return Ok(());
     }
-    let Some(live) = Table::read(client, &name).await? else { return Ok(()) };
-    last.undo = match undo::newest(client, ledger, &live, None).await {
-        Ok(_) => verdict,
+    let Some(live) = Table::read(client, name).await? else { return Ok(()) };
+    match undo::newest(client, ledger, &live, None).await {
+        Ok(_) => {
+            last.undo = record.verdict;
+            last.undo_until = last.kept_until(Duration::from_secs(record.undo_for));
+        }
         Err(Error::Refused(findings)) => {
-            findings.into_iter().map(|finding| format!("impossible: {}", finding.problem)).collect()
+            let why = |finding: Finding| format!("impossible: {}", finding.problem);
+            last.undo = findings.into_iter().map(why).collect();
         }
         Err(error) => return Err(error),
-    };
+    }
     Ok(())
 }
 

@@ -59,6 +59,9 @@ pub(crate) struct Record {
     /// Whether it can be undone in its turn: a line for all of it, then one for each reason.
     #[serde(default)]
     pub verdict: Vec<String>,
+    /// How long what it retires is kept for an undo, in seconds.
+    #[serde(default)]
+    pub undo_for: u64,
 }
 
 /// The start of a record, in whatever form.
@@ -84,6 +87,7 @@ impl Record {
             tables: None,
             undoes: None,
             verdict: Vec::new(),
+            undo_for: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 mod lease;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::catalog::table::number;
 use super::copy::draft::Draft;
@@ -123,6 +124,7 @@ impl Server for PostgresTable {
         record.dependents = record::digest(&client, &dependents).await?;
         record.unchecked = dependents.to_validate();
         record.role = self.setting.role.clone();
+        record.undo_for = self.setting.settings.undo_for().as_secs();
         record.helpers = Some(self.setting.helpers.clone());
         let change = &self.setting.change;
         let outcomes = change.outcomes(&self.setting.original);
@@ -312,6 +314,10 @@ impl Server for PostgresTable {
 
     fn retired(&self) -> String {
         self.helpers().retired.plain()
+    }
+
+    fn undo_for(&self) -> Duration {
+        Duration::from_secs(self.record.get().map_or(0, |record| record.undo_for))
     }
 
     fn undo(&self) -> Option<String> {

@@ -98,6 +98,7 @@ async fn proved(
     record.dependents = record::digest(client, &dependents).await?;
     record.unchecked = dependents.to_validate();
     record.role = table.setting.role.clone();
+    record.undo_for = table.setting.settings.undo_for().as_secs();
     record.helpers = Some(table.setting.helpers.clone());
     let outcomes = undo.outcomes(live);
     record.tables = Some(tables(undo, shapes, dependents.own_foreign_keys_gone(&outcomes)));

@@ -13,7 +13,7 @@ pub(crate) const COMMANDS: [&[&str]; 4] = [
     &["status", "t"],
     &["plan", "t", ADD],
     &["alter", "t", ADD, "--yes"],
-    &["cleanup", "t", "--yes"],
+    &["cleanup", "t", "--yes", "--now"],
 ];
 
 /// An application with a table, and osc's schema beside it.
@@ -73,7 +73,7 @@ impl<'a> Place<'a> {
     /// A run by copy that made and finished the ledger's first row, and left no retired table.
     pub(crate) fn first_run(&self) {
         self.done(&["alter", "t", "ADD COLUMN first INT", "--strategy", "copy", "--yes"]);
-        self.done(&["cleanup", "t", "--yes"]);
+        self.done(&["cleanup", "t", "--yes", "--now"]);
     }
 
     /// Every command ends with 4 and says all of `words`, the table is as it was, and no other user's statement ran.

@@ -56,7 +56,11 @@ pub struct Pair {
 impl Pair {
     /// Makes both databases and runs `setup` in each. Whatever the types take is taken.
     pub async fn new(kind: Kind, setup: &str) -> Self {
-        let server = support::shared(kind);
+        Self::on(support::shared(kind), setup).await
+    }
+
+    /// The same on a server of its own.
+    pub async fn on(server: &'static Server, setup: &str) -> Self {
         let databases = [support::database(server).await, support::database(server).await];
         let sessions = [server.conn_db(&databases[0]).await, server.conn_db(&databases[1]).await];
         let mut pair = Self { server, databases, sessions };

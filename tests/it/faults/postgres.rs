@@ -125,7 +125,7 @@ impl Scenario for Place {
             "trigger seen on twin.t",
         ];
         compare(self.server, &database, &wanted).await?;
-        succeeds(&["cleanup", "t", "--url", &url, "--yes"]).await?;
+        succeeds(&["cleanup", "t", "--url", &url, "--yes", "--now"]).await?;
         wanted.retain(|line| !line.contains("osc_old"));
         compare(self.server, &database, &wanted).await?;
         self.server.exec("postgres", &format!("DROP DATABASE {database} WITH (FORCE)")).await;

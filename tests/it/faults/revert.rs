@@ -78,7 +78,7 @@ impl Scenario for Place {
             "trigger seen on twin.t",
         ];
         compare(server, &database, &wanted).await?;
-        succeeds(&["cleanup", "t", "--url", &url, "--yes"]).await?;
+        succeeds(&["cleanup", "t", "--url", &url, "--yes", "--now"]).await?;
         wanted.retain(|line| !line.contains("osc_old"));
         compare(server, &database, &wanted).await?;
         server.exec("postgres", &format!("DROP DATABASE {database} WITH (FORCE)")).await;

@@ -81,7 +81,7 @@ impl Scenario for Place {
         if made != wanted {
             return Err(format!("made: {made}"));
         }
-        succeeds(&["cleanup", "t", "--url", &url, "--yes"]).await?;
+        succeeds(&["cleanup", "t", "--url", &url, "--yes", "--now"]).await?;
         let ledger = [
             "function osc_retired",
             "function osc_shadow",

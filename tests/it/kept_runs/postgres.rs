@@ -169,7 +169,7 @@ async fn a_run_that_was_taken_over_drops_nothing_when_it_fails() {
                 WHERE database = current_database()) || ' ' || coalesce(max(result), 'open') \
                 FROM osc.osc_ledger";
     assert_eq!(server.value(&database, left).await, "1 open");
-    assert_eq!(osc(&url, &["cleanup", "t", "--yes"]).0, Some(0));
+    assert_eq!(osc(&url, &["cleanup", "t", "--yes", "--now"]).0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

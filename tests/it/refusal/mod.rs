@@ -137,7 +137,7 @@ impl<'a> Place<'a> {
             let answer = self.ask(&arguments).await;
             assert_eq!(answer.code, Some(0), "{arguments:?}: {}", answer.printed);
         }
-        let answer = self.ask_plainly(&["cleanup", table, "--yes"]).await;
+        let answer = self.ask_plainly(&["cleanup", table, "--yes", "--now"]).await;
         assert_eq!(answer.code, Some(0), "{}", answer.printed);
     }
 }

@@ -70,6 +70,7 @@ impl<'a> Field<'a> {
 
     pub async fn config(&mut self, table: &str, key: KeyColumns) -> StreamConfig {
         StreamConfig {
+            since: None,
             shadow: None,
             opts: self.server.opts(""),
             flavor: self.flavor().await,

@@ -125,13 +125,13 @@ async fn a_discarded_undo_leaves_the_retired_table() {
     let text =
         printed(&place.osc(&["alter", "t", "ADD COLUMN x int", "--strategy", "copy", "--yes"]));
     assert!(text.contains("[unfinished-run]") && text.contains("undo of run 1"), "{text}");
-    place.succeeds(&["cleanup", "t", "--yes"]);
+    place.succeeds(&["cleanup", "t", "--yes", "--now"]);
     assert_eq!(place.value("SELECT to_regclass('t_osc_old') IS NOT NULL").await, "t");
     let slots = "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()";
     assert_eq!(place.value(slots).await, "0");
     place.reverts();
     assert_eq!(place.value("SELECT count(*) FROM t WHERE c < 0").await, "10");
-    place.succeeds(&["cleanup", "t", "--yes"]);
+    place.succeeds(&["cleanup", "t", "--yes", "--now"]);
     assert_eq!(
         place.value("SELECT count(*) FROM pg_class WHERE relname LIKE 't\\_osc%'").await,
         "0"

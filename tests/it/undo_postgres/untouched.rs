@@ -30,7 +30,7 @@ async fn without_writes_every_row_and_the_definition_are_as_before() {
     place.reverts();
     assert_eq!(place.rows(ROWS).await, rows);
     assert_eq!(place.rows(last).await, counter);
-    place.succeeds(&["cleanup", "t", "--yes"]);
+    place.succeeds(&["cleanup", "t", "--yes", "--now"]);
     place.exec("DROP SCHEMA osc CASCADE").await;
     swap::assert_same(&before, &dump());
 }
@@ -58,7 +58,7 @@ async fn everything_that_hangs_on_the_table_is_as_before() {
     succeeds(&["revert", "users"]);
     assert_eq!(place.rows(content).await, all);
     assert_eq!(seen, swap::picture(&client).await);
-    succeeds(&["cleanup", "users"]);
+    succeeds(&["cleanup", "users", "--now"]);
     swap::assert_same(&before, &dump());
     // Identity and serial go on where they were.
     let made = "INSERT INTO users (org_id, email) VALUES (1, 'c') RETURNING id || ' ' || number";
@@ -124,7 +124,7 @@ async fn several_retired_tables_stand_and_cleanup_drops_them_all() {
                    WHERE tablename = 't'";
     assert_eq!(place.value(indexes).await, "t_name_key t_pkey tn");
     assert_eq!(place.value(tables).await, "t t_osc_old t_osc_old_2 t_osc_old_4");
-    place.succeeds(&["cleanup", "t", "--yes"]);
+    place.succeeds(&["cleanup", "t", "--yes", "--now"]);
     assert_eq!(place.value(tables).await, "t");
 }
 

@@ -13,7 +13,7 @@ const COLUMNS: &str = "run, schema_name, table_name, clauses, method, phase, res
                        rows_copied, rows_estimate, rows_verified, verification";
 const MORE_COLUMNS: &str = "lock_ms, CAST(started AS CHAR), CAST(updated AS CHAR), \
                             TIMESTAMPDIFF(SECOND, updated, UTC_TIMESTAMP(3)), CAST(ended AS CHAR), \
-                            carried, server";
+                            carried, server, TIMESTAMPDIFF(SECOND, ended, UTC_TIMESTAMP(3))";
 
 /// Which runs to read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,9 +111,11 @@ impl Ledger {
             silent_seconds: take::<i64>(row, 16)?.max(0).cast_unsigned(),
             held: None,
             ended: take(row, 17)?,
+            ended_seconds: take::<Option<i64>>(row, 20)?.map(|age| age.max(0).cast_unsigned()),
             carried: take(row, 18)?,
             kept_wal: None,
             undo: Vec::new(),
+            undo_until: None,
         })
     }
 }

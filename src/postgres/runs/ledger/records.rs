@@ -68,7 +68,8 @@ impl Ledger {
             "SELECT run, table_name, clauses, method, phase, result, detail, state, rows_copied, \
              rows_estimate, rows_verified, verification, lock_ms, {}, {}, \
              greatest(extract(epoch FROM pg_catalog.clock_timestamp() - updated), 0)::bigint, \
-             {}, carried, schema_name, system, database \
+             {}, carried, schema_name, system, database, \
+             greatest(extract(epoch FROM pg_catalog.clock_timestamp() - ended), 0)::bigint \
              FROM {} WHERE {filter} ORDER BY started DESC, run DESC LIMIT {most}",
             time("started"),
             time("updated"),
@@ -108,8 +109,10 @@ fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
         silent_seconds: number(row.get(15))?,
         held: None,
         ended: text(16),
+        ended_seconds: maybe(21)?,
         carried: text(17),
         kept_wal: None,
         undo: Vec::new(),
+        undo_until: None,
     })
 }
