@@ -154,6 +154,7 @@ async fn prepare(job: &Job) -> Result<Prepared> {
     let undo = Undo {
         keys: back.keys,
         lost: back.lost,
+        then: undone.record.set.clone(),
         run: undone.run,
         direction: undone.direction,
         tables: undone.tables,

@@ -21,6 +21,7 @@ mod publications;
 mod refusals;
 mod rules;
 mod sequences;
+mod set;
 mod settings;
 mod sql;
 mod statistics;
@@ -30,6 +31,7 @@ mod views;
 
 pub use after::after_swap;
 pub use foreign_keys::ForeignKey;
+pub use set::Set;
 pub use sql::either;
 
 use std::collections::BTreeSet;
@@ -178,6 +180,11 @@ impl Dependents {
         outcomes: &ColumnOutcomes,
     ) -> Vec<String> {
         settings::taken_back(&self.settings, &live.settings, table, outcomes)
+    }
+
+    /// What is set on it.
+    pub fn set(&self) -> Set {
+        Set::of(&self.settings)
     }
 
     /// The foreign keys that the table has, by name.

@@ -10,6 +10,7 @@ use super::copy::draft::Draft;
 use super::copy::old_shadow;
 use super::copy::shadow::{self, Carried};
 use super::copy::statements::Scope;
+use super::dependents::Dependents;
 use super::run::PostgresTable;
 use super::run::indexes;
 use super::runs::lock;
@@ -133,6 +134,10 @@ impl Server for PostgresTable {
         let tables =
             Tables::forward(&client, change, tables, &made.unproved, &made.owner, dropped).await?;
         record.tables = Some(tables);
+        let set = Dependents::read(&client, &self.helpers().shadow).await?.set();
+        let indexes = made.indexes.iter().chain(made.deferred.iter().map(|index| &index.name));
+        let set = set.after_swap(made.autovacuum.as_ref(), &dependents.set(), indexes.cloned());
+        record.set = made.partitions.is_empty().then_some(set);
         let draft = Draft::read(&client, &self.helpers().shadow, &made).await?;
         let verdict =
             undo::verdict::of_change(&client, &self.setting.original, &draft, change, &dependents);

@@ -6,9 +6,9 @@ use tokio_postgres::Client;
 use super::Undo;
 use crate::engine::undo::Direction;
 use crate::error::{Error, Finding, Findings, Result};
-use crate::postgres::catalog::table::Table;
+use crate::postgres::catalog::table::{Index, Table};
 use crate::postgres::connection::session::rows;
-use crate::postgres::dependents::Dependents;
+use crate::postgres::dependents::{Dependents, Set};
 use crate::postgres::name::{Ident, Text};
 use crate::postgres::runs::tables::Shape;
 use crate::postgres::setting::Setting;
@@ -45,6 +45,7 @@ pub(crate) async fn findings(client: &Client, setting: &Setting, undo: &Undo) ->
         }
     }
     findings.notes.extend(undo.lost.iter().cloned());
+    findings.notes.extend(undo.then.iter().flat_map(|then| indexes(live, then, undo)));
     Ok(findings)
 }
 
@@ -138,7 +139,7 @@ pub(super) fn shadow_key(
         }
         names.push(image.clone());
     }
-    let finds = |index: &crate::postgres::catalog::table::Index| {
+    let finds = |index: &Index| {
         // A shorter key names rows as well: the change has extended it.
         let own: Option<Vec<&Ident>> = index.keys.iter().map(|key| key.column.as_ref()).collect();
         let within = own.is_some_and(|own| own.iter().all(|column| names.contains(column)));
@@ -291,4 +292,23 @@ async fn sequences(
         }
     }
     Ok(())
+}
+
+/// Indexes that were made or dropped on the live table since: they cost too much to be made under a lock.
+fn indexes(live: &Table, then: &Set, undo: &Undo) -> Vec<String> {
+    let run = undo.run;
+    let name = live.name.plain();
+    let is_new = |index: &&Index| !then.indexes.contains(&index.name);
+    let made = live.indexes.iter().filter(is_new).map(|index| {
+        format!(
+            "the index {}, made on {name} since run {run}, stays with the table that retires: create it again \
+             afterwards",
+            index.name.as_str()
+        )
+    });
+    let is_gone = |index: &&Ident| then.indexes.contains(index) && live.index(index).is_none();
+    let gone = undo.tables.sides(undo.direction).1.indexes.iter().filter(is_gone).map(|index| {
+        format!("the index {}, dropped on {name} since run {run}, comes back", index.as_str())
+    });
+    made.chain(gone).collect()
 }

@@ -22,7 +22,7 @@ pub(super) use verdict::relaxed_keys;
 use super::catalog::table::Table;
 use super::clauses::columns::ColumnOutcomes;
 use super::copy::lens::Given;
-use super::dependents::{Dependents, ForeignKey};
+use super::dependents::{Dependents, ForeignKey, Set};
 use super::name::Ident;
 use super::runs::tables::Tables;
 use crate::engine::undo::Direction;
@@ -41,6 +41,8 @@ pub(super) struct Undo {
     pub clauses: String,
     /// The suffix of the retired table's indexes, sequences and statistics.
     pub suffix: String,
+    /// What was set on the live table when the undone run made it live; `None`: that is not known.
+    pub then: Option<Set>,
     /// The retired table; `None`: it is live already, and only what follows the swap is left.
     pub retired: Option<Retired>,
     /// What the user gives for columns, in his words.
@@ -101,6 +103,17 @@ impl Undo {
         }
         outcomes.dropped_constraints.extend(self.tables.added.iter().cloned());
         outcomes
+    }
+
+    /// What is to be set on the retired table when it is live again, and what is set on it now. `hanging`: what hangs
+    /// on the live table.
+    fn set(&self, live: &Table, hanging: &Dependents) -> Result<(Set, Set)> {
+        let own = self.retired()?.dependents.set();
+        let wanted = match &self.then {
+            Some(then) => own.with_changes(then, &hanging.set(), &self.outcomes(live)),
+            None => own.clone(),
+        };
+        Ok((wanted, own))
     }
 
     /// Names that what belongs to the retired table gets back, of these.

@@ -101,6 +101,9 @@ async fn proved(
     record.undo_for = table.setting.settings.undo_for().as_secs();
     record.helpers = Some(table.setting.helpers.clone());
     let outcomes = undo.outcomes(live);
+    let (mut set, _) = undo.set(live, &dependents)?;
+    set.indexes.clone_from(&undo.tables.sides(undo.direction).1.indexes);
+    record.set = Some(set);
     record.tables = Some(tables(undo, shapes, dependents.own_foreign_keys_gone(&outcomes)));
     let change = projection(client, table, undo).await?;
     let verdict = verdict::of_undo(client, live, undo, &change, &dependents).await?;
