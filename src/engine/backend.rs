@@ -225,6 +225,11 @@ pub trait Server: Send + Sync + 'static {
         std::future::ready(Err(Error::Internal("this server does not try".into())))
     }
 
+    /// In an undo: unique keys of the retired table that the live one does not have, by the name that a clash gives.
+    fn relaxed_keys(&self) -> impl Future<Output = Result<Vec<String>>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
     /// Which rows of the original, among those in `range` and `keys`, have the same value of the
     /// shadow's unique key that a clash named, in one snapshot. Empty: the holders were stale.
     fn duplicates(

@@ -36,7 +36,7 @@ mod tests {
             (1, Error::Order(Finding::new(NO_ANSWER, text(), text()))),
             (5, Error::Verification { count: 1, keys: Vec::new() }),
             (5, Error::Reverted { reason: text() }),
-            (5, Error::Misfits { count: 1, rows: Vec::new() }),
+            (5, Error::Misfits { count: 1, rows: Vec::new(), may_stay: true }),
         ];
         for (code, error) in ends {
             assert_eq!(of(&error), code, "{error}");

@@ -5,6 +5,7 @@ pub(crate) mod method;
 pub(crate) mod recognition;
 mod request;
 pub(crate) mod undo;
+pub(crate) mod undo_words;
 
 use serde::Serialize;
 

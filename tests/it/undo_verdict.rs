@@ -266,8 +266,7 @@ async fn what_is_computed_now_has_its_old_values_again(kind: Kind) {
     pair.same("t").await.unwrap();
 }
 
-/// Clauses that the server does itself, what is said of the way back, the opposite clauses, and a write after which
-/// those fail.
+/// Clauses that the server does itself, what is said of the way back, and a write after which the opposite fails.
 const NATIVE: &[(&str, &str, &str)] = &[
     ("ADD COLUMN a INT", "loses", ""),
     ("RENAME COLUMN v TO w", "possible", ""),

@@ -102,7 +102,8 @@ pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
         by_log: not_by_log.is_none(),
         not_by_log,
     };
-    let found = undo_check::check(&table, &job.progress).await?;
+    let throttle = throttle::build(job, &table.setting.opts, true)?;
+    let found = undo_check::check(&table, &job.progress, &throttle).await?;
     Ok((undoing, found))
 }
 

@@ -50,6 +50,10 @@ const LOCK_BUDGET: Duration = Duration::from_millis(100);
 /// How long a rename that has its locks is left to come to its end.
 const RENAME_ENDS: Duration = Duration::from_secs(10);
 
+/// Rows without a parent that are named: in an undo, where each is a misfit, and else.
+const MISFITS_SHOWN: usize = 1_000;
+const ORPHANS_SHOWN: usize = 10;
+
 /// Before the first attempt: rows that a new foreign key forbids, statistics and counters of the
 /// shadow.
 pub(super) async fn before(table: &MysqlTable) -> Result<()> {
@@ -57,10 +61,11 @@ pub(super) async fn before(table: &MysqlTable) -> Result<()> {
     let shadow = &table.helpers.shadow;
     let setting = &table.setting;
     let (original, kept) = (&setting.original.name, &setting.change.kept);
-    let rows = table.carried().without_parent(&mut conn, &setting.original, shadow).await?;
+    let most = if setting.undone.is_some() { MISFITS_SHOWN } else { ORPHANS_SHOWN };
+    let rows = table.carried().without_parent(&mut conn, &setting.original, shadow, most).await?;
     if !rows.is_empty() && setting.undone.is_some() {
         let rows = rows.into_iter().map(|row| format!("{row} has no parent")).collect::<Vec<_>>();
-        return Err(Error::Misfits { count: rows.len() as u64, rows });
+        return Err(Error::Misfits { count: rows.len() as u64, rows, may_stay: false });
     }
     if !rows.is_empty() {
         let reason = "rows have no parent for a foreign key that the clauses add".into();

@@ -38,7 +38,7 @@ use crate::postgres::runs::names;
 use crate::postgres::runs::record::{Record, owned, standing};
 use crate::postgres::setting::Setting;
 use crate::postgres::trust::functions;
-use crate::postgres::{checks, methods, throttle};
+use crate::postgres::{checks, methods, throttle, undo};
 
 /// Everything that is known before the method is taken.
 struct Prepared {
@@ -66,19 +66,18 @@ impl Prepared {
             bytes: Some(original.bytes),
             ..Start::default()
         };
-        if let Some(verdict) = self.undo(method) {
+        if let Some(verdict) = self.opposite().filter(|_| *method != Method::Copy) {
             verdict.tell(&original.name.plain(), &mut start);
         }
         start
     }
 
-    /// Whether the change can be undone when it is made by `method`. Beforehand that is known only of what takes
-    /// something away for good.
-    fn undo(&self, method: &Method) -> Option<Verdict> {
+    /// Whether the change can be undone when one of the server's own methods makes it. Beforehand that is known only
+    /// of what takes something away for good.
+    fn opposite(&self) -> Option<Verdict> {
         let lost = self.lost();
         let reasons: Vec<Reason> = lost.iter().map(|clause| Reason::for_good(clause)).collect();
-        let native = *method != Method::Copy && !reasons.is_empty();
-        native.then(|| Verdict::of(Way::OppositeChange, reasons))
+        (!reasons.is_empty()).then(|| Verdict::of(Way::OppositeChange, reasons))
     }
 }
 
@@ -155,11 +154,14 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
             what: chosen.method.word().into(),
             why: chosen.reason.clone(),
             statement: (!statements.is_empty()).then(|| statements.join(";\n")),
-            undo: prepared.undo(&chosen.method),
+            undo: prepared.opposite().filter(|_| chosen.method != Method::Copy),
         });
     }
     if prepared.chosen.as_ref().is_none_or(|chosen| chosen.method == Method::Copy) {
-        let findings = check(&client, job, &prepared).await?;
+        let (findings, verdict) = check(&client, job, &prepared).await?;
+        if let Some(step) = plan.methods.last_mut() {
+            step.undo = verdict;
+        }
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
         let helpers = &prepared.setting.helpers;
@@ -337,7 +339,12 @@ pub(super) async fn unfinished(
     Ok((standing != Standing::Gone).then_some(Unfinished { run, standing }))
 }
 
-async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findings> {
+/// The checks before the start, and whether the change can be undone, where the shadow could be drafted.
+async fn check(
+    client: &Client,
+    job: &Job,
+    prepared: &Prepared,
+) -> Result<(Findings, Option<Verdict>)> {
     let checked = Checked {
         version: prepared.setting.version,
         original: &prepared.setting.original,
@@ -348,11 +355,13 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
         helpers: &prepared.setting.helpers,
     };
     let mut findings = checks::all(client, &checked).await?;
+    let mut verdict = None;
     // A run that is resumed has its shadow.
     if findings.refusals.is_empty() && prepared.chosen.is_some() {
         match fits(client, job, prepared).await {
             Err(Error::Refused(refusals)) => findings.refusals = refusals,
-            other => other?,
+            Err(error) => return Err(error),
+            Ok(judged) => verdict = Some(judged),
         }
     }
     // A run that has begun meanwhile is the reason, and what was found may be its own: it must not be dropped.
@@ -361,11 +370,11 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
         let related = lock::related(client, &prepared.setting.change, name).await?;
         lock::look(client, name, &related).await?;
     }
-    Ok(findings)
+    Ok((findings, verdict))
 }
 
-/// Whether the shadow can be made: it is, and taken back.
-async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
+/// Whether the shadow can be made: it is, and taken back; and whether an undo could take it back.
+async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<Verdict> {
     let original = &prepared.setting.original;
     let place = shadow::place(&original.name);
     let clauses = prepared.setting.change.for_shadow(&place);
@@ -381,15 +390,16 @@ async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
         own: &prepared.setting.ledger.schema,
         trusts_owner: job.settings.trust_owner,
     };
-    let shadow = shadow::rehearse(client, &blueprint).await?;
+    let draft = shadow::rehearse(client, &blueprint).await?;
     let key = original.key_columns(original.copy_key()?)?;
     let columns = &prepared.setting.change.columns;
     let renamed: Option<Vec<_>> =
         key.0.iter().map(|column| columns.new_name(&column.name)).collect();
-    match renamed {
-        Some(renamed) => key_stays(original, &shadow, &[], &key, &renamed),
-        None => Ok(()),
+    if let Some(renamed) = renamed {
+        key_stays(original, &draft.table, &[], &key, &renamed)?;
     }
+    let (change, dependents) = (&prepared.setting.change, &prepared.setting.dependents);
+    undo::verdict::of_change(client, original, &draft, change, dependents).await
 }
 
 /// One of the server's own methods.
@@ -421,7 +431,7 @@ async fn own_method(
 
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
     if prepared.chosen.is_some() {
-        let findings = check(client, job, &prepared).await?;
+        let (findings, _) = check(client, job, &prepared).await?;
         job.refuse_if_any(findings)?;
     } else if !prepared.made && prepared.setting.change.is_empty() {
         tracing::debug!("resuming an unfinished rewrite");

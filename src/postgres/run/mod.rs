@@ -55,6 +55,8 @@ pub(super) struct PostgresTable {
     pub(super) ready: OnceLock<Ready>,
     pub(super) claim: Mutex<Option<Client>>,
     pub(super) looked: Looked,
+    /// It only looks: no run is claimed, and nothing that it writes is committed.
+    pub(super) looks: bool,
     watched: Mutex<Option<Instant>>,
     vacuumed: Sync<Option<Instant>>,
 }
@@ -81,10 +83,16 @@ impl PostgresTable {
             ready: OnceLock::new(),
             claim: Mutex::new(None),
             looked: Looked::default(),
+            looks: false,
             watched: Mutex::new(None),
             vacuumed: Sync::new(None),
             setting,
         }
+    }
+
+    /// One of which no run is claimed: it is only looked at.
+    pub(super) fn looking(setting: Setting) -> Self {
+        Self { looks: true, ..Self::new(setting) }
     }
 
     /// The names of its tables beside the original: those that the run has recorded, if it has.
