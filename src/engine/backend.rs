@@ -284,6 +284,12 @@ pub trait Server: Send + Sync + 'static {
     /// The retired table's name, for a human.
     fn retired(&self) -> String;
 
+    /// Before an attempt to swap whose marker will be this one: records where in the log the swap will stand, for an
+    /// undo. A swap that cannot be recorded is not made.
+    fn announce_swap(&self, _marker: u64) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// In an undo: where the change stream must begin so that it names every row that was written since the swap;
     /// or why it cannot, for a human. `None`: this server keeps no such place. Called once the shadow is there.
     fn log_since_swap(

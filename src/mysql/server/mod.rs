@@ -306,6 +306,10 @@ impl Server for MysqlTable {
         Ok(())
     }
 
+    async fn announce_swap(&self, marker: u64) -> Result<()> {
+        swap::note_swap(self, marker).await
+    }
+
     async fn log_since_swap(&self) -> Result<Option<std::result::Result<Position, String>>> {
         self.logged().await.map(Some)
     }
