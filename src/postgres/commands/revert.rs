@@ -12,7 +12,7 @@ use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::other_clauses;
 use crate::ledger::{REVERT, undo_text};
-use crate::plan::{Assignment, Job, Undoing};
+use crate::plan::{Assignment, Job, Opposite, Undoing};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::{self, Checked};
 use crate::postgres::clauses::change::Change;
@@ -47,6 +47,22 @@ struct Prepared {
     begun: Begun,
     /// What the user should know of the server.
     notes: Vec<String>,
+}
+
+/// The change that takes the table's last one back, where that has left no retired table.
+///
+/// # Errors
+/// `Refused` where there is none; the server's.
+pub(crate) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    let options = Options::of(&job.target)?;
+    let treated = job.settings.treat_as == Some(Scheme::Postgres);
+    let (client, ..) = recognise::open(&options, treated).await?;
+    let role = RoleSettings::read(&options).await?;
+    let ledger = Ledger::open(&client, &job.target.ledger).await?;
+    let request = &job.request.table;
+    let name = resolve(&client, &role, request.schema.as_deref(), &request.table).await?;
+    let Some(live) = Table::read(&client, &name).await? else { return Ok(None) };
+    undo::opposite(&client, &ledger, &live).await
 }
 
 /// Undoes the table's last change.
