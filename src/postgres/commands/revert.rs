@@ -29,6 +29,7 @@ use crate::postgres::runs::{lock, names};
 use crate::postgres::setting::Setting;
 use crate::postgres::throttle;
 use crate::postgres::undo::{self, Retired, Undo, Undone};
+use crate::testing::mutation::{self, Rule};
 
 /// How far an unfinished undo came.
 enum Begun {
@@ -170,13 +171,17 @@ async fn prepare(job: &Job) -> Result<Prepared> {
     let back = undo::keys_back(&client, &name, &undone.tables.dropped, &dependents).await?;
     let mut change = Change::none(undo_text(undone.run));
     change.statement = back.statement.unwrap_or(change.statement);
+    let mut tables = undone.tables;
+    if mutation::active(Rule::PairedByRecord) {
+        tables.pairs.retain(|(old, new)| old == new);
+    }
     let undo = Undo {
         keys: back.keys,
         lost: back.lost,
         then: undone.record.set.clone(),
         run: undone.run,
         direction: undone.direction,
-        tables: undone.tables,
+        tables,
         clauses: undone.clauses,
         suffix: undone.helpers.suffix,
         retired,
