@@ -166,9 +166,8 @@ async fn refresh_around_chunks<S: Server>(
     }
 }
 
-async fn refresh_all<S: Server>(run: &Run<S>, mut keys: Vec<Key>, width: usize) -> Result<()> {
-    keys.sort_unstable();
-    let batches: Vec<Vec<Key>> = keys.chunks(BATCH).map(<[Key]>::to_vec).collect();
+async fn refresh_all<S: Server>(run: &Run<S>, keys: Vec<Key>, width: usize) -> Result<()> {
+    let batches: Vec<Vec<Key>> = sorted(keys).chunks(BATCH).map(<[Key]>::to_vec).collect();
     stream::iter(batches)
         .map(|batch| refresh_keys(run, batch))
         .buffer_unordered(width.max(1))
@@ -179,6 +178,8 @@ async fn refresh_all<S: Server>(run: &Run<S>, mut keys: Vec<Key>, width: usize) 
 /// Refreshes `keys`, whatever stands in the way but real duplicates.
 pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Result<()> {
     let mut parts = vec![keys];
+    // In an undo: groups of which a row cannot go back, and rows that have waited for these others.
+    let (mut unfit, mut waited) = (HashSet::new(), HashSet::new());
     let mut attempts = 0;
     while let Some(keys) = parts.pop() {
         if keys.is_empty() {
@@ -188,9 +189,12 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
         let outcome = match write(run, &keys).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                if !undo::is_misfit(run, &keys, error)? {
-                    let (left, right) = keys.split_at(keys.len() / 2);
-                    parts.extend([right.to_vec(), left.to_vec()]);
+                if undo::is_misfit(run, &keys, error)? {
+                    // That was of use.
+                    attempts = 0;
+                } else {
+                    parts.extend(halves(&keys));
+                    unfit.insert(sorted(keys));
                 }
                 continue;
             }
@@ -205,8 +209,7 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
             CopyOutcome::Contention => {
                 tracing::debug!(attempts, keys = keys.len(), "a refresh met a lock");
                 if keys.len() > 1 && attempts % 3 == 2 {
-                    let (left, right) = keys.split_at(keys.len() / 2);
-                    parts.extend([right.to_vec(), left.to_vec()]);
+                    parts.extend(halves(&keys));
                 } else {
                     parts.push(keys);
                 }
@@ -229,8 +232,23 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
                     let message = format!("unique values on {} keep moving", clash.index);
                     return Err(Error::server("refreshing rows", message));
                 }
-                parts.push(rest);
-                parts.push(merge_clash(together, &keys, &clash));
+                let merged = merge_clash(together, &keys, &clash);
+                if !unfit.contains(&merged) {
+                    parts.push(rest);
+                    parts.push(merged);
+                } else if keys.len() > 1 {
+                    parts.extend(halves(&keys));
+                } else if waited.insert((keys.clone(), sorted(clash.holders.clone()))) {
+                    // One of them cannot go back. Those who hold the value first: perhaps they let it go.
+                    parts.push(keys);
+                    parts.push(clash.holders);
+                } else {
+                    let key = &clash.index;
+                    let reason = format!("its value of {key} belongs to a row that cannot go back");
+                    undo::is_misfit(run, &keys, Error::Data { reason, rows: Vec::new() })?;
+                    attempts = 0;
+                    continue;
+                }
             }
         }
         attempts += 1;
@@ -262,13 +280,22 @@ async fn write<S: Server>(run: &Run<S>, keys: &[Key]) -> Result<CopyOutcome> {
 /// A clash inside such a group (all of `own` in `keys`, few keys) keeps the group and adds to it.
 fn merge_clash(together: Vec<Key>, keys: &[Key], clash: &Clash) -> Vec<Key> {
     if keys.len() > BATCH / 2 || clash.own.is_empty() {
-        return together;
+        return sorted(together);
     }
     let mut all: HashSet<Key> = together.into_iter().collect();
     all.extend(keys.iter().cloned());
-    let mut all: Vec<Key> = all.into_iter().collect();
-    all.sort_unstable();
-    all
+    sorted(all.into_iter().collect())
+}
+
+fn sorted(mut keys: Vec<Key>) -> Vec<Key> {
+    keys.sort_unstable();
+    keys
+}
+
+/// Both halves of a part, the first of which comes up next.
+fn halves(keys: &[Key]) -> [Vec<Key>; 2] {
+    let (left, right) = keys.split_at(keys.len() / 2);
+    [right.to_vec(), left.to_vec()]
 }
 
 /// Ends the run when the clash is no staleness but real duplicates in the original.

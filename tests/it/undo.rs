@@ -227,6 +227,33 @@ async fn rows_that_cannot_go_back_are_all_listed_and_nothing_is_swapped(kind: Ki
     }
 }
 
+/// A row that cannot go back has moved, and where it was there is still its value of a unique key.
+async fn rows_that_moved_and_cannot_go_back_are_listed(kind: Kind) {
+    for verify in ["--verify=touched", "--verify=all"] {
+        let mut pair = Pair::new(kind, ROWS).await;
+        alter(&pair, "MODIFY v VARCHAR(100)").await;
+        // Half of them move before all others, half behind them.
+        let moved = "UPDATE t SET id = IF(id % 2, id - 10000, id + 10000), v = REPEAT('x', 41)";
+        pair.script(0, &format!("{moved} WHERE id BETWEEN 101 AND 140")).await;
+        pair.script(0, "UPDATE t SET v = 'fits' WHERE id BETWEEN 1 AND 60").await;
+        // One that fits, but not while a row that does not has its value.
+        pair.script(0, "UPDATE t SET u = -1, v = REPEAT('x', 41) WHERE id = 300").await;
+        pair.script(0, "UPDATE t SET u = 300 WHERE id = 301").await;
+        let output = pair.revert("t", &[verify]).await;
+        let printed = streams(&output);
+        assert_eq!(output.status.code(), Some(5), "{verify}: {printed}");
+        assert!(printed.contains("42 rows cannot go back"), "{verify}: {printed}");
+        for row in ["id = -9899", "id = 10140", "id = 300:", "id = 301: its value of u belongs to"]
+        {
+            assert!(printed.contains(row), "{verify}, {row}: {printed}");
+        }
+        pair.script(0, "UPDATE t SET v = 'fits' WHERE LENGTH(v) = 41").await;
+        ended(&pair.revert("t", &[]).await, 0).unwrap_or_else(|why| panic!("{verify}: {why}"));
+        let rows = "SELECT COUNT(*) FROM t WHERE v = 'fits'";
+        assert_eq!(pair.column(rows).await, ["101"]);
+    }
+}
+
 async fn rows_that_cannot_go_back_can_be_left_behind(kind: Kind) {
     let mut pair = Pair::new(kind, ROWS).await;
     alter(&pair, "MODIFY v VARCHAR(100)").await;
@@ -385,6 +412,7 @@ on_both_servers! {
     an_undo_is_undone_and_undone_again
     what_the_change_rounded_is_rounded_again
     rows_that_cannot_go_back_are_all_listed_and_nothing_is_swapped
+    rows_that_moved_and_cannot_go_back_are_listed
     rows_that_cannot_go_back_can_be_left_behind
     a_row_without_a_value_for_a_dropped_column_needs_one
     what_hangs_on_the_table_goes_back_with_it
