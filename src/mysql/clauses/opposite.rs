@@ -1,8 +1,9 @@
 //! The change that takes another back: the clauses that make of a table's definition after a change what it
 //! was before. For changes by the server's own methods, which keep no retired table.
 
+use super::cursor::Cursor;
 use crate::mysql::connection::version::Flavor;
-use crate::mysql::lexer::{Dialect, SyntaxError, Token, text_of, tokens};
+use crate::mysql::lexer::{Dialect, SyntaxError, Token, tokens};
 use crate::mysql::name::Ident;
 
 /// A table's definition, as SHOW CREATE TABLE has it.
@@ -194,61 +195,46 @@ fn columns(
 impl Definition {
     fn read(text: &str, flavor: Flavor) -> Result<Self, SyntaxError> {
         let all = tokens(text, Dialect::of(flavor))?;
-        let open = all.iter().position(|token| token.is_symbol('(')).unwrap_or(all.len());
-        let mut definition = Self::default();
-        let mut depth = 0_usize;
-        let mut from = open + 1;
-        for (at, token) in all.iter().enumerate().skip(open) {
-            match () {
-                () if token.is_symbol('(') => depth += 1,
-                () if token.is_symbol(')') => depth = depth.saturating_sub(1),
-                () if !(token.is_symbol(',') && depth == 1) => continue,
-                () => {}
-            }
-            let ends = depth == 0 || token.is_symbol(',') && depth == 1;
-            if !ends {
-                continue;
-            }
-            definition.element(text, all.get(from..at).unwrap_or_default());
-            from = at + 1;
-            if depth == 0 {
-                break;
-            }
+        let mut cursor = Cursor::new(text, &all, text.len());
+        while cursor.peek().is_some_and(|token| !token.is_symbol('(')) {
+            cursor.next();
         }
-        definition.read_options(all.get(from..).unwrap_or_default());
+        let mut definition = Self::default();
+        for element in cursor.group("the columns")?.split() {
+            definition.element(element)?;
+        }
+        definition.read_options(cursor.rest());
         Ok(definition)
     }
 
-    fn element(&mut self, text: &str, element: &[Token<'_>]) {
-        let name_at = |at: usize| element.get(at).and_then(Token::ident);
-        let rest = |at: usize| text_of(text, element.get(at..).unwrap_or_default());
-        let word = |at: usize, word: &str| element.get(at).is_some_and(|token| token.is(word));
-        let Some(first) = element.first() else { return };
-        if word(0, "PRIMARY") {
-            self.keys.push(("PRIMARY KEY".into(), Ident::new(PRIMARY), rest(2)));
-        } else if word(0, "CONSTRAINT") {
-            self.constraints.extend(name_at(1).map(|name| (name, rest(2))));
-        } else if word(0, "UNIQUE") || word(0, "FULLTEXT") || word(0, "SPATIAL") {
-            let words = format!("{} KEY", first.text);
-            self.keys.extend(name_at(2).map(|name| (words, name, rest(3))));
-        } else if word(0, "KEY") {
-            self.keys.extend(name_at(1).map(|name| ("KEY".to_owned(), name, rest(2))));
+    fn element(&mut self, mut element: Cursor<'_>) -> Result<(), SyntaxError> {
+        let rest = |element: Cursor<'_>| element.text(element.rest());
+        let words = ["UNIQUE", "FULLTEXT", "SPATIAL"];
+        if element.eat(&["PRIMARY", "KEY"]) {
+            self.keys.push(("PRIMARY KEY".into(), Ident::new(PRIMARY), rest(element)));
+        } else if element.eat(&["CONSTRAINT"]) {
+            let name = element.ident("the constraint's name")?;
+            self.constraints.push((name, rest(element)));
+        } else if let Some(word) = words.into_iter().find(|word| element.eat(&[word, "KEY"])) {
+            let name = element.ident("the index's name")?;
+            self.keys.push((format!("{word} KEY"), name, rest(element)));
+        } else if element.eat(&["KEY"]) {
+            let name = element.ident("the index's name")?;
+            self.keys.push(("KEY".into(), name, rest(element)));
         } else {
-            self.columns.extend(first.ident().map(|name| (name, rest(1))));
+            let name = element.ident("the column's name")?;
+            self.columns.push((name, rest(element)));
         }
+        Ok(())
     }
 
     /// `NAME=VALUE`, or `DEFAULT CHARSET=VALUE`; partitions follow, which these methods never change.
     fn read_options(&mut self, options: &[Token<'_>]) {
-        let partitions = options.iter().position(|token| token.is("PARTITION"));
-        let options = options.get(..partitions.unwrap_or(options.len())).unwrap_or_default();
-        for (at, _) in options.iter().enumerate().filter(|(_, token)| token.is_symbol('=')) {
-            let (Some(name), Some(value)) = (at.checked_sub(1), options.get(at + 1)) else {
-                continue;
-            };
-            let Some(name) = options.get(name) else { continue };
+        let options = options.split(|token| token.is("PARTITION")).next().unwrap_or_default();
+        for option in options.windows(3) {
+            let [name, sign, value] = option else { continue };
             let name = name.text.to_ascii_uppercase();
-            if name != "ENGINE" && name != "AUTO_INCREMENT" {
+            if sign.is_symbol('=') && name != "ENGINE" && name != "AUTO_INCREMENT" {
                 self.options.push((name, value.text.to_owned()));
             }
         }
