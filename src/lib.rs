@@ -19,6 +19,7 @@
 //! | [`error`] | what can end a run |
 //! | [`testing`] | failpoints and mutations, for tests only |
 //! | [`fnv`], [`hex`], [`shell`] | short numbers from long names, bytes as digits, words to paste into a shell |
+//! | [`process_group`] | programs that osc runs for the user, which end with all that they start |
 
 pub mod cli;
 pub mod config;
@@ -38,4 +39,5 @@ mod http;
 mod ledger;
 mod observe;
 mod plan;
+mod process_group;
 mod shell;

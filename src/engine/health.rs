@@ -4,10 +4,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::process_group::ProcessGroup;
 use crate::throttle::probe::StatusProbe;
 
 /// How long a check may take; a command that takes longer has failed.
@@ -91,7 +91,7 @@ impl Exec {
             Ok(child) => child,
             Err(error) => return Health::Unknown(format!("the command cannot be run: {error}")),
         };
-        let _family = Family(child.id());
+        let _group = ProcessGroup::of(&child);
         match timeout(LIMIT, child.wait()).await {
             Ok(Ok(status)) if status.success() => Health::Well,
             // As a shell says that there is no such program, or that it cannot be run.
@@ -111,21 +111,10 @@ impl HealthCheck for Exec {
     }
 }
 
-/// A command and its children, which end with it.
-struct Family(Option<u32>);
-
-impl Drop for Family {
-    fn drop(&mut self) {
-        let group = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(group) = group {
-            // There is none any more where all have ended.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::process::Pid;
+
     use super::*;
 
     async fn of(command: &str) -> Health {

@@ -9,7 +9,6 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -20,6 +19,7 @@ use super::notice::Notice;
 use crate::config::notify::Topic;
 use crate::error::{Error, Result};
 use crate::output::screen::one_line;
+use crate::process_group::ProcessGroup;
 
 /// How long a hook may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
@@ -147,7 +147,7 @@ impl Hooks {
         command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(kept)));
         // A group of its own: it ends as a whole, and a terminal's Ctrl-C is osc's.
         let mut child = command.envs(notice.variables()).process_group(0).spawn()?;
-        let _group = Group(child.id());
+        let _group = ProcessGroup::of(&child);
         let output = Output::default();
         let readers = [
             child.stdout.take().map(|stream| output.reader(stream)),
@@ -220,20 +220,6 @@ impl Output {
             tracing::info!("hook {name}: {line}");
         }
         lines.first().map(|line| line.chars().take(LONGEST_LINE).collect())
-    }
-}
-
-/// A group of processes, which ends when this is dropped. Its number is not given to another while one of
-/// them lives.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let id = self.0.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(id) = id {
-            // Most often none is left.
-            let _ = kill_process_group(id, Signal::KILL);
-        }
     }
 }
 
