@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::progress::{Phase, Snapshot};
 
 /// The time over which the rate is smoothed, in seconds.
@@ -30,6 +32,17 @@ pub(crate) struct View {
     pub rate: Option<f64>,
     /// Time left; `None`: not to be known.
     pub eta: Option<Duration>,
+}
+
+/// How far a phase is and how fast it goes, for programs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// How far the phase is; `None`: it has nothing to count.
+    pub percent: Option<f64>,
+    /// Rows a second; `None`: not known.
+    pub rows_per_second: Option<f64>,
+    /// Seconds until the phase is through; `None`: not known.
+    pub eta_seconds: Option<u64>,
 }
 
 /// Learns the rate from one look to the next.
@@ -67,6 +80,18 @@ impl Pace {
                 .filter(|_| now.throttled.is_none() && now.connection_lost_seconds.is_none())
                 .and_then(|rate| self.eta(rate, total - done)),
         })
+    }
+
+    /// The same for programs.
+    pub(crate) fn rates(&mut self, now: &Snapshot) -> Rates {
+        let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        let view = self.look(now);
+        let goes_on = |_: &View| now.connection_lost_seconds.is_none();
+        Rates {
+            percent: view.map(|view| tenths(view.fraction * 100.0)),
+            rows_per_second: view.filter(goes_on).and_then(|view| view.rate).map(tenths),
+            eta_seconds: view.and_then(|view| view.eta).map(|eta| eta.as_secs()),
+        }
     }
 
     fn learn(&mut self, time: f64, done: u64) {

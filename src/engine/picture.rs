@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::pace::{self, Pace, View};
+use super::pace::{self, Pace, Rates, View};
 use super::progress::{Phase, Progress, Snapshot};
 use crate::control::{Directives, Holder, InForce};
 use crate::throttle::Throttle;
@@ -20,12 +20,9 @@ pub struct Picture {
     /// Its numbers.
     #[serde(flatten)]
     pub now: Snapshot,
-    /// How far the phase is; `None`: it has nothing to count.
-    pub percent: Option<f64>,
-    /// Rows a second; `None`: not known.
-    pub rows_per_second: Option<f64>,
-    /// Seconds until the phase is through; `None`: not known.
-    pub eta_seconds: Option<u64>,
+    /// How far and how fast.
+    #[serde(flatten)]
+    pub rates: Rates,
     /// The settings that can be changed, and where their values come from.
     pub settings: Vec<InForce>,
     /// What keeps the run from copying, or from cutting over, and what would lift it.
@@ -77,17 +74,11 @@ impl Camera {
         held: bool,
     ) -> Picture {
         let now = progress.snapshot();
-        let view = self.pace.look(&now);
-        let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        let rates = self.pace.rates(&now);
         let table = now.about.table.clone().unwrap_or_else(|| "TABLE".into());
         Picture {
             v: VERSION,
-            percent: view.map(|view| tenths(view.fraction * 100.0)),
-            rows_per_second: view
-                .filter(|_| now.connection_lost_seconds.is_none())
-                .and_then(|view| view.rate)
-                .map(tenths),
-            eta_seconds: view.and_then(|view| view.eta).map(|eta| eta.as_secs()),
+            rates,
             settings: directives.in_force(),
             held_by: holders(directives, throttle, held, &table),
             blocked: progress.blocked(),
@@ -116,9 +107,9 @@ impl Picture {
         Some(View {
             done,
             total: total.max(done),
-            fraction: self.percent.unwrap_or_default() / 100.0,
-            rate: self.rows_per_second,
-            eta: self.eta_seconds.map(Duration::from_secs),
+            fraction: self.rates.percent.unwrap_or_default() / 100.0,
+            rate: self.rates.rows_per_second,
+            eta: self.rates.eta_seconds.map(Duration::from_secs),
         })
     }
 
@@ -129,7 +120,7 @@ impl Picture {
             phase: now.phase,
             rows_copied: now.rows_copied,
             rows_verified: now.rows_verified,
-            rows_per_second: self.rows_per_second,
+            rows_per_second: self.rates.rows_per_second,
             dirty_keys: now.dirty_keys,
             refreshed_keys: now.refreshed_keys,
             stream_lag_ms: now.stream_lag_ms,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::engine::pace::Pace;
+use crate::engine::pace::{Pace, Rates};
 use crate::engine::progress::Snapshot;
 
 /// A run's numbers at one moment, and what follows from them.
@@ -10,11 +10,8 @@ use crate::engine::progress::Snapshot;
 pub(crate) struct Numbers<'a> {
     #[serde(flatten)]
     snapshot: &'a Snapshot,
-    /// Of the phase.
-    percent: Option<f64>,
-    rows_per_second: Option<f64>,
-    /// Of the phase.
-    eta_seconds: Option<u64>,
+    #[serde(flatten)]
+    rates: Rates,
 }
 
 /// Learns how fast a run is.
@@ -29,16 +26,6 @@ impl Counter {
 
     /// Takes a look.
     pub(crate) fn look<'a>(&mut self, now: &'a Snapshot) -> Numbers<'a> {
-        let tenths = |number: f64| (number * 10.0).round() / 10.0;
-        let view = self.0.look(now);
-        Numbers {
-            snapshot: now,
-            percent: view.map(|view| tenths(view.fraction * 100.0)),
-            rows_per_second: view
-                .filter(|_| now.connection_lost_seconds.is_none())
-                .and_then(|view| view.rate)
-                .map(tenths),
-            eta_seconds: view.and_then(|view| view.eta).map(|eta| eta.as_secs()),
-        }
+        Numbers { snapshot: now, rates: self.0.rates(now) }
     }
 }
