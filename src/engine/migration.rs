@@ -23,7 +23,6 @@ use super::run::{Run, State, quantiles};
 use super::verify::{Verified, verify};
 use super::{backpressure, copy, key_index, refresh, undo, watch};
 use crate::config::settings::Settings;
-use crate::control::Directives;
 use crate::control::sources::Desk;
 use crate::error::{AGAIN, Error, Result};
 use crate::key::{KeyOrder, Position};
@@ -45,9 +44,7 @@ pub(crate) struct MigrationContext {
     pub defer_indexes: bool,
     /// Back-pressure.
     pub throttle: Arc<Throttle>,
-    /// The operator's directives.
-    pub directives: channel::Receiver<Directives>,
-    /// Where orders are handed in.
+    /// What the operator wants, and where orders are handed in.
     pub desk: Desk,
     /// Counters for whoever shows them.
     pub progress: Arc<Progress>,
@@ -111,10 +108,8 @@ async fn method<S: Server>(
     }
     failpoint::hit(Point::Claimed)?;
     let swapped = earlier.as_ref().is_some_and(|earlier| earlier.swapped);
-    let earlier = match earlier.filter(|_| !swapped) {
-        Some(earlier) => Some(read_state(&earlier.state)?),
-        None => None,
-    };
+    let earlier = earlier.filter(|_| !swapped);
+    let earlier = earlier.map(|earlier| read_state(&earlier.state)).transpose()?;
     // What the first attempt was promised stays.
     let hold = context.settings.hold || earlier.as_ref().is_some_and(|state| state.hold);
     let earlier = earlier.map(|state| State { hold, ..state });
@@ -216,7 +211,7 @@ async fn run<S: Server>(
         server,
         context.settings,
         context.throttle,
-        context.directives,
+        context.desk.directives(),
         context.progress,
         context.sink,
         context.approval,
@@ -350,6 +345,7 @@ async fn key_and_compare<S: Server>(run: &Run<S>) -> Result<Option<Verified>> {
 }
 
 fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swapped) -> Summary {
+    let (warnings, left_behind) = undo::left_behind(run).unzip();
     Summary {
         method: run.server.method().into(),
         rows: run.progress.rows_copied.load(Ordering::Relaxed),
@@ -359,7 +355,8 @@ fn summary<S: Server>(run: &Run<S>, verified: Option<&Verified>, swapped: Swappe
         attempts: swapped.attempts,
         chunk_ms: quantiles(&run.chunk_times),
         refresh_ms: quantiles(&run.refresh_times),
-        warnings: undo::left_behind(run).into_iter().collect(),
+        warnings: warnings.into_iter().collect(),
+        left_behind: left_behind.unwrap_or_default(),
         ..Summary::default()
     }
 }

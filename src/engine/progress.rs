@@ -474,6 +474,9 @@ pub struct Summary {
     pub undo: Option<String>,
     /// Things that the operator should act upon.
     pub warnings: Vec<String>,
+    /// The first rows that an undo left behind, by their keys, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<String>,
 }
 
 /// Takes events; implemented by the report module.

@@ -32,6 +32,9 @@ const LOOKED_UP: usize = 2_000;
 /// With more misfits than this the rest is not looked for.
 const MOST_MISFITS: usize = 100_000;
 
+/// Rows that were left behind and are named.
+const NAMED: usize = 10;
+
 /// Misfits that are printed.
 const SHOWN: usize = 1_000;
 
@@ -227,17 +230,15 @@ fn given_up<S: Server>(run: &Run<S>) -> Error {
     Error::Misfits { count, rows, may_stay: true }
 }
 
-/// What the summary says of the rows that were left behind.
-pub(super) fn left_behind<S: Server>(run: &Run<S>) -> Option<String> {
-    let (count, rows) = run.misfits.list(&*run.server);
-    (count > 0).then(|| {
-        let names: Vec<&str> = rows.iter().take(10).map(String::as_str).collect();
-        format!(
-            "{count} rows could not go back and were left as they were when the table was retired; the \
-             retired table has them as they were written since: {}",
-            names.join("; ")
-        )
-    })
+/// What the summary says of the rows that were left behind, and the first of them.
+pub(super) fn left_behind<S: Server>(run: &Run<S>) -> Option<(String, Vec<String>)> {
+    let (count, mut rows) = run.misfits.list(&*run.server);
+    rows.truncate(NAMED);
+    let text = format!(
+        "{count} rows could not go back and were left as they were when the table was retired; the \
+         retired table has them as they were written since"
+    );
+    (count > 0).then_some((text, rows))
 }
 
 #[cfg(test)]

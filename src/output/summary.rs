@@ -39,6 +39,7 @@ pub(super) fn text(summary: &Summary) -> String {
     }
     rows.extend(summary.undo.as_ref().map(|undo| ("undo", undo.clone())));
     rows.extend(summary.warnings.iter().map(|warning| ("warning", warning.clone())));
+    rows.extend(summary.left_behind.iter().map(|row| ("left behind", row.clone())));
 
     let mut text = format!("done: {} {}", summary.table, summary.clauses);
     for (name, value) in rows {
@@ -105,6 +106,7 @@ mod tests {
             undo_until: Some("2026-12-01 22:00:00".into()),
             undo: Some("osc revert shop.users; possible while no NULL is written to email".into()),
             warnings: vec!["look here".into()],
+            left_behind: vec!["id = 7: too long".into()],
         };
         let expected = "\
 done: shop.users ADD COLUMN a INT
@@ -117,7 +119,8 @@ done: shop.users ADD COLUMN a INT
   refreshes     median 3.0ms, 99 % within 9.0ms
   retired       shop.users_osc_old is kept until 2026-12-01 22:00:00 UTC; then drop it with: osc cleanup shop.users
   undo          osc revert shop.users; possible while no NULL is written to email
-  warning       look here";
+  warning       look here
+  left behind   id = 7: too long";
         assert_eq!(text(&summary), expected);
     }
 

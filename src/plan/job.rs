@@ -229,7 +229,6 @@ impl Job {
             settings: Arc::clone(&self.settings),
             defer_indexes,
             throttle: Arc::new(throttle),
-            directives: self.directives.clone(),
             desk: self.desk.clone(),
             progress: Arc::clone(&self.progress),
             sink: Arc::clone(&self.sink),

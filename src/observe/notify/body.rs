@@ -95,8 +95,9 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// Of a run that ended well.
-    pub(super) fn ended(kind: Kind, summary: Box<Summary>) -> Self {
+    /// Of a run that ended well; without keys of rows, as all messages.
+    pub(super) fn ended(kind: Kind, mut summary: Box<Summary>) -> Self {
+        summary.left_behind.clear();
         let validation = match (summary.verified_rows, summary.lock_ms) {
             (Some(_), _) => Validation::Passed,
             (None, Some(_)) => Validation::Off,

@@ -1,4 +1,4 @@
-//! Hooks, webhooks and the outbox: a run tells what it does, and never waits for whoever is told.
+//! Hooks, webhooks and the outbox: a run reports what it does, and never waits for a receiver.
 //!
 //! The engine's events go through a channel to a task of their own. It makes messages of some of them, and
 //! hands each to the queues of the hooks, of the outbox and of every receiver of webhooks.
@@ -102,7 +102,7 @@ enum Message {
 }
 
 impl Notifier {
-    /// A notifier for a command of this kind, which was given these clauses; `None`: there is nobody to tell.
+    /// A notifier for a command of this kind, which was given these clauses; `None`: there is no receiver.
     ///
     /// # Errors
     /// `Usage`, for settings that cannot be right.

@@ -182,7 +182,7 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::progress::{Progress, Start};
+    use crate::engine::progress::{Progress, Start, Summary};
 
     #[test]
     fn a_message_is_one_line_with_all_facts() {
@@ -194,6 +194,14 @@ mod tests {
         assert_eq!(value["table"], "shop.a'b\n<b>c");
         assert!(value["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
         assert!(notice.id.starts_with("msg_") && notice.id.ends_with("_3"), "{}", notice.id);
+    }
+
+    #[test]
+    fn a_message_names_no_row() {
+        let left_behind = vec!["mail = 'bob@x': too long".into()];
+        let summary = Summary { left_behind, ..Summary::default() };
+        let body = Body::ended(Kind::Revert, Box::new(summary));
+        assert!(!serde_json::to_string(&body).unwrap().contains("bob"));
     }
 
     #[test]
