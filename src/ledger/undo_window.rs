@@ -6,6 +6,7 @@ use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, RunRecord};
+use crate::error::{Error, Finding, Result};
 use crate::testing::mutation::{self, Rule};
 
 /// A retired table that is still kept.
@@ -20,6 +21,28 @@ pub(crate) struct Kept {
 }
 
 impl RunRecord {
+    /// Says whether the run can be undone, and until when. `found`: whether an undo finds its retired table;
+    /// `verdict` and `kept_for`: as the run recorded them.
+    pub(crate) fn tell_undo(
+        &mut self,
+        found: Result<()>,
+        verdict: Vec<String>,
+        kept_for: Duration,
+    ) -> Result<()> {
+        match found {
+            Ok(()) => {
+                self.undo = verdict;
+                self.undo_until = self.kept_until(kept_for);
+            }
+            Err(Error::Refused(findings)) => {
+                let why = |finding: Finding| format!("impossible: {}", finding.problem);
+                self.undo = findings.into_iter().map(why).collect();
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Until when what the run retired is kept, UTC, where that time is not over; `kept_for`: how long that is, as
     /// the run recorded it.
     pub(crate) fn kept_until(&self, kept_for: Duration) -> Option<String> {
@@ -32,6 +55,18 @@ impl RunRecord {
         let until = ended.checked_add(SignedDuration::try_from(kept_for).ok()?).ok()?;
         (!over).then(|| shown(until))
     }
+}
+
+/// The newest finished run of each table that this server has: what an undo of the table is about.
+pub(crate) fn newest_done(runs: &mut [RunRecord]) -> Vec<&mut RunRecord> {
+    let mut newest: Vec<&mut RunRecord> = Vec::new();
+    for run in runs.iter_mut().filter(|run| run.elsewhere.is_none()) {
+        let same = |one: &&mut RunRecord| (&one.schema, &one.table) == (&run.schema, &run.table);
+        if run.result == Some(Outcome::Done) && !newest.iter().any(same) {
+            newest.push(run);
+        }
+    }
+    newest
 }
 
 /// When a retired table that is made now may be dropped, UTC.

@@ -6,8 +6,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::config::target::Target;
-use crate::error::{Error, Finding, Result};
-use crate::ledger::{Outcome, RunRecord, SHOWN};
+use crate::error::{Error, Result};
+use crate::ledger::undo_window::newest_done;
+use crate::ledger::{RunRecord, SHOWN};
 use crate::mysql::catalog::table;
 use crate::mysql::connection::connect::first_in_none;
 use crate::mysql::connection::errors::connection_error;
@@ -57,18 +58,13 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
             vetted.ledger.add_operation(&mut conn, run).await?;
         }
     }
-    let mut seen = Vec::new();
-    for run in runs.iter_mut().filter(|run| run.elsewhere.is_none()) {
-        let name = TableName::new(&run.schema, &run.table);
-        if run.result == Some(Outcome::Done) && !seen.contains(&name) {
-            match tell_undo(&mut conn, flavor.is_mariadb(), run, &name).await {
-                // An account that may read the ledger alone sees the runs.
-                Err(error) if table.is_none() && !error.is_connection() => {
-                    tracing::debug!(%error, "whether it can be undone is not known");
-                }
-                told => told?,
+    for run in newest_done(&mut runs) {
+        match tell_undo(&mut conn, flavor.is_mariadb(), run).await {
+            // An account that may read the ledger alone sees the runs.
+            Err(error) if table.is_none() && !error.is_connection() => {
+                tracing::debug!(%error, "whether it can be undone is not known");
             }
-            seen.push(name);
+            told => told?,
         }
     }
     Ok(runs)
@@ -76,12 +72,8 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
 
 /// Says of the last change of a table whether it can be undone, as it was judged beforehand, and until when its
 /// retired table is kept.
-async fn tell_undo(
-    conn: &mut Conn,
-    mariadb: bool,
-    last: &mut RunRecord,
-    name: &TableName,
-) -> Result<()> {
+async fn tell_undo(conn: &mut Conn, mariadb: bool, last: &mut RunRecord) -> Result<()> {
+    let name = &TableName::new(&last.schema, &last.table);
     let Ok(record) = Record::of(last) else { return Ok(()) };
     if !last.retires() {
         last.undo = record.verdict;
@@ -92,16 +84,6 @@ async fn tell_undo(
         Err(Error::Refused(_)) => return Ok(()),
         catalog => catalog?,
     };
-    match undone::choose(vec![last.clone()], &catalog, name) {
-        Ok(_) => {
-            last.undo = record.verdict;
-            last.undo_until = last.kept_until(Duration::from_secs(record.undo_for));
-        }
-        Err(Error::Refused(findings)) => {
-            let why = |finding: Finding| format!("impossible: {}", finding.problem);
-            last.undo = findings.into_iter().map(why).collect();
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(())
+    let found = undone::choose(vec![last.clone()], &catalog, name).map(drop);
+    last.tell_undo(found, record.verdict, Duration::from_secs(record.undo_for))
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
-use crate::error::{Error, Finding, Result};
-use crate::ledger::{Outcome, RunRecord, SHOWN};
+use crate::error::{Error, Result};
+use crate::ledger::undo_window::newest_done;
+use crate::ledger::{RunRecord, SHOWN};
 use crate::plan::TableArg;
 use crate::postgres::catalog::table::Table;
 use crate::postgres::connection::connect::{Options, at_first, connect};
 use crate::postgres::connection::session::{rows, value};
+use crate::postgres::methods::opposite::NativeRecord;
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::lock_number;
@@ -62,18 +64,13 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
         let names = stream::names(run.run, record.original, target.database(), &ledger.schema);
         run.kept_wal = kept.get(&names.slot).copied();
     }
-    let mut seen = Vec::new();
-    for run in runs.iter_mut().filter(|run| run.elsewhere.is_none()) {
-        let name = TableName::new(&run.schema, &run.table);
-        if run.result == Some(Outcome::Done) && !seen.contains(&name) {
-            match tell_undo(&client, &ledger, run, &name).await {
-                // An account that may read the ledger alone sees the runs.
-                Err(error) if table.is_none() && !error.is_connection() => {
-                    tracing::debug!(%error, "whether it can be undone is not known");
-                }
-                told => told?,
+    for run in newest_done(&mut runs) {
+        match tell_undo(&client, &ledger, run).await {
+            // An account that may read the ledger alone sees the runs.
+            Err(error) if table.is_none() && !error.is_connection() => {
+                tracing::debug!(%error, "whether it can be undone is not known");
             }
-            seen.push(name);
+            told => told?,
         }
     }
     Ok(runs)
@@ -81,30 +78,16 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
 
 /// Says of the last change of a table whether it can be undone, as it was judged beforehand, and until when its
 /// retired table is kept.
-async fn tell_undo(
-    client: &Client,
-    ledger: &Ledger,
-    last: &mut RunRecord,
-    name: &TableName,
-) -> Result<()> {
-    let Ok(Some(record)) = Record::of(last) else { return Ok(()) };
-    if !last.retires() {
+async fn tell_undo(client: &Client, ledger: &Ledger, last: &mut RunRecord) -> Result<()> {
+    if let Some(record) = NativeRecord::of(last) {
         last.undo = record.verdict;
         return Ok(());
     }
-    let Some(live) = Table::read(client, name).await? else { return Ok(()) };
-    match undo::newest(client, ledger, &live, None).await {
-        Ok(_) => {
-            last.undo = record.verdict;
-            last.undo_until = last.kept_until(Duration::from_secs(record.undo_for));
-        }
-        Err(Error::Refused(findings)) => {
-            let why = |finding: Finding| format!("impossible: {}", finding.problem);
-            last.undo = findings.into_iter().map(why).collect();
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(())
+    let Ok(Some(record)) = Record::of(last) else { return Ok(()) };
+    let name = TableName::new(&last.schema, &last.table);
+    let Some(live) = Table::read(client, &name).await? else { return Ok(()) };
+    let found = undo::newest(client, ledger, &live, None).await.map(drop);
+    last.tell_undo(found, record.verdict, Duration::from_secs(record.undo_for))
 }
 
 /// Whether the role may make orders and cannot change the ledger otherwise. Whose the ledger is was for its

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use crate::error::Result;
+use crate::ledger::RunRecord;
 use crate::postgres::connection::session::rows;
 use crate::postgres::name::{Ident, TableName, Text};
 
@@ -21,6 +22,14 @@ pub(crate) struct NativeRecord {
     pub opposite: std::result::Result<String, String>,
     /// What was said of an undo beforehand.
     pub verdict: Vec<String>,
+}
+
+impl NativeRecord {
+    /// What such a run recorded; `None`: it is another's record, or there is none.
+    pub(crate) fn of(run: &RunRecord) -> Option<Self> {
+        let text = run.carried.as_deref().filter(|_| !run.retires())?;
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// A table's definition, as far as these methods change it.

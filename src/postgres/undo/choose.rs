@@ -143,11 +143,7 @@ pub(crate) async fn opposite(
     let Some(run) = runs.iter().find(|run| run.result == Some(Outcome::Done)) else {
         return Ok(None);
     };
-    let record = run.carried.as_deref().filter(|_| !run.retires());
-    let Some(record) = record.and_then(|text| serde_json::from_str::<NativeRecord>(text).ok())
-    else {
-        return Ok(None);
-    };
+    let Some(record) = NativeRecord::of(run) else { return Ok(None) };
     let (number, method, name) = (run.run, run.method.clone(), live.name.plain());
     if Definition::read(client, &live.name).await?.columns != record.after.columns {
         return refused(
