@@ -101,7 +101,7 @@ pub struct RevertArgs {
     /// Print warnings and errors only
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,
-    /// Taken as by osc alter; an undo asks nothing, for it can be undone itself
+    /// Do not ask before the opposite change of one that kept no retired table
     #[arg(short, long, help_heading = "Output")]
     pub yes: bool,
 }

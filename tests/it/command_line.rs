@@ -27,6 +27,20 @@ fn write(home: &TempDir, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
+const COMMANDS: [&str; 11] = [
+    "alter",
+    "plan",
+    "revert",
+    "status",
+    "pause",
+    "resume",
+    "set",
+    "cut-over",
+    "abort",
+    "cleanup",
+    "completions",
+];
+
 #[test]
 fn help_is_given_for_the_program_and_each_command() {
     let home = home();
@@ -36,19 +50,7 @@ fn help_is_given_for_the_program_and_each_command() {
         .success()
         .stdout(contains("Exit codes:").and(contains("alter")))
         .stderr(is_empty());
-    for command in [
-        "alter",
-        "plan",
-        "revert",
-        "status",
-        "pause",
-        "resume",
-        "set",
-        "cut-over",
-        "abort",
-        "cleanup",
-        "completions",
-    ] {
+    for command in COMMANDS {
         osc(&home)
             .args([command, "--help"])
             .assert()
@@ -61,20 +63,7 @@ fn help_is_given_for_the_program_and_each_command() {
 #[test]
 fn help_is_what_the_snapshots_have() {
     let home = home();
-    for command in [
-        "",
-        "alter",
-        "plan",
-        "revert",
-        "status",
-        "pause",
-        "resume",
-        "set",
-        "cut-over",
-        "abort",
-        "cleanup",
-        "completions",
-    ] {
+    for command in [""].into_iter().chain(COMMANDS) {
         let arguments = command.split_whitespace().chain(["--help"]);
         let output = osc(&home).env("COLUMNS", "100").args(arguments).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
