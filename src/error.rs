@@ -145,6 +145,15 @@ pub enum Error {
         /// would not hold.
         may_stay: bool,
     },
+    /// A watch after a change had its time; nothing was undone, and nobody resumes it.
+    #[error("the watch is over; nothing was undone")]
+    WatchOver,
+    /// A watch after a change undid it: its health check had failed.
+    #[error("the change was undone: {reason}")]
+    Reverted {
+        /// What the check found.
+        reason: String,
+    },
     /// The data cannot become what the clauses ask for: duplicates, values that do not fit.
     #[error("existing rows do not fit: {reason}{}", .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>())]
     Data {
@@ -209,6 +218,9 @@ pub enum Error {
         #[source]
         cause: Option<Cause>,
     },
+    /// An order had no effect, or none that is known.
+    #[error("{} [{}]", .0.problem, .0.check)]
+    Order(Finding),
     /// A command's answer cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(String),
@@ -258,6 +270,8 @@ impl Error {
             Self::Stopped { .. } => "stopped",
             Self::Verification { .. } => "verification",
             Self::Misfits { .. } => "misfits",
+            Self::WatchOver => "watch-over",
+            Self::Reverted { .. } => "reverted",
             Self::Data { .. } => "data",
             Self::Foreign(_) => "foreign-change",
             Self::StreamGap { .. } => "stream-gap",
@@ -265,6 +279,7 @@ impl Error {
             Self::Full { .. } => "full",
             Self::Unreachable { .. } => "unreachable",
             Self::Connection { .. } => "connection",
+            Self::Order(finding) => finding.check,
             Self::Output(_) => "output",
             Self::Internal(_) => "internal",
         }
@@ -273,6 +288,7 @@ impl Error {
     /// What the operator can do, where that is known.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::Order(finding) if !finding.help.is_empty() => Some(finding.help.clone()),
             Self::Usage { help, .. }
             | Self::Stopped { help, .. }
             | Self::Unreachable { help, .. }
@@ -289,6 +305,9 @@ impl Error {
             ),
             Self::Misfits { may_stay: true, .. } => Some(
                 "the live table is untouched; change these rows, or leave them behind: --on-misfit leave".into(),
+            ),
+            Self::Reverted { .. } => Some(
+                "the table is as it was, with what was written since; osc revert makes the change again".into(),
             ),
             Self::Misfits { .. } => {
                 Some("the live table is untouched; add the parents of these rows, or change the rows".into())

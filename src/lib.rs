@@ -5,6 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | one file a command: arguments, a call, rendering |
+//! | [`observe`] | who hears of what a run does: hooks, webhooks, the outbox |
 //! | [`output`] | progress bar, plain lines, JSON events, summary |
 //! | [`mysql`], [`postgres`] | all that is one server's: sister folders with the same doors |
 //! | [`plan`] | what an ALTER means, by which method it is made, and why |
@@ -13,6 +14,7 @@
 //! | [`throttle`] | the sources of the throttle, and the one place that combines them |
 //! | [`control`] | what an operator asks for while a run is under way |
 //! | [`config`] | flags over environment over `osc.toml` over defaults, as one typed value |
+//! | [`http`] | one HTTP request, over TLS too |
 //! | [`key`] | keys, ranges of keys, positions |
 //! | [`error`] | what can end a run |
 //! | [`testing`] | failpoints and mutations, for tests only |
@@ -32,6 +34,8 @@ pub mod throttle;
 
 mod fnv;
 mod hex;
+mod http;
 mod ledger;
+mod observe;
 mod plan;
 mod shell;

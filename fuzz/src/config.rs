@@ -37,7 +37,7 @@ fn keeps_secret<T>(read: Result<T, Error>) -> Option<T> {
 /// The control file.
 pub(crate) fn control_file(bytes: &[u8]) {
     let asked = osc::control::file::of_bytes(bytes);
-    if let Some(reason) = asked.pause {
+    if let Some(reason) = asked.pause.map(|holder| holder.what) {
         assert!(!reason.contains('\n'), "{reason}");
     }
 }

@@ -1,14 +1,14 @@
 //! Which server's module does what a command asks for: the one place that tells them apart.
 
-use serde::Serialize;
-
 use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::Result;
+use crate::ledger::orders::{Made, NewOrder};
 use crate::ledger::undo_window::Kept;
 use crate::ledger::{Leftover, RunRecord};
+use crate::observe::notify::Dropped;
 use crate::output::screen::one_line;
 use crate::plan::{Job, Opposite, Plan, Request, TableArg, Undoing};
 use crate::{mysql, postgres};
@@ -49,7 +49,7 @@ pub(super) async fn revert(job: Job) -> Result<Summary> {
 pub(super) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
     match job.target.scheme {
         Scheme::Mysql => within(&job.target, mysql::commands::revert::opposite(job)).await,
-        Scheme::Postgres => Ok(None),
+        Scheme::Postgres => within(&job.target, postgres::commands::revert::opposite(job)).await,
     }
 }
 
@@ -71,23 +71,22 @@ pub(super) async fn plan(job: &Job) -> Result<Plan> {
     }
 }
 
+/// Makes an order for the run that is under way on a table, and waits for its answer.
+pub(super) async fn order(target: &Target, table: &TableArg, order: &NewOrder) -> Result<Made> {
+    match target.scheme {
+        Scheme::Mysql => within(target, mysql::commands::order::send(target, table, order)).await,
+        Scheme::Postgres => {
+            within(target, postgres::commands::order::send(target, table, order)).await
+        }
+    }
+}
+
 /// What `osc cleanup` found on a server, and the session that found it.
 pub(super) enum Cleanup {
     /// MySQL or MariaDB.
     Mysql(Box<mysql::commands::cleanup::Cleanup>),
     /// PostgreSQL.
     Postgres(Box<postgres::commands::cleanup::Cleanup>),
-}
-
-/// A table that can be dropped.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Droppable {
-    /// Its name.
-    pub table: String,
-    /// What it is.
-    pub what: &'static str,
-    /// Bytes of data and indexes.
-    pub bytes: u64,
 }
 
 /// Finds what can be dropped of a table; with `now`, what is kept for an undo too.
@@ -106,7 +105,7 @@ pub(super) async fn cleanup(target: &Target, table: &TableArg, now: bool) -> Res
 
 impl Cleanup {
     /// The tables that it would drop.
-    pub(super) fn tables(&self) -> Vec<Droppable> {
+    pub(super) fn tables(&self) -> Vec<Dropped> {
         match self {
             Self::Mysql(found) => listed(&found.tables, mysql::name::TableName::plain),
             Self::Postgres(found) => {
@@ -164,8 +163,8 @@ impl Cleanup {
     }
 }
 
-fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Droppable> {
-    let one = |left: &Leftover<T>| Droppable {
+fn listed<T>(tables: &[Leftover<T>], plain: impl Fn(&T) -> String) -> Vec<Dropped> {
+    let one = |left: &Leftover<T>| Dropped {
         table: plain(&left.table),
         what: left.what,
         bytes: left.bytes,

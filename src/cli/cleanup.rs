@@ -1,15 +1,20 @@
 //! `osc cleanup`: drop the retired table and leftovers of unfinished runs.
 
+use std::sync::Arc;
+
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use super::backend::{self, Droppable};
+use super::backend;
 use super::prompt::confirm;
+use super::running::announcing;
+use crate::config::notify::NotifySettings;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::Target;
-use crate::engine::progress::Subject;
+use crate::engine::progress::{Progress, Subject};
 use crate::error::{Error, Finding, Result};
 use crate::ledger::undo_window::Kept;
+use crate::observe::notify::{Dropped, Kind, Notifier};
 use crate::output::screen::{Screen, one_line};
 use crate::plan::TableArg;
 use crate::shell::word;
@@ -32,6 +37,9 @@ pub struct CleanupArgs {
     /// Where to connect.
     #[command(flatten)]
     pub connection: Connection,
+    /// Who hears of it.
+    #[command(flatten)]
+    pub notify: NotifySettings,
     /// Drop retired tables that are still kept for an undo, too
     #[arg(long)]
     pub now: bool,
@@ -48,29 +56,40 @@ pub struct CleanupArgs {
 /// # Errors
 /// When something cannot be dropped, or permission was not given.
 pub(super) async fn run(args: CleanupArgs, screen: &Screen, subject: &Subject) -> Result<()> {
-    let target = resolve::target(&args.connection, &Environment::of_process())?;
+    let given = args.notify.clone();
+    let (target, notify) = resolve::notifying(&args.connection, given, &Environment::of_process())?;
     subject.set_server(&target.address);
     let table = backend::table(target.scheme, &args.table)?;
     subject.set_table(table.plain());
-    clean(&target, &table, &args, screen).await
+    let progress = Arc::new(Progress::of(subject.clone()));
+    let announce = announcing(screen, args.json);
+    let notifier = Notifier::start(&notify, Kind::Cleanup, "", &progress, announce)?;
+    let dropped = clean(&target, &table, &args, screen).await?;
+    if let Some(notifier) = notifier {
+        if !dropped.is_empty() {
+            notifier.cleaned(dropped);
+        }
+        notifier.finish(None).await;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Answer<'a> {
     server: String,
     table: String,
-    dropped: Vec<Droppable>,
+    dropped: &'a [Dropped],
     kept: Vec<Kept>,
     forgotten: Vec<i64>,
 }
 
-/// Lists what there is to drop, asks with [`super::prompt::confirm`], and drops it.
+/// Lists what there is to drop, asks with [`super::prompt::confirm`], and drops it; returns it.
 async fn clean(
     target: &Target,
     table: &TableArg,
     args: &CleanupArgs,
     screen: &Screen,
-) -> Result<()> {
+) -> Result<Vec<Dropped>> {
     let found = Box::pin(backend::cleanup(target, table, args.now)).await?;
     if !found.has_work() && !found.kept().is_empty() {
         return Err(Error::Refused(found.kept().iter().map(|kept| refused(kept, table)).collect()));
@@ -93,10 +112,13 @@ async fn clean(
     }
     if args.json {
         let server = target.address.to_string();
-        return screen.json(&Answer { server, table: table.plain(), dropped, kept, forgotten });
+        let table = table.plain();
+        screen.json(&Answer { server, table, dropped: &dropped, kept, forgotten })?;
+        return Ok(dropped);
     }
     let count = dropped.len();
-    screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))
+    screen.answer(&format!("{count} {} dropped", if count == 1 { "table" } else { "tables" }))?;
+    Ok(dropped)
 }
 
 fn refused(kept: &Kept, table: &TableArg) -> Finding {
@@ -111,8 +133,8 @@ fn refused(kept: &Kept, table: &TableArg) -> Finding {
 const QUESTION: &str = "Drop them? Afterwards the change cannot be undone.";
 
 /// Shows what would be dropped, and asks.
-fn agree(tables: &[Droppable], yes: bool, screen: &Screen) -> Result<()> {
-    for Droppable { table, what, bytes } in tables {
+fn agree(tables: &[Dropped], yes: bool, screen: &Screen) -> Result<()> {
+    for Dropped { table, what, bytes } in tables {
         screen.line(&format!("{}: {what}, {}", one_line(table), ByteSize(*bytes)));
     }
     if tables.is_empty() {

@@ -8,6 +8,7 @@ mod backend;
 mod cleanup;
 mod completions;
 mod deadline;
+mod order;
 mod plan;
 mod prompt;
 mod revert;
@@ -56,6 +57,16 @@ pub enum Command {
     Revert(Box<revert::RevertArgs>),
     /// Show runs: state, phase, progress, and what an interrupted one left
     Status(status::StatusArgs),
+    /// Pause a run: the copy stops, and it does not cut over
+    Pause(order::PauseArgs),
+    /// Lift what orders have paused
+    Resume(order::ResumeArgs),
+    /// Change settings of a run while it is under way
+    Set(order::SetArgs),
+    /// Permit the cut-over of a run that is on hold
+    CutOver(order::CutOverArgs),
+    /// Stop a run; the same command resumes it
+    Abort(order::AbortArgs),
     /// Drop the retired table and leftovers of unfinished runs
     Cleanup(cleanup::CleanupArgs),
     /// Print a completion script for a shell
@@ -73,6 +84,11 @@ impl Cli {
             Command::Plan(args) => Box::pin(plan::run(*args, screen, subject)).await,
             Command::Revert(args) => Box::pin(revert::run(*args, screen, subject)).await,
             Command::Status(args) => status::run(args, screen, subject).await,
+            Command::Pause(args) => order::Given::from(args).run(screen, subject).await,
+            Command::Resume(args) => order::Given::from(args).run(screen, subject).await,
+            Command::Set(args) => order::Given::from(args).run(screen, subject).await,
+            Command::CutOver(args) => order::Given::from(args).run(screen, subject).await,
+            Command::Abort(args) => order::Given::from(args).run(screen, subject).await,
             Command::Cleanup(args) => cleanup::run(args, screen, subject).await,
             Command::Completions(args) => completions::run(args, screen),
         }
@@ -85,6 +101,11 @@ impl Cli {
             Command::Plan(args) => args.change.json,
             Command::Revert(args) => args.json,
             Command::Status(args) => args.json,
+            Command::Pause(args) => args.json(),
+            Command::Resume(args) => args.json(),
+            Command::Set(args) => args.json(),
+            Command::CutOver(args) => args.json(),
+            Command::Abort(args) => args.json(),
             Command::Cleanup(args) => args.json,
             Command::Completions(_) => false,
         }

@@ -10,6 +10,7 @@ use super::arguments::ChangeArgs;
 use super::backend;
 use crate::engine::progress::Subject;
 use crate::error::{Error, Result};
+use crate::observe::notify;
 use crate::output::screen::{Screen, one_line};
 use crate::plan::{Job, Plan, Step};
 
@@ -45,6 +46,7 @@ pub(super) async fn run(args: PlanArgs, screen: &Screen, subject: &Subject) -> R
 
 /// Makes the plan and prints it.
 pub(super) async fn show(job: &Job, json: bool, screen: &Screen) -> Result<()> {
+    notify::check(&job.settings.notify)?;
     let plan = backend::plan(job).await?;
     if json {
         screen.json(&Answer { server: job.target.address.to_string(), plan: &plan })?;

@@ -13,6 +13,7 @@ use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Finding, Result};
+use crate::observe::notify::{self, Kind};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text::length;
 use crate::plan::{Assignment, Job, Opposite, Request, UndoRequest, Undoing};
@@ -111,15 +112,16 @@ pub struct RevertArgs {
 /// Whatever ends the run other than success.
 pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) -> Result<()> {
     let RevertArgs { json, quiet, yes, check, .. } = args;
-    let manner = Manner { json, quiet, yes, otherwise: "pass --yes" };
+    let manner = Manner { json, quiet, yes, kind: Kind::Revert, otherwise: "pass --yes" };
     let job = args.job(subject)?;
+    notify::check(&job.settings.notify)?;
     if let Some(opposite) = Box::pin(backend::opposite(&job)).await? {
         return Box::pin(make(job, opposite, manner, check, screen)).await;
     }
     if check {
         return Box::pin(show(&job, json, screen)).await;
     }
-    running::run(job, manner, screen, backend::revert).await
+    running::run(job, manner, screen, async |job| backend::revert(job).await.map(Some)).await
 }
 
 /// Makes the opposite change of a run that has left no retired table; with `check`, only its plan.
@@ -130,7 +132,7 @@ async fn make(
     check: bool,
     screen: &Screen,
 ) -> Result<()> {
-    let Opposite { run, method, clauses, verdict } = opposite;
+    let Opposite { run, method, clauses, statement, verdict } = opposite;
     if !job.undo.fill.is_empty() || !job.undo.inverse.is_empty() {
         return Err(Error::Usage {
             message: format!(
@@ -139,11 +141,10 @@ async fn make(
             help: "leave them out".into(),
         });
     }
-    let table = job.request.table.plain();
     let said = verdict.iter().map(|line| format!("\n  - {}", one_line(line))).collect::<String>();
     let text = format!(
-        "run {run} was {method} and kept no retired table; its opposite is: ALTER TABLE {table} {}{}{said}",
-        one_line(&clauses),
+        "run {run} was {method} and kept no retired table; its opposite is: {}{}{said}",
+        one_line(&statement),
         if said.is_empty() { "" } else { "\nwhat was said of an undo beforehand:" },
     );
     screen.line(&text);
@@ -156,7 +157,7 @@ async fn make(
         return Err(Error::Usage { message: "nothing was changed".into(), help: String::new() });
     }
     let manner = Manner { yes: true, ..manner };
-    running::run(job, manner, screen, backend::alter).await
+    running::run(job, manner, screen, async |job| backend::alter(job).await.map(Some)).await
 }
 
 #[derive(Serialize)]

@@ -7,6 +7,7 @@ use super::prompt::confirm;
 use crate::control::{Directives, sources};
 use crate::engine::progress::{Event, Summary};
 use crate::error::{Error, Result};
+use crate::observe::notify::{Announce, Kind, Notifier};
 use crate::output::screen::Screen;
 use crate::output::{self, Mode};
 use crate::plan::{Ask, Job};
@@ -20,11 +21,13 @@ pub(super) struct Manner {
     pub quiet: bool,
     /// `--yes`.
     pub yes: bool,
+    /// The command.
+    pub kind: Kind,
     /// What to do where there is no one to ask.
     pub otherwise: &'static str,
 }
 
-/// Does the job, shown and steered, and prints its summary.
+/// Does the job, shown and steered, and prints its summary, unless that is done.
 ///
 /// # Errors
 /// Whatever ends the run other than success.
@@ -35,19 +38,32 @@ pub(super) async fn run<F>(
     change: impl FnOnce(Job) -> F,
 ) -> Result<()>
 where
-    F: Future<Output = Result<Summary>>,
+    F: Future<Output = Result<Option<Summary>>>,
 {
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
-    let (directives, _steering) =
+    let notifier = Notifier::start(
+        &job.settings.notify,
+        manner.kind,
+        &job.request.clauses,
+        &job.progress,
+        announcing(screen, manner.json),
+    )?;
+    let (desk, _steering) =
         sources::steer(job.settings.control_file.clone(), Directives::from(&*job.settings))
             .map_err(|error| failed("cannot listen to signals", error))?;
     let mode = Mode::choose(manner.json, manner.quiet);
     let reporter = output::reporter(mode, Arc::clone(&job.progress), screen)
         .map_err(|error| failed("cannot start a thread", error))?;
-    let sink = reporter.sink();
+    let shown = reporter.sink();
+    let sink = match &notifier {
+        Some(notifier) => notifier.sink(shown),
+        None => shown,
+    };
+    let approval = notifier.as_ref().and_then(Notifier::approval);
     let stop = job.stop.clone();
-    let mut aborts = directives.clone();
-    let job = Job { directives, sink: Arc::clone(&sink), ask: asking(screen, manner), ..job };
+    let (directives, mut aborts) = (desk.directives(), desk.directives());
+    let ask = asking(screen, manner);
+    let job = Job { desk, directives, sink: Arc::clone(&sink), approval, ask, ..job };
     let aborted = async move {
         // The sender ends with the process only.
         if aborts.wait_for(|directives| directives.abort).await.is_ok() {
@@ -59,9 +75,21 @@ where
         result = change(job) => result,
         () = aborted => Err(Error::Internal("an abort that never ends".into())),
     };
-    let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
+    let result = result
+        .map(|summary| summary.into_iter().for_each(|it| sink.event(Event::Summary(Box::new(it)))));
     reporter.finish().await;
+    if let Some(notifier) = notifier {
+        // What undid a change was told when it had done so.
+        let failed = result.as_ref().err().filter(|error| !matches!(error, Error::Reverted { .. }));
+        notifier.finish(failed).await;
+    }
     result
+}
+
+/// Prints what announces a message in the outbox: on stdout, or beside the JSON that is there.
+pub(super) fn announcing(screen: &Screen, json: bool) -> Announce {
+    let screen = screen.clone();
+    Arc::new(move |line| if json { screen.line(line) } else { screen.remark(line) })
 }
 
 /// Asks on the terminal, unless `yes` was given. A bar is drawn again after the answer.

@@ -11,16 +11,30 @@ use super::backend;
 use crate::config::resolve::{self, Connection, Environment};
 use crate::config::target::Target;
 use crate::engine::progress::Subject;
-use crate::error::{AGAIN, Result};
+use crate::error::{AGAIN, Error, Result};
 use crate::ledger::{RunRecord, RunState};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text;
 use crate::plan::TableArg;
 use crate::shell::word;
 
+const EXAMPLES: &str = "\
+Examples:
+  osc status
+  osc status shop.users
+  osc status shop.users --json
+  osc status users --follow
+
+Works from any host that reaches the server, and after a crash: what it shows is in osc's
+ledger. For one table it shows each setting with its value and where that comes from, what
+holds the run and what would lift it, and the last orders with their answers.";
+
+/// How often a run that is followed is looked at.
+const FOLLOW: Duration = Duration::from_secs(2);
+
 /// The arguments of `osc status`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  osc status\n  osc status shop.users --json")]
+#[command(after_help = EXAMPLES)]
 pub struct StatusArgs {
     /// Only this table's runs: users, shop.users
     pub table: Option<String>,
@@ -30,6 +44,9 @@ pub struct StatusArgs {
     /// Print one JSON object a line
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+    /// Print a line every two seconds until the run ends; leaving it leaves the run alone
+    #[arg(long, help_heading = "Output", requires = "table")]
+    pub follow: bool,
 }
 
 /// Runs `osc status`.
@@ -43,7 +60,58 @@ pub(super) async fn run(args: StatusArgs, screen: &Screen, subject: &Subject) ->
     if let Some(table) = &table {
         subject.set_table(table.plain());
     }
-    show(&target, table.as_ref(), args.json, screen).await
+    match &table {
+        Some(table) if args.follow => follow(&target, table, args.json, screen).await,
+        table => show(&target, table.as_ref(), args.json, screen).await,
+    }
+}
+
+/// Prints the newest run again and again while an osc is at work on it. A server that cannot be reached for a while
+/// is looked for again.
+async fn follow(target: &Target, table: &TableArg, json: bool, screen: &Screen) -> Result<()> {
+    let mut seen = false;
+    loop {
+        let runs = match backend::runs(target, Some(table)).await {
+            Err(error @ (Error::Unreachable { .. } | Error::Connection { .. })) if seen => {
+                screen.line(&format!("{}; trying again", error.problem()));
+                tokio::time::sleep(FOLLOW).await;
+                continue;
+            }
+            runs => runs?,
+        };
+        seen = true;
+        let Some(run) = runs.iter().find(|run| run.elsewhere.is_none()) else {
+            return screen.answer("no runs");
+        };
+        match json {
+            true => screen.json(&Line::of(run, target))?,
+            false => screen.answer(&line(run))?,
+        }
+        if run.held != Some(true) {
+            return Ok(());
+        }
+        tokio::time::sleep(FOLLOW).await;
+    }
+}
+
+/// A run in one line.
+fn line(run: &RunRecord) -> String {
+    let mut text = format!(
+        "{}  run {}  {}  {}",
+        jiff::Zoned::now().strftime("%H:%M:%S"),
+        run.run,
+        one_line(&run.phase),
+        one_line(&state(run))
+    );
+    if let Some(picture) = run.picture.as_ref().filter(|_| run.held == Some(true)) {
+        let view = picture.view();
+        let numbers =
+            [text::extent(&picture.now, view.as_ref()), text::state(&picture.now, view.as_ref())];
+        for part in numbers.iter().filter(|part| !part.is_empty()) {
+            let _ = write!(text, " · {}", one_line(part));
+        }
+    }
+    text
 }
 
 async fn show(
@@ -74,7 +142,7 @@ struct Line<'a> {
     server: String,
     table: String,
     state: RunState,
-    /// Why it is paused, or what ended it.
+    /// Why it is paused or on hold, or what ended it.
     reason: Option<String>,
     #[serde(flatten)]
     run: &'a RunRecord,
@@ -89,7 +157,7 @@ impl<'a> Line<'a> {
             state,
             reason: run
                 .paused()
-                .filter(|_| state == RunState::Paused)
+                .filter(|_| matches!(state, RunState::Paused | RunState::Holding))
                 .or_else(|| run.detail.clone()),
             run,
         }
@@ -106,7 +174,12 @@ fn state(run: &RunRecord) -> String {
     match run.state() {
         RunState::Running => "running".into(),
         RunState::Paused => format!("paused: {}", run.paused().unwrap_or_default()),
-        RunState::Holding => "ready to cut over; on hold".into(),
+        RunState::Watching => "watching: an undo is ready".into(),
+        RunState::Watched => "watched; nothing was undone".into(),
+        RunState::Holding => match run.paused() {
+            Some(reason) => format!("ready to cut over; on hold: {reason}"),
+            None => "ready to cut over; on hold".into(),
+        },
         RunState::NotRunning => {
             format!("not running (last seen {} ago); {AGAIN}", seen())
         }
@@ -160,9 +233,62 @@ fn shown(run: &RunRecord, whole: bool) -> String {
     if let Some(until) = &run.undo_until {
         let _ = write!(text, "\n    undo until {until} UTC: osc revert {}", word(&full_name(run)));
     }
+    operation(&mut text, run);
     for (at, line) in run.undo.iter().enumerate().filter(|_| whole) {
         let head = if at == 0 { "undo: " } else { "  - " };
         let _ = write!(text, "\n    {head}{}", one_line(line));
     }
     text
+}
+
+/// How the run is doing, what holds it, its settings and orders.
+fn operation(text: &mut String, run: &RunRecord) {
+    let unfinished = run.is_unfinished();
+    if let Some(picture) = run.picture.as_ref().filter(|_| unfinished) {
+        let view = picture.view();
+        let figures = text::numbers(&picture.now, view.as_ref());
+        if !figures.is_empty() {
+            let eta = view.as_ref().and_then(|view| view.eta).map(text::length);
+            let eta = eta.map_or_else(String::new, |eta| format!(" · ETA {eta}"));
+            let _ = write!(text, "\n    {}{eta}", one_line(&figures));
+        }
+        for holder in &picture.held_by {
+            let (what, lift) = (one_line(&holder.what), one_line(&holder.lift));
+            let _ = write!(text, "\n    held by: {what}; to lift it: {lift}");
+        }
+        if let Some(slowed) = &picture.now.gives_way {
+            let _ = write!(text, "\n    slowed: {}", one_line(slowed));
+        }
+        if let Some(waiting) = &picture.now.waiting {
+            let _ = write!(text, "\n    waiting for {}", one_line(waiting));
+        }
+        if let Some(blocked) = &picture.blocked {
+            let _ = write!(text, "\n    last attempt to lock the table: {}", one_line(blocked));
+        }
+        for setting in &picture.settings {
+            let value = setting.value.as_deref().unwrap_or("unlimited");
+            let origin = setting.origin.to_string();
+            let _ = write!(
+                text,
+                "\n    {:<21} {}  ({})",
+                one_line(&setting.key),
+                one_line(value),
+                one_line(&origin)
+            );
+        }
+    }
+    for order in &run.orders {
+        let arguments = order.arguments.as_deref().unwrap_or_default();
+        let why = order.why.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+        let whence = order.host.as_ref().map_or_else(String::new, |host| format!(" from {host}"));
+        let line = format!(
+            "order {} at {} UTC by {}{whence}{why}: {}: {}",
+            order.order,
+            order.made,
+            order.who,
+            [order.verb.as_str(), arguments].join(" ").trim(),
+            order.answer.as_deref().unwrap_or("not answered")
+        );
+        let _ = write!(text, "\n    {}", one_line(&line));
+    }
 }

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::found::{self, Found};
+use super::notify::NotifySettings;
 use super::settings::Settings;
 use super::{line_of, usage};
 use crate::error::Result;
@@ -38,13 +39,17 @@ pub struct Profile {
     pub ledger: Option<String>,
     /// Settings of `alter`.
     pub alter: Settings,
+    /// Who hears of what a run does.
+    pub notify: NotifySettings,
 }
 
 impl Profile {
-    /// Whether a password stands in it.
-    fn has_password(&self) -> bool {
+    /// Whether a password or another secret stands in it.
+    fn has_secret(&self) -> bool {
         let urls = self.url.iter().chain(&self.alter.replicas);
-        urls.filter_map(|url| url::Url::parse(url).ok()).any(|url| url.password().is_some())
+        let mut urls = urls.filter_map(|url| url::Url::parse(url).ok());
+        // The URL of a webhook often is a secret as a whole.
+        !self.notify.webhooks.is_empty() || urls.any(|url| url.password().is_some())
     }
 }
 
@@ -93,8 +98,8 @@ pub fn profile(
         };
     };
     let mut profiles = parse(path, &file.text)?;
-    if file.world_readable() && profiles.values().any(Profile::has_password) {
-        tracing::warn!("{} holds a password and everybody may read it; chmod 600", path.display());
+    if file.world_readable() && profiles.values().any(Profile::has_secret) {
+        tracing::warn!("{} holds credentials and everybody may read it; chmod 600", path.display());
     }
     let known = profiles.keys().cloned().collect::<Vec<_>>().join(", ");
     match (profiles.remove(name.unwrap_or(DEFAULT_PROFILE)), name) {
@@ -146,6 +151,7 @@ pub fn parse(path: &Path, text: &str) -> Result<BTreeMap<String, Profile>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
 
     use proptest::prelude::*;
@@ -208,19 +214,25 @@ mod tests {
         let example = example.unwrap();
         let profile = parse(Path::new("osc.toml"), example).unwrap().remove("production").unwrap();
         // A new key of a profile does not compile until it is looked for here.
-        let Profile { url, password_command, ledger, alter } = profile;
+        let Profile { url, password_command, ledger, alter, notify } = profile;
         assert!(url.is_some() && password_command.is_some() && ledger.is_some());
         assert_ne!(alter, Settings::default());
+        assert_ne!(notify, NotifySettings::default());
 
-        let command = Settings::augment_args(clap::Command::new("alter"));
-        let flags = command.get_arguments().map(|flag| flag.get_id().to_string());
-        let mut known: Vec<String> = flags.chain(["verify".into(), "feedback".into()]).collect();
-        known.sort();
+        let flags_of = |command: clap::Command| {
+            let flags = command.get_arguments().map(|flag| flag.get_id().to_string());
+            flags.collect::<BTreeSet<_>>()
+        };
+        let of_notify = flags_of(NotifySettings::augment_args(clap::Command::new("alter")));
+        let all = flags_of(Settings::augment_args(clap::Command::new("alter")));
+        let of_alter: BTreeSet<_> = all.difference(&of_notify).cloned().collect();
+        let unflagged = ["verify", "feedback"].map(String::from);
+        let of_alter = of_alter.into_iter().chain(unflagged).collect();
         let table: toml::Table = example.parse().unwrap();
-        let alter = table["profiles"]["production"]["alter"].as_table().unwrap();
-        let mut named: Vec<String> = alter.keys().cloned().collect();
-        named.sort();
-        assert_eq!(named, known);
+        for (name, known) in [("alter", of_alter), ("notify", of_notify)] {
+            let named = table["profiles"]["production"][name].as_table().unwrap();
+            assert_eq!(named.keys().cloned().collect::<BTreeSet<_>>(), known);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod draft;
 pub mod file;
 pub mod libpq;
 pub mod my_cnf;
+pub mod notify;
 pub mod period;
 pub mod strategy;
 pub mod target;
@@ -16,6 +17,7 @@ pub(crate) mod load_limit;
 mod parameters;
 pub(crate) mod resolve;
 pub(crate) mod settings;
+pub(crate) mod webhook;
 
 use crate::error::Error;
 

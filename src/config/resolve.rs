@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use secrecy::SecretString;
 
 use super::file::{self, Profile};
+use super::notify::NotifySettings;
 use super::settings::Settings;
 use super::target::{Scheme, Target};
 use super::{libpq, my_cnf, url, usage};
@@ -59,7 +60,8 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    fn login(&self) -> Option<&str> {
+    /// Who runs the program.
+    pub(crate) fn login(&self) -> Option<&str> {
         self.get("USER").or_else(|| self.get("LOGNAME"))
     }
 
@@ -95,29 +97,13 @@ pub(crate) fn alter(
     let profile = profile(connection, environment)?;
     let (target, from_profile) = find_target(connection, environment, profile.as_ref())?;
     let lag_asked = given.max_lag.is_some();
-    // Its settings belong to its server: elsewhere its query or its control file would mean something
-    // else. A profile that names no server is for any.
-    let base = match profile {
-        Some(profile) if from_profile || profile.url.is_none() => profile.alter,
-        Some(profile) if profile.alter != Settings::default() => {
-            tracing::warn!(
-                "the settings of the profile are not used: they are for its own URL, and another \
-                 one is given"
-            );
-            Settings::default()
-        }
-        _ => Settings::default(),
-    };
-    let settings = given.over(base);
+    let base = of_its_server(profile, from_profile);
+    let notify = heard(given.notify.clone(), base.notify.clone(), environment)?;
+    let mut settings = given.over(base);
+    settings.notify = notify;
     // PostgreSQL reports its standbys itself.
     if lag_asked && settings.replicas.is_empty() && target.scheme == Scheme::Mysql {
         return Err(usage("--max-lag has no replica to watch", "name one with --replica URL"));
-    }
-    if settings.hold && settings.control_file.is_none() {
-        return Err(usage(
-            "--hold needs --control-file: without one nothing could end the hold",
-            "add --control-file FILE, and cut over with: echo 'cut_over = \"now\"' > FILE",
-        ));
     }
     if let Some(like) = settings.treat_as.filter(|like| *like != target.scheme) {
         let (like, other) = (family(like), family(target.scheme));
@@ -129,6 +115,52 @@ pub(crate) fn alter(
     let replica = |url: &String| url::parse(url)?.like(&target).complete(environment.login());
     let replicas = settings.replicas.iter().map(replica).collect::<Result<Vec<_>>>()?;
     Ok((target, replicas, settings))
+}
+
+/// The target of a command that has no settings but those of notifications.
+///
+/// # Errors
+/// `Usage`, as [`target`].
+pub(crate) fn notifying(
+    connection: &Connection,
+    given: NotifySettings,
+    environment: &Environment,
+) -> Result<(Target, NotifySettings)> {
+    let profile = profile(connection, environment)?;
+    let (target, from_profile) = find_target(connection, environment, profile.as_ref())?;
+    let base = of_its_server(profile, from_profile).notify;
+    Ok((target, heard(given, base, environment)?))
+}
+
+/// Flags over environment over the profile.
+fn heard(
+    given: NotifySettings,
+    of_profile: NotifySettings,
+    environment: &Environment,
+) -> Result<NotifySettings> {
+    if given.webhooks.iter().any(|url| url.expose().starts_with("slack:")) {
+        tracing::warn!("the URL in --webhook shows in the process list; $OSC_WEBHOOK does not");
+    }
+    let variable = |name: &str| environment.get(name);
+    given.over(NotifySettings::of_environment(variable)?).over(of_profile).with_variables(variable)
+}
+
+/// The profile's settings. They belong to its server: elsewhere its query or its control file would mean
+/// something else. A profile that names no server is for any.
+fn of_its_server(profile: Option<Profile>, from_profile: bool) -> Settings {
+    let Some(profile) = profile else { return Settings::default() };
+    let mut settings = profile.alter;
+    settings.notify = profile.notify;
+    if from_profile || profile.url.is_none() {
+        return settings;
+    }
+    if settings != Settings::default() {
+        tracing::warn!(
+            "the settings of the profile are not used: they are for its own URL, and another \
+             one is given"
+        );
+    }
+    Settings::default()
 }
 
 /// The word of `--treat-as`, and of a URL.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::http_url::HttpUrl;
 use super::load_limit::Limit;
+use super::notify::NotifySettings;
 use super::period::Period;
 use super::strategy::Strategy;
 use super::target::Scheme;
@@ -90,6 +91,28 @@ impl<'de> Deserialize<'de> for Threads {
     }
 }
 
+/// Where a setting was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Given {
+    /// Nowhere: its default holds.
+    #[default]
+    Nowhere,
+    /// On the command line.
+    CommandLine,
+    /// In a profile of `osc.toml`.
+    Profile,
+}
+
+/// Where those settings were given that can be changed while a run is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct GivenWhere {
+    pub(crate) hold: Given,
+    pub(crate) max_rows_per_second: Given,
+    pub(crate) threads: Given,
+    pub(crate) chunk_time: Given,
+    pub(crate) max_lag: Given,
+}
+
 /// What may be given on the command line and in a profile of `osc.toml`. A field is `None` where nothing was
 /// given: the method of the same name has the default.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
@@ -163,9 +186,9 @@ pub struct Settings {
     /// chunk_time = "500ms", max_lag = "2s", abort = true. A mistake in it pauses the copy.
     #[arg(long, value_name = "FILE", help_heading = "Throttle")]
     pub control_file: Option<PathBuf>,
-    /// Wait for permission before the table is changed, by any method; needs --control-file
+    /// Wait for permission before the table is changed, by any method
     ///
-    /// Permission is cut_over = "now" in the control file, written after the run began.
+    /// Permission is `osc cut-over TABLE`, or cut_over = "now" in the control file, given after the run began.
     #[arg(long, help_heading = "Cut-over")]
     pub hold: bool,
     /// Longest time to hold the table lock while the last changes are applied [default: 3s]
@@ -186,12 +209,20 @@ pub struct Settings {
     /// functions belong to a role with fewer rights than osc's, the change is refused without this.
     #[arg(long, help_heading = "Connection")]
     pub trust_owner: bool,
+    /// Who hears of it; in a profile a table of its own.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub notify: NotifySettings,
     /// `verify = false` in a profile; `--no-verify` on the command line.
     #[arg(skip)]
     pub(crate) verify: Option<bool>,
     /// `feedback = false` in a profile; `--no-feedback` on the command line.
     #[arg(skip)]
     pub(crate) feedback: Option<bool>,
+    /// Where some of them were given, once [`Settings::over`] has put both together.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(crate) given: GivenWhere,
 }
 
 const THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
@@ -285,7 +316,23 @@ impl Settings {
         fn either<T>(own: Vec<T>, base: Vec<T>) -> Vec<T> {
             if own.is_empty() { base } else { own }
         }
+        let given = |own: bool, base: bool| match (own, base) {
+            (true, _) => Given::CommandLine,
+            (false, true) => Given::Profile,
+            (false, false) => Given::Nowhere,
+        };
+        let given = GivenWhere {
+            hold: given(self.hold, base.hold),
+            max_rows_per_second: given(
+                self.max_rows_per_second.is_some(),
+                base.max_rows_per_second.is_some(),
+            ),
+            threads: given(self.threads.is_some(), base.threads.is_some()),
+            chunk_time: given(self.chunk_time.is_some(), base.chunk_time.is_some()),
+            max_lag: given(self.max_lag.is_some(), base.max_lag.is_some()),
+        };
         Self {
+            given,
             threads: self.threads.or(base.threads),
             chunk_size: self.chunk_size.or(base.chunk_size),
             chunk_time: self.chunk_time.or(base.chunk_time),
@@ -308,6 +355,7 @@ impl Settings {
             kill_blockers_after: self.kill_blockers_after.or(base.kill_blockers_after),
             undo_for: self.undo_for.or(base.undo_for),
             trust_owner: self.trust_owner || base.trust_owner,
+            notify: self.notify.over(base.notify),
             verify: self.verify.or(base.verify),
             feedback: self.feedback.or(base.feedback),
         }
@@ -315,7 +363,7 @@ impl Settings {
 }
 
 /// A command-line parser that knows its words, for the help and the completions.
-fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+pub(super) fn words<T>(words: &'static [&'static str]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err: fmt::Display> + Clone + Send + Sync + 'static,
 {
@@ -332,7 +380,7 @@ where
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-fn all_parsed<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(super) fn all_parsed<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: fmt::Display>,
@@ -365,6 +413,9 @@ mod tests {
         .unwrap();
         let settings = own.over(base);
         assert_eq!(settings.threads().get(), 2);
+        assert_eq!(settings.given.threads, Given::CommandLine);
+        assert_eq!(settings.given.chunk_time, Given::Profile);
+        assert_eq!(settings.given.max_lag, Given::Nowhere);
         assert_eq!(settings.chunk_time(), Duration::from_secs(1));
         assert_eq!(settings.max_load, ["Threads_running=9".parse().unwrap()]);
         assert_eq!(settings.strategy(), Strategy::Copy);

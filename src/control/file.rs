@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{CutOver, Directives};
+use super::wishes::Side;
+use super::{CutOver, Holder, Origin, Wishes};
 use crate::config::period::Period;
 use crate::config::settings::Threads;
 use crate::config::{found, line_of};
@@ -24,6 +26,43 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A larger file is not one that was written to steer a run.
 const MAX_BYTES: u64 = 64 * 1024;
+
+/// What the file says at one moment. A file that is written again says all of it anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    file: String,
+    /// Why the copy is paused, and what ends that.
+    pub pause: Option<Holder>,
+    /// The settings.
+    pub wishes: Wishes,
+    fresh: bool,
+    /// End the run.
+    pub abort: bool,
+    since: Instant,
+}
+
+impl Said {
+    /// A file that is not there.
+    fn nothing(path: &Path) -> Self {
+        Self {
+            file: path.display().to_string(),
+            pause: None,
+            wishes: Wishes::default(),
+            fresh: false,
+            abort: false,
+            since: Instant::now(),
+        }
+    }
+
+    pub(super) fn side(&self) -> Side<'_> {
+        Side {
+            wishes: &self.wishes,
+            origin: Origin::ControlFile { file: self.file.clone() },
+            since: self.since,
+            fresh: self.fresh,
+        }
+    }
+}
 
 /// What the file may say. What it does not say is as the command line has it.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -54,6 +93,30 @@ impl From<CutOverWord> for CutOver {
             CutOverWord::Now => Self::Now,
         }
     }
+}
+
+impl Content {
+    fn wishes(&self) -> Wishes {
+        Wishes {
+            cut_over: self.cut_over.map(CutOver::from),
+            max_rows_per_second: self.max_rows_per_second,
+            threads: self.threads.map(Threads::get),
+            chunk_time: self.chunk_time.map(Period::get),
+            max_lag: self.max_lag.map(Period::get),
+        }
+    }
+}
+
+/// One setting in the words of the file, for orders: the same values are taken.
+///
+/// # Errors
+/// Why it is none, in words.
+pub(super) fn setting(key: &str, value: toml::Value) -> Result<Wishes, String> {
+    let table = toml::Table::from_iter([(key.to_owned(), value)]);
+    let content: Content = table.try_into().map_err(|error: toml::de::Error| {
+        error.message().lines().next().unwrap_or_default().to_owned()
+    })?;
+    Ok(content.wishes())
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -96,20 +159,17 @@ impl Before {
     }
 }
 
-/// Follows the control file at `path`. `base` is what holds without one, and for whatever it does
-/// not say. The first reading is done before this returns, so a run never starts in spite of a
-/// file that pauses it. The file is followed until the handle is dropped.
+/// Follows the control file at `path`. `hold`: without it the run waits for permission. The first reading is done
+/// before this returns, so a run never starts in spite of a file that pauses it. The file is followed until the
+/// handle is dropped.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub fn watch(
-    path: PathBuf,
-    base: Directives,
-) -> (watch::Receiver<Directives>, AbortOnDropHandle<()>) {
+pub fn watch(path: PathBuf, hold: bool) -> (watch::Receiver<Said>, AbortOnDropHandle<()>) {
     let mut last = read(&path);
     let mut before = Before::of(&last);
-    let first = directives(&path, &last, &before, &base, &base);
-    if first.cut_over == CutOver::Hold && says_more_than_hold(&last) {
+    let first = said(&path, &last, &before, hold, &Said::nothing(&path));
+    if first.wishes.cut_over == Some(CutOver::Hold) && says_more_than_hold(&last) {
         tracing::warn!(
             "{} permitted the cut-over before this run began, which does not count: write \
              cut_over = \"now\" again when you want it",
@@ -132,7 +192,7 @@ pub fn watch(
                 if before == Before::Unknown {
                     before = Before::of(&last);
                 }
-                let now = directives(&path, &last, &before, &base, &sender.borrow().clone());
+                let now = said(&path, &last, &before, hold, &sender.borrow().clone());
                 sender.send_replace(now);
             }
         }
@@ -156,65 +216,54 @@ fn read(path: &Path) -> Reading {
     }))
 }
 
-/// What a reading asks for. `first` is the file as it was when the run began, `before` what held until
+/// What a reading asks for. `first` is the file as it was when the run began, `before` what it said until
 /// now.
-fn directives(
-    path: &Path,
-    reading: &Reading,
-    first: &Before,
-    base: &Directives,
-    before: &Directives,
-) -> Directives {
+fn said(path: &Path, reading: &Reading, first: &Before, hold: bool, before: &Said) -> Said {
     let is_old = *first == Before::of(reading) && !mutation::active(Rule::PermissionIsNewer);
     let file = path.display();
+    let nothing = Said::nothing(path);
+    let shell = crate::shell::word(&file.to_string());
     let content = match reading {
-        Ok(None) => return base.clone(),
+        Ok(None) => return nothing,
         Ok(Some(version)) => match parse(&version.bytes) {
             Ok(Some(content)) => Ok(content),
             Ok(None) => {
-                return Directives {
-                    pause: Some(format!("control file {file} is empty")),
-                    ..base.clone()
-                };
+                let what = format!("control file {file} is empty");
+                let lift = format!("rm {shell}");
+                return Said { pause: Some(Holder { what, lift }), ..nothing };
             }
             Err(mistake) => Err(mistake),
         },
         Err(mistake) => Err(mistake.clone()),
     };
     match content {
-        Ok(content) => Directives {
-            pause: if content.pause {
-                Some(format!("control file {file} says pause"))
-            } else {
-                base.pause.clone()
-            },
-            cut_over: match content.cut_over {
-                Some(_) if is_old && base.cut_over == CutOver::Hold => CutOver::Hold,
-                Some(word) => word.into(),
-                None => base.cut_over,
-            },
-            fresh: content.cut_over.is_some() && !is_old,
-            max_rows_per_second: content.max_rows_per_second.or(base.max_rows_per_second),
-            threads: content.threads.map(Threads::get).or(base.threads),
-            chunk_time: content.chunk_time.map(Period::get).or(base.chunk_time),
-            max_lag: content.max_lag.map(Period::get).or(base.max_lag),
-            abort: content.abort || base.abort,
-        },
+        Ok(content) => {
+            let mut wishes = content.wishes();
+            if is_old && hold && wishes.cut_over.is_some() {
+                wishes.cut_over = Some(CutOver::Hold);
+            }
+            let pause = content.pause.then(|| Holder {
+                what: format!("control file {file} says pause"),
+                lift: format!("take `pause` out of {shell}"),
+            });
+            let fresh = wishes.cut_over.is_some() && !is_old;
+            Said { pause, wishes, fresh, abort: content.abort, ..nothing }
+        }
         Err(Mistake { line, message }) => {
             let place = line.map_or(String::new(), |line| format!(" line {line}"));
-            Directives {
-                pause: Some(format!("control file {file}{place}: {message}")),
-                ..before.clone()
-            }
+            let what = format!("control file {file}{place}: {message}");
+            let lift = format!("correct {shell}");
+            Said { pause: Some(Holder { what, lift }), ..before.clone() }
         }
     }
 }
 
 /// What a file of these bytes asks for: a door for `fuzz/`.
 #[cfg(feature = "fuzzing")]
-pub fn of_bytes(bytes: &[u8]) -> Directives {
-    let base = Directives::default();
-    directives(Path::new("F"), &Ok(Some(Version::of(bytes))), &Before::Known(None), &base, &base)
+pub fn of_bytes(bytes: &[u8]) -> Said {
+    let path = Path::new("F");
+    let reading = Ok(Some(Version::of(bytes)));
+    said(path, &reading, &Before::Known(None), false, &Said::nothing(path))
 }
 
 /// `None`: empty.
@@ -240,15 +289,19 @@ mod tests {
 
     use super::*;
 
-    fn base() -> Directives {
-        Directives { threads: NonZeroUsize::new(4), cut_over: CutOver::Hold, ..Default::default() }
+    fn nothing() -> Said {
+        Said::nothing(Path::new("F"))
     }
 
     const ABSENT: Before = Before::Known(None);
 
-    fn after(text: &str, before: &Directives) -> Directives {
+    fn after(text: &str, before: &Said) -> Said {
         let reading = Ok(Some(Version::of(text.as_bytes())));
-        directives(Path::new("F"), &reading, &ABSENT, &base(), before)
+        said(Path::new("F"), &reading, &ABSENT, true, before)
+    }
+
+    fn reason(now: &Said) -> Option<&str> {
+        now.pause.as_ref().map(|holder| holder.what.as_str())
     }
 
     fn mistake(text: &[u8]) -> (Option<usize>, String) {
@@ -260,49 +313,51 @@ mod tests {
 
     #[test]
     fn an_absent_file_runs_and_an_empty_one_pauses() {
-        assert_eq!(directives(Path::new("F"), &Ok(None), &ABSENT, &base(), &base()), base());
+        let absent = said(Path::new("F"), &Ok(None), &ABSENT, true, &nothing());
+        assert!(absent.pause.is_none() && absent.wishes == Wishes::default());
         for text in ["", " ", "\n\r\n\t"] {
-            assert_eq!(after(text, &base()).pause.as_deref(), Some("control file F is empty"));
+            assert_eq!(reason(&after(text, &nothing())), Some("control file F is empty"));
         }
     }
 
     #[test]
     fn a_file_of_comments_alone_runs() {
-        assert_eq!(after("# nothing to say\n", &base()), base());
+        let now = after("# nothing to say\n", &nothing());
+        assert!(now.pause.is_none() && now.wishes == Wishes::default());
     }
 
     #[test]
     fn every_key_of_the_design_is_taken() {
         let all = "pause = false\ncut_over = \"now\"\nmax_rows_per_second = 20000\nthreads = 2\n\
                    chunk_time = \"500ms\"\nmax_lag = \"2s\"\nabort = true\n";
-        let expected = Directives {
-            pause: None,
-            cut_over: CutOver::Now,
-            fresh: true,
+        let expected = Wishes {
+            cut_over: Some(CutOver::Now),
             max_rows_per_second: NonZeroU32::new(20_000),
             threads: NonZeroUsize::new(2),
             chunk_time: Some(Duration::from_millis(500)),
             max_lag: Some(Duration::from_secs(2)),
-            abort: true,
         };
-        assert_eq!(after(all, &base()), expected);
-        assert_eq!(after(&all.replace('\n', "\r\n"), &base()), expected);
+        for text in [all.to_owned(), all.replace('\n', "\r\n")] {
+            let now = after(&text, &nothing());
+            assert!(now.pause.is_none() && now.fresh && now.abort, "{now:?}");
+            assert_eq!(now.wishes, expected);
+        }
     }
 
     #[test]
-    fn what_the_file_does_not_say_is_as_the_command_line_has_it() {
-        let directives = after("threads = 2", &base());
-        assert_eq!(directives.cut_over, CutOver::Hold);
-        assert_eq!(after("pause = true", &directives).threads, base().threads);
+    fn what_the_file_does_not_say_is_not_its_affair_any_more() {
+        let now = after("threads = 2", &nothing());
+        assert_eq!(now.wishes.cut_over, None);
+        assert_eq!(after("pause = true", &now).wishes, Wishes::default());
     }
 
     #[test]
     fn a_mistake_pauses_with_its_line_and_keeps_the_rest() {
-        let before = after("threads = 2\ncut_over = 'now'", &base());
+        let before = after("threads = 2\ncut_over = 'now'", &nothing());
         let now = after("threads = 2\n\nthrads = 3\n", &before);
-        let reason = now.pause.clone().unwrap();
-        assert!(reason.starts_with("control file F line 3: unknown field `thrads`"), "{reason}");
-        assert_eq!(Directives { pause: None, ..now.clone() }, before);
+        let why = reason(&now).unwrap();
+        assert!(why.starts_with("control file F line 3: unknown field `thrads`"), "{why}");
+        assert_eq!(Said { pause: None, ..now.clone() }, before);
         assert_eq!(after("threads = 3", &now).pause, None);
     }
 
@@ -310,32 +365,25 @@ mod tests {
     fn what_was_permitted_before_the_run_began_is_not_permitted() {
         let old = Version::of(b"cut_over = 'now'");
         let first = Before::Known(Some(old.clone()));
-        let seen = |version: &Version| {
-            let reading = Ok(Some(version.clone()));
-            directives(Path::new("F"), &reading, &first, &base(), &base())
+        let seen = |version: &Version, hold| {
+            said(Path::new("F"), &Ok(Some(version.clone())), &first, hold, &nothing())
         };
-        assert_eq!(seen(&old).cut_over, CutOver::Hold);
-        assert!(!seen(&old).fresh);
+        assert_eq!(seen(&old, true).wishes.cut_over, Some(CutOver::Hold));
+        assert!(!seen(&old, true).fresh);
+        assert_eq!(seen(&old, false).wishes.cut_over, Some(CutOver::Now));
         for new in [
             Version { modified: (0, 1), ..old.clone() },
             Version { inode: 2, ..old.clone() },
             Version { bytes: b"cut_over = 'auto'".to_vec(), ..old.clone() },
         ] {
-            assert!(seen(&new).permit(true), "{new:?}");
+            let now = seen(&new, true);
+            assert!(now.fresh && now.wishes.cut_over != Some(CutOver::Hold), "{new:?}");
         }
         // To wait needs no permission.
         let hold = Version::of(b"cut_over = 'hold'");
-        let open = Directives { cut_over: CutOver::Auto, ..base() };
         let (reading, first) = (Ok(Some(hold.clone())), Before::Known(Some(hold)));
-        let held = directives(Path::new("F"), &reading, &first, &open, &open);
-        assert_eq!(held.cut_over, CutOver::Hold);
-    }
-
-    #[test]
-    fn what_an_earlier_attempt_was_promised_ends_by_what_is_said_since() {
-        let open = Directives { cut_over: CutOver::Auto, ..base() };
-        assert!(open.permit(false) && !open.permit(true));
-        assert!(Directives { fresh: true, ..open }.permit(true));
+        let held = said(Path::new("F"), &reading, &first, false, &nothing());
+        assert_eq!(held.wishes.cut_over, Some(CutOver::Hold));
     }
 
     #[test]
@@ -395,36 +443,38 @@ mod tests {
         std::fs::create_dir(&inner).unwrap();
         let path = inner.join("F");
         std::fs::write(&path, "").unwrap();
-        let (mut seen, _handle) = watch(path.clone(), base());
+        let (mut seen, _handle) = watch(path.clone(), true);
         assert!(seen.borrow_and_update().pause.is_some());
 
         let replacement = inner.join("F.new");
         std::fs::write(&replacement, "threads = 9").unwrap();
         std::fs::rename(&replacement, &path).unwrap();
-        let changed = seen.wait_for(|now| now.threads == NonZeroUsize::new(9)).await.unwrap();
+        let changed =
+            seen.wait_for(|now| now.wishes.threads == NonZeroUsize::new(9)).await.unwrap();
         assert!(changed.pause.is_none());
         drop(changed);
 
         std::fs::write(&path, "threads = many").unwrap();
         let changed = seen.wait_for(|now| now.pause.is_some()).await.unwrap();
-        assert_eq!(changed.threads, NonZeroUsize::new(9));
+        assert_eq!(changed.wishes.threads, NonZeroUsize::new(9));
         drop(changed);
 
         std::fs::remove_dir_all(&inner).unwrap();
-        seen.wait_for(|now| *now == base()).await.unwrap();
+        let gone = |now: &Said| now.pause.is_none() && now.wishes == Wishes::default();
+        seen.wait_for(gone).await.unwrap();
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = directives(Path::new("F"), &Ok(Some(Version::of(&bytes))), &ABSENT, &base(), &base());
+            let _ = said(Path::new("F"), &Ok(Some(Version::of(&bytes))), &ABSENT, true, &nothing());
         }
 
         #[test]
         fn no_toml_makes_it_panic(
             text in "((pause|threads|chunk_time|max_lag|abort|x) ?[=.] ?[-'\"\\[{0-9a-z]{0,6}\n?){0,4}",
         ) {
-            let _ = after(&text, &base());
+            let _ = after(&text, &nothing());
         }
     }
 }

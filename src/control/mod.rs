@@ -1,13 +1,20 @@
 //! What an operator asks for while a run is under way.
 
 pub mod file;
+pub mod order;
 
+mod orders;
 pub(crate) mod sources;
+mod wishes;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::settings::Settings;
+
+pub use wishes::{Author, Key, Origin, Wishes};
 
 /// When to cut over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,11 +28,33 @@ pub enum CutOver {
     Now,
 }
 
+impl CutOver {
+    /// Its word in the control file and in orders.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Hold => "hold",
+            Self::Now => "now",
+        }
+    }
+}
+
+/// One thing that holds a run back, and what ends that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// What holds it: `order 7 of ann (ann@ops1): peak hours`.
+    pub what: String,
+    /// What lifts it: a command, or an event.
+    pub lift: String,
+}
+
 /// The operator's directives at one moment. The engine reads them from a `tokio::sync::watch`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directives {
-    /// Why the copy is paused by the operator; `None`: it is not.
+    /// Why the copy is paused by the operator, all reasons in one; `None`: it is not.
     pub pause: Option<String>,
+    /// The same reasons one by one.
+    pub pauses: Vec<Holder>,
     /// When to cut over.
     pub cut_over: CutOver,
     /// It was given since the run began.
@@ -40,6 +69,19 @@ pub struct Directives {
     pub max_lag: Option<Duration>,
     /// End the run now, resumably.
     pub abort: bool,
+    /// Where the settings above come from, in the order of [`Key::ALL`].
+    pub origins: [Origin; Key::ALL.len()],
+}
+
+/// A setting as it is now, for who looks at the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// Its name.
+    pub key: String,
+    /// Its value, as it would be written; `None`: no limit.
+    pub value: Option<String>,
+    /// Where the value comes from.
+    pub origin: Origin,
 }
 
 impl Directives {
@@ -48,20 +90,63 @@ impl Directives {
     pub fn permit(&self, held: bool) -> bool {
         self.cut_over != CutOver::Hold && self.pause.is_none() && (self.fresh || !held)
     }
+
+    /// Where a setting comes from.
+    pub fn origin(&self, key: Key) -> &Origin {
+        &self.origins[key as usize]
+    }
+
+    /// Every setting, its value and where that comes from.
+    pub fn in_force(&self) -> Vec<InForce> {
+        let length = |length: Option<Duration>| length.map(|length| format!("{length:?}"));
+        let value = |key| match key {
+            Key::CutOver => Some(self.cut_over.word().to_owned()),
+            Key::MaxRowsPerSecond => self.max_rows_per_second.map(|rows| rows.to_string()),
+            Key::Threads => self.threads.map(|threads| threads.to_string()),
+            Key::ChunkTime => length(self.chunk_time),
+            Key::MaxLag => length(self.max_lag),
+        };
+        let one = |key: Key| InForce {
+            key: key.name().into(),
+            value: value(key),
+            origin: self.origin(key).clone(),
+        };
+        Key::ALL.into_iter().map(one).collect()
+    }
+
+    /// What keeps the run from cutting over, as far as the operator goes; `held` as in [`Directives::permit`].
+    pub fn holders(&self, held: bool, table: &str) -> Vec<Holder> {
+        let mut holders = self.pauses.clone();
+        let lift = || format!("osc cut-over {}", crate::shell::word(table));
+        if self.cut_over == CutOver::Hold {
+            let what = format!("on hold ({})", self.origin(Key::CutOver));
+            holders.push(Holder { what, lift: lift() });
+        } else if held && !self.fresh {
+            let what = "on hold: the run was begun with --hold".to_owned();
+            holders.push(Holder { what, lift: lift() });
+        }
+        holders
+    }
 }
 
-/// What the operator wants as long as no control file says otherwise.
+/// What the operator wants as long as neither a control file nor an order says otherwise.
 impl From<&Settings> for Directives {
     fn from(settings: &Settings) -> Self {
+        let given = settings.given;
         Self {
-            pause: None,
             cut_over: if settings.hold { CutOver::Hold } else { CutOver::Auto },
-            fresh: false,
             max_rows_per_second: settings.max_rows_per_second,
             threads: Some(settings.threads()),
             chunk_time: Some(settings.chunk_time()),
             max_lag: Some(settings.max_lag()),
-            abort: false,
+            origins: [
+                given.hold.into(),
+                given.max_rows_per_second.into(),
+                given.threads.into(),
+                given.chunk_time.into(),
+                given.max_lag.into(),
+            ],
+            ..Self::default()
         }
     }
 }
@@ -79,5 +164,20 @@ mod tests {
         assert_eq!(of("").cut_over, CutOver::Auto);
         assert_eq!(of("hold = true").cut_over, CutOver::Hold);
         assert_eq!(of("threads = 2").threads.map(NonZeroUsize::get), Some(2));
+    }
+
+    #[test]
+    fn what_holds_a_run_has_what_lifts_it() {
+        let mut now = Directives { cut_over: CutOver::Hold, ..Directives::default() };
+        let lifts = |now: &Directives, held| {
+            let holders = now.holders(held, "shop.my users");
+            holders.into_iter().map(|holder| holder.lift).collect::<Vec<_>>()
+        };
+        assert_eq!(lifts(&now, true), ["osc cut-over 'shop.my users'"]);
+        now.cut_over = CutOver::Auto;
+        assert_eq!(lifts(&now, true).len(), 1, "an earlier attempt was promised to wait");
+        assert!(lifts(&now, false).is_empty());
+        now.fresh = true;
+        assert!(lifts(&now, true).is_empty());
     }
 }

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use super::orders::Book;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};
 
@@ -124,6 +125,9 @@ pub trait Server: Send + Sync + 'static {
     /// Its change stream.
     type Stream: ChangeStream;
 
+    /// Where orders for its runs are, and what is kept of them.
+    type Book: Book;
+
     /// Who can compare keys.
     fn key_order(&self) -> KeyOrder;
 
@@ -139,6 +143,9 @@ pub trait Server: Send + Sync + 'static {
 
     /// Fails with `Stopped` when the run's lock has been lost to another session.
     fn hold_claim(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// This attempt's orders and samples; the run is claimed.
+    fn book(&self) -> Result<Self::Book>;
 
     /// The stream's position now. Everything after it will be delivered by `stream`.
     fn position(&self) -> impl Future<Output = Result<Position>> + Send;
@@ -276,6 +283,12 @@ pub trait Server: Send + Sync + 'static {
 
     /// The retired table's name, for a human.
     fn retired(&self) -> String;
+
+    /// Before an attempt to swap whose marker will be this one: records where in the log the swap will stand, for an
+    /// undo. A swap that cannot be recorded is not made.
+    fn announce_swap(&self, _marker: u64) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// In an undo: where the change stream must begin so that it names every row that was written since the swap;
     /// or why it cannot, for a human. `None`: this server keeps no such place. Called once the shadow is there.

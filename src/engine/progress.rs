@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::shell;
 use crate::throttle::feedback::Pacing;
 
 /// Where a run is.
@@ -22,6 +23,8 @@ pub enum Phase {
     Verify,
     /// In an undo: the same, and what differs is put into the table that goes back.
     PutBack,
+    /// After a change: an undo is ready, and the health checks say whether it is made.
+    Watch,
     /// Ready, waiting for leave to cut over.
     Hold,
     /// The swap.
@@ -41,6 +44,7 @@ impl Phase {
             Self::Index => "index",
             Self::Verify => "verify",
             Self::PutBack => "put-back",
+            Self::Watch => "watch",
             Self::Hold => "hold",
             Self::CutOver => "cut-over",
             Self::Finish => "finish",
@@ -50,7 +54,7 @@ impl Phase {
 }
 
 /// Which server, table and run it is about: what every event names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Host and port, or socket; `None`: not known yet.
     pub server: Option<String>,
@@ -87,7 +91,7 @@ impl Subject {
 }
 
 /// Numbers of a run as they are at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot {
     /// What it is about.
     #[serde(flatten)]
@@ -134,6 +138,7 @@ pub struct Progress {
     throttled: Mutex<Option<String>>,
     pacing: Mutex<Option<Pacing>>,
     waiting: Mutex<Option<String>>,
+    blocked: Mutex<Option<String>>,
     subject: Subject,
     lost: Mutex<Option<Instant>>,
     replica_lag: Mutex<Option<Duration>>,
@@ -161,6 +166,7 @@ impl Default for Progress {
             throttled: Mutex::new(None),
             pacing: Mutex::new(None),
             waiting: Mutex::new(None),
+            blocked: Mutex::new(None),
             subject: Subject::default(),
             lost: Mutex::new(None),
             replica_lag: Mutex::new(None),
@@ -208,6 +214,21 @@ impl Progress {
         *locked(&self.replica_lag) = lag;
     }
 
+    /// The same process begins another run: what was counted was the last one's.
+    pub fn begin_again(&self) {
+        let counters = [
+            &self.rows_copied,
+            &self.rows_estimate,
+            &self.rows_verified,
+            &self.dirty_keys,
+            &self.refreshed_keys,
+            &self.strangers,
+        ];
+        counters.into_iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+        self.set_blocked(None);
+        self.set_phase(Phase::Prepare);
+    }
+
     /// The phase now.
     pub fn phase(&self) -> Phase {
         *locked(&self.phase)
@@ -231,6 +252,16 @@ impl Progress {
     /// Says what the refresher has been waiting for, or that it is not.
     pub fn set_waiting(&self, reason: Option<String>) {
         *locked(&self.waiting) = reason;
+    }
+
+    /// Says why the last attempt to lock the table failed, and who was in the way as far as that is known.
+    pub fn set_blocked(&self, reason: Option<String>) {
+        *locked(&self.blocked) = reason;
+    }
+
+    /// Why the last attempt to lock the table failed; `None`: none has.
+    pub fn blocked(&self) -> Option<String> {
+        locked(&self.blocked).clone()
     }
 
     /// What the summary says of other sessions that wrote the shadow.
@@ -289,6 +320,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The change begins: its checks have passed. Not reported again when it is resumed.
+    Started(Box<Start>),
     /// A phase begins.
     Phase {
         /// Which.
@@ -332,6 +365,25 @@ pub enum Event {
         /// Why it did not.
         reason: String,
     },
+    /// An order was answered.
+    Order {
+        /// Its number.
+        order: i64,
+        /// What it asks for.
+        verb: String,
+        /// With what.
+        arguments: String,
+        /// The account that made it.
+        who: String,
+        /// From where.
+        host: String,
+        /// Why.
+        why: String,
+        /// `accepted`, `refused`, `expired`.
+        outcome: &'static str,
+        /// What that means, or why not.
+        answer: String,
+    },
     /// Anything else that an operator should read.
     Note {
         /// The text.
@@ -344,6 +396,38 @@ pub enum Event {
     },
     /// The run is done.
     Summary(Box<Summary>),
+}
+
+/// What is known when a change begins.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Start {
+    /// The clauses.
+    pub clauses: String,
+    /// The method.
+    pub method: String,
+    /// The server's estimate of the table's rows.
+    pub rows_estimate: u64,
+    /// Data and indexes, in bytes; `None`: not known.
+    pub bytes: Option<u64>,
+    /// How long the change will take, in seconds; `None`: not known.
+    pub estimated_seconds: Option<u64>,
+    /// Whether and how the change can be undone; `None`: not known beforehand.
+    pub undo: Option<String>,
+    /// The same in a word of `osc plan`.
+    pub undo_outcome: Option<&'static str>,
+}
+
+impl Start {
+    /// Of an undo, which can be undone itself.
+    pub(crate) fn of_an_undo(table: &str, clauses: String, bytes: u64) -> Self {
+        Self {
+            clauses,
+            bytes: Some(bytes),
+            undo: Some(format!("osc revert {}; possible", shell::word(table))),
+            undo_outcome: Some("possible"),
+            ..Self::default()
+        }
+    }
 }
 
 /// Of many times.

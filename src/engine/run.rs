@@ -14,7 +14,8 @@ use super::backend::Server;
 use super::backoff::{jittered, reconnecting};
 use super::coverage::{Coverage, Limit, Watermark};
 use super::dirty::Dirty;
-use super::permission::Permission;
+use super::health::Watching;
+use super::permission::{Approval, Permission};
 use super::progress::{Event, Phase, Progress, Quantiles, Sink};
 use super::undo::Misfits;
 use crate::config::settings::Settings;
@@ -83,6 +84,8 @@ pub(crate) struct Run<S> {
     pub progress: Arc<Progress>,
     /// Where events go.
     pub sink: Arc<dyn Sink>,
+    /// Who is asked before the original is changed.
+    pub approval: Option<Arc<dyn Approval>>,
     /// The dirty keys.
     pub dirty: Dirty,
     pub(super) coverage: Mutex<Coverage>,
@@ -109,6 +112,8 @@ pub(crate) struct Run<S> {
     pub(super) misfits: Misfits,
     /// They are left behind.
     pub(super) leave_misfits: bool,
+    /// Whether the tables are swapped at all is for health checks to say.
+    pub(super) watching: Option<Arc<Watching>>,
     warned: AtomicBool,
     /// Times of chunks, in microseconds.
     pub chunk_times: Mutex<Histogram<u64>>,
@@ -159,9 +164,11 @@ impl<S: Server> Run<S> {
         directives: watch::Receiver<Directives>,
         progress: Arc<Progress>,
         sink: Arc<dyn Sink>,
+        approval: Option<Arc<dyn Approval>>,
         state: State,
         swapping: Arc<watch::Sender<bool>>,
         leave_misfits: bool,
+        watching: Option<Arc<Watching>>,
     ) -> Result<Self> {
         let histogram =
             || Histogram::new(3).map_err(|error| Error::Internal(format!("no histogram: {error}")));
@@ -175,6 +182,7 @@ impl<S: Server> Run<S> {
             dirty: Dirty::new(Arc::clone(&progress), swapping),
             progress,
             sink,
+            approval,
             coverage: Mutex::new(Coverage::resume(state.copied, state.limit)),
             chunk_ended: Notify::new(),
             chunk_gate: RwLock::new(()),
@@ -187,6 +195,7 @@ impl<S: Server> Run<S> {
             caught_up: AtomicBool::new(false),
             misfits: Misfits::default(),
             leave_misfits,
+            watching,
             warned: AtomicBool::new(false),
             chunk_times: Mutex::new(histogram()?),
             refresh_times: Mutex::new(histogram()?),
@@ -263,6 +272,7 @@ impl<S: Server> Run<S> {
             throttle: &self.throttle,
             progress: &self.progress,
             sink: &*self.sink,
+            approval: self.approval.as_deref(),
             held: self.held,
         }
     }

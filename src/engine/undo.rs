@@ -80,6 +80,11 @@ impl Misfits {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.inner().len()
+    }
+
     fn keys(&self) -> Vec<Key> {
         self.inner().keys().cloned().collect()
     }

@@ -63,6 +63,11 @@ pub(crate) trait Lease: Sync {
     /// What the run recorded. `Refused` where another version of osc wrote it.
     fn record(&self, run: &RunRecord) -> Result<Self::Record>;
 
+    /// Whether an unfinished run left nothing that the next one would have to look at.
+    fn left_nothing(&self, run: &RunRecord) -> bool {
+        run.left_nothing()
+    }
+
     /// Begins a run.
     fn begin(&self, session: &mut Self::Session) -> impl Future<Output = Result<()>> + Send;
 
@@ -115,7 +120,16 @@ pub(crate) async fn claim<L: Lease>(lease: &L) -> Result<Option<Resumable>> {
         lease.begin(session).await?;
         return Ok(None);
     };
-    if !lease.is_same(&earlier.clauses) {
+    if lease.left_nothing(&earlier) {
+        lease.fence(session, RunId(earlier.run)).await?;
+        lease.forget(session, RunId(earlier.run), "died before it changed anything").await?;
+        lease.begin(session).await?;
+        return Ok(None);
+    }
+    // A watch whose process has gone had undone nothing: whoever comes begins anew.
+    let dead_watch = earlier.is_watch();
+    let same = lease.is_same(&earlier.clauses);
+    if !same && !dead_watch {
         return Err(other_clauses(&earlier));
     }
     let record = lease.record(&earlier)?;
@@ -129,6 +143,12 @@ pub(crate) async fn claim<L: Lease>(lease: &L) -> Result<Option<Resumable>> {
         None => Standing::Gone,
     };
     match (standing, earlier.state.clone()) {
+        (Standing::Swapped, _) if !same => Err(other_clauses(&earlier)),
+        (Standing::Unswapped | Standing::Gone, _) if dead_watch => {
+            lease.forget(session, run, "the watch ended with its process").await?;
+            lease.begin(session).await?;
+            Ok(None)
+        }
         (Standing::Swapped | Standing::Unswapped, Some(state)) => {
             let swapped = standing == Standing::Swapped;
             lease.resume(session, &earlier, record, swapped).await?;

@@ -5,6 +5,7 @@
 
 pub(crate) mod claim;
 mod detail;
+pub(crate) mod orders;
 pub(crate) mod refusals;
 pub(crate) mod undo_window;
 pub(crate) mod unfinished;
@@ -13,11 +14,19 @@ use serde::Serialize;
 
 use crate::engine::backend::COPY;
 pub(crate) use crate::engine::backend::REVERT;
-use crate::engine::progress::{Progress, Summary};
+use crate::engine::picture::Picture;
+use crate::engine::progress::{Phase, Progress, Summary};
 use crate::error::Error;
 
 /// Runs that `osc status` shows at most.
 pub(crate) const SHOWN: u32 = 50;
+
+/// Orders that a run reads at a time.
+pub(crate) const MOST_ORDERS: u32 = 50;
+
+/// How long samples are kept, in days; a run's own are its last 10,000, one each ten seconds.
+pub(crate) const SAMPLES_DAYS: u32 = 30;
+pub(crate) const SAMPLES_SECONDS: u32 = 100_000;
 
 /// What stands for the clauses of a run that undoes `run`.
 pub(crate) fn undo_text(run: i64) -> String {
@@ -87,6 +96,12 @@ pub struct RunRecord {
     /// Until when its retired table is kept, UTC; `None`: nothing keeps it, or it is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_until: Option<String>,
+    /// How it was a moment ago, or at its end; `None`: not known, or not looked at.
+    #[serde(rename = "snapshot")]
+    pub picture: Option<Picture>,
+    /// The last orders for it; empty: none, or not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<orders::OrderRecord>,
     /// What the run made and what the new table must have after the swap, in the server module's
     /// form: typed values, never statements.
     #[serde(skip)]
@@ -129,6 +144,10 @@ pub enum RunState {
     Running,
     /// The same, but the copy is paused.
     Paused,
+    /// The change is made, and watched: an undo is ready.
+    Watching,
+    /// A watch that had its time: nothing was undone.
+    Watched,
     /// Ready, waiting for permission to cut over.
     Holding,
     /// It was killed, or its host died: the same command resumes it.
@@ -146,10 +165,13 @@ impl RunRecord {
     pub fn state(&self) -> RunState {
         match self.result {
             Some(Outcome::Done) => RunState::Done,
+            Some(Outcome::Failed | Outcome::Stopped) if self.is_watch() => RunState::Watched,
             Some(Outcome::Stopped) => RunState::Stopped,
             Some(Outcome::Failed) => RunState::Failed,
+            None if self.held == Some(false) && self.is_watch() => RunState::Watched,
             None if self.held == Some(false) => RunState::NotRunning,
-            None if self.phase == "hold" => RunState::Holding,
+            None if self.is_watch() => RunState::Watching,
+            None if self.phase == Phase::Hold.word() => RunState::Holding,
             None if self.paused().is_some() => RunState::Paused,
             None => RunState::Running,
         }
@@ -162,8 +184,23 @@ impl RunRecord {
             #[serde(default)]
             paused: Option<String>,
         }
+        let Some(state) = &self.state else {
+            // A method without checkpoints.
+            return self.picture.as_ref()?.now.throttled.clone();
+        };
         // What cannot be read says nothing.
-        serde_json::from_str::<Paused>(self.state.as_deref()?).ok()?.paused
+        serde_json::from_str::<Paused>(state).ok()?.paused
+    }
+
+    /// What was last stored of how it is doing. A method without checkpoints has its phase there.
+    pub(crate) fn seen(&mut self, picture: Option<Picture>) {
+        if let Some(picture) = &picture
+            && self.state.is_none()
+            && self.result.is_none()
+        {
+            picture.now.phase.word().clone_into(&mut self.phase);
+        }
+        self.picture = picture;
     }
 
     /// Whether an osc may be at work on it here: its lock shows.
@@ -176,9 +213,20 @@ impl RunRecord {
         self.is_unfinished() && self.state.is_some()
     }
 
+    /// Whether it was not finished and left nothing behind: it was one statement of the server's, which the server
+    /// makes whole or takes back.
+    pub(crate) fn left_nothing(&self) -> bool {
+        self.is_unfinished() && self.state.is_none() && self.method == "instant"
+    }
+
     /// Whether it is one of those that retire a table.
     pub(crate) fn retires(&self) -> bool {
         [COPY, REVERT].contains(&self.method.as_str())
+    }
+
+    /// Whether it watched a change that was made, and had undone nothing when it was last seen.
+    pub(crate) fn is_watch(&self) -> bool {
+        self.phase == Phase::Watch.word()
     }
 
     /// Whether it was stopped, or died, or is under way.
@@ -367,6 +415,8 @@ mod tests {
             kept_wal: None,
             undo: Vec::new(),
             undo_until: None,
+            picture: None,
+            orders: Vec::new(),
             carried: None,
         }
     }
@@ -378,6 +428,10 @@ mod tests {
         assert_eq!(state(None, "copy", "{}", true), RunState::Running);
         assert_eq!(state(None, "copy", paused, true), RunState::Paused);
         assert_eq!(state(None, "hold", "{}", true), RunState::Holding);
+        assert_eq!(state(None, "watch", "{}", true), RunState::Watching);
+        assert_eq!(state(None, "watch", "{}", false), RunState::Watched);
+        let failed = Some(Outcome::Failed);
+        assert_eq!(state(failed, "watch", "{}", false), RunState::Watched);
         assert_eq!(state(None, "copy", paused, false), RunState::NotRunning);
         assert_eq!(state(Some(Outcome::Stopped), "copy", "{}", false), RunState::Stopped);
         assert_eq!(state(Some(Outcome::Failed), "copy", "{}", false), RunState::Failed);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::pace::Pace;
+use super::numbers::{Counter, Numbers};
 use super::{Renderer, screen};
 use crate::engine::progress::{About, Event, Snapshot};
 use crate::error::Error;
@@ -14,7 +14,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(crate) struct Json {
-    pace: Pace,
+    counter: Counter,
 }
 
 #[derive(Serialize)]
@@ -37,39 +37,49 @@ struct EventLine<'a> {
 struct ProgressBody<'a> {
     event: &'static str,
     #[serde(flatten)]
-    snapshot: &'a Snapshot,
-    percent: Option<f64>,
-    rows_per_second: Option<f64>,
-    eta_seconds: Option<u64>,
+    numbers: Numbers<'a>,
 }
 
 #[derive(Serialize)]
-struct ErrorBody<'a> {
+struct ErrorBody {
     event: &'static str,
     #[serde(flatten)]
     about: About,
+    #[serde(flatten)]
+    failure: Failure,
+}
+
+/// Why a command failed.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Failure {
     code: &'static str,
-    message: String,
-    help: Option<String>,
+    /// In words.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
     exit_code: u8,
     /// What the checks found, one by one.
-    refusals: &'a [Finding],
+    refusals: Vec<Finding>,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            code: error.code(),
+            message: error.to_string(),
+            help: error.help(),
+            exit_code: super::exit_code::of(error),
+            refusals: match error {
+                Error::Refused(findings) => findings.clone(),
+                _ => Vec::new(),
+            },
+        }
+    }
 }
 
 impl Json {
     fn progress(&mut self, now: &Snapshot) -> String {
-        let tenths = |number: f64| (number * 10.0).round() / 10.0;
-        let view = self.pace.look(now);
-        line(ProgressBody {
-            event: "progress",
-            snapshot: now,
-            percent: view.map(|view| tenths(view.fraction * 100.0)),
-            rows_per_second: view
-                .filter(|_| now.connection_lost_seconds.is_none())
-                .and_then(|view| view.rate)
-                .map(tenths),
-            eta_seconds: view.and_then(|view| view.eta).map(|eta| eta.as_secs()),
-        })
+        line(ProgressBody { event: "progress", numbers: self.counter.look(now) })
     }
 }
 
@@ -80,9 +90,9 @@ impl Renderer for Json {
 
     fn event(&mut self, event: &Event, now: &Snapshot) {
         if matches!(event, Event::Resumed { .. }) {
-            self.pace.reset();
+            self.counter.reset();
         }
-        self.pace.look(now);
+        self.counter.look(now);
         screen::stdout_line(&event_line(event, &now.about));
     }
 
@@ -93,18 +103,12 @@ impl Renderer for Json {
 
 /// The line with which a command that failed ends.
 pub(crate) fn error(error: &Error, about: About) -> String {
-    line(ErrorBody {
-        event: "error",
-        about,
-        code: error.code(),
-        message: error.to_string(),
-        help: error.help(),
-        exit_code: super::exit_code::of(error),
-        refusals: match error {
-            Error::Refused(findings) => findings,
-            _ => &[],
-        },
-    })
+    line(ErrorBody { event: "error", about, failure: Failure::from(error) })
+}
+
+/// Now, as every line has it: jiff's own precision would differ from line to line.
+pub(crate) fn timestamp() -> String {
+    jiff::Timestamp::now().strftime("%FT%T.%3fZ").to_string()
 }
 
 fn event_line(event: &Event, about: &About) -> String {
@@ -112,8 +116,7 @@ fn event_line(event: &Event, about: &About) -> String {
 }
 
 fn line(body: impl Serialize) -> String {
-    // Jiff's second precision and more would differ from line to line.
-    let time = jiff::Timestamp::now().strftime("%FT%T.%3fZ").to_string();
+    let time = timestamp();
     // The bodies have text keys and plain values, which always are valid JSON.
     serde_json::to_string(&Line { time, body }).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ pub mod screen;
 
 mod bar;
 pub(crate) mod json;
-mod pace;
+pub(crate) mod numbers;
 mod plain;
 mod quiet;
 mod summary;

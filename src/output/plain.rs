@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::pace::Pace;
 use super::screen::Screen;
 use super::{Renderer, summary, text};
+use crate::engine::pace::Pace;
 use crate::engine::progress::{Event, Snapshot};
 
 const LINE_EVERY: Duration = Duration::from_secs(10);

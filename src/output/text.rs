@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
-use super::pace::View;
+use crate::engine::pace::View;
 use crate::engine::progress::{Event, Phase, Snapshot};
 
 /// Where nothing is known.
 pub(crate) const UNKNOWN: &str = "–";
 
-/// A line for an event; `None`: the summary, which has more than one.
+/// A line for an event; `None`: the summary, which has more than one, and what other events say.
 pub(crate) fn event(event: &Event) -> Option<String> {
     let text = match event {
         Event::Method { method, reason } => format!("method: {method} ({reason})"),
@@ -32,9 +32,14 @@ pub(crate) fn event(event: &Event) -> Option<String> {
             let when = when.unwrap_or_default();
             format!("attempt {attempt} of {attempts}: {reason}; retrying{when}")
         }
+        Event::Order { order, verb, arguments, who, why, outcome, answer, .. } => {
+            let what = [verb.as_str(), arguments].join(" ");
+            let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+            format!("order {order} of {who}{why}: {}: {outcome}: {answer}", what.trim())
+        }
         Event::Note { text } => text.clone(),
         Event::Warning { text } => format!("warning: {text}"),
-        Event::Summary(_) => return None,
+        Event::Started(_) | Event::Summary(_) => return None,
     };
     Some(text)
 }
@@ -47,6 +52,7 @@ pub(crate) fn doing(phase: Phase) -> &'static str {
         Phase::Index => "building indexes",
         Phase::Verify => "comparing both tables",
         Phase::PutBack => "comparing, and putting back",
+        Phase::Watch => "watching: an undo is ready",
         Phase::Hold => "ready to cut over; on hold",
         Phase::CutOver => "cutting over",
         Phase::Finish => "settling foreign keys, triggers and names",

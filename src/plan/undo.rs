@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::engine::progress::Start;
 use crate::shell;
 
 /// What an undo can do about one column or key, from the best to the worst; of a change, the worst of all.
@@ -19,6 +20,18 @@ pub(crate) enum Outcome {
     Loses,
     /// It does not go back.
     Impossible,
+}
+
+impl Outcome {
+    /// Its word in JSON.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::PossibleWhile => "possible-while",
+            Self::Loses => "loses",
+            Self::Impossible => "impossible",
+        }
+    }
 }
 
 /// How a change is undone.
@@ -145,6 +158,12 @@ impl Verdict {
             (Way::Revert, _) => format!("osc revert {}; {headline}", shell::word(table)),
             (Way::OppositeChange, _) => format!("by the opposite change; {headline}"),
         }
+    }
+
+    /// What is reported of it when the change of `table` begins.
+    pub(crate) fn tell(&self, table: &str, start: &mut Start) {
+        start.undo = Some(self.summary(table));
+        start.undo_outcome = Some(self.outcome.word());
     }
 
     /// What a run records of it: the summary, and below it a line for each reason.

@@ -85,6 +85,7 @@ pub trait Source: Send + 'static {
 #[derive(Debug)]
 pub struct Throttle {
     board: Arc<Verdicts>,
+    held: VerdictSlot,
     directives: watch::Receiver<Directives>,
     rate: Option<NonZeroU32>,
     meter: Mutex<Meter>,
@@ -105,8 +106,10 @@ impl Throttle {
         rate: Option<NonZeroU32>,
         stop: &CancellationToken,
     ) -> Self {
+        let board = Arc::new(Verdicts::new(stop.child_token()));
         let throttle = Self {
-            board: Arc::new(Verdicts::new(stop.child_token())),
+            held: board.slot(Verdict::Run),
+            board,
             rate,
             meter: Mutex::new(Meter::default()),
             unused: AtomicU32::default(),
@@ -240,9 +243,20 @@ impl Throttle {
         Error::stopped(self.board.end().unwrap_or_else(|| "the run was cancelled".into()))
     }
 
+    /// Pauses the copy for a reason of the run's own, until it is taken back by `None`.
+    pub fn hold(&self, reason: Option<String>) {
+        self.held.set(reason.map_or(Verdict::Run, Verdict::Pause));
+    }
+
     /// Why the copy is paused now, with the latest numbers; `None`: it is not.
     pub fn paused(&self) -> Option<String> {
         self.board.reason().borrow().clone()
+    }
+
+    /// What holds the copy back beside the operator, one reason a source.
+    pub fn sources(&self) -> Vec<String> {
+        // The operator has the first place.
+        self.board.reasons(1)
     }
 
     /// Why the copy is paused, as a value to watch. The value always has the latest numbers; a

@@ -56,6 +56,16 @@ impl Verdicts {
         })
     }
 
+    /// The reasons of all sources from the place `first` on.
+    pub(super) fn reasons(&self, first: usize) -> Vec<String> {
+        let verdicts = self.lock();
+        let reasons = verdicts.iter().skip(first).filter_map(|verdict| match verdict {
+            Verdict::Run => None,
+            Verdict::Pause(reason) | Verdict::End(reason) => Some(reason.clone()),
+        });
+        reasons.collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Verdict>> {
         self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,6 +131,7 @@ mod tests {
         one.set(Verdict::Pause("lag 1.0s".into()));
         two.set(Verdict::Pause("night".into()));
         assert_eq!(board.reason().borrow().as_deref(), Some("lag 1.0s; night"));
+        assert_eq!(board.reasons(1), ["night"]);
         assert!(!board.ended().is_cancelled());
         two.set(Verdict::End("critical".into()));
         two.set(Verdict::Run);

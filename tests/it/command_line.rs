@@ -36,7 +36,19 @@ fn help_is_given_for_the_program_and_each_command() {
         .success()
         .stdout(contains("Exit codes:").and(contains("alter")))
         .stderr(is_empty());
-    for command in ["alter", "plan", "revert", "status", "cleanup", "completions"] {
+    for command in [
+        "alter",
+        "plan",
+        "revert",
+        "status",
+        "pause",
+        "resume",
+        "set",
+        "cut-over",
+        "abort",
+        "cleanup",
+        "completions",
+    ] {
         osc(&home)
             .args([command, "--help"])
             .assert()
@@ -49,7 +61,20 @@ fn help_is_given_for_the_program_and_each_command() {
 #[test]
 fn help_is_what_the_snapshots_have() {
     let home = home();
-    for command in ["", "alter", "plan", "revert", "status", "cleanup", "completions"] {
+    for command in [
+        "",
+        "alter",
+        "plan",
+        "revert",
+        "status",
+        "pause",
+        "resume",
+        "set",
+        "cut-over",
+        "abort",
+        "cleanup",
+        "completions",
+    ] {
         let arguments = command.split_whitespace().chain(["--help"]);
         let output = osc(&home).env("COLUMNS", "100").args(arguments).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
@@ -61,12 +86,20 @@ fn help_is_what_the_snapshots_have() {
 fn the_help_of_alter_is_grouped_and_shows_no_environment() {
     let home = home();
     let mut assert = osc(&home)
-        .env("OSC_URL", "mysql://u:SECRET@h")
+        .env("OSC_URL", "mysql://u:HUNTER2@h")
         .args(["alter", "--help"])
         .assert()
         .success()
-        .stdout(contains("SECRET").not());
-    for heading in ["Connection:", "Speed:", "Throttle:", "Cut-over:", "Output:", "Exit codes:"] {
+        .stdout(contains("HUNTER2").not());
+    for heading in [
+        "Connection:",
+        "Speed:",
+        "Throttle:",
+        "Cut-over:",
+        "Notifications:",
+        "Output:",
+        "Exit codes:",
+    ] {
         assert = assert.stdout(contains(heading));
     }
 }
@@ -90,6 +123,14 @@ fn every_flag_of_the_contract_is_there() {
         "window",
         "control-file",
         "hold",
+        "hooks",
+        "webhook",
+        "webhook-secret-file",
+        "webhook-events",
+        "outbox",
+        "outbox-to",
+        "outbox-announce",
+        "backup-note",
         "cut-over-timeout",
         "cut-over-attempts",
         "kill-blockers-after",

@@ -176,9 +176,11 @@ async fn what_the_first_attempt_was_promised_stays() {
         let mut run = Run::at(&place.url, &["t", clauses, "--hold", "--control-file", path]);
         run.phase("hold").await;
         run.kill();
-        let (code, printed) = place.osc(&["alter", "t", clauses, "--strategy", "copy"]);
-        assert_eq!(code, Some(3), "{printed}");
-        assert!(printed.contains("--hold --control-file"), "{printed}");
+        // Without the flag and the file, too.
+        let mut run = Run::at(&place.url, &["t", clauses]);
+        run.phase("hold").await;
+        nothing_happens(&place, &before, "resumed").await;
+        run.kill();
         std::fs::write(&file, "cut_over = \"now\"\n").unwrap();
         let mut run = Run::at(&place.url, &["t", clauses, "--control-file", path]);
         run.phase("hold").await;
@@ -211,12 +213,14 @@ async fn what_cannot_be_undone_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_that_nothing_could_end_and_a_window_that_is_none_are_wrong_usage() {
+async fn a_hold_without_a_control_file_ends_by_an_order_and_a_window_that_is_none_is_wrong_usage() {
     let place = Place::on(Kind::Mariadb).await;
+    let mut run = Run::plainly(&place.url, &["t", "ADD COLUMN held INT", "--hold"]);
+    run.phase("hold").await;
+    let (code, printed) = place.osc(&["cut-over", "t"]);
+    assert_eq!(code, Some(0), "{printed}");
+    run.done().await;
     for command in ["plan", "alter"] {
-        let (code, printed) = place.osc(&[command, "t", "ADD COLUMN added INT", "--hold"]);
-        assert_eq!(code, Some(2), "{printed}");
-        assert!(printed.contains("--control-file"), "{printed}");
         let arguments = [command, "t", "ADD COLUMN added INT", "--window", "25:00-26:00"];
         let (code, printed) = place.osc(&arguments);
         assert_eq!(code, Some(2), "{printed}");

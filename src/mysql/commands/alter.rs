@@ -6,11 +6,12 @@ use mysql_async::Conn;
 
 use super::prepare::{Prepared, open};
 use crate::config::settings::Indexes;
+use crate::engine::orders;
 use crate::engine::permission::Given;
 use crate::engine::progress::{Event, Phase, Summary};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
-use crate::ledger::{End, FencingToken, NewRun, RunRecord};
+use crate::ledger::{End, FencingToken, NewRun, RunId};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::checks::Checked;
 use crate::mysql::clauses::opposite::opposite;
@@ -21,7 +22,9 @@ use crate::mysql::methods::choose::Attempt;
 use crate::mysql::methods::run::{self as native, Native};
 use crate::mysql::name::TableName;
 use crate::mysql::run::MysqlTable;
-use crate::mysql::runs::lock::{self};
+use crate::mysql::runs::ledger::Ledger;
+use crate::mysql::runs::lock;
+use crate::mysql::runs::orders::{Orders, now};
 use crate::mysql::runs::record::{Record, Shape, UndoFacts};
 use crate::mysql::setting::Setting;
 use crate::mysql::{checks, throttle};
@@ -187,7 +190,9 @@ async fn go_native(
     let ledger = &prepared.setting.ledger;
     // Before the change, which could not be recorded otherwise.
     ledger.create(conn).await?;
-    if let Some(run) = ledger.last(conn, name).await?.filter(RunRecord::has_copy) {
+    if let Some(run) =
+        ledger.last(conn, name).await?.filter(|run| run.has_copy() && !run.is_watch())
+    {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
@@ -195,8 +200,10 @@ async fn go_native(
         return Err(Error::Internal("a native method without a statement".into()));
     };
     let sink = Arc::clone(&job.sink);
+    sink.event(Event::Started(Box::new(prepared.start(attempt.method)?)));
     let attempts = job.settings.cut_over_attempts().get();
-    let report = |attempt, reason| {
+    let report = |attempt, reason: String| {
+        job.progress.set_blocked(Some(reason.clone()));
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
     let setup =
@@ -204,6 +211,17 @@ async fn go_native(
     let statement = native::Statement { text: &statement, setup: &setup };
     let throttle = throttle::build(job, &prepared.setting.opts, false)?;
     let permission = job.permission(&throttle);
+    let mut entry = Entry::new(ledger, name, &prepared.setting.change.text, attempt.method.word());
+    // Where it has to wait, orders find it meanwhile.
+    let book = match permission.is_near().await {
+        true => None,
+        false => {
+            let run = entry.begin(conn, job).await?;
+            let opts = prepared.setting.opts.clone();
+            let begun = entry.begun.clone();
+            Some(Orders::new(opts, ledger.clone(), run, entry.token.clone(), begun))
+        }
+    };
     let permitted = async || -> Result<()> {
         if permission.wait().await? == Given::Awaited {
             still_claimed(conn, name).await?;
@@ -212,26 +230,41 @@ async fn go_native(
         Ok(())
     };
     let target = (name, prepared.setting.flavor);
-    let outcome = tokio::select! {
-        outcome = native::run(
-            &prepared.setting.opts, statement, target, attempts, &job.stop, permitted, report,
-        ) => outcome?,
-        never = permission.report_throttle() => match never {},
+    let work = async {
+        tokio::select! {
+            outcome = native::run(
+                &prepared.setting.opts, statement, target, attempts, &job.stop, permitted, report,
+            ) => outcome,
+            never = permission.report_throttle() => match never {},
+        }
     };
-    lock::release(conn).await;
-    match outcome {
-        Native::Refused(reason) => Ok(Err(reason)),
+    let outcome = match book {
+        Some(book) => Box::pin(orders::beside(book, &job.scene(&throttle), work)).await,
+        None => work.await,
+    };
+    let unrecorded = match &outcome {
+        Ok(Native::Done { .. }) => None,
+        Ok(Native::Refused(reason)) => entry.end(conn, &End::failed(reason)).await.err(),
+        Err(error) => entry.end(conn, &End::by(error)).await.err(),
+    };
+    if let Some(error) = unrecorded {
+        tracing::warn!(%error, "the end of the run could not be recorded");
+    }
+    match outcome? {
+        Native::Refused(reason) => {
+            lock::release(conn).await;
+            Ok(Err(reason))
+        }
         Native::Done { attempts } => {
             let mut warnings = Vec::new();
             let method = attempt.method.word();
             let verdict = prepared.undo(attempt.method)?;
             let verdict = verdict.map(|verdict| verdict.record(&name.plain())).unwrap_or_default();
             let undo = verdict.first().cloned();
-            let clauses = &prepared.setting.change.text;
-            if let Err(error) = record_native(conn, job, prepared, (clauses, method, verdict)).await
-            {
+            if let Err(error) = entry.done(conn, job, &prepared.setting, verdict).await {
                 warnings.push(format!("done, but not recorded in the ledger: {error}"));
             }
+            lock::release(conn).await;
             Ok(Ok(Summary {
                 table: name.plain(),
                 clauses: prepared.setting.change.text.clone(),
@@ -260,33 +293,81 @@ async fn still_claimed(conn: &mut Conn, table: &TableName) -> Result<()> {
     }
 }
 
-async fn record_native(
-    conn: &mut Conn,
-    job: &Job,
-    prepared: &Prepared,
-    (clauses, method, verdict): (&str, &str, Vec<String>),
-) -> Result<()> {
-    let Setting { ledger, original, change, flavor, .. } = &prepared.setting;
-    let name = &original.name;
-    let token = FencingToken::random();
-    let new = NewRun {
-        schema: name.schema.as_str(),
-        table: name.table.as_str(),
-        clauses,
-        method,
-        verify: false,
-        token: &token,
-    };
-    let run = ledger.begin(conn, &new).await?;
-    job.progress.subject().set_run(run.0);
-    let mut record = Record { verdict, ..Record::default() };
-    if let Some(now) = Table::read(conn, name).await? {
-        record.opposite = Some(opposite(&original.create, &now.create, &change.kept, *flavor));
-        let after = Shape::of(&now);
-        record.undo = Some(UndoFacts { after, ..UndoFacts::default() });
+/// A run in the ledger that goes by the server's own method: there from its end on, or from when it has to wait.
+struct Entry<'a> {
+    ledger: &'a Ledger,
+    name: &'a TableName,
+    clauses: &'a str,
+    method: &'static str,
+    token: FencingToken,
+    run: Option<RunId>,
+    /// When it was put there, by the server's clock.
+    begun: String,
+}
+
+impl<'a> Entry<'a> {
+    fn new(
+        ledger: &'a Ledger,
+        name: &'a TableName,
+        clauses: &'a str,
+        method: &'static str,
+    ) -> Self {
+        Self {
+            ledger,
+            name,
+            clauses,
+            method,
+            token: FencingToken::random(),
+            run: None,
+            begun: String::new(),
+        }
     }
-    ledger.carry(conn, run, &token, &record.text()?).await?;
-    ledger.end(conn, run, Some(&token), &End::done_natively()).await.map(drop)
+
+    async fn begin(&mut self, conn: &mut Conn, job: &Job) -> Result<RunId> {
+        if let Some(run) = self.run {
+            return Ok(run);
+        }
+        let new = NewRun {
+            schema: self.name.schema.as_str(),
+            table: self.name.table.as_str(),
+            clauses: self.clauses,
+            method: self.method,
+            verify: false,
+            token: &self.token,
+        };
+        self.begun = now(conn).await?;
+        let run = self.ledger.begin(conn, &new).await?;
+        job.progress.subject().set_run(run.0);
+        self.run = Some(run);
+        Ok(run)
+    }
+
+    /// How it ended, if it had begun.
+    async fn end(&self, conn: &mut Conn, end: &End<'_>) -> Result<()> {
+        match self.run {
+            Some(run) => self.ledger.end(conn, run, Some(&self.token), end).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn done(
+        &mut self,
+        conn: &mut Conn,
+        job: &Job,
+        setting: &Setting,
+        verdict: Vec<String>,
+    ) -> Result<()> {
+        let run = self.begin(conn, job).await?;
+        let mut record = Record { verdict, ..Record::default() };
+        if let Some(now) = Table::read(conn, self.name).await? {
+            let (before, kept) = (&setting.original.create, &setting.change.kept);
+            record.opposite = Some(opposite(before, &now.create, kept, setting.flavor));
+            let after = Shape::of(&now);
+            record.undo = Some(UndoFacts { after, ..UndoFacts::default() });
+        }
+        self.ledger.carry(conn, run, &self.token, &record.text()?).await?;
+        self.end(conn, &End::done_natively()).await
+    }
 }
 
 async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary> {
@@ -300,10 +381,11 @@ async fn copy(conn: &mut Conn, job: &Job, prepared: Prepared) -> Result<Summary>
         // Replicas would stand still for as long as the build takes.
         Indexes::Auto => job.replicas.is_empty() && !has_replicas(conn).await?,
     };
+    let start = prepared.start(Method::Copy)?;
     let setting = prepared.setting;
     let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
     let throttle = throttle::build(job, &setting.opts, true)?;
-    let mut summary = job.copy(MysqlTable::new(setting), throttle, defer_indexes).await?;
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, defer_indexes, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

@@ -4,6 +4,7 @@ pub mod arguments;
 
 pub(crate) mod alter;
 pub(crate) mod cleanup;
+pub(crate) mod order;
 mod prepare;
 pub(crate) mod revert;
 pub(crate) mod status;

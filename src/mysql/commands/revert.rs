@@ -6,7 +6,7 @@ use mysql_async::Conn;
 
 use super::arguments::{one_expression, whole_name};
 use super::prepare::{Found, any_unfinished, find, none_unfinished, treated};
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::claim::Standing;
@@ -16,6 +16,7 @@ use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::{self, Checked};
 use crate::mysql::clauses::change::Change;
 use crate::mysql::clauses::{ForeignKeyAddition, ForeignKeyChanges};
+use crate::mysql::connection::connect::opts;
 use crate::mysql::connection::settings::Role;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::connection::{recognise, single};
@@ -31,7 +32,7 @@ use crate::mysql::runs::record::{Record, UndoFacts};
 use crate::mysql::runs::undone::{self, Candidate};
 use crate::mysql::setting::{Setting, Undone};
 use crate::mysql::swap::outcome::is_retired;
-use crate::mysql::throttle;
+use crate::mysql::throttle::{self, status::ServerStatus};
 use crate::plan::{Assignment, Job, Opposite, Undoing};
 use crate::testing::mutation::{self, Rule};
 
@@ -56,6 +57,8 @@ pub(crate) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
 /// Undoes the table's last change.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
     let (mut conn, recognised) = recognise::open(&job.target, treated(&job)).await?;
+    let probe = ServerStatus::new(opts(&job.target)?);
+    let job = job.with_checks(probe);
     for text in recognised.notes {
         job.sink.event(Event::Note { text });
     }
@@ -65,7 +68,8 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
     }
     let throttle = throttle::build(&job, &setting.opts, true)?;
     let (table, clauses) = (setting.original.name.plain(), setting.change.text.clone());
-    let mut summary = job.copy(MysqlTable::new(setting), throttle, false).await?;
+    let start = Start::of_an_undo(&table, clauses.clone(), setting.original.bytes);
+    let mut summary = job.copy(MysqlTable::new(setting), throttle, false, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     summary.seconds = job.progress.elapsed().as_secs_f64();

@@ -9,7 +9,7 @@ use crate::config::target::Target;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::mysql::catalog::table;
-use crate::mysql::connection::connect::first;
+use crate::mysql::connection::connect::first_in_none;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::name::{TableName, Text};
 use crate::mysql::runs::ledger::{Ledger, Purpose, RunQuery};
@@ -31,7 +31,7 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
             help: String::new(),
         });
     }
-    let mut conn = first(target).await?;
+    let mut conn = first_in_none(target).await?;
     let flavor = table::flavor(&mut conn).await?;
     let vetted =
         Ledger::vetted(&mut conn, flavor, &target.ledger, application, Purpose::Read).await?;
@@ -50,11 +50,24 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
             .map_err(|error| connection_error("asking who holds the run's lock", error))?;
         run.held = Some(held == Some(1));
     }
+    if vetted.whole {
+        let here = |run: &&mut RunRecord| run.elsewhere.is_none();
+        for run in runs.iter_mut().filter(here).filter(|run| table.is_some() || run.is_unfinished())
+        {
+            vetted.ledger.add_operation(&mut conn, run).await?;
+        }
+    }
     let mut seen = Vec::new();
     for run in runs.iter_mut().filter(|run| run.elsewhere.is_none()) {
         let name = TableName::new(&run.schema, &run.table);
         if run.result == Some(Outcome::Done) && !seen.contains(&name) {
-            tell_undo(&mut conn, flavor.is_mariadb(), run, &name).await?;
+            match tell_undo(&mut conn, flavor.is_mariadb(), run, &name).await {
+                // An account that may read the ledger alone sees the runs.
+                Err(error) if table.is_none() && !error.is_connection() => {
+                    tracing::debug!(%error, "whether it can be undone is not known");
+                }
+                told => told?,
+            }
             seen.push(name);
         }
     }
@@ -74,7 +87,11 @@ async fn tell_undo(
         last.undo = record.verdict;
         return Ok(());
     }
-    let catalog = Catalog::read(conn, mariadb, name).await?;
+    let catalog = match Catalog::read(conn, mariadb, name).await {
+        // An operator's account is not shown what the tables are.
+        Err(Error::Refused(_)) => return Ok(()),
+        catalog => catalog?,
+    };
     match undone::choose(vec![last.clone()], &catalog, name) {
         Ok(_) => {
             last.undo = record.verdict;

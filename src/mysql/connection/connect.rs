@@ -137,6 +137,14 @@ pub async fn first(target: &Target) -> Result<Conn> {
         .map_err(|error| error.at_first(&target.address, "a MySQL or MariaDB server"))
 }
 
+/// The same in no database: an account that may only look at the ledger has no right on the application's.
+///
+/// # Errors
+/// Those of [`first`].
+pub(crate) async fn first_in_none(target: &Target) -> Result<Conn> {
+    first(&Target { database: None, ..target.clone() }).await
+}
+
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;

@@ -2,6 +2,7 @@
 
 pub(crate) mod ledger;
 pub(crate) mod lock;
+pub(crate) mod orders;
 pub(crate) mod proof;
 pub(crate) mod record;
 pub(crate) mod undone;

@@ -18,6 +18,7 @@ use super::copy::{deferred_indexes, rows, shadow};
 use super::dependents::Carried;
 use super::run::{MysqlTable, indexes};
 use super::runs::lock;
+use super::runs::orders::Orders;
 use super::runs::proof::Tables;
 use super::runs::record::{Shape, UndoFacts};
 use super::{binlog, checks, swap};
@@ -35,6 +36,7 @@ const LOOK_UP: usize = 500;
 
 impl Server for MysqlTable {
     type Stream = BinlogStream;
+    type Book = Orders;
 
     fn key_order(&self) -> KeyOrder {
         self.ready.get().map_or(KeyOrder::Server, |ready| ready.statements.key.order())
@@ -57,6 +59,12 @@ impl Server for MysqlTable {
 
     async fn hold_claim(&self) -> Result<()> {
         claim::hold(self).await
+    }
+
+    fn book(&self) -> Result<Orders> {
+        let (opts, ledger) = (self.setting.opts.clone(), self.ledger.clone());
+        let begun = self.begun.get().cloned().unwrap_or_default();
+        Ok(Orders::new(opts, ledger, self.run()?, self.token.clone(), begun))
     }
 
     async fn position(&self) -> Result<Position> {
@@ -296,6 +304,10 @@ impl Server for MysqlTable {
             }
         }
         Ok(())
+    }
+
+    async fn announce_swap(&self, marker: u64) -> Result<()> {
+        swap::note_swap(self, marker).await
     }
 
     async fn log_since_swap(&self) -> Result<Option<std::result::Result<Position, String>>> {

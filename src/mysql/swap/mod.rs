@@ -119,7 +119,6 @@ pub(super) async fn attempt<D: Drain>(
     }
     let mut holder =
         table.ready()?.sessions.own("preparing the swap", table.ready()?.reading).await?;
-    note_swap(table, marker).await?;
     let holder_id = holder.id();
     let outcome = match prepare_holder(&mut holder, table).await {
         Ok(()) => locked(table, &mut holder, marker, drain).await,
@@ -465,7 +464,7 @@ pub(super) async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>>
 }
 
 /// Records where in the log the swap will stand, for an undo: without that there is none.
-async fn note_swap(table: &MysqlTable, marker: u64) -> Result<()> {
+pub(super) async fn note_swap(table: &MysqlTable, marker: u64) -> Result<()> {
     let mut conn = table.plain("recording where the swap stands in the log").await?;
     let position = binlog::current_position(&mut conn, table.setting.flavor).await?;
     // Rows that were left behind do not stand in it.

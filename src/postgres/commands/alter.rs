@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::config::settings::Indexes;
 use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::claim::Standing;
@@ -16,7 +16,7 @@ use crate::ledger::refusals::{other_clauses, related_unfinished};
 use crate::ledger::unfinished::Unfinished;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::{Reason, Verdict, Way};
-use crate::plan::{Job, KEEPS, Plan, Step, for_good, only_a_copy_keeps};
+use crate::plan::{Job, Plan, Step, for_good, only_a_copy};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::Checked;
 use crate::postgres::clauses::Statement;
@@ -54,6 +54,22 @@ impl Prepared {
     /// The clauses that take away for good what a copy would keep.
     fn lost(&self) -> Vec<String> {
         lost(&self.setting.change, &self.setting.original)
+    }
+
+    /// What is reported when the change begins by `method`.
+    fn start(&self, method: &Method) -> Start {
+        let original = &self.setting.original;
+        let mut start = Start {
+            clauses: self.setting.change.text.clone(),
+            method: method.word().into(),
+            rows_estimate: original.rows.0,
+            bytes: Some(original.bytes),
+            ..Start::default()
+        };
+        if let Some(verdict) = self.opposite().filter(|_| *method != Method::Copy) {
+            verdict.tell(&original.name.plain(), &mut start);
+        }
+        start
     }
 
     /// Whether the change can be undone when one of the server's own methods makes it. Beforehand that is known only
@@ -242,7 +258,8 @@ async fn prepare(
         }
         None => {
             for other in &related {
-                if let Some(run) = any_unfinished(client, &ledger, other).await? {
+                let found = any_unfinished(client, &ledger, other).await?;
+                if let Some(run) = found.filter(|run| !run.is_watch()) {
                     return Err(related_unfinished(&run, &name.plain(), &other.plain()));
                 }
             }
@@ -269,11 +286,12 @@ async fn prepare(
             };
             let chosen = choose(settings.strategy()).await?;
             let lost = lost(&change, &original);
-            if job.undoable && !lost.is_empty() && !matches!(chosen.method, Method::Copy) {
-                only_a_copy_keeps(&lost, !settings.strategy().copies())?;
-                Some(Chosen { reason: KEEPS.into(), ..choose(Strategy::Copy).await? })
-            } else {
-                Some(chosen)
+            match job.needs_a_copy(&lost).filter(|_| chosen.method != Method::Copy) {
+                Some(reason) => {
+                    only_a_copy(reason, !settings.strategy().copies())?;
+                    Some(Chosen { reason: reason.into(), ..choose(Strategy::Copy).await? })
+                }
+                None => Some(chosen),
             }
         }
     };
@@ -312,6 +330,9 @@ pub(super) async fn unfinished(
     let Some(run) = any_unfinished(client, ledger, &original.name).await? else { return Ok(None) };
     let Some(record) = Record::of(&run)? else { return Ok(None) };
     let standing = standing(client, ledger, original, &record).await?;
+    if run.is_watch() && standing != Standing::Swapped {
+        return Ok(None);
+    }
     if standing == Standing::Unswapped {
         owned(client, &record, &record.helpers(&original.name).shadow).await?;
     }
@@ -399,10 +420,19 @@ async fn own_method(
         return Err(other_clauses(&dead.run));
     }
     report(job, chosen.method.word(), &chosen.reason, &chosen.notes);
+    job.sink.event(Event::Started(Box::new(prepared.start(&chosen.method))));
     let (options, role, ledger) =
         (&prepared.setting.options, &prepared.setting.role, prepared.setting.ledger.clone());
     let place = record::Place { client, options, role, ledger };
-    let ended = record::run(place, job, name, &prepared.setting.change.text, &chosen.method).await;
+    let ended = record::run(
+        place,
+        job,
+        name,
+        &prepared.setting.change.text,
+        &chosen.method,
+        prepared.opposite().as_ref(),
+    )
+    .await;
     lock::release(client).await;
     ended
 }
@@ -418,8 +448,9 @@ async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary>
     let (table, clauses) =
         (prepared.setting.original.name.plain(), prepared.setting.change.text.clone());
     let throttle = throttle::build(job, &prepared.setting.options, true)?;
+    let start = prepared.start(&Method::Copy);
     let server = PostgresTable::new(prepared.setting);
-    let mut summary = job.copy(server, throttle, defer_indexes).await?;
+    let mut summary = job.copy(server, throttle, defer_indexes, start).await?;
     summary.table = table;
     summary.clauses = clauses;
     Ok(summary)

@@ -4,5 +4,6 @@ pub mod arguments;
 
 pub(crate) mod alter;
 pub(crate) mod cleanup;
+pub(crate) mod order;
 pub(crate) mod revert;
 pub(crate) mod status;

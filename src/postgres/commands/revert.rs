@@ -7,12 +7,12 @@ use tokio_postgres::Client;
 
 use super::alter::unfinished;
 use crate::config::target::Scheme;
-use crate::engine::progress::{Event, Summary};
+use crate::engine::progress::{Event, Start, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::other_clauses;
 use crate::ledger::{REVERT, undo_text};
-use crate::plan::{Assignment, Job, Undoing};
+use crate::plan::{Assignment, Job, Opposite, Undoing};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::{self, Checked};
 use crate::postgres::clauses::change::Change;
@@ -50,11 +50,29 @@ struct Prepared {
     notes: Vec<String>,
 }
 
+/// The change that takes the table's last one back, where that has left no retired table.
+///
+/// # Errors
+/// `Refused` where there is none; the server's.
+pub(crate) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    let options = Options::of(&job.target)?;
+    let treated = job.settings.treat_as == Some(Scheme::Postgres);
+    let (client, ..) = recognise::open(&options, treated).await?;
+    let role = RoleSettings::read(&options).await?;
+    let ledger = Ledger::open(&client, &job.target.ledger).await?;
+    let request = &job.request.table;
+    let name = resolve(&client, &role, request.schema.as_deref(), &request.table).await?;
+    let Some(live) = Table::read(&client, &name).await? else { return Ok(None) };
+    undo::opposite(&client, &ledger, &live).await
+}
+
 /// Undoes the table's last change.
 ///
 /// # Errors
 /// Whatever ends the run other than success.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
+    let probe = throttle::ServerStatus::new(Options::of(&job.target)?);
+    let job = job.with_checks(probe);
     let Prepared { client, setting, begun, notes } = prepare(&job).await?;
     for text in notes {
         job.sink.event(Event::Note { text });
@@ -70,7 +88,8 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
     };
     job.sink.event(Event::Method { method: REVERT.into(), reason });
     let throttle = throttle::build(&job, &setting.options, true)?;
-    let mut summary = job.copy(PostgresTable::new(setting), throttle, false).await?;
+    let start = Start::of_an_undo(&name, text.clone(), setting.original.bytes);
+    let mut summary = job.copy(PostgresTable::new(setting), throttle, false, start).await?;
     summary.table = name;
     summary.clauses = text;
     summary.seconds = job.progress.elapsed().as_secs_f64();

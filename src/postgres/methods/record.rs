@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::opposite::{Definition, NativeRecord, opposite};
 use super::{Going, Method};
+use crate::engine::orders;
 use crate::engine::progress::{Event, Summary};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::{Checkpoint, End, FencingToken, NewRun, RunId, RunRecord};
 use crate::plan::Job;
+use crate::plan::undo::Verdict;
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::connect::Options;
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::methods;
 use crate::postgres::name::TableName;
 use crate::postgres::runs::ledger::Ledger;
+use crate::postgres::runs::orders::{Orders, now};
 use crate::postgres::throttle;
 
 /// How often the record is renewed, so that the run is not taken for an interrupted one.
@@ -47,6 +51,7 @@ pub(crate) async fn run(
     name: &TableName,
     clauses: &str,
     method: &Method,
+    verdict: Option<&Verdict>,
 ) -> Result<Summary> {
     let Place { client, options, role, ledger } = place;
     let record = Record { client, job, ledger, token: FencingToken::random() };
@@ -64,9 +69,15 @@ pub(crate) async fn run(
             unrecorded = Some(format!("not recorded in the ledger: {error}"));
         }
     };
+    let before = Definition::read(client, name).await?;
     let mut begun = None;
-    // What is done in one moment is recorded when it is done: nothing can be left of it.
-    if matches!(method, Method::Steps(_)) {
+    let throttle = throttle::build(job, options, false)?;
+    let permission = job.permission(&throttle);
+    // What is done in one moment is recorded when it is done: nothing can be left of it. But where it has to
+    // wait, orders find it meanwhile.
+    let mut since = String::new();
+    if matches!(method, Method::Steps(_)) || !permission.is_near().await {
+        since = now(client).await?;
         match record.begin(&new, name).await {
             Ok(run) => begun = Some(run),
             Err(error) => note(Err(error)),
@@ -75,10 +86,9 @@ pub(crate) async fn run(
     let sink = Arc::clone(&job.sink);
     let attempts = job.settings.cut_over_attempts().get();
     let say = |attempt, reason: String| {
+        job.progress.set_blocked(Some(reason.clone()));
         sink.event(Event::CutOverRetry { attempt, attempts, retry_seconds: None, reason });
     };
-    let throttle = throttle::build(job, options, false)?;
-    let permission = job.permission(&throttle);
     let report = |text| sink.event(Event::Note { text });
     let going = Going {
         attempts,
@@ -89,10 +99,20 @@ pub(crate) async fn run(
         trusts_owner: job.settings.trust_owner,
         permission: Some(permission),
     };
-    let outcome = tokio::select! {
-        outcome = methods::run(options, role, name, method, &going) => outcome,
-        never = record.renew(begun) => match never {},
-        never = permission.report_throttle() => match never {},
+    let work = async {
+        tokio::select! {
+            outcome = methods::run(options, role, name, method, &going) => outcome,
+            never = record.renew(begun) => match never {},
+            never = permission.report_throttle() => match never {},
+        }
+    };
+    let outcome = match begun {
+        Some(run) => {
+            let (ledger, token) = (record.ledger.clone(), record.token.clone());
+            let book = Orders::new(options.clone(), ledger, run, token, since);
+            Box::pin(orders::beside(book, &job.scene(&throttle), work)).await
+        }
+        None => work.await,
     };
     let mut done = match outcome {
         Ok(done) => done,
@@ -106,12 +126,15 @@ pub(crate) async fn run(
             return Err(error);
         }
     };
-    note(match begun {
-        Some(run) => record.end(run).await,
-        None => match record.begin(&new, name).await {
-            Ok(run) => record.end(run).await,
-            Err(error) => Err(error),
-        },
+    let told = verdict.map(|verdict| verdict.record(&name.plain())).unwrap_or_default();
+    let undo = told.first().cloned();
+    let run = match begun {
+        Some(run) => Ok(run),
+        None => record.begin(&new, name).await,
+    };
+    note(match run {
+        Ok(run) => record.end(run, name, &before, told).await,
+        Err(error) => Err(error),
     });
     done.warnings.extend(unrecorded);
     Ok(Summary {
@@ -119,6 +142,7 @@ pub(crate) async fn run(
         clauses: clauses.to_owned(),
         method: method.word().into(),
         attempts: done.attempts,
+        undo,
         warnings: done.warnings,
         ..Summary::default()
     })
@@ -149,7 +173,18 @@ impl Record<'_> {
         Ok(run)
     }
 
-    async fn end(&self, run: RunId) -> Result<()> {
+    async fn end(
+        &self,
+        run: RunId,
+        name: &TableName,
+        before: &Definition,
+        verdict: Vec<String>,
+    ) -> Result<()> {
+        let after = Definition::read(self.client, name).await?;
+        let opposite = opposite(name, before, &after);
+        let text = serde_json::to_string(&NativeRecord { after, opposite, verdict });
+        let text = text.map_err(|error| Error::Internal(format!("a record: {error}")))?;
+        self.ledger.carry(self.client, run, &self.token, &text).await?;
         self.ledger.end(self.client, run, None, &End::done_natively()).await.map(drop)
     }
 

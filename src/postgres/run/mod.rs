@@ -47,6 +47,8 @@ pub(super) struct PostgresTable {
     pub(super) seen: Arc<Seen>,
     pub(super) token: FencingToken,
     pub(super) run: OnceLock<RunId>,
+    /// The server's time when this attempt began, for [`Orders`](super::runs::orders::Orders).
+    pub(super) begun: OnceLock<String>,
     pub(super) capture: OnceLock<Capture>,
     pub(super) record: OnceLock<Record>,
     pub(super) carried: OnceLock<Carried>,
@@ -74,6 +76,7 @@ impl PostgresTable {
             seen: Arc::default(),
             token: FencingToken::random(),
             run: OnceLock::new(),
+            begun: OnceLock::new(),
             capture: OnceLock::new(),
             record: OnceLock::new(),
             carried: OnceLock::new(),

@@ -4,5 +4,6 @@ pub mod ledger;
 
 pub(crate) mod lock;
 pub(crate) mod names;
+pub(crate) mod orders;
 pub(crate) mod record;
 pub(crate) mod tables;

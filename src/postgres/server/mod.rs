@@ -14,6 +14,7 @@ use super::dependents::Dependents;
 use super::run::PostgresTable;
 use super::run::indexes;
 use super::runs::lock;
+use super::runs::orders::Orders;
 use super::runs::record::{self, Record};
 use super::runs::tables::Tables;
 use super::stream::{Capture, PgStream, StreamConfig};
@@ -38,6 +39,7 @@ const LOOK_UP: usize = 500;
 
 impl Server for PostgresTable {
     type Stream = PgStream;
+    type Book = Orders;
 
     fn key_order(&self) -> KeyOrder {
         self.ready.get().map_or(KeyOrder::Server, |ready| ready.statements.key.order())
@@ -61,6 +63,12 @@ impl Server for PostgresTable {
     async fn hold_claim(&self) -> Result<()> {
         self.watch().await?;
         claim::hold(self).await
+    }
+
+    fn book(&self) -> Result<Orders> {
+        let (options, ledger) = (self.setting.options.clone(), self.ledger.clone());
+        let begun = self.begun.get().cloned().unwrap_or_default();
+        Ok(Orders::new(options, ledger, self.run()?, self.token.clone(), begun))
     }
 
     async fn position(&self) -> Result<Position> {

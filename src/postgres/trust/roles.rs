@@ -23,8 +23,14 @@ pub(crate) struct Plain {
     pub name: &'static str,
     /// Its columns in order: name, type, and `!` after the type of one that is not null.
     pub columns: &'static [(&'static str, &'static str)],
+    /// The column that counts, if one does.
+    pub counter: Option<&'static str>,
+    /// The defaults of columns, as the server shows them.
+    pub defaults: &'static [(&'static str, &'static str)],
     /// Its primary key.
     pub key: &'static [&'static str],
+    /// What it is for.
+    pub comment: &'static str,
     /// What anybody may be granted.
     pub grants: &'static [&'static str],
 }
@@ -150,7 +156,7 @@ async fn relation(
           FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid), \
          c.relrowsecurity OR c.relforcerowsecurity OR {policies} > 0, \
          c.relispartition OR c.reloftype <> 0 OR {inherits} > 0, \
-         {defaults} + {constraints} + {indexes} + {statistics}, \
+         {constraints} + {indexes} + {statistics}, \
          (SELECT pg_catalog.string_agg(pg_catalog.concat(a.attname, ' ', \
           pg_catalog.format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN '!' END, \
           CASE WHEN t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace THEN ' foreign' END, \
@@ -161,13 +167,16 @@ async fn relation(
           FROM pg_catalog.pg_index i, pg_catalog.unnest(i.indkey::pg_catalog.int2[]) \
           WITH ORDINALITY o(n, place), pg_catalog.pg_attribute a WHERE i.indrelid = c.oid \
           AND i.indisprimary AND a.attrelid = c.oid AND a.attnum = o.n), \
-         {relations}, {columns}, {sequences} \
+         {relations}, {columns}, {sequences}, \
+         (SELECT pg_catalog.string_agg(pg_catalog.concat(a.attname, ' ', \
+          pg_catalog.pg_get_expr(d.adbin, d.adrelid)), ', ' ORDER BY a.attname) \
+          FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid \
+          AND a.attnum = d.adnum WHERE d.adrelid = c.oid) \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE n.nspname = {schema} AND c.relname = {name}",
         trusted = trusted("c.relowner"),
         policies = count("pg_policy p WHERE p.polrelid = c.oid"),
         inherits = count("pg_inherits h WHERE h.inhrelid = c.oid OR h.inhparent = c.oid"),
-        defaults = count("pg_attrdef d WHERE d.adrelid = c.oid"),
         constraints = count(
             "pg_constraint k WHERE c.oid IN (k.conrelid, k.confrelid) AND k.contype NOT IN ('p', 'n')"
         ),
@@ -180,26 +189,74 @@ async fn relation(
     Ok(rows(client, ACTION, &sql).await?.into_iter().next())
 }
 
-/// What is wrong with a table, and what cures it.
+/// What is wrong with a table, and what cures it: whose it is, what it is, and who may write it.
 fn judge(schema: &Ident, table: &Plain, row: &SimpleQueryRow) -> Vec<Finding> {
     let name = TableName { schema: schema.clone(), table: Ident::new(table.name) };
     let text = |at: usize| row.get(at).unwrap_or_default();
-    let drop = format!(
+    if text(0) == "rp" && text(2) != "t" {
+        let problem = format!("{name} belongs to {}, who is not trusted with osc's role", text(1));
+        return vec![untrusted(problem, drop_of(&name, row))];
+    }
+    let mut findings = judge_form(&name, table, row);
+    if text(0) != "rp" {
+        return findings;
+    }
+    if let Some(who) = row.get(10) {
+        let cure = format!("REVOKE ALL ON {name} FROM {who}");
+        findings.push(untrusted(format!("{who} may write {name}"), cure));
+    }
+    if let Some(who) = row.get(11) {
+        let cure = format!("REVOKE ALL ({}) ON {name} FROM {who}", table.key.join(", "));
+        findings.push(untrusted(format!("{who} may write columns of {name}"), cure));
+    }
+    if let Some(who) = row.get(12) {
+        let cure = format!("REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {who}");
+        findings.push(untrusted(format!("{who} may set the counter of {name}"), cure));
+    }
+    findings
+}
+
+/// What keeps tables from being used by a role that may only make orders: they are not plain. Whoever granted
+/// it that right owns them, and is trusted so far.
+///
+/// # Errors
+/// The server's.
+pub(crate) async fn look_as_operator(
+    client: &Client,
+    schema: &Ident,
+    tables: &[Plain],
+) -> Result<(There, Vec<Finding>)> {
+    let mut there = There { schema: true, ..There::default() };
+    let mut findings = Vec::new();
+    for table in tables {
+        if let Some(row) = relation(client, schema, table).await? {
+            there.tables.push(table.name.to_owned());
+            let name = TableName { schema: schema.clone(), table: Ident::new(table.name) };
+            findings.extend(judge_form(&name, table, &row));
+        }
+    }
+    Ok((there, findings))
+}
+
+fn drop_of(name: &TableName, row: &SimpleQueryRow) -> String {
+    format!(
         "if no run needs it, drop it and let osc make it again: DROP {} {name}",
-        match text(0).chars().next() {
+        match row.get(0).and_then(|kind| kind.chars().next()) {
             Some('v') => "VIEW",
             Some('m') => "MATERIALIZED VIEW",
             Some('f') => "FOREIGN TABLE",
             Some('S') => "SEQUENCE",
             _ => "TABLE",
         }
-    );
+    )
+}
+
+/// What a table is.
+fn judge_form(name: &TableName, table: &Plain, row: &SimpleQueryRow) -> Vec<Finding> {
+    let text = |at: usize| row.get(at).unwrap_or_default();
+    let drop = drop_of(name, row);
     if text(0) != "rp" {
         let problem = format!("{name} is no plain, logged table: it is not osc's");
-        return vec![untrusted(problem, drop)];
-    }
-    if text(2) != "t" {
-        let problem = format!("{name} belongs to {}, who is not trusted with osc's role", text(1));
         return vec![untrusted(problem, drop)];
     }
     let mut findings = Vec::new();
@@ -232,7 +289,14 @@ fn judge(schema: &Ident, table: &Plain, row: &SimpleQueryRow) -> Vec<Finding> {
     }
     let columns: Vec<String> =
         table.columns.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
-    if text(7) != "0" || text(8) != columns.join(",") || text(9) != table.key.join(",") {
+    let mut defaults: Vec<String> =
+        table.defaults.iter().map(|(column, default)| format!("{column} {default}")).collect();
+    defaults.sort_unstable();
+    let as_made = text(7) == "0"
+        && text(8) == columns.join(",")
+        && text(9) == table.key.join(",")
+        && text(13) == defaults.join(", ");
+    if !as_made {
         findings.push(untrusted(
             format!(
                 "{name} is not as this version of osc makes it (columns, key, defaults, constraints, \
@@ -240,18 +304,6 @@ fn judge(schema: &Ident, table: &Plain, row: &SimpleQueryRow) -> Vec<Finding> {
             ),
             format!("finish unfinished runs with the osc that began them; {drop}"),
         ));
-    }
-    if let Some(who) = row.get(10) {
-        let cure = format!("REVOKE ALL ON {name} FROM {who}");
-        findings.push(untrusted(format!("{who} may write {name}"), cure));
-    }
-    if let Some(who) = row.get(11) {
-        let cure = format!("REVOKE ALL ({}) ON {name} FROM {who}", table.key.join(", "));
-        findings.push(untrusted(format!("{who} may write columns of {name}"), cure));
-    }
-    if let Some(who) = row.get(12) {
-        let cure = format!("REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {who}");
-        findings.push(untrusted(format!("{who} may set the counter of {name}"), cure));
     }
     findings
 }

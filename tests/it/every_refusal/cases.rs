@@ -300,6 +300,7 @@ pub(crate) const BY_ID: &str =
 /// Codes that need a server or an account of their own, or a run under way: the test, which runs plan and
 /// alter too.
 pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("revert-if-query", "tests/it/undo_watch.rs", "a_health_check_that_fails_undoes_the_change"),
     ("undo-nothing", "tests/it/undo_opposite.rs", "a_later_change_is_in_the_way"),
     ("undo-window", "tests/it/undo_window.rs", "kept"),
     ("undo-no-run", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),
@@ -376,6 +377,16 @@ pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
         "hidden-children",
         "tests/it/every_refusal.rs",
         "children_that_the_account_may_not_see_are_refused_alike",
+    ),
+    (
+        "no-attempt",
+        "tests/it/orders_refused.rs",
+        "an_order_without_an_attempt_is_refused_and_leaves_no_row",
+    ),
+    (
+        "order-rights",
+        "tests/it/operator_rights.rs",
+        "an_operators_account_steers_and_sees_and_can_do_nothing_else",
     ),
     ("unfinished-run", "tests/it/kept_runs.rs", "the_same_change_resumes_however_it_is_written"),
     ("related-run", "tests/it/related_runs.rs", "a_run_is_refused_beside_a_related_one"),

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 const EVENT: &str = include_str!("../../../docs/use/schema/event.json");
+const NOTICE: &str = include_str!("../../../docs/use/schema/notice.json");
 const ERROR: &str = include_str!("../../../docs/use/schema/error.json");
 const PLAN: &str = include_str!("../../../docs/use/schema/plan.json");
 const STATUS: &str = include_str!("../../../docs/use/schema/status.json");
 const REVERT_CHECK: &str = include_str!("../../../docs/use/schema/revert-check.json");
+const ORDER: &str = include_str!("../../../docs/use/schema/order.json");
 const CLEANUP: &str = include_str!("../../../docs/use/schema/cleanup.json");
 
 /// What is wrong with what a command printed; `None`: nothing.
@@ -21,7 +23,9 @@ pub fn problem(command: &str, line: &Value) -> Option<String> {
         "revert --check" => REVERT_CHECK,
         "plan" => PLAN,
         "status" => STATUS,
+        "pause" | "resume" | "set" | "cut-over" | "abort" => ORDER,
         "cleanup" => CLEANUP,
+        "a message" => NOTICE,
         _ => return Some(format!("{command} has no schema")),
     };
     let root: Value = serde_json::from_str(schema).expect("a schema is JSON");

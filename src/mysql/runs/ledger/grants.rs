@@ -236,6 +236,10 @@ async fn on_tables(conn: &mut Conn, schema: &Ident) -> Result<Vec<Grant>> {
                 rights.push(right);
             }
         }
+        // The authority to steer runs is given so.
+        if table.eq_ignore_ascii_case("osc_order") {
+            rights.retain(|right| right != "INSERT");
+        }
         if !rights.is_empty() {
             let scope = format!("{schema}.{}", Ident(table));
             grants.push(Grant { account: Account { user, host }, rights, scope });

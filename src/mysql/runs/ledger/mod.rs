@@ -33,6 +33,10 @@ pub(crate) struct Ledger {
     pub runs: TableName,
     /// The table of markers.
     pub markers: TableName,
+    /// The table of orders.
+    pub orders: TableName,
+    /// The table of figures over time.
+    pub samples: TableName,
     /// This server: part of each row's key.
     server: String,
 }
@@ -42,8 +46,10 @@ pub(crate) struct Ledger {
 pub(crate) struct Vetted {
     /// It.
     pub ledger: Ledger,
-    /// Its tables are there.
+    /// Its tables of runs and markers are there.
     pub stands: bool,
+    /// So are those of orders and samples.
+    pub whole: bool,
     /// What could not be looked at.
     pub notes: Vec<String>,
 }
@@ -116,10 +122,38 @@ impl Ledger {
         if !wrong.is_empty() {
             return Err(Error::Refused(wrong));
         }
-        let server = identity(conn, flavor).await?;
-        let (runs, markers) = (shape::RUNS.named(&schema), shape::MARKERS.named(&schema));
+        let ledger = Self::of(conn, flavor, &schema).await?;
         let stands = found.schema && found.tables;
-        Ok(Vetted { ledger: Self { runs, markers, server }, stands, notes })
+        Ok(Vetted { ledger, stands, whole: stands && found.whole, notes })
+    }
+
+    /// The ledger in `schema` for an account that may only make orders.
+    ///
+    /// # Errors
+    /// `Refused` where the account sees no plain tables there.
+    pub(crate) async fn for_orders(conn: &mut Conn, flavor: Flavor, schema: &str) -> Result<Self> {
+        let schema = Ident::new(schema);
+        for shape in [&shape::RUNS, &shape::ORDERS] {
+            if let Some(wrong) = shape::seen_by_operator(conn, &schema, shape).await? {
+                return Err(Error::Refused(vec![wrong]));
+            }
+        }
+        Self::of(conn, flavor, &schema).await
+    }
+
+    async fn of(conn: &mut Conn, flavor: Flavor, schema: &Ident) -> Result<Self> {
+        Ok(Self {
+            runs: shape::RUNS.named(schema),
+            markers: shape::MARKERS.named(schema),
+            orders: shape::ORDERS.named(schema),
+            samples: shape::SAMPLES.named(schema),
+            server: identity(conn, flavor).await?,
+        })
+    }
+
+    /// This server, as the rows of its runs name it.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
     }
 
     /// Creates the database and the tables where they are missing, and looks at them again: another user
@@ -133,7 +167,7 @@ impl Ledger {
         if !found.wrong.is_empty() {
             return Err(Error::Refused(found.wrong));
         }
-        if found.schema && found.tables {
+        if found.schema && found.whole {
             return Ok(());
         }
         // Though it may be here already: a plan made it, and no replica has heard of that.

@@ -4,7 +4,8 @@ use mysql_async::{Conn, Row, params};
 
 use super::Ledger;
 use crate::error::{Error, Result};
-use crate::ledger::{Outcome, RunRecord};
+use crate::ledger::orders::{self, OrderRecord};
+use crate::ledger::{Outcome, RunId, RunRecord};
 use crate::mysql::connection::answer::Answers as _;
 use crate::mysql::connection::errors::connection_error;
 use crate::mysql::name::TableName;
@@ -116,6 +117,72 @@ impl Ledger {
             kept_wal: None,
             undo: Vec::new(),
             undo_until: None,
+            picture: None,
+            orders: Vec::new(),
         })
     }
+
+    /// The run on a table that this server began and that has not ended.
+    pub(crate) async fn unended(
+        &self,
+        conn: &mut Conn,
+        table: &TableName,
+    ) -> Result<Option<RunId>> {
+        let sql = format!(
+            "SELECT run FROM {} WHERE server = :server AND schema_name = :schema \
+             AND table_name = :table AND result IS NULL ORDER BY run DESC LIMIT 1",
+            self.runs
+        );
+        let values = params! {
+            "server" => self.server.as_str(), "schema" => table.schema.as_str(),
+            "table" => table.table.as_str(),
+        };
+        let rows: Vec<i64> = conn
+            .all_of(sql, values)
+            .await
+            .map_err(|error| connection_error("looking for the run", error))?;
+        Ok(rows.first().copied().map(RunId))
+    }
+
+    /// Adds to a run how it was when it last stored that, and its last orders.
+    pub(crate) async fn add_operation(&self, conn: &mut Conn, run: &mut RunRecord) -> Result<()> {
+        let failed = |error| connection_error("reading the ledger", error);
+        let values = params! { "server" => self.server.as_str(), "run" => run.run };
+        let sql = format!(
+            "SELECT picture FROM {} WHERE server = :server AND run = :run AND picture IS NOT NULL \
+             ORDER BY at DESC LIMIT 1",
+            self.samples
+        );
+        let pictures: Vec<String> = conn.all_of(sql, values.clone()).await.map_err(failed)?;
+        run.seen(pictures.first().and_then(|text| serde_json::from_str(text).ok()));
+        let sql = format!(
+            "SELECT id, verb, LEFT(arguments, 200), LEFT(who, 100), LEFT(host, 100), LEFT(why, 200), \
+             LEFT(CAST(made AS CHAR), 23), CAST(expires AS CHAR), LEFT(answer, 1000), CAST(answered AS CHAR) \
+             FROM {} WHERE run = :run AND (server IS NULL OR server = :server) \
+             ORDER BY id DESC LIMIT {}",
+            self.orders,
+            orders::SHOWN
+        );
+        let rows: Vec<OrderRow> = conn.all_of(sql, values).await.map_err(failed)?;
+        run.orders = rows.into_iter().rev().map(order).collect();
+        Ok(())
+    }
+}
+
+type OrderRow = (
+    i64,
+    String,
+    Option<String>,
+    String,
+    Option<String>,
+    Option<String>,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
+
+fn order(row: OrderRow) -> OrderRecord {
+    let (order, verb, arguments, who, host, why, made, expires, answer, answered) = row;
+    OrderRecord { order, verb, arguments, who, host, why, made, expires, answer, answered }
 }

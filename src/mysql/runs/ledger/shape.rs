@@ -72,8 +72,48 @@ pub(crate) const MARKERS: Shape = Shape {
     comment: "Markers in the change stream of osc",
 };
 
-/// All of them.
-pub(crate) const ALL: [&Shape; 2] = [&RUNS, &MARKERS];
+/// Orders for runs. Other accounts may be granted INSERT and SELECT on it: what the server knows by itself of an
+/// order it fills in.
+pub(crate) const ORDERS: Shape = Shape {
+    table: "osc_order",
+    columns: &[
+        ("id", "bigint not null auto_increment"),
+        ("run", "bigint not null"),
+        ("verb", "varchar(32) not null"),
+        ("arguments", "mediumtext null"),
+        ("who", "varchar(255) not null default current_user()"),
+        ("host", "varchar(255) not null default user()"),
+        ("why", "mediumtext null"),
+        ("made", "datetime(6) not null default utc_timestamp(6)"),
+        ("expires", "datetime(3) null"),
+        ("answer", "mediumtext null"),
+        ("answered", "datetime(3) null"),
+        ("server", "varchar(64) null"),
+    ],
+    // Where two sources replicate into one replica, numbers alone would collide.
+    keys: "PRIMARY KEY (id, made), KEY run (run, answered)",
+    comment: "Orders for runs of osc, and their answers",
+};
+
+/// Figures of runs over time; the last row of a run has its picture.
+pub(crate) const SAMPLES: Shape = Shape {
+    table: "osc_sample",
+    columns: &[
+        ("server", "varchar(64) not null"),
+        ("run", "bigint not null"),
+        ("at", "datetime(3) not null"),
+        ("series", "mediumtext not null"),
+        ("picture", "mediumtext null"),
+    ],
+    keys: "PRIMARY KEY (server, run, at)",
+    comment: "Figures of runs of osc over time",
+};
+
+/// All of them. A ledger that was made before there were orders has the first two.
+pub(crate) const ALL: [&Shape; 4] = [&RUNS, &MARKERS, &ORDERS, &SAMPLES];
+
+/// Those without which there is no ledger.
+const FIRST: [&Shape; 2] = [&RUNS, &MARKERS];
 
 impl Shape {
     /// The table in `schema`.
@@ -85,7 +125,14 @@ impl Shape {
     pub(crate) fn create(&self, schema: &Ident) -> String {
         let mut columns = String::new();
         for (name, what) in self.columns {
-            let _ = write!(columns, "{name} {what}, ");
+            // An expression stands in parentheses.
+            let written = match what.split_once(" default ") {
+                Some((kind, default)) if default.contains('(') => {
+                    format!("{kind} default ({default})")
+                }
+                _ => (*what).to_owned(),
+            };
+            let _ = write!(columns, "{name} {written}, ");
         }
         format!(
             "CREATE TABLE IF NOT EXISTS {} ({columns}{}) ENGINE=InnoDB {CHARSET} COMMENT={}",
@@ -100,8 +147,10 @@ impl Shape {
 pub(crate) struct Found {
     /// The database is there.
     pub(crate) schema: bool,
-    /// So are all tables.
+    /// So are the tables of runs and markers.
     pub(crate) tables: bool,
+    /// So are all others.
+    pub(crate) whole: bool,
     /// What is not as osc makes it, with the statement that cures it.
     pub(crate) wrong: Vec<Finding>,
 }
@@ -114,12 +163,13 @@ pub(crate) async fn look(conn: &mut Conn, schema: &Ident) -> Result<Found> {
     let text = Text(schema.as_str());
     let sql = format!("SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {text}");
     let there = !text_rows::<1>(conn, ACTION, &sql).await?.is_empty();
-    let mut found = Found { schema: there, tables: true, wrong: Vec::new() };
+    let mut found = Found { schema: there, tables: true, whole: true, wrong: Vec::new() };
     for shape in ALL {
         let name = shape.named(schema);
         let kind = kind(conn, &name).await?;
         let Some(kind) = kind else {
-            found.tables = false;
+            found.whole = false;
+            found.tables &= !FIRST.iter().any(|first| first.table == shape.table);
             continue;
         };
         if mutation::active(Rule::LedgerVetted) {
@@ -134,6 +184,31 @@ pub(crate) async fn look(conn: &mut Conn, schema: &Ident) -> Result<Found> {
         }
     }
     Ok(found)
+}
+
+/// What keeps `shape` from being used by an account that may only make orders: it is no plain table, or is not
+/// there as far as the account can see. Who may write it is for osc to check.
+///
+/// # Errors
+/// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
+pub(crate) async fn seen_by_operator(
+    conn: &mut Conn,
+    schema: &Ident,
+    shape: &Shape,
+) -> Result<Option<Finding>> {
+    let name = shape.named(schema);
+    let Some(kind) = kind(conn, &name).await? else {
+        return Ok(Some(untrusted(
+            format!("there is no {}, or this account has no right on it", name.plain()),
+            "see docs/use/operate.md for the rights that orders need; a run of osc makes the table",
+        )));
+    };
+    Ok(kind.flaw().map(|flaw| {
+        untrusted(
+            format!("{} is {flaw}, which osc did not make: it is not read", name.plain()),
+            kind.drop(&name),
+        )
+    }))
 }
 
 /// What an object is, as far as the list of tables says it.
@@ -243,7 +318,8 @@ fn described(kind: &str, null: bool, default: &str, extra: &str, collation: &str
     if !default.is_empty() && default != "NULL" {
         let _ = write!(text, " default {default}");
     }
-    if !extra.is_empty() {
+    // MySQL's word for a default that is an expression.
+    if !extra.is_empty() && extra != "DEFAULT_GENERATED" {
         let _ = write!(text, " {}", extra.to_lowercase());
     }
     if !collation.is_empty() && collation != COLLATION {
@@ -258,7 +334,7 @@ fn described(kind: &str, null: bool, default: &str, extra: &str, collation: &str
 /// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
 pub(crate) async fn earlier(conn: &mut Conn, application: &Ident) -> Result<Vec<TableName>> {
     let mut tables = Vec::new();
-    for shape in ALL {
+    for shape in FIRST {
         let name = shape.named(application);
         if kind(conn, &name).await?.is_some() {
             tables.push(name);

@@ -1,9 +1,11 @@
-//! The ledger's table on PostgreSQL: `osc_ledger`, in the schema of osc's own.
+//! The ledger's tables on PostgreSQL, in the schema of osc's own: `osc_ledger` has a row for every run,
+//! `osc_order` the orders for runs, `osc_sample` their figures over time.
 //!
 //! A row's key begins with the identity of the server and its database: in a restored dump, and on a
 //! server that another one was made from by a dump, it is known as another's.
 
 mod records;
+mod tables;
 
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::postgres::connection::session::{rows, run, value};
 use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::trust::own_schema::{Function, keep_private};
 use crate::postgres::trust::roles::{self, Plain, There};
+use tables::{ORDERS, RUNS, SAMPLES, TABLES};
 
 const LOOK: &str = "looking for the ledger";
 
@@ -27,39 +30,6 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The advisory lock under which the schema is made: "osc" and a number that no table has.
 const CREATE_LOCK: i64 = 0x006f_7363_i64 << 32 | 0xffff_ffff;
-
-/// The table of runs. It has no defaults: an expression would be code.
-const RUNS: Plain = Plain {
-    name: "osc_ledger",
-    columns: &[
-        ("system", "bigint!"),
-        ("database", "oid!"),
-        ("run", "bigint!"),
-        ("schema_name", "text!"),
-        ("table_name", "text!"),
-        ("clauses", "text!"),
-        ("method", "text!"),
-        ("phase", "text!"),
-        ("result", "text"),
-        ("detail", "text"),
-        ("state", "text"),
-        ("rows_copied", "bigint!"),
-        ("rows_estimate", "bigint!"),
-        ("rows_verified", "bigint"),
-        ("verification", "text!"),
-        ("lock_ms", "double precision"),
-        ("owner", "text!"),
-        ("carried", "text"),
-        ("started", "timestamp with time zone!"),
-        ("updated", "timestamp with time zone!"),
-        ("ended", "timestamp with time zone"),
-    ],
-    key: &["system", "database", "run"],
-    grants: &[],
-};
-
-/// The tables that osc has in its schema.
-const TABLES: &[Plain] = &[RUNS];
 
 /// What a row's key begins with: where the run was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +47,10 @@ pub struct Ledger {
     pub schema: Ident,
     /// The table of runs.
     pub runs: TableName,
+    /// The table of orders.
+    pub orders: TableName,
+    /// The table of figures over time.
+    pub samples: TableName,
     here: Origin,
     there: There,
 }
@@ -87,34 +61,6 @@ fn optional<T: std::fmt::Display>(value: Option<T>) -> String {
 
 fn text(value: Option<&str>) -> String {
     optional(value.map(|value| Text(value).to_string()))
-}
-
-impl Plain {
-    fn create(&self, schema: &Ident) -> String {
-        let name = TableName { schema: schema.clone(), table: Ident::new(self.name) };
-        let counter = name.sibling(Ident::new(format!("{}_run_seq", self.name)));
-        let columns: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(column, kind)| {
-                let plain = kind.trim_end_matches('!');
-                let not_null = if plain == *kind { "" } else { " NOT NULL" };
-                let identity = if *column == "run" { " GENERATED ALWAYS AS IDENTITY" } else { "" };
-                format!("{column} {plain}{not_null}{identity}")
-            })
-            .collect();
-        format!(
-            "CREATE TABLE {name} ({}, PRIMARY KEY ({})) USING heap; {}; \
-             COMMENT ON TABLE {name} IS 'The record of every run of osc'",
-            columns.join(", "),
-            self.key.join(", "),
-            [
-                keep_private("TABLE", &name.to_string()),
-                keep_private("SEQUENCE", &counter.to_string())
-            ]
-            .join("; "),
-        )
-    }
 }
 
 impl Ledger {
@@ -137,13 +83,48 @@ impl Ledger {
         if !findings.is_empty() {
             return Err(Error::Refused(findings));
         }
+        Self::of(client, schema, there).await
+    }
+
+    /// The ledger in `schema` for a role that may only make orders.
+    ///
+    /// # Errors
+    /// `Refused` where the role sees no plain tables there; the server's.
+    pub async fn for_orders(client: &Client, schema: &str) -> Result<Self> {
+        let schema = Ident::new(schema);
+        let (there, mut findings) = roles::look_as_operator(client, &schema, TABLES).await?;
+        if findings.is_empty() && !there.tables.iter().any(|table| table == ORDERS.name) {
+            findings.push(untrusted(
+                format!("there is no table osc_order in the schema {schema}"),
+                "a run of osc makes it; name another schema with --ledger",
+            ));
+        }
+        if !findings.is_empty() {
+            return Err(Error::Refused(findings));
+        }
+        Self::of(client, schema, there).await
+    }
+
+    async fn of(client: &Client, schema: Ident, there: There) -> Result<Self> {
         let sql = "SELECT s.system_identifier, d.oid FROM pg_catalog.pg_control_system() s, \
                    pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
         let found = rows(client, "asking which server this is", sql).await?;
         let row = found.first().ok_or_else(|| Error::Internal("the server has no name".into()))?;
         let here = Origin { system: number(row.get(0))?, database: number(row.get(1))? };
-        let runs = TableName { schema: schema.clone(), table: Ident::new(RUNS.name) };
-        Ok(Self { schema, runs, here, there })
+        let named =
+            |table: &Plain| TableName { schema: schema.clone(), table: Ident::new(table.name) };
+        let (runs, orders, samples) = (named(&RUNS), named(&ORDERS), named(&SAMPLES));
+        Ok(Self { schema, runs, orders, samples, here, there })
+    }
+
+    /// This server and database, as the rows of orders and samples name them.
+    pub(crate) fn server(&self) -> String {
+        format!("{}/{}", self.here.system, self.here.database)
+    }
+
+    /// Whether there are orders and samples to read.
+    pub(crate) fn has_orders(&self) -> bool {
+        self.there.tables.len() == TABLES.len()
     }
 
     /// Whether there are runs to read.
@@ -152,7 +133,7 @@ impl Ledger {
     }
 
     fn is_whole(&self) -> bool {
-        self.is_there() && self.there.functions.len() == Function::ALL.len()
+        self.has_orders() && self.there.functions.len() == Function::ALL.len()
     }
 
     /// Why it cannot be created, if so.
@@ -318,7 +299,7 @@ impl Ledger {
     }
 
     /// The condition for the row of a run of ours.
-    fn row(&self, id: RunId) -> String {
+    pub(super) fn row(&self, id: RunId) -> String {
         format!(
             "system = {} AND database = {} AND run = {}",
             self.here.system, self.here.database, id.0

@@ -4,9 +4,10 @@ use tokio_postgres::{Client, SimpleQueryRow};
 
 use super::{Ledger, Origin};
 use crate::error::Result;
+use crate::ledger::orders::{self, OrderRecord};
 use crate::ledger::{Outcome, RunRecord};
 use crate::postgres::catalog::table::number;
-use crate::postgres::connection::session::rows;
+use crate::postgres::connection::session::{rows, value};
 use crate::postgres::name::{TableName, Text};
 
 impl Ledger {
@@ -81,6 +82,58 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Adds to a run of this database how it was when it last stored that, and its last orders.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) async fn add_operation(&self, client: &Client, run: &mut RunRecord) -> Result<()> {
+        let (server, id) = (self.server(), run.run);
+        let server = Text(&server);
+        let sql = format!(
+            "SELECT picture FROM {} WHERE server = {server} AND run = {id} AND picture IS NOT NULL \
+             ORDER BY at DESC LIMIT 1",
+            self.samples
+        );
+        let picture = value(client, "reading the ledger", &sql).await?;
+        run.seen(picture.and_then(|text| serde_json::from_str(&text).ok()));
+        let time = |column: &str| {
+            format!("pg_catalog.to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS')")
+        };
+        let sql = format!(
+            "SELECT id, \"left\"(verb, 100), \"left\"(arguments, 200), \"left\"(who, 100), \"left\"(host, 100), \
+             \"left\"(why, 200), {}, {}, \"left\"(answer, 1000), {} FROM {} \
+             WHERE run = {id} AND coalesce(server, {server}) = {server} ORDER BY id DESC LIMIT {}",
+            time("made"),
+            time("expires"),
+            time("answered"),
+            self.orders,
+            orders::SHOWN
+        );
+        let found = rows(client, "reading the ledger", &sql).await?;
+        run.orders = found.iter().rev().map(order).collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
+fn order(row: &SimpleQueryRow) -> Result<OrderRecord> {
+    // Others write these: what is no text is not shown.
+    let text = |at: usize| row.try_get(at).ok().flatten().map(str::to_owned);
+    let known = |at: usize| text(at).unwrap_or_default();
+    Ok(OrderRecord {
+        order: number(row.get(0))?,
+        verb: known(1),
+        arguments: text(2),
+        who: known(3),
+        host: text(4),
+        why: text(5),
+        made: known(6),
+        expires: text(7),
+        answer: text(8),
+        answered: text(9),
+    })
+}
+
 fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
     let text = |at: usize| row.get(at).map(str::to_owned);
     let known = |at: usize| text(at).unwrap_or_default();
@@ -114,5 +167,7 @@ fn record(here: Origin, row: &SimpleQueryRow) -> Result<RunRecord> {
         kept_wal: None,
         undo: Vec::new(),
         undo_until: None,
+        picture: None,
+        orders: Vec::new(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::progress::{Phase, Snapshot};
+use super::progress::{Phase, Snapshot};
 
 /// The time over which the rate is smoothed, in seconds.
 const MEMORY: f64 = 15.0;
@@ -34,7 +34,7 @@ pub(crate) struct View {
 
 /// Learns the rate from one look to the next.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     phase: Option<Phase>,
     watched: f64,
     last: Option<(f64, u64)>,
@@ -44,22 +44,17 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Forgets: what was done until now was not done at this pace.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// Takes a look. `None`: this phase has nothing to count.
-    pub(super) fn look(&mut self, now: &Snapshot) -> Option<View> {
+    pub(crate) fn look(&mut self, now: &Snapshot) -> Option<View> {
         if self.phase != Some(now.phase) {
             self.reset();
             self.phase = Some(now.phase);
         }
-        let (done, estimate) = match now.phase {
-            Phase::Copy => (now.rows_copied, now.rows_estimate),
-            Phase::Verify => (now.rows_verified, now.rows_copied.max(1)),
-            Phase::PutBack => (now.rows_verified, now.rows_estimate.max(1)),
-            _ => return None,
-        };
+        let (done, estimate) = counted(now)?;
         self.learn(now.elapsed_seconds, done);
         let rate = self.rate();
         let total = estimate.max(done);
@@ -102,6 +97,16 @@ impl Pace {
         }
         let seconds = as_float(left) / rate;
         (seconds <= LONGEST_ETA).then(|| Duration::from_secs_f64(seconds))
+    }
+}
+
+/// Rows done in this phase, and how many there are by estimate; `None`: it has nothing to count.
+pub(crate) fn counted(now: &Snapshot) -> Option<(u64, u64)> {
+    match now.phase {
+        Phase::Copy => Some((now.rows_copied, now.rows_estimate)),
+        Phase::Verify => Some((now.rows_verified, now.rows_copied.max(1))),
+        Phase::PutBack => Some((now.rows_verified, now.rows_estimate.max(1))),
+        _ => None,
     }
 }
 
