@@ -266,6 +266,22 @@ async fn what_is_computed_now_has_its_old_values_again(kind: Kind) {
     pair.same("t").await.unwrap();
 }
 
+async fn rows_without_a_parent_are_all_listed_and_cannot_be_left_behind(kind: Kind) {
+    let mut pair = Pair::new(kind, ROWS).await;
+    ended(&pair.alter("t", "DROP FOREIGN KEY fk_p").await, 0).unwrap();
+    pair.first("UPDATE t SET p = 9 WHERE id BETWEEN 21 AND 60").await;
+    for more in [&[][..], &["--on-misfit", "leave"]] {
+        let output = pair.revert("t", more).await;
+        ended(&output, 5).unwrap();
+        let text = streams(&output);
+        assert!(text.contains("40 rows cannot go back"), "{text}");
+        assert!(text.contains("id = 21") && text.contains("id = 60"), "{text}");
+        assert!(text.contains("add the parents") && !text.contains("--on-misfit"), "{text}");
+    }
+    pair.first("INSERT INTO parent VALUES (9)").await;
+    ended(&pair.revert("t", &[]).await, 0).unwrap();
+}
+
 /// Clauses that the server does itself, what is said of the way back, and a write after which the opposite fails.
 const NATIVE: &[(&str, &str, &str)] = &[
     ("ADD COLUMN a INT", "loses", ""),
@@ -323,6 +339,7 @@ on_both_servers! {
     a_plan_says_what_an_undo_then_does
     what_rows_lose_by_their_keys_is_what_was_said
     what_is_computed_now_has_its_old_values_again
+    rows_without_a_parent_are_all_listed_and_cannot_be_left_behind
     a_servers_own_method_is_undone_by_the_opposite
     a_run_keeps_its_verdict_until_the_retired_table_is_gone
 }

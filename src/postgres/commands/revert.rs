@@ -168,7 +168,9 @@ async fn prepare(job: &Job) -> Result<Prepared> {
         _ => Some(retired(&client, &undone).await?),
     };
     let dependents = Dependents::read(&client, &name).await?;
-    let back = undo::keys_back(&client, &name, &undone.tables.dropped, &dependents).await?;
+    // After the swap the keys are there, and still to be validated.
+    let hanging = (!matches!(begun, Begun::Swapped(_))).then_some(&dependents);
+    let back = undo::keys_back(&client, &name, &undone.tables.dropped, hanging).await?;
     let mut change = Change::none(undo_text(undone.run));
     change.statement = back.statement.unwrap_or(change.statement);
     let mut tables = undone.tables;

@@ -33,7 +33,8 @@ pub(crate) struct KeysBack {
     pub lost: Vec<String>,
 }
 
-/// Which of the keys that the undone run has taken away come back on `live`.
+/// Which of the keys that the undone run has taken away come back on `live`. `hanging`: what hangs on it, where the
+/// keys are not back already.
 ///
 /// # Errors
 /// The server's.
@@ -41,11 +42,12 @@ pub(crate) async fn keys_back(
     client: &Client,
     live: &TableName,
     gone: &[ForeignKey],
-    hanging: &Dependents,
+    hanging: Option<&Dependents>,
 ) -> Result<KeysBack> {
     let mut back = KeysBack::default();
     let mut clauses = Vec::new();
-    for key in gone.iter().filter(|key| hanging.own_foreign_keys().all(|own| *own != key.name)) {
+    let has = |name: &Ident| hanging.is_some_and(|it| it.own_foreign_keys().any(|own| own == name));
+    for key in gone.iter().filter(|key| !has(&key.name)) {
         let name = key.name.as_str();
         let parent = if key.is_self() { live } else { &key.parent };
         if !is_table(client, parent).await? {

@@ -1,6 +1,7 @@
 //! Random tables of PostgreSQL.
 
 use std::fmt::Write as _;
+use std::process::Output;
 
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -9,6 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::draw::{self, Values, date, time};
+use super::undo::Undoing;
 use super::{Failure, Made, Session, Site, TABLE};
 use crate::support;
 use crate::support::postgres::{connect, exec};
@@ -395,6 +397,55 @@ impl Site for Postgres {
     async fn same(&self) -> Result<(), String> {
         let wrong = differences(&self.client).await;
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n    ")) }
+    }
+}
+
+impl Undoing for Postgres {
+    const SPOILING: &'static [&'static str] = &[
+        "NULL",
+        "'ж'",
+        "repeat('x', 300)",
+        "'1'",
+        "-1",
+        "4000000000",
+        "0.123456789",
+        "'2001-01-01 00:00:00.123456'",
+    ];
+
+    async fn osc(&self, arguments: &[&str]) -> Output {
+        let mut command = support::osc();
+        command.args(arguments).args(["--url", &self.url()]);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    async fn columns(&self) -> Vec<(String, String)> {
+        let sql = "SELECT attname, format_type(atttypid, atttypmod) || ' ' || attcollation \
+                   FROM pg_attribute WHERE attrelid = 'public.t'::regclass AND attnum > 0 \
+                   AND NOT attisdropped";
+        let found = self.client.query(sql, &[]).await.unwrap();
+        found.iter().map(|row| (quoted(row.get(0)), row.get(1))).collect()
+    }
+
+    fn family(of: &str) -> String {
+        let (of, collation) = of.rsplit_once(' ').expect("a type and a collation");
+        let bare = of.split('(').next().unwrap_or_default();
+        let bare = match bare {
+            "smallint" | "bigint" => "integer",
+            "character varying" => "text",
+            bare => bare,
+        };
+        format!("{bare} {} {collation}", of.contains("with time zone"))
+    }
+
+    fn spoiling(table: &str, column: &str, value: &str) -> String {
+        format!(
+            "UPDATE {table} SET {column} = {value} WHERE ctid = (SELECT ctid FROM {table} ORDER BY random() \
+             LIMIT 1)"
+        )
+    }
+
+    fn equating([ours, twin]: &[String; 2], column: &str, on: &str) -> String {
+        format!("UPDATE {twin} b SET {column} = a.{column} FROM {ours} a WHERE {on}")
     }
 }
 

@@ -2,21 +2,36 @@
 //! schema and in the twin's old one, and `osc revert` does what was said.
 
 use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::process::Output;
 use std::sync::Mutex;
 
-use mysql_async::Conn;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::mysql::MySql;
 use super::{Column, Failure, Key, Made, Session, Site, fill, printed};
-use crate::data::{Pair, ended};
 use crate::support::schema;
-use crate::support::server::Kind;
 
 /// Transactions that are tried between the change and its undo.
 const WRITES: usize = 40;
+
+/// Where a change is undone.
+pub trait Undoing: Site {
+    /// Values that a column of the old schema may not take.
+    const SPOILING: &'static [&'static str];
+
+    /// osc with these arguments, on its own table, to its end.
+    fn osc(&self, arguments: &[&str]) -> impl Future<Output = Output>;
+    /// The names of the columns of osc's table, quoted, and their types with their collations.
+    fn columns(&self) -> impl Future<Output = Vec<(String, String)>>;
+    /// What types of one kind have in common, whatever room they have.
+    fn family(of: &str) -> String;
+    /// Sets a column of some row.
+    fn spoiling(table: &str, column: &str, value: &str) -> String;
+    /// Gives rows of the second table a column's value of the first's, called `b` and `a`, where `on` holds.
+    fn equating(tables: &[String; 2], column: &str, on: &str) -> String;
+}
 
 /// How an undo ended that did what was said.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,11 +55,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Tries the case of this seed.
-    pub async fn count(&mut self, kind: Kind, seed: u64) {
-        let made = super::mysql::random(kind, seed);
+    /// Tries the case of this seed at a site where its tables are.
+    pub async fn count<S: Undoing>(&mut self, seed: u64, made: &Made, site: S) {
         eprintln!("seed {seed}: {made}");
-        match trial(kind, &made, seed).await {
+        match trial(&site, made, seed).await {
             Ok(ended) => {
                 eprintln!("  {ended:?}");
                 match ended {
@@ -75,24 +89,24 @@ fn outcomes(plan: &serde_json::Value) -> Option<BTreeSet<String>> {
     Some(reasons.filter_map(|reason| reason["outcome"].as_str()).map(str::to_owned).collect())
 }
 
-async fn trial(kind: Kind, made: &Made, seed: u64) -> Result<Ended, String> {
-    let site = MySql::new(kind, made).await;
+async fn trial<S: Undoing>(site: &S, made: &Made, seed: u64) -> Result<Ended, String> {
     let rng = &mut SmallRng::seed_from_u64(seed ^ 0x5ead);
-    let keys = Mutex::new(fill(&site, made, rng).await);
-    let mut pair = site.pair.lock().await;
-    let output = pair.plan("t", &made.clauses, "copy").await;
+    let keys = Mutex::new(fill(site, made, rng).await);
+    let change = ["t", &made.clauses, "--strategy", "copy"];
+    let output = site.osc(&[&["plan"][..], &change, &["--json"]].concat()).await;
     if !output.status.success() {
         return Ok(Ended::Unchanged);
     }
     let plan = schema::read("plan", String::from_utf8_lossy(&output.stdout).trim());
     let said = outcomes(&plan).ok_or_else(|| format!("nothing was said of an undo: {plan}"))?;
     let undo = plan["methods"][0]["undo"].to_string();
-    let before = columns(&mut pair).await;
-    if !pair.alter("t", &made.clauses).await.status.success() {
+    let before = site.columns().await;
+    let output = site.osc(&[&["alter"][..], &change, &["--yes"]].concat()).await;
+    if !output.status.success() {
         return Ok(Ended::Unchanged);
     }
-    let after = columns(&mut pair).await;
-    let writer = Writer { made, before, after, keys: &keys };
+    let after = site.columns().await;
+    let writer = Writer::<S> { made, before, after, keys: &keys, at: PhantomData };
     let mut session = site.session().await;
     let mut written = BTreeSet::new();
     for _ in 0..WRITES {
@@ -104,45 +118,40 @@ async fn trial(kind: Kind, made: &Made, seed: u64) -> Result<Ended, String> {
             writer.spoil(&mut session, &site.tables()[0], rng).await?;
         }
     }
-    // Every other seed compares both tables, the others go by the log.
+    let checked = site.osc(&["revert", "t", "--check"]).await;
+    // Every other seed compares both tables, the others go by the log where there is one.
     let verify = if seed.is_multiple_of(2) { "--verify=touched" } else { "--verify=all" };
-    let output = pair.revert("t", &[verify]).await;
+    let output = site.osc(&["revert", "t", "--yes", verify]).await;
     let told = || format!("{} — it was said: {undo}", printed(&output));
-    match output.status.code() {
+    // What a check says is so while nothing is written.
+    let (now, then) = (checked.status.code(), output.status.code());
+    if !matches!((now, then), (Some(0), Some(0)) | (Some(4), Some(4 | 5))) {
+        return Err(format!("the check said: {} — then {}", printed(&checked), told()));
+    }
+    match then {
         Some(0) if said.contains("impossible") => Err(told()),
         Some(4) if said.contains("impossible") => Ok(Ended::Foreseen),
         Some(5) if said.contains("possible-while") => Ok(Ended::Foreseen),
         Some(0) if breaks || writer.key_changed() => Ok(Ended::Back),
         Some(0) => {
             writer.equate(&mut session, &site.tables(), &written).await?;
-            pair.same("t").await.map_err(|why| format!("{why} — {}", told()))?;
+            site.same().await.map_err(|why| format!("{why} — {}", told()))?;
             Ok(Ended::Same)
         }
-        _ => ended(&output, 0).map(|()| Ended::Back).map_err(|why| format!("{why} — {}", told())),
+        code => Err(format!("exit {code:?}: {}", told())),
     }
 }
 
-/// The names of the columns of osc's table, quoted, and their types.
-async fn columns(pair: &mut Pair) -> Vec<(String, String)> {
-    let sql = "SELECT CONCAT('`', REPLACE(COLUMN_NAME, '`', '``'), '` ', COLUMN_TYPE, ' ', \
-               COALESCE(COLLATION_NAME, '')) FROM information_schema.COLUMNS \
-               WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't'";
-    let split = |text: String| {
-        let (name, of) = text.rsplit_once("` ").expect("a name and a type");
-        (format!("{name}`"), of.to_owned())
-    };
-    pair.column(sql).await.into_iter().map(split).collect()
-}
-
 /// Who writes in both schemas.
-struct Writer<'a> {
+struct Writer<'a, S> {
     made: &'a Made,
     before: Vec<(String, String)>,
     after: Vec<(String, String)>,
     keys: &'a Mutex<Vec<Key>>,
+    at: PhantomData<S>,
 }
 
-impl Writer<'_> {
+impl<S: Undoing> Writer<'_, S> {
     /// What a column is called after the change; `None`: it is gone.
     fn live(&self, name: &str) -> Option<String> {
         let clauses = &self.made.clauses;
@@ -185,12 +194,7 @@ impl Writer<'_> {
     /// Whether a column has only more room: what is written to both is one value.
     fn grown(&self, name: &str) -> bool {
         let of = |columns: &[(String, String)], name: &str| {
-            let of = columns.iter().find(|(column, _)| column == name).map(|(_, of)| of.clone());
-            let (of, collation) =
-                of?.rsplit_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))?;
-            let bare = of.split('(').next().unwrap_or_default().trim_end_matches(" unsigned");
-            let bare = if bare.ends_with("int") { "int" } else { bare };
-            Some((bare.to_owned(), of.contains("unsigned"), collation))
+            columns.iter().find(|(column, _)| column == name).map(|(_, of)| S::family(of))
         };
         self.live(name).is_some_and(|live| of(&self.before, name) == of(&self.after, &live))
     }
@@ -246,7 +250,9 @@ impl Writer<'_> {
                 ]
             }
             _ => {
-                let Some(column) = others.choose(rng) else { return found.map(|_| "DO 0".into()) };
+                let Some(column) = others.choose(rng) else {
+                    return found.map(|_| "SELECT 1".into());
+                };
                 let value = (column.value)(rng);
                 written.insert(column.name.clone());
                 let live = self.live(&column.name).unwrap_or_default();
@@ -262,7 +268,7 @@ impl Writer<'_> {
     /// One transaction in both schemas; what either refuses is in neither.
     async fn write(
         &self,
-        session: &mut Conn,
+        session: &mut S::Session,
         tables: &[String; 2],
         rng: &mut SmallRng,
         written: &mut BTreeSet<String>,
@@ -280,14 +286,13 @@ impl Writer<'_> {
     /// A write in the new schema alone, which the old one may not take.
     async fn spoil(
         &self,
-        session: &mut Conn,
+        session: &mut S::Session,
         table: &str,
         rng: &mut SmallRng,
     ) -> Result<(), String> {
         let Some((name, _)) = self.after.choose(rng) else { return Ok(()) };
-        let value = ["NULL", "'ж'", "REPEAT('x', 300)", "'1'", "-1", "4000000000", "0.123456789"];
-        let value = value.choose(rng).copied().unwrap_or("NULL");
-        let sql = format!("UPDATE {table} SET {name} = {value} ORDER BY RAND() LIMIT 1");
+        let value = S::SPOILING.choose(rng).copied().unwrap_or("NULL");
+        let sql = S::spoiling(table, name, value);
         run(session, &sql).await.map(drop)
     }
 
@@ -295,16 +300,15 @@ impl Writer<'_> {
     /// becomes on the way there and back is not for this test to say.
     async fn equate(
         &self,
-        session: &mut Conn,
+        session: &mut S::Session,
         tables: &[String; 2],
         written: &BTreeSet<String>,
     ) -> Result<(), String> {
-        let [ours, twin] = tables;
         let on: Vec<String> =
             self.key().map(|column| format!("a.{0} = b.{0}", column.name)).collect();
         for name in written.iter().filter(|name| self.retyped(name)) {
             let on = on.join(" AND ");
-            let sql = format!("UPDATE {twin} b JOIN {ours} a ON {on} SET b.{name} = a.{name}");
+            let sql = S::equating(tables, name, &on);
             if run(session, &sql).await?.is_none() {
                 return Err(format!("{sql} was refused"));
             }
@@ -314,7 +318,7 @@ impl Writer<'_> {
 }
 
 /// How many rows a statement changed; `None`: it was refused.
-async fn run(session: &mut Conn, sql: &str) -> Result<Option<u64>, String> {
+async fn run<S: Session>(session: &mut S, sql: &str) -> Result<Option<u64>, String> {
     match Session::run(session, sql).await {
         Ok(rows) => Ok(Some(rows)),
         Err(Failure::Refused) => Ok(None),

@@ -47,6 +47,22 @@ async fn foreign_keys_go_and_come_with_each_undo() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_is_validated_after_a_death_right_after_the_swap() {
+    let place = Place::new(TABLE).await;
+    let old = place.rows(KEYS).await;
+    place.alter("DROP CONSTRAINT fk_a, DROP CONSTRAINT fk_up, ALTER b TYPE bigint");
+    let killed = crate::support::osc()
+        .args(["revert", "t", "--yes", "--url", &place.server.url(&place.database)])
+        .env("OSC_FAULT", "swap.committed@1=kill")
+        .output()
+        .unwrap();
+    assert_eq!(killed.status.code(), None, "{}", printed(&killed));
+    assert!(place.rows(KEYS).await.iter().all(|key| key.contains(" f ")));
+    place.reverts();
+    assert_eq!(place.rows(KEYS).await, old);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_without_a_parent_are_all_listed_and_cannot_be_left_behind() {
     let place = Place::new(TABLE).await;
     place.alter("DROP CONSTRAINT fk_a, DROP CONSTRAINT fk_up, ALTER a TYPE bigint, DROP COLUMN c");

@@ -4,6 +4,7 @@ mod change;
 mod types;
 
 use std::fmt::Write as _;
+use std::process::Output;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error};
@@ -13,6 +14,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::Mutex;
 
 use super::draw::{self, Values};
+use super::undo::Undoing;
 use super::{Failure, Made, Session, Site, TABLE};
 use crate::data::{Pair, quoted};
 use crate::support;
@@ -98,7 +100,7 @@ fn definition(column: &Drawn, rng: &mut SmallRng) -> String {
 pub struct MySql {
     kind: Kind,
     databases: [String; 2],
-    pub(super) pair: Mutex<Pair>,
+    pair: Mutex<Pair>,
 }
 
 impl MySql {
@@ -134,6 +136,41 @@ impl Site for MySql {
 
     async fn same(&self) -> Result<(), String> {
         self.pair.lock().await.same("t").await
+    }
+}
+
+impl Undoing for MySql {
+    const SPOILING: &'static [&'static str] =
+        &["NULL", "'ж'", "REPEAT('x', 300)", "'1'", "-1", "4000000000", "0.123456789"];
+
+    async fn osc(&self, arguments: &[&str]) -> Output {
+        self.pair.lock().await.osc(arguments).await
+    }
+
+    async fn columns(&self) -> Vec<(String, String)> {
+        let sql = "SELECT CONCAT('`', REPLACE(COLUMN_NAME, '`', '``'), '` ', COLUMN_TYPE, ' ', \
+                   COALESCE(COLLATION_NAME, '')) FROM information_schema.COLUMNS \
+                   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't'";
+        let split = |text: String| {
+            let (name, of) = text.rsplit_once("` ").expect("a name and a type");
+            (format!("{name}`"), of.to_owned())
+        };
+        self.pair.lock().await.column(sql).await.into_iter().map(split).collect()
+    }
+
+    fn family(of: &str) -> String {
+        let (of, collation) = of.rsplit_once(' ').expect("a type and a collation");
+        let bare = of.split('(').next().unwrap_or_default().trim_end_matches(" unsigned");
+        let bare = if bare.ends_with("int") { "int" } else { bare };
+        format!("{bare} {} {collation}", of.contains("unsigned"))
+    }
+
+    fn spoiling(table: &str, column: &str, value: &str) -> String {
+        format!("UPDATE {table} SET {column} = {value} ORDER BY RAND() LIMIT 1")
+    }
+
+    fn equating([ours, twin]: &[String; 2], column: &str, on: &str) -> String {
+        format!("UPDATE {twin} b JOIN {ours} a ON {on} SET b.{column} = a.{column}")
     }
 }
 
