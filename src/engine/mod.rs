@@ -18,6 +18,7 @@ pub(crate) mod pace;
 pub(crate) mod permission;
 mod refresh;
 pub(crate) mod run;
+pub mod times;
 pub(crate) mod under_lock;
 pub(crate) mod undo;
 pub(crate) mod undo_check;

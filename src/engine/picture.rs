@@ -1,5 +1,6 @@
 //! A run at one moment, as the ledger keeps it: so that any host can show it, after a crash too.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::pace::{self, Pace, View};
 use super::progress::{Phase, Progress, Snapshot};
 use crate::control::{Directives, Holder, InForce};
-use crate::throttle::Throttle;
+use crate::throttle::Sources;
 
 /// The form of what is kept.
 const VERSION: u32 = 1;
@@ -68,14 +69,8 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    /// The run as it is now. `held`: it was begun with `--hold`.
-    pub(crate) fn take(
-        &mut self,
-        progress: &Progress,
-        directives: &Directives,
-        throttle: &Throttle,
-        held: bool,
-    ) -> Picture {
+    /// The run as it is now.
+    pub(crate) fn take(&mut self, progress: &Progress, directives: &Directives) -> Picture {
         let now = progress.snapshot();
         let view = self.pace.look(&now);
         let tenths = |number: f64| (number * 10.0).round() / 10.0;
@@ -89,24 +84,52 @@ impl Camera {
                 .map(tenths),
             eta_seconds: view.and_then(|view| view.eta).map(|eta| eta.as_secs()),
             settings: directives.in_force(),
-            held_by: holders(directives, throttle, held, &table),
+            held_by: progress.holding.holders(directives, &table),
             blocked: progress.blocked(),
             now,
         }
     }
 }
 
-/// What holds a run back: the operator's sides, and the throttle's sources.
-pub(crate) fn holders(
-    directives: &Directives,
-    throttle: &Throttle,
-    held: bool,
-    table: &str,
-) -> Vec<Holder> {
-    let mut holders = directives.holders(held, table);
-    let by_itself = |what| Holder { what, lift: "ends by itself".into() };
-    holders.extend(throttle.sources().into_iter().map(by_itself));
-    holders
+/// What can hold a run back beside the operator, for as long as it takes orders.
+#[derive(Debug, Default)]
+pub(crate) struct Holding(Mutex<Option<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    sources: Sources,
+    /// The run was begun with `--hold`.
+    hold: bool,
+}
+
+impl Holding {
+    /// The run takes orders from now on. `hold`: it was begun with `--hold`.
+    pub(crate) fn begin(&self, sources: Sources, hold: bool) {
+        *self.lock() = Some(Held { sources, hold });
+    }
+
+    /// It does not any more.
+    pub(crate) fn end(&self) {
+        *self.lock() = None;
+    }
+
+    /// Reasons of the throttle's sources.
+    pub(crate) fn sources(&self) -> Vec<String> {
+        self.lock().as_ref().map(|held| held.sources.reasons()).unwrap_or_default()
+    }
+
+    /// What holds the run back: the operator's sides, and the throttle's sources.
+    pub(crate) fn holders(&self, directives: &Directives, table: &str) -> Vec<Holder> {
+        let hold = self.lock().as_ref().is_some_and(|held| held.hold);
+        let mut holders = directives.holders(hold, table);
+        let by_itself = |what| Holder { what, lift: "ends by itself".into() };
+        holders.extend(self.sources().into_iter().map(by_itself));
+        holders
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Picture {
@@ -148,13 +171,16 @@ mod tests {
 
     use super::*;
     use crate::control::CutOver;
+    use crate::throttle::Throttle;
 
     #[tokio::test]
     async fn a_picture_is_read_as_it_was_written() {
         let hold = Directives { cut_over: CutOver::Hold, ..Directives::default() };
         let sender = watch::Sender::new(hold.clone());
         let throttle = Throttle::new(sender.subscribe(), None, &CancellationToken::new());
-        let picture = Camera::default().take(&Progress::default(), &hold, &throttle, true);
+        let progress = Progress::default();
+        progress.holding.begin(throttle.sources(), true);
+        let picture = Camera::default().take(&progress, &hold);
         assert_eq!(picture.held_by.len(), 1);
         let text = serde_json::to_string(&picture).unwrap();
         let read: Picture = serde_json::from_str(&text).unwrap();

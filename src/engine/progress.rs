@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::picture::Holding;
+use super::times::Times;
 use crate::shell;
 use crate::throttle::feedback::Pacing;
 
@@ -153,6 +155,12 @@ pub struct Progress {
     pub stream_lag_ms: AtomicU64,
     /// Keys that other sessions wrote in the shadow after the verification began.
     pub strangers: AtomicU64,
+    /// How long chunks of the copy took.
+    pub chunk_times: Times,
+    /// How long refreshes took.
+    pub refresh_times: Times,
+    /// What can hold the run, while it takes orders.
+    pub(crate) holding: Holding,
 }
 
 impl Default for Progress {
@@ -174,6 +182,9 @@ impl Default for Progress {
             refreshed_keys: AtomicU64::new(0),
             stream_lag_ms: AtomicU64::new(0),
             strangers: AtomicU64::new(0),
+            chunk_times: Times::default(),
+            refresh_times: Times::default(),
+            holding: Holding::default(),
         }
     }
 }

@@ -351,6 +351,11 @@ impl End<'_> {
     }
 }
 
+/// An error without values of rows, as the ledger keeps it.
+pub(crate) fn shown(error: &Error) -> String {
+    detail::of(error)
+}
+
 /// Whether the shadow of a run that ended so is of no use to anybody: a resumed run
 /// needs it, and differing tables are evidence.
 pub(crate) fn is_waste(error: &Error) -> bool {

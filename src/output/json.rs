@@ -79,7 +79,7 @@ impl From<&Error> for Failure {
 
 impl Json {
     fn progress(&mut self, now: &Snapshot) -> String {
-        line(ProgressBody { event: "progress", numbers: self.counter.look(now) })
+        progress(self.counter.look(now))
     }
 }
 
@@ -103,7 +103,17 @@ impl Renderer for Json {
 
 /// The line with which a command that failed ends.
 pub(crate) fn error(error: &Error, about: About) -> String {
-    line(ErrorBody { event: "error", about, failure: Failure::from(error) })
+    failed(Failure::from(error), about)
+}
+
+/// The same with less in it.
+pub(crate) fn failed(failure: Failure, about: About) -> String {
+    line(ErrorBody { event: "error", about, failure })
+}
+
+/// The line of a run's numbers.
+pub(crate) fn progress(numbers: Numbers<'_>) -> String {
+    line(ProgressBody { event: "progress", numbers })
 }
 
 /// Now, as every line has it: jiff's own precision would differ from line to line.
@@ -111,7 +121,8 @@ pub(crate) fn timestamp() -> String {
     jiff::Timestamp::now().strftime("%FT%T.%3fZ").to_string()
 }
 
-fn event_line(event: &Event, about: &About) -> String {
+/// The line of an event.
+pub(crate) fn event_line(event: &Event, about: &About) -> String {
     line(EventLine { event, about })
 }
 

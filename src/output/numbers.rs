@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::engine::pace::Pace;
+use crate::engine::picture::Picture;
 use crate::engine::progress::Snapshot;
 
 /// A run's numbers at one moment, and what follows from them.
@@ -15,6 +16,18 @@ pub(crate) struct Numbers<'a> {
     rows_per_second: Option<f64>,
     /// Of the phase.
     eta_seconds: Option<u64>,
+}
+
+impl<'a> Numbers<'a> {
+    /// Those of a picture.
+    pub(crate) fn of(picture: &'a Picture) -> Self {
+        Self {
+            snapshot: &picture.now,
+            percent: picture.percent,
+            rows_per_second: picture.rows_per_second,
+            eta_seconds: picture.eta_seconds,
+        }
+    }
 }
 
 /// Learns how fast a run is.

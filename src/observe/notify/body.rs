@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::config::notify::Topic;
 use crate::engine::progress::{Start, Summary};
+use crate::engine::undo::without_rows;
 use crate::output::json::Failure;
 
 /// The command that a message comes from.
@@ -96,7 +97,10 @@ pub(super) enum Body {
 
 impl Body {
     /// Of a run that ended well.
-    pub(super) fn ended(kind: Kind, summary: Box<Summary>) -> Self {
+    pub(super) fn ended(kind: Kind, mut summary: Box<Summary>) -> Self {
+        for warning in &mut summary.warnings {
+            *warning = without_rows(warning).to_owned();
+        }
         let validation = match (summary.verified_rows, summary.lock_ms) {
             (Some(_), _) => Validation::Passed,
             (None, Some(_)) => Validation::Off,
