@@ -141,6 +141,18 @@ pub enum Error {
         count: u64,
         /// The first thousand, for a human: the key, and why.
         rows: Vec<String>,
+        /// Whether they can be left behind. Rows without a parent cannot: they are there, and the foreign key
+        /// would not hold.
+        may_stay: bool,
+    },
+    /// A watch after a change had its time; nothing was undone, and nobody resumes it.
+    #[error("the watch is over; nothing was undone")]
+    WatchOver,
+    /// A watch after a change undid it: its health check had failed.
+    #[error("the change was undone: {reason}")]
+    Reverted {
+        /// What the check found.
+        reason: String,
     },
     /// The data cannot become what the clauses ask for: duplicates, values that do not fit.
     #[error("existing rows do not fit: {reason}{}", .rows.iter().map(|r| format!("\n  - {r}")).collect::<String>())]
@@ -258,6 +270,8 @@ impl Error {
             Self::Stopped { .. } => "stopped",
             Self::Verification { .. } => "verification",
             Self::Misfits { .. } => "misfits",
+            Self::WatchOver => "watch-over",
+            Self::Reverted { .. } => "reverted",
             Self::Data { .. } => "data",
             Self::Foreign(_) => "foreign-change",
             Self::StreamGap { .. } => "stream-gap",
@@ -289,9 +303,15 @@ impl Error {
             Self::Data { .. } => Some(
                 "the original is untouched; fix the rows or change the clauses".into(),
             ),
-            Self::Misfits { .. } => Some(
+            Self::Misfits { may_stay: true, .. } => Some(
                 "the live table is untouched; change these rows, or leave them behind: --on-misfit leave".into(),
             ),
+            Self::Reverted { .. } => Some(
+                "the table is as it was, with what was written since; osc revert makes the change again".into(),
+            ),
+            Self::Misfits { .. } => {
+                Some("the live table is untouched; add the parents of these rows, or change the rows".into())
+            }
             Self::Foreign(_) | Self::StreamGap { .. } => Some(
                 "the original is untouched; `osc cleanup TABLE` drops what this run left, then start again".into(),
             ),

@@ -4,7 +4,7 @@ use super::deadline::within;
 use crate::config::target::{Scheme, Target};
 use crate::engine::progress::Summary;
 use crate::engine::undo_check::UndoCheck;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ledger::orders::{Made, NewOrder};
 use crate::ledger::undo_window::Kept;
 use crate::ledger::{Leftover, RunRecord};
@@ -57,10 +57,7 @@ pub(super) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
 pub(super) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
     match job.target.scheme {
         Scheme::Mysql => mysql::commands::revert::check_undo(job).await,
-        Scheme::Postgres => Err(Error::Usage {
-            message: "osc revert --check is not there for PostgreSQL yet".into(),
-            help: String::new(),
-        }),
+        Scheme::Postgres => Box::pin(postgres::commands::revert::check_undo(job)).await,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::config::settings::Settings;
 use crate::engine::progress::Subject;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::{Error, Finding, Result};
-use crate::observe::notify::Kind;
+use crate::observe::notify::{self, Kind};
 use crate::output::screen::{Screen, one_line};
 use crate::output::text::length;
 use crate::plan::{Assignment, Job, Opposite, Request, UndoRequest, Undoing};
@@ -114,13 +114,14 @@ pub(super) async fn run(args: RevertArgs, screen: &Screen, subject: &Subject) ->
     let RevertArgs { json, quiet, yes, check, .. } = args;
     let manner = Manner { json, quiet, yes, kind: Kind::Revert, otherwise: "pass --yes" };
     let job = args.job(subject)?;
+    notify::check(&job.settings.notify)?;
     if let Some(opposite) = Box::pin(backend::opposite(&job)).await? {
         return Box::pin(make(job, opposite, manner, check, screen)).await;
     }
     if check {
         return Box::pin(show(&job, json, screen)).await;
     }
-    running::run(job, manner, screen, backend::revert).await
+    running::run(job, manner, screen, async |job| backend::revert(job).await.map(Some)).await
 }
 
 /// Makes the opposite change of a run that has left no retired table; with `check`, only its plan.
@@ -157,7 +158,7 @@ async fn make(
         return Err(Error::Usage { message: "nothing was changed".into(), help: String::new() });
     }
     let manner = Manner { yes: true, ..manner };
-    running::run(job, manner, screen, backend::alter).await
+    running::run(job, manner, screen, async |job| backend::alter(job).await.map(Some)).await
 }
 
 #[derive(Serialize)]

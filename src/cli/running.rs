@@ -29,7 +29,7 @@ pub(super) struct Manner {
     pub otherwise: &'static str,
 }
 
-/// Does the job, shown and steered, and prints its summary.
+/// Does the job, shown and steered, and prints its summary, unless that is done.
 ///
 /// # Errors
 /// Whatever ends the run other than success.
@@ -40,7 +40,7 @@ pub(super) async fn run<F>(
     change: impl FnOnce(Job) -> F,
 ) -> Result<()>
 where
-    F: Future<Output = Result<Summary>>,
+    F: Future<Output = Result<Option<Summary>>>,
 {
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
     let listener = Listener::open(&job.settings.http).await?;
@@ -90,13 +90,16 @@ where
         result = change(job) => result,
         () = aborted => Err(Error::Internal("an abort that never ends".into())),
     };
-    let result = result.map(|summary| sink.event(Event::Summary(Box::new(summary))));
+    let result = result
+        .map(|summary| summary.into_iter().for_each(|it| sink.event(Event::Summary(Box::new(it)))));
     reporter.finish().await;
     if let Some(http) = http {
         http.finish(result.as_ref().err()).await;
     }
     if let Some(notifier) = notifier {
-        notifier.finish(result.as_ref().err()).await;
+        // What undid a change was told when it had done so.
+        let failed = result.as_ref().err().filter(|error| !matches!(error, Error::Reverted { .. }));
+        notifier.finish(failed).await;
     }
     result
 }

@@ -174,6 +174,8 @@ fn state(run: &RunRecord) -> String {
     match run.state() {
         RunState::Running => "running".into(),
         RunState::Paused => format!("paused: {}", run.paused().unwrap_or_default()),
+        RunState::Watching => "watching: an undo is ready".into(),
+        RunState::Watched => "watched; nothing was undone".into(),
         RunState::Holding => match run.paused() {
             Some(reason) => format!("ready to cut over; on hold: {reason}"),
             None => "ready to cut over; on hold".into(),

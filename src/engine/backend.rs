@@ -225,6 +225,11 @@ pub trait Server: Send + Sync + 'static {
         std::future::ready(Err(Error::Internal("this server does not try".into())))
     }
 
+    /// In an undo: unique keys of the retired table that the live one does not have, by the name that a clash gives.
+    fn relaxed_keys(&self) -> impl Future<Output = Result<Vec<String>>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
     /// Which rows of the original, among those in `range` and `keys`, have the same value of the
     /// shadow's unique key that a clash named, in one snapshot. Empty: the holders were stale.
     fn duplicates(
@@ -278,6 +283,12 @@ pub trait Server: Send + Sync + 'static {
 
     /// The retired table's name, for a human.
     fn retired(&self) -> String;
+
+    /// Before an attempt to swap whose marker will be this one: records where in the log the swap will stand, for an
+    /// undo. A swap that cannot be recorded is not made.
+    fn announce_swap(&self, _marker: u64) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// In an undo: where the change stream must begin so that it names every row that was written since the swap;
     /// or why it cannot, for a human. `None`: this server keeps no such place. Called once the shadow is there.

@@ -47,9 +47,11 @@ pub(super) async fn cut_over<S: Server>(run: &Run<S>, suspects: &[Key]) -> Resul
         }
         drain_backlog(run).await?;
         undo::fit_or_fail(run).await?;
+        let marker = run.dirty.lock_marker();
+        run.with_room(|| run.server.announce_swap(marker)).await?;
         let alone = mutation::skip_if(Rule::CutOverAlone, run.refresh_lock.lock()).await;
         let mut drainer = Drainer { run, suspects, taken: None };
-        let outcome = run.server.swap(run.dirty.lock_marker(), &mut drainer).await;
+        let outcome = run.server.swap(marker, &mut drainer).await;
         let taken = drainer.taken;
         let outcome = match outcome {
             // A row that was written a moment ago: the next refresh says whether it is a misfit.

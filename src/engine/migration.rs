@@ -9,18 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Server;
 use super::coverage::{Limit, Watermark};
 use super::cutover::{Swapped, cut_over};
+use super::health::Watching;
 use super::orders::{self, Scene};
 use super::permission::Approval;
 use super::progress::{Event, Phase, Progress, Sink, Start, Summary};
 use super::run::{Run, State, quantiles};
 use super::verify::{Verified, verify};
-use super::{backpressure, copy, key_index, refresh, undo};
+use super::{backpressure, copy, key_index, refresh, undo, watch};
 use crate::config::settings::Settings;
 use crate::control::Directives;
 use crate::control::sources::Desk;
@@ -45,7 +46,7 @@ pub(crate) struct MigrationContext {
     /// Back-pressure.
     pub throttle: Arc<Throttle>,
     /// The operator's directives.
-    pub directives: watch::Receiver<Directives>,
+    pub directives: channel::Receiver<Directives>,
     /// Where orders are handed in.
     pub desk: Desk,
     /// Counters for whoever shows them.
@@ -62,6 +63,8 @@ pub(crate) struct MigrationContext {
     pub leave_misfits: bool,
     /// In an undo, compare all rows, whatever the log says.
     pub compare_all: bool,
+    /// An undo that is made only where health checks fail.
+    pub watching: Option<Arc<Watching>>,
 }
 
 /// Migrates the table. On an error the original is untouched, unless the summary says otherwise.
@@ -71,7 +74,7 @@ pub(crate) async fn migrate<S: Server>(
 ) -> Result<Summary> {
     let stop = context.stop.clone();
     // True from the moment when everything is drained: the swap is then seen through.
-    let swapping = Arc::new(watch::Sender::new(false));
+    let swapping = Arc::new(channel::Sender::new(false));
     let outcome = tokio::select! {
         biased;
         outcome = method(Arc::clone(&server), context, Arc::clone(&swapping)) => outcome,
@@ -90,7 +93,7 @@ pub(crate) async fn migrate<S: Server>(
 }
 
 /// Returns when the run is to stop, but not in the middle of a swap.
-async fn asked_to_stop(stop: &CancellationToken, swapping: &watch::Sender<bool>) {
+async fn asked_to_stop(stop: &CancellationToken, swapping: &channel::Sender<bool>) {
     stop.cancelled().await;
     // The sender is borrowed: waiting cannot fail.
     let _ = swapping.subscribe().wait_for(|swapping| !swapping).await;
@@ -99,7 +102,7 @@ async fn asked_to_stop(stop: &CancellationToken, swapping: &watch::Sender<bool>)
 async fn method<S: Server>(
     server: Arc<S>,
     context: MigrationContext,
-    swapping: Arc<watch::Sender<bool>>,
+    swapping: Arc<channel::Sender<bool>>,
 ) -> Result<Summary> {
     context.sink.event(Event::Phase { phase: Phase::Prepare });
     let earlier = server.claim().await?;
@@ -107,14 +110,11 @@ async fn method<S: Server>(
         context.progress.subject().set_run(run);
     }
     failpoint::hit(Point::Claimed)?;
-    if earlier.as_ref().is_some_and(|earlier| earlier.swapped) {
-        let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
-        context.sink.event(Event::Note { text });
-        let method = server.method().into();
-        let summary = Summary { method, ..Summary::default() };
-        return finish(&server, &context.sink, &context.progress, summary).await;
-    }
-    let earlier = earlier.map(|earlier| read_state(&earlier.state)).transpose()?;
+    let swapped = earlier.as_ref().is_some_and(|earlier| earlier.swapped);
+    let earlier = match earlier.filter(|_| !swapped) {
+        Some(earlier) => Some(read_state(&earlier.state)?),
+        None => None,
+    };
     // What the first attempt was promised stays.
     let hold = context.settings.hold || earlier.as_ref().is_some_and(|state| state.hold);
     let earlier = earlier.map(|state| State { hold, ..state });
@@ -123,14 +123,29 @@ async fn method<S: Server>(
     let scene =
         Scene { desk: &desk, throttle: &throttle, progress: &progress, sink: &*sink, held: hold };
     let book = server.book()?;
-    orders::beside(book, &scene, claimed(server, context, swapping, earlier)).await
+    let work = async {
+        match swapped {
+            true => settled(&server, &context).await,
+            false => claimed(Arc::clone(&server), context, swapping, earlier).await,
+        }
+    };
+    orders::beside(book, &scene, work).await
+}
+
+/// An earlier attempt swapped the tables: what follows is left to do.
+async fn settled<S: Server>(server: &Arc<S>, context: &MigrationContext) -> Result<Summary> {
+    let text = "an earlier attempt swapped the tables; finishing its work".to_owned();
+    context.sink.event(Event::Note { text });
+    let method = server.method().into();
+    let summary = Summary { method, ..Summary::default() };
+    finish(server, &context.sink, &context.progress, summary).await
 }
 
 /// From the claim on, orders are taken.
 async fn claimed<S: Server>(
     server: Arc<S>,
     context: MigrationContext,
-    swapping: Arc<watch::Sender<bool>>,
+    swapping: Arc<channel::Sender<bool>>,
     earlier: Option<State>,
 ) -> Result<Summary> {
     let (state, resumed) = match earlier {
@@ -149,7 +164,7 @@ async fn claimed<S: Server>(
 async fn begun<S: Server>(
     server: Arc<S>,
     context: MigrationContext,
-    swapping: Arc<watch::Sender<bool>>,
+    swapping: Arc<channel::Sender<bool>>,
     state: State,
     resumed: bool,
 ) -> Result<Summary> {
@@ -179,14 +194,14 @@ enum Ended {
 async fn run<S: Server>(
     server: Arc<S>,
     context: MigrationContext,
-    swapping: Arc<watch::Sender<bool>>,
+    swapping: Arc<channel::Sender<bool>>,
     state: State,
     resumed: bool,
 ) -> Result<Ended> {
     server.go_by_log(state.by_log);
     let estimate = server.estimate().await?;
     context.progress.rows_estimate.store(estimate.0.max(state.rows), Ordering::Relaxed);
-    if !resumed {
+    if !resumed && context.watching.is_none() {
         let method = server.method().into();
         let start = Start { method, rows_estimate: estimate.0, ..context.start };
         context.sink.event(Event::Started(Box::new(start)));
@@ -208,6 +223,7 @@ async fn run<S: Server>(
         state,
         Arc::clone(&swapping),
         context.leave_misfits,
+        context.watching,
     )?;
     if run.by_log && !resumed {
         run.dirty.nothing_is_ours_yet();
@@ -229,6 +245,12 @@ async fn run<S: Server>(
         tracing::info!(%error, "no last checkpoint");
     }
     let summary = match outcome {
+        // Whoever ends the process ends the watch.
+        Err(Error::Stopped { .. })
+            if stop.is_cancelled() && run.progress.phase() == Phase::Watch =>
+        {
+            return Err(Error::WatchOver);
+        }
         Err(error) if run.by_log && !run.caught_up.load(Ordering::Relaxed) => {
             return undo::log_fails(error).map(Ended::LogFails);
         }
@@ -287,6 +309,15 @@ async fn phases<S: Server>(run: &Run<S>, resumed: bool) -> Result<Summary> {
     let ((), verified) = tokio::try_join!(index(run), key_and_compare(run))?;
     let suspects = verified.as_ref().map_or(&[][..], |verified| &verified.suspects);
 
+    if let Some(watching) = &run.watching {
+        match watch::watch(run, watching).await? {
+            watch::Verdict::Over => return Err(Error::WatchOver),
+            watch::Verdict::Undo(reason) => {
+                let text = format!("the change is undone: {reason}");
+                run.sink.event(Event::Warning { text });
+            }
+        }
+    }
     let swapped = cut_over(run, suspects).await?;
     Ok(summary(run, verified.as_ref(), swapped))
 }

@@ -25,6 +25,8 @@ pub enum Phase {
     Verify,
     /// In an undo: the same, and what differs is put into the table that goes back.
     PutBack,
+    /// After a change: an undo is ready, and the health checks say whether it is made.
+    Watch,
     /// Ready, waiting for leave to cut over.
     Hold,
     /// The swap.
@@ -44,6 +46,7 @@ impl Phase {
             Self::Index => "index",
             Self::Verify => "verify",
             Self::PutBack => "put-back",
+            Self::Watch => "watch",
             Self::Hold => "hold",
             Self::CutOver => "cut-over",
             Self::Finish => "finish",
@@ -220,6 +223,21 @@ impl Progress {
     /// Says how far the slowest replica lags behind.
     pub fn set_replica_lag(&self, lag: Option<Duration>) {
         *locked(&self.replica_lag) = lag;
+    }
+
+    /// The same process begins another run: what was counted was the last one's.
+    pub fn begin_again(&self) {
+        let counters = [
+            &self.rows_copied,
+            &self.rows_estimate,
+            &self.rows_verified,
+            &self.dirty_keys,
+            &self.refreshed_keys,
+            &self.strangers,
+        ];
+        counters.into_iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+        self.set_blocked(None);
+        self.set_phase(Phase::Prepare);
     }
 
     /// The phase now.

@@ -14,6 +14,7 @@ use super::backend::Server;
 use super::backoff::{jittered, reconnecting};
 use super::coverage::{Coverage, Limit, Watermark};
 use super::dirty::Dirty;
+use super::health::Watching;
 use super::permission::{Approval, Permission};
 use super::progress::{Event, Phase, Progress, Quantiles, Sink};
 use super::undo::Misfits;
@@ -111,6 +112,8 @@ pub(crate) struct Run<S> {
     pub(super) misfits: Misfits,
     /// They are left behind.
     pub(super) leave_misfits: bool,
+    /// Whether the tables are swapped at all is for health checks to say.
+    pub(super) watching: Option<Arc<Watching>>,
     warned: AtomicBool,
     /// Times of chunks, in microseconds.
     pub chunk_times: Mutex<Histogram<u64>>,
@@ -165,6 +168,7 @@ impl<S: Server> Run<S> {
         state: State,
         swapping: Arc<watch::Sender<bool>>,
         leave_misfits: bool,
+        watching: Option<Arc<Watching>>,
     ) -> Result<Self> {
         let histogram =
             || Histogram::new(3).map_err(|error| Error::Internal(format!("no histogram: {error}")));
@@ -191,6 +195,7 @@ impl<S: Server> Run<S> {
             caught_up: AtomicBool::new(false),
             misfits: Misfits::default(),
             leave_misfits,
+            watching,
             warned: AtomicBool::new(false),
             chunk_times: Mutex::new(histogram()?),
             refresh_times: Mutex::new(histogram()?),

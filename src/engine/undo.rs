@@ -80,6 +80,11 @@ impl Misfits {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.inner().len()
+    }
+
     fn keys(&self) -> Vec<Key> {
         self.inner().keys().cloned().collect()
     }
@@ -105,14 +110,25 @@ pub(super) fn is_misfit<S: Server>(run: &Run<S>, keys: &[Key], error: Error) -> 
         return Err(error);
     };
     let [key] = keys else { return Ok(false) };
-    let why = match rows.as_slice() {
-        [row] if *row != run.server.describe(key) => format!("{reason}: {row}"),
-        _ => reason.clone(),
-    };
+    let why = in_words(&*run.server, keys, reason.clone(), rows);
     if run.misfits.add(key, &why) > MOST_MISFITS {
         return Err(given_up(run));
     }
     Ok(true)
+}
+
+/// Why a row cannot go back, with what else the server says of it: the row itself is named beside it.
+pub(super) fn in_words<S: Server>(
+    server: &S,
+    keys: &[Key],
+    reason: String,
+    rows: &[String],
+) -> String {
+    match (keys, rows) {
+        ([key], [row]) if *row != server.describe(key) => format!("{reason}: {row}"),
+        ([_, _, ..], [_, ..]) => format!("{reason}: {}", rows.join("; ")),
+        _ => reason,
+    }
 }
 
 /// Puts the rows in which both tables differ in a part of the key space, until they differ no more. Returns
@@ -208,7 +224,7 @@ pub(super) async fn fit_or_fail<S: Server>(run: &Run<S>) -> Result<()> {
 
 fn given_up<S: Server>(run: &Run<S>) -> Error {
     let (count, rows) = run.misfits.list(&*run.server);
-    Error::Misfits { count, rows }
+    Error::Misfits { count, rows, may_stay: true }
 }
 
 /// What the summary says of the rows that were left behind.

@@ -126,7 +126,10 @@ pub(crate) async fn claim<L: Lease>(lease: &L) -> Result<Option<Resumable>> {
         lease.begin(session).await?;
         return Ok(None);
     }
-    if !lease.is_same(&earlier.clauses) {
+    // A watch whose process has gone had undone nothing: whoever comes begins anew.
+    let dead_watch = earlier.is_watch();
+    let same = lease.is_same(&earlier.clauses);
+    if !same && !dead_watch {
         return Err(other_clauses(&earlier));
     }
     let record = lease.record(&earlier)?;
@@ -140,6 +143,12 @@ pub(crate) async fn claim<L: Lease>(lease: &L) -> Result<Option<Resumable>> {
         None => Standing::Gone,
     };
     match (standing, earlier.state.clone()) {
+        (Standing::Swapped, _) if !same => Err(other_clauses(&earlier)),
+        (Standing::Unswapped | Standing::Gone, _) if dead_watch => {
+            lease.forget(session, run, "the watch ended with its process").await?;
+            lease.begin(session).await?;
+            Ok(None)
+        }
         (Standing::Swapped | Standing::Unswapped, Some(state)) => {
             let swapped = standing == Standing::Swapped;
             lease.resume(session, &earlier, record, swapped).await?;

@@ -144,6 +144,10 @@ pub enum RunState {
     Running,
     /// The same, but the copy is paused.
     Paused,
+    /// The change is made, and watched: an undo is ready.
+    Watching,
+    /// A watch that had its time: nothing was undone.
+    Watched,
     /// Ready, waiting for permission to cut over.
     Holding,
     /// It was killed, or its host died: the same command resumes it.
@@ -161,9 +165,12 @@ impl RunRecord {
     pub fn state(&self) -> RunState {
         match self.result {
             Some(Outcome::Done) => RunState::Done,
+            Some(Outcome::Failed | Outcome::Stopped) if self.is_watch() => RunState::Watched,
             Some(Outcome::Stopped) => RunState::Stopped,
             Some(Outcome::Failed) => RunState::Failed,
+            None if self.held == Some(false) && self.is_watch() => RunState::Watched,
             None if self.held == Some(false) => RunState::NotRunning,
+            None if self.is_watch() => RunState::Watching,
             None if self.phase == Phase::Hold.word() => RunState::Holding,
             None if self.paused().is_some() => RunState::Paused,
             None => RunState::Running,
@@ -215,6 +222,11 @@ impl RunRecord {
     /// Whether it is one of those that retire a table.
     pub(crate) fn retires(&self) -> bool {
         [COPY, REVERT].contains(&self.method.as_str())
+    }
+
+    /// Whether it watched a change that was made, and had undone nothing when it was last seen.
+    pub(crate) fn is_watch(&self) -> bool {
+        self.phase == Phase::Watch.word()
     }
 
     /// Whether it was stopped, or died, or is under way.
@@ -421,6 +433,10 @@ mod tests {
         assert_eq!(state(None, "copy", "{}", true), RunState::Running);
         assert_eq!(state(None, "copy", paused, true), RunState::Paused);
         assert_eq!(state(None, "hold", "{}", true), RunState::Holding);
+        assert_eq!(state(None, "watch", "{}", true), RunState::Watching);
+        assert_eq!(state(None, "watch", "{}", false), RunState::Watched);
+        let failed = Some(Outcome::Failed);
+        assert_eq!(state(failed, "watch", "{}", false), RunState::Watched);
         assert_eq!(state(None, "copy", paused, false), RunState::NotRunning);
         assert_eq!(state(Some(Outcome::Stopped), "copy", "{}", false), RunState::Stopped);
         assert_eq!(state(Some(Outcome::Failed), "copy", "{}", false), RunState::Failed);

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::screen::Screen;
 use super::{Renderer, screen, summary, text};
 use crate::engine::pace::{Pace, View};
-use crate::engine::progress::{Event, Snapshot, Summary};
+use crate::engine::progress::{Event, Snapshot};
 
 const INTERVAL: Duration = Duration::from_millis(150);
 
@@ -20,7 +20,6 @@ pub(crate) struct Bar {
     detail: ProgressBar,
     counted: bool,
     pace: Pace,
-    summary: Option<Box<Summary>>,
 }
 
 impl Bar {
@@ -29,7 +28,7 @@ impl Bar {
         bar.set_style(style(false));
         let detail = screen.show(ProgressBar::new_spinner());
         detail.set_style(styled(DETAIL));
-        Self { screen, bar, detail, counted: false, pace: Pace::default(), summary: None }
+        Self { screen, bar, detail, counted: false, pace: Pace::default() }
     }
 
     fn draw(&mut self, now: &Snapshot, view: Option<&View>) {
@@ -78,7 +77,8 @@ impl Renderer for Bar {
 
     fn event(&mut self, event: &Event, now: &Snapshot) {
         match event {
-            Event::Summary(summary) => self.summary = Some(summary.clone()),
+            // A change that is watched is reported before the watch begins.
+            Event::Summary(summary) => self.screen.remark(&summary::text(summary)),
             // The bar itself says these.
             Event::Phase { .. }
             | Event::Throttled { .. }
@@ -105,9 +105,6 @@ impl Renderer for Bar {
     fn close(&mut self) {
         self.detail.finish_and_clear();
         self.bar.finish_and_clear();
-        if let Some(summary) = &self.summary {
-            self.screen.remark(&summary::text(summary));
-        }
     }
 }
 

@@ -10,7 +10,7 @@ pub fn of(error: &Error) -> u8 {
         error if error.is_resumable() => 3,
         Error::Order(finding) if finding.check == NO_ANSWER => 1,
         Error::Refused(_) | Error::Order(_) => 4,
-        Error::Verification { .. } | Error::Misfits { .. } => 5,
+        Error::Verification { .. } | Error::Misfits { .. } | Error::Reverted { .. } => 5,
         _ => 1,
     }
 }
@@ -35,7 +35,8 @@ mod tests {
             (4, Error::Order(Finding::new("no-attempt", text(), text()))),
             (1, Error::Order(Finding::new(NO_ANSWER, text(), text()))),
             (5, Error::Verification { count: 1, keys: Vec::new() }),
-            (5, Error::Misfits { count: 1, rows: Vec::new() }),
+            (5, Error::Reverted { reason: text() }),
+            (5, Error::Misfits { count: 1, rows: Vec::new(), may_stay: true }),
         ];
         for (code, error) in ends {
             assert_eq!(of(&error), code, "{error}");

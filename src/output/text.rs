@@ -52,6 +52,7 @@ pub(crate) fn doing(phase: Phase) -> &'static str {
         Phase::Index => "building indexes",
         Phase::Verify => "comparing both tables",
         Phase::PutBack => "comparing, and putting back",
+        Phase::Watch => "watching: an undo is ready",
         Phase::Hold => "ready to cut over; on hold",
         Phase::CutOver => "cutting over",
         Phase::Finish => "settling foreign keys, triggers and names",

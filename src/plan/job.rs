@@ -10,13 +10,15 @@ use crate::config::target::Target;
 use crate::control::Directives;
 use crate::control::sources::Desk;
 use crate::engine::backend::Server;
+use crate::engine::health::{Exec, HealthCheck, Query, Watching};
 use crate::engine::migration::{MigrationContext, migrate};
 use crate::engine::orders::Scene;
 use crate::engine::permission::{Approval, Permission};
 use crate::engine::progress::{Event, Progress, Sink, Start, Subject, Summary};
-use crate::error::{Error, Findings, Result};
-use crate::plan::request::{Request, UndoRequest};
-use crate::throttle::Throttle;
+use crate::error::{Error, Finding, Findings, Result};
+use crate::plan::request::{Request, UndoRequest, WatchRequest};
+use crate::throttle::probe::StatusProbe;
+use crate::throttle::{Throttle, sound};
 
 /// What to do where a change cannot be undone.
 pub(crate) const UNDOABLE: &str =
@@ -50,6 +52,10 @@ pub struct Job {
     pub undo: UndoRequest,
     /// Only by a method that keeps what the change takes away.
     pub undoable: bool,
+    /// Whether to watch the change afterwards, and what then undoes it.
+    pub watch: Option<WatchRequest>,
+    /// The same, ready: what an undo waits for.
+    pub(crate) watching: Option<Arc<Watching>>,
 }
 
 /// How a question of yes or no is put.
@@ -79,6 +85,70 @@ impl Job {
             ask: Arc::new(|_| Ok(false)),
             undo: UndoRequest::default(),
             undoable: false,
+            watch: None,
+            watching: None,
+        }
+    }
+
+    /// The undo of this change that watches it: nothing of it is seen where all is well.
+    #[must_use]
+    pub fn afterwards(&self) -> Self {
+        let mut settings = (*self.settings).clone();
+        settings.hold = false;
+        Self {
+            target: self.target.clone(),
+            replicas: self.replicas.clone(),
+            request: Request { clauses: String::new(), ..self.request.clone() },
+            settings: Arc::new(settings),
+            directives: self.directives.clone(),
+            desk: self.desk.clone(),
+            progress: Arc::clone(&self.progress),
+            sink: Arc::clone(&self.sink),
+            approval: None,
+            stop: self.stop.clone(),
+            ask: Arc::clone(&self.ask),
+            undo: UndoRequest::default(),
+            undoable: false,
+            watch: self.watch.clone(),
+            watching: None,
+        }
+    }
+
+    /// The same with its health checks; `probe`: asks the server.
+    #[must_use]
+    pub(crate) fn with_checks<P: StatusProbe + Sync>(self, probe: P) -> Self {
+        let Some(watch) = &self.watch else { return self };
+        let query = watch
+            .query
+            .as_ref()
+            .map(|sql| Box::new(Query::new(probe, sql)) as Box<dyn HealthCheck>);
+        let exec = watch.exec.as_ref().map(|command| Box::new(Exec::new(command)) as _);
+        let checks = query.into_iter().chain(exec).collect();
+        let watching = Some(Arc::new(Watching::new(watch.period, checks)));
+        Self { watching, ..self }
+    }
+
+    /// What is wrong with the query that is to undo the change.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub(crate) async fn unsound_check<P: StatusProbe>(
+        &self,
+        mut probe: P,
+    ) -> Result<Option<Finding>> {
+        let query = self.watch.as_ref().and_then(|watch| watch.query.as_deref());
+        let names = ("revert-if-query", "--revert-if-query", "undoes the change");
+        sound::query(&mut probe, query, names).await
+    }
+
+    /// Why no other method than a copy will do for a change that takes `lost` away for good.
+    pub(crate) fn needs_a_copy(&self, lost: &[String]) -> Option<&'static str> {
+        if self.watch.is_some() {
+            Some("--watch: only a copy keeps the old table")
+        } else if self.undoable && !lost.is_empty() {
+            Some("--undoable: only a copy keeps what the change takes away")
+        } else {
+            None
         }
     }
 
@@ -164,6 +234,7 @@ impl Job {
             stop: self.stop.clone(),
             leave_misfits: self.undo.leave_misfits,
             compare_all: self.undo.compare_all,
+            watching: self.watching.clone(),
         };
         Box::pin(migrate(Arc::new(server), context)).await
     }

@@ -5,6 +5,7 @@ pub(crate) mod method;
 pub(crate) mod recognition;
 mod request;
 pub(crate) mod undo;
+pub(crate) mod undo_words;
 
 use serde::Serialize;
 
@@ -12,7 +13,9 @@ use crate::error::{Error, Finding, Result};
 use undo::Verdict;
 
 pub(crate) use job::{Ask, Job, UNDOABLE};
-pub(crate) use request::{Assignment, Opposite, Request, TableArg, UndoRequest, Undoing};
+pub(crate) use request::{
+    Assignment, Opposite, Request, TableArg, UndoRequest, Undoing, WatchRequest,
+};
 
 /// What `osc alter` would do.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -56,23 +59,17 @@ pub(crate) struct Step {
     pub undo: Option<Verdict>,
 }
 
-/// Why a copy is the method of a change that is to be undoable.
-pub(crate) const KEEPS: &str = "--undoable: only a copy keeps what the change takes away";
-
-/// Fails where a change that is to be undoable has to be made by a method that keeps nothing of `lost`.
+/// Fails where a change has to be made by a copy, for this reason, and must not be.
 ///
 /// # Errors
 /// `Usage`.
-pub(crate) fn only_a_copy_keeps(lost: &[String], not_a_copy: bool) -> Result<()> {
+pub(crate) fn only_a_copy(reason: &str, not_a_copy: bool) -> Result<()> {
     if !not_a_copy {
         return Ok(());
     }
     Err(Error::Usage {
-        message: format!(
-            "{} can be undone only after a copy, and --strategy asks for another method",
-            lost.join(", ")
-        ),
-        help: "leave out --strategy, or --undoable".into(),
+        message: format!("{reason}; --strategy asks for another method"),
+        help: "leave out one of them".into(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What a command line asks for.
 
+use std::time::Duration;
+
 /// A table as a command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableArg {
@@ -51,6 +53,17 @@ pub(crate) struct Opposite {
     pub clauses: String,
     /// What was said beforehand of undoing the run, in a line, and below it the reasons.
     pub verdict: Vec<String>,
+}
+
+/// How a change is watched once it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchRequest {
+    /// For how long.
+    pub period: Duration,
+    /// Undo it where this query's first value is above 0.
+    pub query: Option<String>,
+    /// Undo it where this command fails.
+    pub exec: Option<String>,
 }
 
 /// How an undo goes about what the retired table cannot just take back.

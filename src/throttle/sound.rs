@@ -30,21 +30,37 @@ pub(crate) async fn probes<G: StatusProbe>(
             }
         }
     }
-    if let Some(sql) = &settings.throttle_query {
-        let seen = match query::reads(sql) {
-            Ok(()) => probe.first_number(sql).await.map(drop),
-            Err(problem) => Err(Error::Usage { message: problem.into(), help: String::new() }),
-        };
-        if let Err(error) = seen
-            && let Some((why, help)) = lasting(probe, error)?
-        {
-            let help = help.unwrap_or_else(|| {
-                "give one SELECT whose first value is a number: above 0 pauses the copy".into()
-            });
-            findings.push(Finding::new("throttle-query", format!("--throttle-query: {why}"), help));
-        }
-    }
+    let query = settings.throttle_query.as_deref();
+    findings.extend(
+        self::query(probe, query, ("throttle-query", "--throttle-query", "pauses the copy"))
+            .await?,
+    );
     Ok(findings)
+}
+
+/// What is wrong with a query whose number counts: its code, the flag that gave it, and what a number above 0
+/// does.
+///
+/// # Errors
+/// The connection's.
+pub(crate) async fn query<G: StatusProbe>(
+    probe: &mut G,
+    sql: Option<&str>,
+    (code, flag, does): (&'static str, &str, &str),
+) -> Result<Option<Finding>> {
+    let Some(sql) = sql else { return Ok(None) };
+    let seen = match query::reads(sql) {
+        Ok(()) => probe.first_number(sql).await.map(drop),
+        Err(problem) => Err(Error::Usage { message: problem.into(), help: String::new() }),
+    };
+    let Err(error) = seen else { return Ok(None) };
+    let found = lasting(probe, error)?.map(|(why, help)| {
+        let help = help.unwrap_or_else(|| {
+            format!("give one SELECT whose first value is a number: above 0 {does}")
+        });
+        Finding::new(code, format!("{flag}: {why}"), help)
+    });
+    Ok(found)
 }
 
 /// Why this error would come every time, with what helps where the error knows; `None`: it may pass.

@@ -83,8 +83,9 @@ async fn no_cycle_is_under_way_beside_the_cut_over(kind: Kind) {
     run.phase("hold").await;
     gate.shut();
     control.let_go();
-    // The session that prepares the shadow; and the first one of the attempt, which has the refresher
-    // stand still, and asks for its lock next.
+    // The session that prepares the shadow, the one that records where the swap will stand; and the first one
+    // of the attempt, which has the refresher stand still, and asks for its lock next.
+    drop(gate.visitor().await);
     drop(gate.visitor().await);
     let attempt = gate.visitor().await;
     // Whoever begins a cycle now gets as far as its checkpoint.

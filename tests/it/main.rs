@@ -105,5 +105,6 @@ mod undo_opposite;
 mod undo_postgres;
 mod undo_torture;
 mod undo_verdict;
+mod undo_watch;
 mod undo_window;
 mod user_messages;

@@ -54,6 +54,7 @@ async fn an_operators_account_steers_and_sees_and_can_do_nothing_else() {
         run.phase("hold").await;
         place.order_at(&url, &["cut-over", "t"]);
         run.done().await;
+        assert_eq!(place.status_at(&url)["state"], "done");
         let (code, printed) = place.osc(&["plan", "t", "ADD COLUMN more INT"]);
         assert_eq!(code, Some(0), "{printed}");
     }

@@ -217,7 +217,8 @@ async fn a_hold_without_a_control_file_ends_by_an_order_and_a_window_that_is_non
     let place = Place::on(Kind::Mariadb).await;
     let mut run = Run::plainly(&place.url, &["t", "ADD COLUMN held INT", "--hold"]);
     run.phase("hold").await;
-    assert_eq!(place.osc(&["cut-over", "t"]).0, Some(0));
+    let (code, printed) = place.osc(&["cut-over", "t"]);
+    assert_eq!(code, Some(0), "{printed}");
     run.done().await;
     for command in ["plan", "alter"] {
         let arguments = [command, "t", "ADD COLUMN added INT", "--window", "25:00-26:00"];

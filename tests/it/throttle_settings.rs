@@ -104,7 +104,7 @@ async fn replicas_that_are_none_are_refused(kind: Kind) {
 
 async fn a_url_that_is_none_is_wrong_usage(kind: Kind) {
     let place = Place::new(support::shared(kind)).await;
-    for url in ["", "freno", "https://freno/", "http://", "http://a:b@c/"] {
+    for url in ["", "freno", "ftp://freno/", "http://", "http://a:b@c/"] {
         for command in ["plan", "alter"] {
             let answer = place.ask(&[command, "t", ADD, "--yes", "--throttle-http", url]).await;
             assert_eq!(answer.code, Some(2), "{url}: {}", answer.printed);

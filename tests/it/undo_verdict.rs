@@ -266,29 +266,18 @@ async fn what_is_computed_now_has_its_old_values_again(kind: Kind) {
     pair.same("t").await.unwrap();
 }
 
-/// Clauses that the server does itself, what is said of the way back, the opposite clauses, and a write after which
-/// those fail.
-const NATIVE: &[(&str, &str, &str, &str)] = &[
-    ("ADD COLUMN a INT", "loses", "DROP COLUMN a", ""),
-    ("RENAME COLUMN v TO w", "possible", "RENAME COLUMN w TO v", ""),
-    ("ADD INDEX n (n)", "possible", "DROP INDEX n", ""),
-    (
-        "MODIFY v VARCHAR(60)",
-        "possible-while",
-        "MODIFY v VARCHAR(40)",
-        "UPDATE t SET v = REPEAT('x', 41)",
-    ),
-    (
-        "MODIFY e ENUM('a','b','c')",
-        "possible-while",
-        "MODIFY e ENUM('a','b')",
-        "UPDATE t SET e = 'c'",
-    ),
-    ("DROP INDEX u", "impossible", "", ""),
+/// Clauses that the server does itself, what is said of the way back, and a write after which the opposite fails.
+const NATIVE: &[(&str, &str, &str)] = &[
+    ("ADD COLUMN a INT", "loses", ""),
+    ("RENAME COLUMN v TO w", "possible", ""),
+    ("ADD INDEX n (n)", "possible", ""),
+    ("MODIFY v VARCHAR(60)", "possible-while", "UPDATE t SET v = REPEAT('x', 41)"),
+    ("MODIFY e ENUM('a','b','c')", "possible-while", "UPDATE t SET e = 'c'"),
+    ("DROP INDEX u", "impossible", ""),
 ];
 
 async fn a_servers_own_method_is_undone_by_the_opposite(kind: Kind) {
-    for (clauses, outcome, opposite, breaks) in NATIVE {
+    for (clauses, outcome, breaks) in NATIVE {
         let mut pair = Pair::new(kind, ROWS).await;
         let plan = schema::read("plan", &text(&pair.plan("t", clauses, "auto").await));
         let (method, undo) = (&plan["methods"][0], &plan["methods"][0]["undo"]);
@@ -298,15 +287,12 @@ async fn a_servers_own_method_is_undone_by_the_opposite(kind: Kind) {
         assert_eq!(undo["outcome"], *outcome, "{clauses}: {undo}");
         assert_eq!(undo["by"], "opposite-change", "{clauses}");
         ended(&pair.osc(&["alter", "t", clauses, "--yes"]).await, 0).unwrap();
-        ended(&pair.revert("t", &[]).await, 4).unwrap();
         if !breaks.is_empty() {
             pair.first(&format!("{breaks} WHERE id = 7")).await;
-            ended(&pair.alter("t", opposite).await, 1).unwrap();
+            ended(&pair.revert("t", &[]).await, 1).unwrap();
             pair.first("UPDATE t SET v = 'x', e = 'a' WHERE id = 7").await;
         }
-        if !opposite.is_empty() {
-            ended(&pair.alter("t", opposite).await, 0).unwrap();
-        }
+        ended(&pair.revert("t", &[]).await, 0).unwrap_or_else(|why| panic!("{clauses}: {why}"));
     }
 }
 

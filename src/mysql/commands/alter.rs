@@ -11,7 +11,7 @@ use crate::engine::permission::Given;
 use crate::engine::progress::{Event, Phase, Summary};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
-use crate::ledger::{End, FencingToken, NewRun, RunId, RunRecord};
+use crate::ledger::{End, FencingToken, NewRun, RunId};
 use crate::mysql::catalog::table::Table;
 use crate::mysql::checks::Checked;
 use crate::mysql::clauses::opposite::opposite;
@@ -24,7 +24,7 @@ use crate::mysql::name::TableName;
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::ledger::Ledger;
 use crate::mysql::runs::lock;
-use crate::mysql::runs::orders::Orders;
+use crate::mysql::runs::orders::{Orders, now};
 use crate::mysql::runs::record::{Record, Shape, UndoFacts};
 use crate::mysql::setting::Setting;
 use crate::mysql::{checks, throttle};
@@ -190,7 +190,9 @@ async fn go_native(
     let ledger = &prepared.setting.ledger;
     // Before the change, which could not be recorded otherwise.
     ledger.create(conn).await?;
-    if let Some(run) = ledger.last(conn, name).await?.filter(RunRecord::has_copy) {
+    if let Some(run) =
+        ledger.last(conn, name).await?.filter(|run| run.has_copy() && !run.is_watch())
+    {
         // Its checkpoint would be worth nothing any more.
         return Err(other_clauses(&run));
     }
@@ -216,7 +218,8 @@ async fn go_native(
         false => {
             let run = entry.begin(conn, job).await?;
             let opts = prepared.setting.opts.clone();
-            Some(Orders::new(opts, ledger.clone(), run, entry.token.clone()))
+            let begun = entry.begun.clone();
+            Some(Orders::new(opts, ledger.clone(), run, entry.token.clone(), begun))
         }
     };
     let permitted = async || -> Result<()> {
@@ -298,6 +301,8 @@ struct Entry<'a> {
     method: &'static str,
     token: FencingToken,
     run: Option<RunId>,
+    /// When it was put there, by the server's clock.
+    begun: String,
 }
 
 impl<'a> Entry<'a> {
@@ -307,7 +312,15 @@ impl<'a> Entry<'a> {
         clauses: &'a str,
         method: &'static str,
     ) -> Self {
-        Self { ledger, name, clauses, method, token: FencingToken::random(), run: None }
+        Self {
+            ledger,
+            name,
+            clauses,
+            method,
+            token: FencingToken::random(),
+            run: None,
+            begun: String::new(),
+        }
     }
 
     async fn begin(&mut self, conn: &mut Conn, job: &Job) -> Result<RunId> {
@@ -322,6 +335,7 @@ impl<'a> Entry<'a> {
             verify: false,
             token: &self.token,
         };
+        self.begun = now(conn).await?;
         let run = self.ledger.begin(conn, &new).await?;
         job.progress.subject().set_run(run.0);
         self.run = Some(run);

@@ -9,6 +9,7 @@ use crate::config::target::Scheme;
 use crate::engine::progress::Start;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::RunRecord;
+use crate::ledger::claim::Standing;
 use crate::ledger::refusals::related_unfinished;
 use crate::ledger::unfinished::Unfinished;
 use crate::mysql::catalog::table::{self, Table};
@@ -35,7 +36,7 @@ use crate::mysql::{checks, clauses, throttle};
 use crate::plan::method::Method;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::Verdict;
-use crate::plan::{Job, KEEPS, only_a_copy_keeps};
+use crate::plan::{Job, only_a_copy};
 
 /// Everything that is known before the method is taken.
 pub(super) struct Prepared {
@@ -180,10 +181,10 @@ async fn prepare(conn: &mut Conn, job: &Job, recognised: Recognition) -> Result<
         let (clauses, original) = (&setting.change.clauses, &setting.original);
         let mut methods = attempts(job.settings.strategy(), clauses, flavor, original)?;
         let lost = lost(clauses, original);
-        if job.undoable && !lost.is_empty() {
+        if let Some(reason) = job.needs_a_copy(&lost) {
             methods.retain(|attempt| attempt.method == Method::Copy);
-            only_a_copy_keeps(&lost, methods.is_empty())?;
-            methods.iter_mut().for_each(|copy| copy.reason = KEEPS.into());
+            only_a_copy(reason, methods.is_empty())?;
+            methods.iter_mut().for_each(|copy| copy.reason = reason.into());
         }
         probe::decide(&setting.opts, &setting.draft(), schema, methods).await?
     };
@@ -251,7 +252,8 @@ pub(super) async fn none_unfinished(
     related: &[TableName],
 ) -> Result<()> {
     for other in related {
-        if let Some(run) = any_unfinished(conn, ledger, other).await? {
+        let found = any_unfinished(conn, ledger, other).await?;
+        if let Some(run) = found.filter(|run| !run.is_watch()) {
             return Err(related_unfinished(&run, &name.plain(), &other.plain()));
         }
     }
@@ -282,5 +284,7 @@ async fn unfinished(
     let tables = Record::of(&run)?.tables;
     let catalog = Catalog::read(conn, flavor.is_mariadb(), name).await?;
     let standing = catalog.standing(&tables);
-    Ok(Some(Unfinished { run, standing }))
+    // A watch whose process has gone had undone nothing.
+    let goes_on = !run.is_watch() || standing == Standing::Swapped;
+    Ok(goes_on.then_some(Unfinished { run, standing }))
 }

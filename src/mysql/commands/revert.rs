@@ -16,6 +16,7 @@ use crate::mysql::catalog::table::{self, Table};
 use crate::mysql::checks::{self, Checked};
 use crate::mysql::clauses::change::Change;
 use crate::mysql::clauses::{ForeignKeyAddition, ForeignKeyChanges};
+use crate::mysql::connection::connect::opts;
 use crate::mysql::connection::settings::Role;
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::connection::{recognise, single};
@@ -31,7 +32,7 @@ use crate::mysql::runs::record::{Record, UndoFacts};
 use crate::mysql::runs::undone::{self, Candidate};
 use crate::mysql::setting::{Setting, Undone};
 use crate::mysql::swap::outcome::is_retired;
-use crate::mysql::throttle;
+use crate::mysql::throttle::{self, status::ServerStatus};
 use crate::plan::{Assignment, Job, Opposite, Undoing};
 use crate::testing::mutation::{self, Rule};
 
@@ -56,6 +57,8 @@ pub(crate) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
 /// Undoes the table's last change.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
     let (mut conn, recognised) = recognise::open(&job.target, treated(&job)).await?;
+    let probe = ServerStatus::new(opts(&job.target)?);
+    let job = job.with_checks(probe);
     for text in recognised.notes {
         job.sink.event(Event::Note { text });
     }
@@ -99,7 +102,8 @@ pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
         by_log: not_by_log.is_none(),
         not_by_log,
     };
-    let found = undo_check::check(&table, &job.progress).await?;
+    let throttle = throttle::build(job, &table.setting.opts, true)?;
+    let found = undo_check::check(&table, &job.progress, &throttle).await?;
     Ok((undoing, found))
 }
 

@@ -1,13 +1,14 @@
 //! What the retired table demands of rows that the live one does not: unique keys, foreign keys, checks and
 //! partitions that the change dropped or relaxed. A row that is written against one cannot go back.
 
-use super::put::{Fresh, fresh};
+use super::put::fresh;
 use super::shadow::checks;
 use super::undo_verdict::Both;
 use crate::mysql::catalog::table::{Index, IndexPart, Table};
 use crate::mysql::lexer::{Dialect, tokens};
 use crate::mysql::name::Ident;
 use crate::plan::undo::Reason;
+use crate::plan::undo_words::{self as words, Fresh};
 
 /// One reason for each of them.
 pub(super) fn demands(both: &Both<'_>) -> Vec<Reason> {
@@ -15,22 +16,15 @@ pub(super) fn demands(both: &Both<'_>) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = unique.filter_map(|index| duplicates(both, index)).collect();
     reasons.extend(both.dropped_keys.iter().map(|key| {
         let parent = key.referenced.plain();
-        Reason::possible_while(
-            format!("foreign key {}", key.name.as_str()),
-            format!("every {} has its row in {parent}", names(&key.columns)),
-        )
+        Reason::foreign_key_back(key.name.as_str(), &names(&key.columns), &parent)
     }));
     let kept = all_checks(both.live);
     let gone = all_checks(both.retired);
     let gone = gone.into_iter().filter(|(_, check)| !kept.iter().any(|(_, other)| other == check));
-    reasons.extend(gone.filter(|(_, check)| !check.contains("NOT ENFORCED")).map(
-        |(name, check)| {
-            Reason::possible_while(
-                format!("check {name}"),
-                format!("every row keeps the check {check}"),
-            )
-        },
-    ));
+    reasons.extend(
+        gone.filter(|(_, check)| !check.contains("NOT ENFORCED"))
+            .map(|(name, check)| Reason::check_back(&name, &check)),
+    );
     reasons.extend(partitions(both));
     reasons
 }
@@ -50,8 +44,8 @@ fn duplicates(both: &Both<'_>, index: &Index) -> Option<Reason> {
     if gone.is_empty() {
         let live: Vec<Ident> =
             stay.iter().filter_map(|name| both.live_name(name)).cloned().collect();
-        let what = if live.is_empty() { "value".into() } else { names(&live) };
-        return Some(Reason::possible_while(subject, format!("no two rows get the same {what}")));
+        let stay = (!live.is_empty()).then(|| names(&live));
+        return Some(Reason::unique_back(subject, stay.as_deref(), None));
     }
     // What rows get in it that were created since: NULL is no duplicate, and a counter makes none.
     let columns = || gone.iter().filter_map(|name| both.retired.column(name));
@@ -62,17 +56,9 @@ fn duplicates(both: &Both<'_>, index: &Index) -> Option<Reason> {
     }
     let fill: Vec<String> =
         gone.iter().map(|name| format!("--fill {}=EXPR", name.as_str())).collect();
-    let (gone, fill) = (list(&gone), fill.join(" "));
-    let condition = match stay.as_slice() {
-        [] => format!(
-            "at most one row is created, which gets the DEFAULT of {gone}; else with {fill}"
-        ),
-        stay => format!(
-            "no two rows get the same {}, with what {gone} has in them or its DEFAULT",
-            list(stay)
-        ),
-    };
-    Some(Reason::possible_while(subject, condition))
+    let stay = (!stay.is_empty()).then(|| list(&stay));
+    let gone = (list(&gone), fill.join(" "));
+    Some(Reason::unique_back(subject, stay.as_deref(), Some((&gone.0, &gone.1))))
 }
 
 /// Whether rows that `live` tells apart are told apart by `index`, too.
@@ -137,11 +123,5 @@ fn names(columns: &[Ident]) -> String {
 
 /// The same.
 pub(super) fn list(columns: &[&Ident]) -> String {
-    match columns {
-        [one] => one.as_str().to_owned(),
-        many => {
-            let names: Vec<&str> = many.iter().map(|name| name.as_str()).collect();
-            format!("({})", names.join(", "))
-        }
-    }
+    words::list(&columns.iter().map(|name| name.as_str()).collect::<Vec<_>>())
 }

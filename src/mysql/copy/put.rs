@@ -16,6 +16,7 @@ use crate::mysql::catalog::table::{Column, Table};
 use crate::mysql::connection::version::Flavor;
 use crate::mysql::copy::projection::Side;
 use crate::mysql::name::{Helpers, Ident, TableName, Text};
+use crate::plan::undo_words::Fresh;
 use crate::testing::mutation::{self, Rule};
 
 /// An expression that the operator gave for a column of the retired table, checked to be one.
@@ -276,20 +277,7 @@ fn like(retired: &Column, live: &Column, source: &str) -> String {
     }
 }
 
-/// What a row that was created since gets in a column that the change dropped, where nothing is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fresh {
-    /// The next number.
-    Counted,
-    /// The column's DEFAULT.
-    Default,
-    /// NULL.
-    Null,
-    /// There is no value for it.
-    Nothing,
-}
-
-/// What such a row gets.
+/// What a row gets in a column of the retired table alone, when it was created since.
 pub(super) fn fresh(column: &Column) -> Fresh {
     // MariaDB shows a default of NULL as that word.
     let null = |default: &&String| column.nullable && *default == "NULL";

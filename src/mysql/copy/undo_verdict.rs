@@ -5,7 +5,7 @@ use super::always_fits::always_fits;
 use super::conversion::conversion;
 use super::keys_back::{demands, list};
 use super::put::Manner;
-use super::put::{Fresh, fresh, holds_all};
+use super::put::{fresh, holds_all};
 use super::shadow::{Draft, statements_back};
 use crate::error::{Error, Result};
 use crate::mysql::catalog::kind::Kind;
@@ -119,7 +119,7 @@ fn columns(both: &Both<'_>, way: Way) -> Vec<Reason> {
     reasons.extend(came.map(|column| {
         let name = column.name.as_str();
         match way {
-            Way::Revert => Reason::possible(name, "its values stay in the retired table"),
+            Way::Revert => Reason::added_column(name),
             Way::OppositeChange => Reason::loses(name, format!("the values of {name}")),
         }
     }));
@@ -128,23 +128,7 @@ fn columns(both: &Both<'_>, way: Way) -> Vec<Reason> {
 
 /// A column that the change drops.
 fn dropped(old: &Column) -> Option<Reason> {
-    let name = old.name.as_str();
-    let gets = match fresh(old) {
-        _ if old.generated => return None,
-        Fresh::Nothing => {
-            return Some(Reason::possible_while(
-                name,
-                format!("no row is created; else with --fill {name}=EXPR"),
-            ));
-        }
-        Fresh::Counted => "the next number",
-        Fresh::Default => "its DEFAULT",
-        Fresh::Null => "NULL",
-    };
-    Some(Reason::possible(
-        name,
-        format!("has its values again; a row created since gets {gets}, or --fill {name}=EXPR"),
-    ))
+    (!old.generated).then(|| Reason::dropped_column(old.name.as_str(), fresh(old)))
 }
 
 /// A column that both tables have.
@@ -156,10 +140,7 @@ fn kept(flavor: Flavor, old: &Column, new: &Column, way: Way) -> Vec<Reason> {
         (true, true) => return reasons,
         (true, false) => {
             reasons.push(match way {
-                Way::Revert => Reason::possible_while(
-                    name,
-                    format!("what is written to {name} is what would be computed"),
-                ),
+                Way::Revert => Reason::no_longer_computed(name),
                 Way::OppositeChange => {
                     Reason::loses(name, format!("what is written to {name}: it is computed again"))
                 }
@@ -168,10 +149,7 @@ fn kept(flavor: Flavor, old: &Column, new: &Column, way: Way) -> Vec<Reason> {
         }
         (false, true) => {
             reasons.push(match way {
-                Way::Revert => Reason::possible(
-                    name,
-                    "has its old values again; a row created since gets what was computed",
-                ),
+                Way::Revert => Reason::computed_now(name),
                 Way::OppositeChange => Reason::loses(
                     name,
                     format!("the old values of {name}: each row gets what was computed"),
@@ -181,7 +159,7 @@ fn kept(flavor: Flavor, old: &Column, new: &Column, way: Way) -> Vec<Reason> {
         }
     }
     if !old.name.same(&new.name) {
-        reasons.push(Reason::possible(name, format!("is called {} again", old.name.as_str())));
+        reasons.push(Reason::renamed_column(name, old.name.as_str()));
     }
     match conversion(new, old, flavor) {
         Err(why) => {
@@ -195,15 +173,12 @@ fn kept(flavor: Flavor, old: &Column, new: &Column, way: Way) -> Vec<Reason> {
             reasons.push(Reason::possible_while(name, condition(old, new)));
         }
         Ok(_) if !holds_all(old, new) && !always_fits(old, new) => {
-            reasons.push(Reason::possible(
-                name,
-                format!("a value that is not written has what {} holds no more", new.column_type),
-            ));
+            reasons.push(Reason::narrowed_column(name, &new.column_type));
         }
         Ok(_) => {}
     }
     if new.nullable && !old.nullable {
-        reasons.push(Reason::possible_while(name, format!("no NULL is written to {name}")));
+        reasons.push(Reason::nullable_now(name));
     }
     reasons
 }
@@ -254,14 +229,5 @@ fn by_key(both: &Both<'_>, key: &[&Ident]) -> Option<Reason> {
         .filter(|column| !column.generated && both.live_name(&column.name).is_none())
         .map(|column| &column.name)
         .collect();
-    (!gone.is_empty()).then(|| {
-        let (key, gone) = (list(key), list(&gone));
-        Reason::loses(
-            "rows",
-            format!(
-                "{gone} of a row whose {key} is changed, which counts as created since; a row that gets the \
-                 {key} of a deleted one has that one's {gone}"
-            ),
-        )
-    })
+    (!gone.is_empty()).then(|| Reason::known_by_key(&list(key), &list(&gone)))
 }

@@ -20,9 +20,6 @@ use triggers::Trigger;
 /// Rows looked at by one statement of the search for orphans.
 const WINDOW: u32 = 5_000;
 
-/// Rows without a parent that are shown at most.
-const SHOWN: usize = 10;
-
 /// What hangs on a table.
 #[derive(Debug, Clone, Default)]
 pub struct Dependents {
@@ -338,24 +335,24 @@ impl Carried {
     }
 
     /// Rows of the original that have no parent for a key that the clauses add, for a human. For
-    /// a key on a new column, rows of the shadow.
+    /// a key on a new column, rows of the shadow. At most `most`.
     pub async fn without_parent(
         &self,
         conn: &mut Conn,
         original: &Table,
         shadow: &TableName,
+        most: usize,
     ) -> Result<Vec<String>> {
         let mut rows = Vec::new();
         for key in &self.unproved {
             let key = self.before_swap(key, original, shadow);
             let Some(mut search) = OrphanSearch::new(conn, &key, WINDOW).await? else { continue };
-            while rows.len() < SHOWN
-                && let Some(found) = search.step(conn).await?
+            while rows.len() < most
+                && let Some(found) = search.step(conn, most - rows.len()).await?
             {
                 rows.extend(found.iter().map(|row| format!("{}: {row}", key.plain())));
             }
         }
-        rows.truncate(SHOWN);
         Ok(rows)
     }
 

@@ -50,6 +50,8 @@ pub(super) struct MysqlTable {
     pub(super) claim: Mutex<Option<Conn>>,
     pub(super) looked: Looked,
     pub(super) run: OnceLock<RunId>,
+    /// The server's time when this attempt began, for [`Orders`](super::runs::orders::Orders).
+    pub(super) begun: OnceLock<String>,
     pub(super) ready: OnceLock<Ready>,
     pub(super) carried: OnceLock<Carried>,
     /// What the ledger has, or is to have, of the run's tables.
@@ -95,6 +97,7 @@ impl MysqlTable {
             claim: Mutex::new(None),
             looked: Looked::default(),
             run: OnceLock::new(),
+            begun: OnceLock::new(),
             ready: OnceLock::new(),
             carried: OnceLock::new(),
             record: std::sync::Mutex::new(record),

@@ -30,8 +30,10 @@ pub(crate) struct Orders {
     token: FencingToken,
     /// Taken by whoever uses it: a call that was cut off leaves it in the middle of something.
     conn: Option<Conn>,
-    /// The server's time when this attempt began; `None`: what it found is not answered yet.
-    begun: Option<String>,
+    /// The server's time when this attempt began.
+    begun: String,
+    /// What was there before is answered.
+    is_open: bool,
     /// The last sample's time.
     row: Option<String>,
 }
@@ -39,9 +41,15 @@ pub(crate) struct Orders {
 type Row = (i64, String, Option<String>, String, String, Option<String>, String, Option<i64>, u8);
 
 impl Orders {
-    /// Those of an attempt that has the run.
-    pub(crate) fn new(opts: Opts, ledger: Ledger, run: RunId, token: FencingToken) -> Self {
-        Self { opts, ledger, run, token, conn: None, begun: None, row: None }
+    /// Those of an attempt that has the run, since `begun` by the server's clock.
+    pub(crate) fn new(
+        opts: Opts,
+        ledger: Ledger,
+        run: RunId,
+        token: FencingToken,
+        begun: String,
+    ) -> Self {
+        Self { opts, ledger, run, token, conn: None, begun, is_open: false, row: None }
     }
 
     async fn conn(&mut self) -> Result<Conn> {
@@ -51,57 +59,61 @@ impl Orders {
         }
     }
 
-    /// Nothing is written for a run that another attempt has.
-    fn ours(&self) -> String {
-        format!(
-            "EXISTS (SELECT 1 FROM {} r WHERE r.server = :server AND r.run = :run AND r.owner = :owner)",
-            self.ledger.runs
-        )
+    /// Whether this attempt has the run: nothing is written for one that another has. Asked by itself: within an
+    /// UPDATE the question would lock the run's row, which checkpoints wait for.
+    async fn is_ours(&self, conn: &mut Conn) -> Result<bool> {
+        let sql = self.ledger.owned(self.run, &self.token);
+        let owned: Option<u64> =
+            conn.query_first(sql).await.map_err(|error| connection_error(READING, error))?;
+        Ok(owned == Some(1))
     }
 
     /// Answers what was there before, and forgets old samples.
-    async fn begin(&self, conn: &mut Conn) -> Result<String> {
+    async fn open(&self, conn: &mut Conn) -> Result<()> {
         let failed = |error| connection_error(READING, error);
-        let now: Option<String> =
-            conn.query_first("SELECT CAST(UTC_TIMESTAMP(6) AS CHAR)").await.map_err(failed)?;
-        let now = now.ok_or_else(|| Error::Internal("the server has no time".into()))?;
         let early = format!(
             "UPDATE {} SET answer = :answer, answered = UTC_TIMESTAMP(3), server = :server \
-             WHERE run = :run AND answered IS NULL AND (server IS NULL OR server = :server) AND {}",
-            self.ledger.orders,
-            self.ours()
+             WHERE run = :run AND answered IS NULL AND (server IS NULL OR server = :server) \
+             AND made < :begun",
+            self.ledger.orders
         );
         let values = params! {
             "answer" => Answer::early().to_string(), "server" => self.ledger.server(),
-            "run" => self.run.0, "owner" => self.token.as_str(),
+            "run" => self.run.0, "begun" => self.begun.as_str(),
         };
         conn.exec_drop(early, values).await.map_err(failed)?;
         let old = format!(
             "DELETE FROM {} WHERE at < UTC_TIMESTAMP(3) - INTERVAL {SAMPLES_DAYS} DAY",
             self.ledger.samples
         );
-        conn.query_drop(old).await.map_err(failed)?;
-        Ok(now)
+        conn.query_drop(old).await.map_err(failed)
     }
 
-    async fn read(&self, conn: &mut Conn, begun: &str) -> Result<Vec<Written>> {
+    async fn read(&self, conn: &mut Conn) -> Result<Vec<Written>> {
         let sql = format!(
             "SELECT id, verb, LEFT(arguments, {}), LEFT(who, 100), LEFT(host, 100), LEFT(why, 201), \
              LEFT(CAST(made AS CHAR), 23), TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(3), expires), made < :begun \
              FROM {} WHERE run = :run AND answered IS NULL AND (server IS NULL OR server = :server) \
-             AND {} ORDER BY id LIMIT {MOST_ORDERS}",
+             ORDER BY id LIMIT {MOST_ORDERS}",
             MOST_ARGUMENTS + 1,
-            self.ledger.orders,
-            self.ours()
+            self.ledger.orders
         );
         let values = params! {
-            "begun" => begun, "run" => self.run.0, "server" => self.ledger.server(),
-            "owner" => self.token.as_str(),
+            "begun" => self.begun.as_str(), "run" => self.run.0, "server" => self.ledger.server(),
         };
         let rows: Vec<Row> =
             conn.all_of(sql, values).await.map_err(|error| connection_error(READING, error))?;
         Ok(rows.into_iter().map(written).collect())
     }
+}
+
+/// The server's time, to the microsecond.
+pub(crate) async fn now(conn: &mut Conn) -> Result<String> {
+    let now: Option<String> = conn
+        .query_first("SELECT CAST(UTC_TIMESTAMP(6) AS CHAR)")
+        .await
+        .map_err(|error| connection_error("asking for the server's time", error))?;
+    now.ok_or_else(|| Error::Internal("the server has no time".into()))
 }
 
 fn written(row: Row) -> Written {
@@ -120,11 +132,14 @@ fn written(row: Row) -> Written {
 impl Book for Orders {
     async fn unanswered(&mut self) -> Result<Vec<Written>> {
         let mut conn = self.conn().await?;
-        let begun = match self.begun.clone() {
-            Some(begun) => begun,
-            None => self.begun.insert(self.begin(&mut conn).await?).clone(),
-        };
-        let orders = self.read(&mut conn, &begun).await?;
+        let mut orders = Vec::new();
+        if self.is_ours(&mut conn).await? {
+            if !self.is_open {
+                self.open(&mut conn).await?;
+                self.is_open = true;
+            }
+            orders = self.read(&mut conn).await?;
+        }
         self.conn = Some(conn);
         Ok(orders)
     }
@@ -133,15 +148,17 @@ impl Book for Orders {
         let mut conn = self.conn().await?;
         let sql = format!(
             "UPDATE {} SET answer = :answer, answered = UTC_TIMESTAMP(3), server = :server \
-             WHERE id = :id AND run = :run AND answered IS NULL AND {}",
-            self.ledger.orders,
-            self.ours()
+             WHERE id = :id AND run = :run AND answered IS NULL",
+            self.ledger.orders
         );
         let values = params! {
             "answer" => answer, "server" => self.ledger.server(), "id" => order, "run" => self.run.0,
-            "owner" => self.token.as_str(),
         };
-        conn.exec_drop(sql, values).await.map_err(|error| connection_error(ANSWERING, error))?;
+        if self.is_ours(&mut conn).await? {
+            conn.exec_drop(sql, values)
+                .await
+                .map_err(|error| connection_error(ANSWERING, error))?;
+        }
         self.conn = Some(conn);
         Ok(())
     }
@@ -149,14 +166,17 @@ impl Book for Orders {
     async fn keep(&mut self, series: &str, picture: &str, new: bool) -> Result<()> {
         let failed = |error| connection_error(KEEPING, error);
         let mut conn = self.conn().await?;
-        let (samples, runs) = (&self.ledger.samples, &self.ledger.runs);
+        if !self.is_ours(&mut conn).await? {
+            self.conn = Some(conn);
+            return Ok(());
+        }
+        let samples = &self.ledger.samples;
         let last = self.row.clone().filter(|_| !new);
         let (sql, at) = match &last {
             Some(at) => {
-                let ours = self.ours();
                 let sql = format!(
                     "UPDATE {samples} SET series = :series, picture = :picture \
-                     WHERE server = :server AND run = :run AND at = :at AND {ours}"
+                     WHERE server = :server AND run = :run AND at = :at"
                 );
                 (sql, at.clone())
             }
@@ -165,15 +185,14 @@ impl Book for Orders {
                 let now: Option<String> = conn.query_first(now).await.map_err(failed)?;
                 let sql = format!(
                     "INSERT INTO {samples} (server, run, at, series, picture) \
-                     SELECT r.server, r.run, :at, :series, :picture FROM {runs} r \
-                     WHERE r.server = :server AND r.run = :run AND r.owner = :owner"
+                     VALUES (:server, :run, :at, :series, :picture)"
                 );
                 (sql, now.ok_or_else(|| Error::Internal("the server has no time".into()))?)
             }
         };
         let values = params! {
             "series" => series, "picture" => picture, "server" => self.ledger.server(),
-            "run" => self.run.0, "at" => at.as_str(), "owner" => self.token.as_str(),
+            "run" => self.run.0, "at" => at.as_str(),
         };
         conn.exec_drop(sql, values).await.map_err(failed)?;
         if last.is_none() {

@@ -17,6 +17,7 @@ use crate::mysql::copy::shadow;
 use crate::mysql::dependents::Carried;
 use crate::mysql::run::MysqlTable;
 use crate::mysql::runs::lock::{holds, related, take};
+use crate::mysql::runs::orders;
 use crate::mysql::runs::record::Record;
 use crate::mysql::swap;
 
@@ -79,6 +80,7 @@ impl Lease for MysqlTable {
             verify: self.setting.settings.verify(),
             token: &self.token,
         };
+        self.note_beginning(conn).await?;
         let run = self.ledger.begin(conn, &new).await?;
         let _ = self.run.set(run);
         self.set_record(Record {
@@ -91,6 +93,7 @@ impl Lease for MysqlTable {
     }
 
     async fn fence(&self, conn: &mut Conn, run: RunId) -> Result<()> {
+        self.note_beginning(conn).await?;
         self.ledger.take_over(conn, run, &self.token).await
     }
 
@@ -151,6 +154,12 @@ impl Lease for MysqlTable {
 }
 
 impl MysqlTable {
+    /// Orders from before are not for this attempt.
+    async fn note_beginning(&self, conn: &mut Conn) -> Result<()> {
+        let _ = self.begun.set(orders::now(conn).await?);
+        Ok(())
+    }
+
     fn set_record(&self, record: Record) {
         *self.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
     }

@@ -63,7 +63,8 @@ impl Server for MysqlTable {
 
     fn book(&self) -> Result<Orders> {
         let (opts, ledger) = (self.setting.opts.clone(), self.ledger.clone());
-        Ok(Orders::new(opts, ledger, self.run()?, self.token.clone()))
+        let begun = self.begun.get().cloned().unwrap_or_default();
+        Ok(Orders::new(opts, ledger, self.run()?, self.token.clone(), begun))
     }
 
     async fn position(&self) -> Result<Position> {
@@ -303,6 +304,10 @@ impl Server for MysqlTable {
             }
         }
         Ok(())
+    }
+
+    async fn announce_swap(&self, marker: u64) -> Result<()> {
+        swap::note_swap(self, marker).await
     }
 
     async fn log_since_swap(&self) -> Result<Option<std::result::Result<Position, String>>> {

@@ -50,6 +50,10 @@ const LOCK_BUDGET: Duration = Duration::from_millis(100);
 /// How long a rename that has its locks is left to come to its end.
 const RENAME_ENDS: Duration = Duration::from_secs(10);
 
+/// Rows without a parent that are named: in an undo, where each is a misfit, and else.
+const MISFITS_SHOWN: usize = 1_000;
+const ORPHANS_SHOWN: usize = 10;
+
 /// Before the first attempt: rows that a new foreign key forbids, statistics and counters of the
 /// shadow.
 pub(super) async fn before(table: &MysqlTable) -> Result<()> {
@@ -57,10 +61,11 @@ pub(super) async fn before(table: &MysqlTable) -> Result<()> {
     let shadow = &table.helpers.shadow;
     let setting = &table.setting;
     let (original, kept) = (&setting.original.name, &setting.change.kept);
-    let rows = table.carried().without_parent(&mut conn, &setting.original, shadow).await?;
+    let most = if setting.undone.is_some() { MISFITS_SHOWN } else { ORPHANS_SHOWN };
+    let rows = table.carried().without_parent(&mut conn, &setting.original, shadow, most).await?;
     if !rows.is_empty() && setting.undone.is_some() {
         let rows = rows.into_iter().map(|row| format!("{row} has no parent")).collect::<Vec<_>>();
-        return Err(Error::Misfits { count: rows.len() as u64, rows });
+        return Err(Error::Misfits { count: rows.len() as u64, rows, may_stay: false });
     }
     if !rows.is_empty() {
         let reason = "rows have no parent for a foreign key that the clauses add".into();
@@ -114,7 +119,6 @@ pub(super) async fn attempt<D: Drain>(
     }
     let mut holder =
         table.ready()?.sessions.own("preparing the swap", table.ready()?.reading).await?;
-    note_swap(table, marker).await?;
     let holder_id = holder.id();
     let outcome = match prepare_holder(&mut holder, table).await {
         Ok(()) => locked(table, &mut holder, marker, drain).await,
@@ -460,7 +464,7 @@ pub(super) async fn after(table: &MysqlTable, died: bool) -> Result<Vec<String>>
 }
 
 /// Records where in the log the swap will stand, for an undo: without that there is none.
-async fn note_swap(table: &MysqlTable, marker: u64) -> Result<()> {
+pub(super) async fn note_swap(table: &MysqlTable, marker: u64) -> Result<()> {
     let mut conn = table.plain("recording where the swap stands in the log").await?;
     let position = binlog::current_position(&mut conn, table.setting.flavor).await?;
     // Rows that were left behind do not stand in it.

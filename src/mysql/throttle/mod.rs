@@ -27,6 +27,7 @@ pub async fn check(job: &Job, primary: &Opts, resumes: bool) -> Result<()> {
     let mut findings =
         sound::probes(&job.settings, &mut ServerStatus::new(primary.clone())).await?;
     findings.extend(lineage::strangers(primary, replicas(job)?, resumes).await?);
+    findings.extend(job.unsound_check(ServerStatus::new(primary.clone())).await?);
     sound::none(findings)
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::body::{Body, Kind};
+use crate::engine::backend::REVERT;
 use crate::engine::progress::{Event, Phase};
 
 /// A pause of the copy is worth a message after this.
@@ -84,6 +85,10 @@ impl Watch {
                 }
                 self.blocked = Some(now);
                 Some(Body::CutOverBlocked { attempt, attempts, retry_seconds, reason })
+            }
+            // What a watch undoes is an undo, whatever the command was.
+            Event::Summary(summary) if summary.method == REVERT => {
+                Some(Body::ended(Kind::Revert, summary))
             }
             Event::Summary(summary) => Some(Body::ended(self.kind, summary)),
             _ => None,

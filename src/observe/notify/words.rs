@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 
 use super::body::{Body, Kind, Validation};
+use crate::engine::backend::REVERT;
 use crate::engine::progress::{About, Start, Summary};
 use crate::output::screen::one_line;
 
@@ -136,7 +137,7 @@ fn details(body: &Body) -> Vec<(&'static str, String)> {
         Body::CutOverBlocked { attempt, attempts, reason, .. } => {
             vec![("Reason", short(reason)), ("Attempt", format!("{attempt} of {attempts}"))]
         }
-        Body::Ended { undo, summary, validation, .. } => ended(*undo, summary, *validation),
+        Body::Ended { summary, validation, .. } => ended(summary, *validation),
         Body::Failed { failure, .. } => {
             let help = failure.help.iter().map(|help| ("Next", short(help)));
             std::iter::once(("Reason", short(&failure.message))).chain(help).collect()
@@ -150,14 +151,14 @@ fn details(body: &Body) -> Vec<(&'static str, String)> {
     }
 }
 
-fn ended(undo: bool, summary: &Summary, validation: Validation) -> Vec<(&'static str, String)> {
+fn ended(summary: &Summary, validation: Validation) -> Vec<(&'static str, String)> {
     let seconds = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default().as_secs();
-    let (rows, count) = match (undo, validation) {
-        (true, _) => ("Records put back", HumanCount(summary.refreshed).to_string()),
-        (false, Validation::ByTheServer) => {
-            ("Records migrated", format!("by the server ({})", short(&summary.method)))
+    let (rows, count) = match (validation, summary.method.as_str()) {
+        (Validation::ByTheServer, method) => {
+            ("Records migrated", format!("by the server ({})", short(method)))
         }
-        (false, _) => ("Records migrated", HumanCount(summary.rows).to_string()),
+        (_, REVERT) => ("Records put back", HumanCount(summary.refreshed).to_string()),
+        (_, _) => ("Records migrated", HumanCount(summary.rows).to_string()),
     };
     let validation = match validation {
         Validation::Passed => "PASSED",

@@ -16,7 +16,7 @@ use crate::ledger::refusals::{other_clauses, related_unfinished};
 use crate::ledger::unfinished::Unfinished;
 use crate::plan::recognition::Recognition;
 use crate::plan::undo::{Reason, Verdict, Way};
-use crate::plan::{Job, KEEPS, Plan, Step, for_good, only_a_copy_keeps};
+use crate::plan::{Job, Plan, Step, for_good, only_a_copy};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::Checked;
 use crate::postgres::clauses::Statement;
@@ -38,7 +38,7 @@ use crate::postgres::runs::names;
 use crate::postgres::runs::record::{Record, owned, standing};
 use crate::postgres::setting::Setting;
 use crate::postgres::trust::functions;
-use crate::postgres::{checks, methods, throttle};
+use crate::postgres::{checks, methods, throttle, undo};
 
 /// Everything that is known before the method is taken.
 struct Prepared {
@@ -66,19 +66,18 @@ impl Prepared {
             bytes: Some(original.bytes),
             ..Start::default()
         };
-        if let Some(verdict) = self.undo(method) {
+        if let Some(verdict) = self.opposite().filter(|_| *method != Method::Copy) {
             verdict.tell(&original.name.plain(), &mut start);
         }
         start
     }
 
-    /// Whether the change can be undone when it is made by `method`. Beforehand that is known only of what takes
-    /// something away for good.
-    fn undo(&self, method: &Method) -> Option<Verdict> {
+    /// Whether the change can be undone when one of the server's own methods makes it. Beforehand that is known only
+    /// of what takes something away for good.
+    fn opposite(&self) -> Option<Verdict> {
         let lost = self.lost();
         let reasons: Vec<Reason> = lost.iter().map(|clause| Reason::for_good(clause)).collect();
-        let native = *method != Method::Copy && !reasons.is_empty();
-        native.then(|| Verdict::of(Way::OppositeChange, reasons))
+        (!reasons.is_empty()).then(|| Verdict::of(Way::OppositeChange, reasons))
     }
 }
 
@@ -155,11 +154,14 @@ pub(crate) async fn plan(job: &Job) -> Result<Plan> {
             what: chosen.method.word().into(),
             why: chosen.reason.clone(),
             statement: (!statements.is_empty()).then(|| statements.join(";\n")),
-            undo: prepared.undo(&chosen.method),
+            undo: prepared.opposite().filter(|_| chosen.method != Method::Copy),
         });
     }
     if prepared.chosen.as_ref().is_none_or(|chosen| chosen.method == Method::Copy) {
-        let findings = check(&client, job, &prepared).await?;
+        let (findings, verdict) = check(&client, job, &prepared).await?;
+        if let Some(step) = plan.methods.last_mut() {
+            step.undo = verdict;
+        }
         plan.refusals = findings.refusals;
         plan.notes.extend(findings.notes);
         let helpers = &prepared.setting.helpers;
@@ -256,7 +258,8 @@ async fn prepare(
         }
         None => {
             for other in &related {
-                if let Some(run) = any_unfinished(client, &ledger, other).await? {
+                let found = any_unfinished(client, &ledger, other).await?;
+                if let Some(run) = found.filter(|run| !run.is_watch()) {
                     return Err(related_unfinished(&run, &name.plain(), &other.plain()));
                 }
             }
@@ -283,11 +286,12 @@ async fn prepare(
             };
             let chosen = choose(settings.strategy()).await?;
             let lost = lost(&change, &original);
-            if job.undoable && !lost.is_empty() && !matches!(chosen.method, Method::Copy) {
-                only_a_copy_keeps(&lost, !settings.strategy().copies())?;
-                Some(Chosen { reason: KEEPS.into(), ..choose(Strategy::Copy).await? })
-            } else {
-                Some(chosen)
+            match job.needs_a_copy(&lost).filter(|_| chosen.method != Method::Copy) {
+                Some(reason) => {
+                    only_a_copy(reason, !settings.strategy().copies())?;
+                    Some(Chosen { reason: reason.into(), ..choose(Strategy::Copy).await? })
+                }
+                None => Some(chosen),
             }
         }
     };
@@ -326,13 +330,21 @@ pub(super) async fn unfinished(
     let Some(run) = any_unfinished(client, ledger, &original.name).await? else { return Ok(None) };
     let Some(record) = Record::of(&run)? else { return Ok(None) };
     let standing = standing(client, ledger, original, &record).await?;
+    if run.is_watch() && standing != Standing::Swapped {
+        return Ok(None);
+    }
     if standing == Standing::Unswapped {
         owned(client, &record, &record.helpers(&original.name).shadow).await?;
     }
     Ok((standing != Standing::Gone).then_some(Unfinished { run, standing }))
 }
 
-async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findings> {
+/// The checks before the start, and whether the change can be undone, where the shadow could be drafted.
+async fn check(
+    client: &Client,
+    job: &Job,
+    prepared: &Prepared,
+) -> Result<(Findings, Option<Verdict>)> {
     let checked = Checked {
         version: prepared.setting.version,
         original: &prepared.setting.original,
@@ -343,11 +355,13 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
         helpers: &prepared.setting.helpers,
     };
     let mut findings = checks::all(client, &checked).await?;
+    let mut verdict = None;
     // A run that is resumed has its shadow.
     if findings.refusals.is_empty() && prepared.chosen.is_some() {
         match fits(client, job, prepared).await {
             Err(Error::Refused(refusals)) => findings.refusals = refusals,
-            other => other?,
+            Err(error) => return Err(error),
+            Ok(judged) => verdict = Some(judged),
         }
     }
     // A run that has begun meanwhile is the reason, and what was found may be its own: it must not be dropped.
@@ -356,11 +370,11 @@ async fn check(client: &Client, job: &Job, prepared: &Prepared) -> Result<Findin
         let related = lock::related(client, &prepared.setting.change, name).await?;
         lock::look(client, name, &related).await?;
     }
-    Ok(findings)
+    Ok((findings, verdict))
 }
 
-/// Whether the shadow can be made: it is, and taken back.
-async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
+/// Whether the shadow can be made: it is, and taken back; and whether an undo could take it back.
+async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<Verdict> {
     let original = &prepared.setting.original;
     let place = shadow::place(&original.name);
     let clauses = prepared.setting.change.for_shadow(&place);
@@ -376,15 +390,16 @@ async fn fits(client: &Client, job: &Job, prepared: &Prepared) -> Result<()> {
         own: &prepared.setting.ledger.schema,
         trusts_owner: job.settings.trust_owner,
     };
-    let shadow = shadow::rehearse(client, &blueprint).await?;
+    let draft = shadow::rehearse(client, &blueprint).await?;
     let key = original.key_columns(original.copy_key()?)?;
     let columns = &prepared.setting.change.columns;
     let renamed: Option<Vec<_>> =
         key.0.iter().map(|column| columns.new_name(&column.name)).collect();
-    match renamed {
-        Some(renamed) => key_stays(original, &shadow, &[], &key, &renamed),
-        None => Ok(()),
+    if let Some(renamed) = renamed {
+        key_stays(original, &draft.table, &[], &key, &renamed)?;
     }
+    let (change, dependents) = (&prepared.setting.change, &prepared.setting.dependents);
+    undo::verdict::of_change(client, original, &draft, change, dependents).await
 }
 
 /// One of the server's own methods.
@@ -416,7 +431,7 @@ async fn own_method(
 
 async fn copy(client: &Client, job: &Job, prepared: Prepared) -> Result<Summary> {
     if prepared.chosen.is_some() {
-        let findings = check(client, job, &prepared).await?;
+        let (findings, _) = check(client, job, &prepared).await?;
         job.refuse_if_any(findings)?;
     } else if !prepared.made && prepared.setting.change.is_empty() {
         tracing::debug!("resuming an unfinished rewrite");

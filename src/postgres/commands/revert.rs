@@ -8,10 +8,11 @@ use tokio_postgres::Client;
 use super::alter::unfinished;
 use crate::config::target::Scheme;
 use crate::engine::progress::{Event, Start, Summary};
-use crate::error::{Error, Finding, Result};
+use crate::engine::undo_check::{self, UndoCheck};
+use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::other_clauses;
 use crate::ledger::{REVERT, undo_text};
-use crate::plan::{Assignment, Job};
+use crate::plan::{Assignment, Job, Undoing};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::{self, Checked};
 use crate::postgres::clauses::change::Change;
@@ -39,17 +40,83 @@ enum Begun {
     Swapped(Record),
 }
 
+/// What an undo is made from.
+struct Prepared {
+    client: Client,
+    setting: Setting,
+    begun: Begun,
+    /// What the user should know of the server.
+    notes: Vec<String>,
+}
+
 /// Undoes the table's last change.
 ///
 /// # Errors
 /// Whatever ends the run other than success.
 pub(crate) async fn revert(job: Job) -> Result<Summary> {
+    let probe = throttle::ServerStatus::new(Options::of(&job.target)?);
+    let job = job.with_checks(probe);
+    let Prepared { client, setting, begun, notes } = prepare(&job).await?;
+    for text in notes {
+        job.sink.event(Event::Note { text });
+    }
+    if !matches!(begun, Begun::Swapped(_)) {
+        throttle::check(&job, &setting.options, !matches!(begun, Begun::Not)).await?;
+        job.refuse_if_any(check(&client, &setting).await?)?;
+    }
+    let (name, text) = (setting.original.name.plain(), setting.change.text.clone());
+    let reason = match begun {
+        Begun::Not => format!("{text}: rows go back to {}", setting.helpers.shadow.plain()),
+        _ => format!("resuming an unfinished {text}"),
+    };
+    job.sink.event(Event::Method { method: REVERT.into(), reason });
+    let throttle = throttle::build(&job, &setting.options, true)?;
+    let start = Start::of_an_undo(&name, text.clone(), setting.original.bytes);
+    let mut summary = job.copy(PostgresTable::new(setting), throttle, false, start).await?;
+    summary.table = name;
+    summary.clauses = text;
+    summary.seconds = job.progress.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// What [`revert`] would meet now. Changes nothing.
+///
+/// # Errors
+/// `Refused` where an undo would be; the server's.
+pub(crate) async fn check_undo(job: &Job) -> Result<(Undoing, UndoCheck)> {
+    let Prepared { client, setting, begun, .. } = prepare(job).await?;
+    let name = setting.original.name.plain();
+    if matches!(begun, Begun::Swapped(_)) {
+        return Err(Error::Refused(vec![Finding::new(
+            "unsettled",
+            format!("an undo of {name} has swapped the tables and died"),
+            format!("finish it: osc revert {name}"),
+        )]));
+    }
+    throttle::check(job, &setting.options, !matches!(begun, Begun::Not)).await?;
+    let findings = check(&client, &setting).await?;
+    if !findings.refusals.is_empty() {
+        return Err(Error::Refused(findings.refusals));
+    }
+    let throttle = throttle::build(job, &setting.options, true)?;
+    let run = setting.undo.as_ref().map_or(0, |undo| undo.run);
+    let retired = setting.helpers.shadow.plain();
+    let undoing = Undoing { table: name, run, retired, by_log: false, not_by_log: None };
+    let table = PostgresTable::looking(setting);
+    if let Some(undo) = &table.setting.undo {
+        undo::look(&table, undo).await?;
+    }
+    let mut found = undo_check::check(&table, &job.progress, &throttle).await?;
+    if let Some(undo) = &table.setting.undo {
+        found.add(undo::without_parent(&table, undo).await?);
+    }
+    Ok((undoing, found))
+}
+
+async fn prepare(job: &Job) -> Result<Prepared> {
     let options = Options::of(&job.target)?;
     let treated = job.settings.treat_as == Some(Scheme::Postgres);
     let (client, facts, recognised) = recognise::open(&options, treated).await?;
-    for text in &recognised.notes {
-        job.sink.event(Event::Note { text: text.clone() });
-    }
     let version = version(&client).await?;
     let role = RoleSettings::read(&options).await?;
     let ledger = Ledger::open(&client, &job.target.ledger).await?;
@@ -83,7 +150,14 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
         Begun::Swapped(_) => None,
         _ => Some(retired(&client, &undone).await?),
     };
+    let dependents = Dependents::read(&client, &name).await?;
+    let back = undo::keys_back(&client, &name, &undone.tables.dropped, &dependents).await?;
+    let mut change = Change::none(undo_text(undone.run));
+    change.statement = back.statement.unwrap_or(change.statement);
     let undo = Undo {
+        keys: back.keys,
+        lost: back.lost,
+        then: undone.record.set.clone(),
         run: undone.run,
         direction: undone.direction,
         tables: undone.tables,
@@ -92,13 +166,12 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
         retired,
         given: Given { inverse: given(&job.undo.inverse), fill: given(&job.undo.fill) },
     };
-    let text = undo_text(undo.run);
     let setting = Setting {
         options,
         version,
-        dependents: Dependents::read(&client, &name).await?,
+        dependents,
         original: live,
-        change: Change::none(text.clone()),
+        change,
         helpers,
         undo: Some(undo),
         // Values are converted as they were by the change.
@@ -109,22 +182,7 @@ pub(crate) async fn revert(job: Job) -> Result<Summary> {
     };
     let related = lock::related(&client, &setting.change, &name).await?;
     lock::look(&client, &name, &related).await?;
-    if !matches!(begun, Begun::Swapped(_)) {
-        throttle::check(&job, &setting.options, !matches!(begun, Begun::Not)).await?;
-        check(&client, &job, &setting).await?;
-    }
-    let reason = match begun {
-        Begun::Not => format!("{text}: rows go back to {}", setting.helpers.shadow.plain()),
-        _ => format!("resuming an unfinished {text}"),
-    };
-    job.sink.event(Event::Method { method: REVERT.into(), reason });
-    let throttle = throttle::build(&job, &setting.options, true)?;
-    let start = Start::of_an_undo(&name.plain(), text.clone(), setting.original.bytes);
-    let mut summary = job.copy(PostgresTable::new(setting), throttle, false, start).await?;
-    summary.table = name.plain();
-    summary.clauses = text;
-    summary.seconds = job.progress.elapsed().as_secs_f64();
-    Ok(summary)
+    Ok(Prepared { client, setting, begun, notes: recognised.notes })
 }
 
 /// The unfinished run on the table, which must be an undo.
@@ -162,7 +220,7 @@ fn given(all: &[Assignment]) -> BTreeMap<Ident, String> {
 }
 
 /// The checks before the start, and before an unfinished undo is resumed.
-async fn check(client: &Client, job: &Job, setting: &Setting) -> Result<()> {
+async fn check(client: &Client, setting: &Setting) -> Result<Findings> {
     let checked = Checked {
         version: setting.version,
         original: &setting.original,
@@ -178,5 +236,5 @@ async fn check(client: &Client, job: &Job, setting: &Setting) -> Result<()> {
         findings.refusals.extend(found.refusals);
         findings.notes.extend(found.notes);
     }
-    job.refuse_if_any(findings)
+    Ok(findings)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, SimpleQueryRow};
 
 use crate::config::target::Target;
-use crate::error::{Error, Result};
+use crate::error::{Error, Finding, Result};
 use crate::ledger::{Outcome, RunRecord, SHOWN};
 use crate::plan::TableArg;
 use crate::postgres::catalog::table::Table;
@@ -16,8 +16,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::Record;
-use crate::postgres::stream;
-use crate::postgres::undo::newest;
+use crate::postgres::{stream, undo};
 
 /// The latest runs of a table, or of all tables of the database, newest first.
 ///
@@ -80,7 +79,8 @@ pub(crate) async fn runs(target: &Target, named: Option<&TableArg>) -> Result<Ve
     Ok(runs)
 }
 
-/// Says of the last change of a table until when its retired table is kept, where it can be undone.
+/// Says of the last change of a table whether it can be undone, as it was judged beforehand, and until when its
+/// retired table is kept.
 async fn tell_undo(
     client: &Client,
     ledger: &Ledger,
@@ -88,12 +88,20 @@ async fn tell_undo(
     name: &TableName,
 ) -> Result<()> {
     let Ok(Some(record)) = Record::of(last) else { return Ok(()) };
-    let Some(live) = Table::read(client, name).await?.filter(|_| last.retires()) else {
+    if !last.retires() {
+        last.undo = record.verdict;
         return Ok(());
-    };
-    match newest(client, ledger, &live, None).await {
-        Ok(_) => last.undo_until = last.kept_until(Duration::from_secs(record.undo_for)),
-        Err(Error::Refused(_)) => {}
+    }
+    let Some(live) = Table::read(client, name).await? else { return Ok(()) };
+    match undo::newest(client, ledger, &live, None).await {
+        Ok(_) => {
+            last.undo = record.verdict;
+            last.undo_until = last.kept_until(Duration::from_secs(record.undo_for));
+        }
+        Err(Error::Refused(findings)) => {
+            let why = |finding: Finding| format!("impossible: {}", finding.problem);
+            last.undo = findings.into_iter().map(why).collect();
+        }
         Err(error) => return Err(error),
     }
     Ok(())

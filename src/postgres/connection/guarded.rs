@@ -8,6 +8,7 @@
 //! and osc the rows of an answer. So each is counted here, where the bytes come in, and a server that
 //! sends more than any answer to osc is long ends its connection.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -35,8 +36,11 @@ pub(crate) struct TooMuch {
 /// Bytes before the login has ended. Honest servers send a few hundred.
 const BEFORE_LOGIN: usize = 1 << 20;
 
-/// Bytes of changed parameters in a session.
+/// Bytes of a session's parameters, each as it was sent last: osc sets the same few in each transaction.
 const PARAMETERS: usize = 1 << 20;
+
+/// Bytes of a parameter's name. One that is longer counts each time.
+const NAME: usize = 64;
 
 /// Bytes of one answer: far beyond the keys of the largest chunk.
 const ANSWER: usize = 256 << 20;
@@ -57,6 +61,10 @@ struct Watch {
     ready: bool,
     /// Bytes since the server was ready last.
     since: usize,
+    /// The length of the parameter that is being read, and its name so far.
+    parameter: Option<(usize, Vec<u8>)>,
+    /// The length of each parameter.
+    known: HashMap<Vec<u8>, usize>,
     parameters: usize,
 }
 
@@ -70,6 +78,8 @@ impl Watch {
             authenticated: false,
             ready: false,
             since: 0,
+            parameter: None,
+            known: HashMap::new(),
             parameters: 0,
         }
     }
@@ -77,6 +87,13 @@ impl Watch {
     /// Looks at what came.
     fn see(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !(bytes.is_empty() || self.ready && self.login_only) {
+            if self.skip > 0 && self.parameter.is_some() {
+                let Some((first, rest)) = bytes.split_first() else { break };
+                bytes = rest;
+                self.skip -= 1;
+                self.name(*first)?;
+                continue;
+            }
             if self.skip > 0 {
                 let now = self.skip.min(bytes.len());
                 self.skip -= now;
@@ -118,8 +135,8 @@ impl Watch {
         let (counted, most, what) = match kind {
             _ if !self.ready => (self.since, BEFORE_LOGIN, "before the login was over"),
             b'S' => {
-                self.parameters = self.parameters.saturating_add(length);
-                (self.parameters, PARAMETERS, "of parameters")
+                self.parameter = Some((length, Vec::new()));
+                (length, PARAMETERS, "of parameters")
             }
             _ => (self.since, ANSWER, "as one answer"),
         };
@@ -131,6 +148,26 @@ impl Watch {
             self.since = 0;
         }
         Ok(())
+    }
+}
+
+impl Watch {
+    /// One more byte of a parameter: the first are its name, up to a zero.
+    fn name(&mut self, byte: u8) -> io::Result<()> {
+        let Some((length, mut name)) = self.parameter.take() else { return Ok(()) };
+        let whole = byte == 0 || self.skip == 0;
+        if !whole && name.len() < NAME {
+            name.push(byte);
+            self.parameter = Some((length, name));
+            return Ok(());
+        }
+        let before = if whole { self.known.insert(name, length) } else { None };
+        let others = self.parameters.saturating_sub(before.unwrap_or_default());
+        self.parameters = others.saturating_add(length);
+        match self.parameters > PARAMETERS {
+            true => Err(io::Error::other(TooMuch { most: PARAMETERS, what: "of parameters" })),
+            false => Ok(()),
+        }
     }
 }
 
@@ -445,6 +482,11 @@ mod tests {
         assert!(seen(false, &login, &of(b'D'), 256).is_err());
         assert!(seen(false, &login, &[of(b'D'), message(b'Z', b"I")].concat(), 300).is_ok());
         assert!(seen(false, &login, &of(b'S'), 1).is_err());
+        let set = |name: &str| message(b'S', &[name.as_bytes(), &[b'v'; 1000]].concat());
+        assert!(seen(false, &login, &set("TimeZone\0"), 100_000).is_ok());
+        assert!(seen(false, &login, &set(&format!("{}\0", "n".repeat(100))), 1100).is_err());
+        let others: Vec<u8> = (0..1100).flat_map(|at| set(&format!("name {at}\0"))).collect();
+        assert!(seen(false, &login, &others, 1).is_err());
         assert!(seen(false, &login, &[b'D', 0x7f, 0xff, 0xff, 0xff], 1).is_err());
         // A change stream is one answer.
         assert!(seen(true, &login, &of(b'd'), 300).is_ok());

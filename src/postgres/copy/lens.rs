@@ -7,12 +7,21 @@
 //! Columns that the change has dropped keep theirs. A redo writes the *new* table's rows: there the
 //! projection itself says each value, and the columns that the change has added keep theirs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::projection::{Projected, Projection};
 use crate::engine::undo::Direction;
 use crate::postgres::catalog::table::{Column, Table};
 use crate::postgres::name::Ident;
+
+/// How values come back into the old table's types.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Casts {
+    /// The types of the old table's columns without their modifiers.
+    pub types: BTreeMap<Ident, String>,
+    /// Columns of the old table into whose type the server casts nothing of the new one's.
+    pub missing: BTreeSet<Ident>,
+}
 
 /// What the user gives for columns of the table that is written, by name: expressions over the live table's
 /// columns, as the server has read them.
@@ -69,14 +78,13 @@ pub struct Lens {
     pub prefix: String,
 }
 
-/// The lens of a change whose tables are `old` and `new`, with this projection. `casts`: the types of the old
-/// table's columns without their modifiers.
+/// The lens of a change whose tables are `old` and `new`, with this projection.
 pub fn lens(
     direction: Direction,
     (old, new): (&Table, &Table),
     pairs: &[(Ident, Ident)],
     projection: &Projection,
-    casts: &BTreeMap<Ident, String>,
+    casts: &Casts,
     given: &Given,
 ) -> Lens {
     let written = match direction {
@@ -114,7 +122,7 @@ fn back(
     new: &Table,
     pairs: &[(Ident, Ident)],
     projection: &Projection,
-    casts: &BTreeMap<Ident, String>,
+    casts: &Casts,
     given: &Given,
 ) -> PutValue {
     let name = &column.name;
@@ -123,20 +131,22 @@ fn back(
     let Some(image) = image else { return PutValue::Kept(given.fill.get(name).cloned()) };
     let inverse = given.inverse.get(name).map(|inverse| format!("({inverse})"));
     let projected = projection.columns.iter().find(|one| one.target == image.name);
-    // What the new table generates itself is a plain value to the old one.
+    // What the new table computes is no one's word: the old value stays, if there is one.
     let Some(Projected { source, typed, .. }) = projected else {
-        return PutValue::Live(inverse.unwrap_or_else(|| image.name.to_string()));
+        let computed = || PutValue::Kept(Some(image.name.to_string()));
+        return inverse.map_or_else(computed, PutValue::Live);
     };
     let as_it_is = *source == name.to_string();
     if as_it_is && image.type_sql == column.type_sql && inverse.is_none() {
         return PutValue::Live(image.name.to_string());
     }
-    let cast = as_it_is.then(|| image.name.to_string());
+    let castable = as_it_is && !casts.missing.contains(name);
+    let cast = castable.then(|| image.name.to_string());
     PutValue::KeptWhereSame {
         image: image.name.to_string(),
         projected: typed.clone(),
         otherwise: inverse.or(cast),
-        cast: casts.get(name).unwrap_or(&column.type_sql).clone(),
+        cast: casts.types.get(name).unwrap_or(&column.type_sql).clone(),
     }
 }
 

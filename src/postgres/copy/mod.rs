@@ -4,6 +4,8 @@ pub mod lens;
 pub mod projection;
 pub mod statements;
 
+pub(crate) mod always_fits;
+pub(crate) mod draft;
 pub(crate) mod fingerprint;
 pub(crate) mod index_ddl;
 pub(crate) mod key_stays;

@@ -6,6 +6,9 @@ use crate::postgres::clauses::columns::Columns;
 use crate::postgres::name::Ident;
 use crate::testing::mutation::{self, Rule};
 
+/// `pg_type.oid` of `numeric`.
+const NUMERIC: u32 = 1700;
+
 /// Which of the two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -38,6 +41,8 @@ pub struct Projected {
     pub integer: bool,
     /// The type's hash tells any two values apart, on both sides.
     pub hashed: bool,
+    /// 1.5 and 1.50 are the same: where rows go back into a type that writes all its digits.
+    pub scale_free: bool,
 }
 
 /// A column that the copy does not write.
@@ -90,6 +95,7 @@ pub fn project(original: &Table, shadow: &Table, columns: &Columns) -> Projectio
             projection.columns.push(Projected {
                 hashed: hashed(using.is_none().then_some(source), target),
                 integer: target.is_integer(),
+                scale_free: false,
                 target: target.name.clone(),
                 typed: match same {
                     true => expression.clone(),
@@ -120,6 +126,18 @@ fn hashed(source: Option<&Column>, target: &Column) -> bool {
 }
 
 impl Projection {
+    /// The same for rows that go back: numbers that were written into a type without a scale, or with another one,
+    /// are the same after their way back whatever number of zeros they end in.
+    pub fn of_numbers(mut self, original: &Table, shadow: &Table) -> Self {
+        for column in &mut self.columns {
+            let source = original.columns.iter().find(|one| one.name.to_string() == column.source);
+            let pair = source.zip(shadow.column(&column.target));
+            column.scale_free = pair
+                .is_some_and(|(from, to)| to.type_oid == NUMERIC && from.type_sql != to.type_sql);
+        }
+        self
+    }
+
     /// The hash of one side's row, by which rows are compared. `key`: the shadow's columns that
     /// name the row. Their hash is the seed of the whole row's, for the sum of a chunk's hashes must
     /// tell when two rows have exchanged a value.
@@ -129,7 +147,10 @@ impl Projection {
                 Side::Original => column.typed.clone(),
                 Side::Shadow => column.target.to_string(),
             };
-            (&column.target, expression, column.hashed)
+            match column.scale_free {
+                true => (&column.target, format!("trim_scale({expression})"), false),
+                false => (&column.target, expression, column.hashed),
+            }
         });
         let made = self.made.iter().filter_map(|made| {
             let same = made.same_as.as_ref()?;

@@ -34,6 +34,16 @@ impl Statements {
         self.projection.hash(side.other(), &key)
     }
 
+    /// The condition that a row of the written table, called `alias`, is in the live one, too.
+    pub(crate) fn there_in_live(&self, alias: &str) -> String {
+        let pairs = self.names(Side::Original).into_iter().zip(self.names(Side::Shadow));
+        let same = pairs.enumerate();
+        let same: Vec<String> = same
+            .map(|(at, (live, own))| format!("osc_n.{live} {} {alias}.{own}", self.equal(at)))
+            .collect();
+        format!("EXISTS (SELECT FROM ONLY {} osc_n WHERE {})", self.original, same.join(" AND "))
+    }
+
     fn keys_as(&self, side: Side, prefix: &str) -> String {
         let names = self.names(side).into_iter().enumerate();
         names.map(|(at, name)| format!("{name} AS {prefix}k{at}")).collect::<Vec<_>>().join(", ")
@@ -255,6 +265,7 @@ mod tests {
             typed: typed.into(),
             integer: target == "id",
             hashed: true,
+            scale_free: false,
         }
     }
 

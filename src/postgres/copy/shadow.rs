@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
+use super::draft::Draft;
 use super::fingerprint::{self, Watched};
 use super::index_ddl::{deferrable, index_with_constraint, tablespace};
 use super::{layout, namesakes};
@@ -113,17 +114,16 @@ pub(crate) async fn create(
 }
 
 /// Drafts the shadow and takes it back: whether it can be made, and its names are free. Returns it as it
-/// would be with all its indexes.
+/// would be.
 ///
 /// # Errors
 /// Those of [`create()`].
-pub(crate) async fn rehearse(client: &Client, from: &Blueprint<'_>) -> Result<Table> {
+pub(crate) async fn rehearse(client: &Client, from: &Blueprint<'_>) -> Result<Draft> {
     run(client, ACTION, "BEGIN; SET LOCAL lock_timeout = '2s'").await?;
     let drafted = async {
         let made = draft(client, from, not_taken).await?;
         free(client, from.original, &made).await?;
-        let shadow = Table::read(client, from.place).await?;
-        shadow.ok_or_else(|| Error::Internal("the clauses left no table".into()))
+        Draft::read(client, from.place, &made).await
     };
     let drafted = drafted.await;
     run(client, ACTION, "ROLLBACK").await?;

@@ -68,19 +68,6 @@ impl Statements {
             .enumerate()
             .map(|(at, name)| format!("{name} AS {prefix}{at}"))
             .collect();
-        let clash: Vec<String> = index
-            .keys
-            .iter()
-            .enumerate()
-            .map(|(at, key)| {
-                let (o, s) = (format!("o.osc_u{at}"), format!("s.osc_u{at}"));
-                let same = format!("{o} {} {s}", equality(key));
-                match index.nulls_not_distinct && key.excludes.is_none() {
-                    true => format!("({same} OR {o} IS NULL AND {s} IS NULL)"),
-                    false => same,
-                }
-            })
-            .collect();
         let of = |side: &str| {
             keys.iter().map(|key| format!("{side}.{key}")).collect::<Vec<_>>().join(", ")
         };
@@ -96,8 +83,31 @@ impl Statements {
             shadow_keys.join(", "),
             self.shadow,
             Self::only(index),
-            clash.join(" AND "),
+            clash(index),
             self.same_keys(&prefix, "o", "s").join(" AND "),
+        ))
+    }
+
+    /// Rows of the original, the first of them in the scope, that cannot both be in a table that has this exclusion
+    /// constraint: their keys.
+    pub fn conflicting(&self, index: &Index, scope: Scope<'_>) -> Result<String> {
+        let prefix = self.key_prefix();
+        let (keys, values) = (self.aliases(&prefix).join(", "), Self::unique_values(index));
+        let of = |side: &str| {
+            let keys = self.aliases(&prefix).into_iter();
+            keys.map(|key| format!("{side}.{key}")).collect::<Vec<_>>().join(", ")
+        };
+        let all = KeyRange::all();
+        Ok(format!(
+            "SELECT ROW({})::text, ROW({})::text FROM (SELECT {keys}{values} FROM {}{only}) o \
+             JOIN (SELECT {keys}{values} FROM {}{only}) s ON {} WHERE NOT ({}) LIMIT 10",
+            of("o"),
+            of("s"),
+            self.as_shadow(scope)?,
+            self.as_shadow(Scope::Range(&all))?,
+            clash(index),
+            self.same_keys(&prefix, "o", "s").join(" AND "),
+            only = Self::only(index),
         ))
     }
 
@@ -125,7 +135,7 @@ impl Statements {
         };
         Ok(format!(
             "WITH mine AS (SELECT DISTINCT {} FROM {}{}) \
-             SELECT ROW({names})::text, string_agg(ROW({keys})::text, ', ') \
+             SELECT ROW({names})::text, string_agg(ROW({keys})::text, ', ' ORDER BY {keys}) \
              FROM (SELECT {keys}{values} FROM {}{}) a \
              WHERE EXISTS (SELECT FROM mine WHERE {}) {not_null}\
              GROUP BY {names} HAVING count(*) > 1 LIMIT 10",
@@ -159,6 +169,19 @@ impl Statements {
             Self::only(index),
         )
     }
+}
+
+/// The condition that rows `o` and `s` clash by their values.
+fn clash(index: &Index) -> String {
+    let parts = index.keys.iter().enumerate().map(|(at, key)| {
+        let (o, s) = (format!("o.osc_u{at}"), format!("s.osc_u{at}"));
+        let same = format!("{o} {} {s}", equality(key));
+        match index.nulls_not_distinct && key.excludes.is_none() {
+            true => format!("({same} OR {o} IS NULL AND {s} IS NULL)"),
+            false => same,
+        }
+    });
+    parts.collect::<Vec<_>>().join(" AND ")
 }
 
 /// The operator by which an index tells that two values clash.

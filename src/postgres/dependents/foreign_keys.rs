@@ -12,7 +12,7 @@ use crate::postgres::name::{Ident, TableName, Text};
 
 /// A foreign key with the original at one end or at both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ForeignKey {
+pub struct ForeignKey {
     /// Its name.
     pub name: Ident,
     /// The table that it is on.
@@ -39,7 +39,7 @@ pub(super) struct ForeignKey {
 
 impl ForeignKey {
     /// A foreign key of the original on itself.
-    pub(super) fn is_self(&self) -> bool {
+    pub(crate) fn is_self(&self) -> bool {
         self.child == self.parent
     }
 
@@ -51,7 +51,7 @@ impl ForeignKey {
     }
 
     /// Whether it is to be checked after the swap, as it had been before.
-    pub(super) fn to_validate(&self) -> bool {
+    pub(crate) fn to_validate(&self) -> bool {
         self.validated && !self.bare().ends_with("NOT ENFORCED")
     }
 
@@ -80,16 +80,38 @@ impl ForeignKey {
     ///
     /// `trusts_owner`: whoever owns what it runs.
     pub(super) fn orphans(&self, limit: u32, trusts_owner: bool) -> String {
-        let parent = Text(&self.parent.to_string()).to_string();
-        let body = format!(
-            "BEGIN LOCK TABLE ONLY {} IN ACCESS SHARE MODE; IF NOT EXISTS (SELECT FROM \
-             pg_catalog.pg_class WHERE oid = {parent}::regclass AND relkind IN ('r', 'p')) THEN \
-             RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = 'its parent is no table any more'; \
-             END IF; END",
-            self.parent
-        );
         let looked = validation::before_reading(&self.child, &self.name, trusts_owner);
-        format!("{looked}DO {}; {}", Text(&body), self.rows_without_parent(limit))
+        format!("{looked}{}; {}", held(&self.parent), self.rows_without_parent(limit))
+    }
+
+    /// The statements, in one message, that give the columns `key` of rows of `child`, called `c`, that have no parent
+    /// for this key, which the table does not have yet: at most `limit` of those for which `only` holds.
+    pub(crate) fn children_alone(
+        &self,
+        child: &TableName,
+        key: &[Ident],
+        only: &str,
+        limit: usize,
+    ) -> String {
+        let parent = if self.is_self() { child } else { &self.parent };
+        let list = |alias: &str, columns: &[Ident]| {
+            columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
+        };
+        let present = self.columns.iter().map(|c| format!("c.{c} IS NOT NULL")).collect::<Vec<_>>();
+        format!(
+            "{}; SELECT {} FROM ONLY {child} c WHERE {} AND {only} AND NOT EXISTS \
+             (SELECT FROM {parent} p WHERE ({}) = ({})) LIMIT {limit}",
+            held(parent),
+            list("c", key),
+            present.join(" AND "),
+            list("p", &self.referenced),
+            list("c", &self.columns)
+        )
+    }
+
+    /// The statement that comments the key on `table` as it was.
+    pub(crate) fn comment_on(&self, table: &TableName) -> Option<String> {
+        sql::comment(&format!("CONSTRAINT {} ON {table}", self.name), self.comment.as_ref())
     }
 
     fn rows_without_parent(&self, limit: u32) -> String {
@@ -106,6 +128,18 @@ impl ForeignKey {
             self.parent
         )
     }
+}
+
+/// A statement that holds the parent of a key, which must be a table.
+fn held(parent: &TableName) -> String {
+    let name = Text(&parent.to_string()).to_string();
+    let body = format!(
+        "BEGIN LOCK TABLE ONLY {parent} IN ACCESS SHARE MODE; IF NOT EXISTS (SELECT FROM \
+         pg_catalog.pg_class WHERE oid = {name}::regclass AND relkind IN ('r', 'p')) THEN \
+         RAISE EXCEPTION USING ERRCODE = '{NOT_AS_MADE}', MESSAGE = 'its parent is no table any more'; \
+         END IF; END"
+    );
+    format!("DO {}", Text(&body))
 }
 
 /// Reads them. Keys that a partition has from its parent are the parent's.

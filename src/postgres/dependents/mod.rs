@@ -21,6 +21,7 @@ mod publications;
 mod refusals;
 mod rules;
 mod sequences;
+mod set;
 mod settings;
 mod sql;
 mod statistics;
@@ -29,6 +30,8 @@ mod unproved;
 mod views;
 
 pub use after::after_swap;
+pub use foreign_keys::ForeignKey;
+pub use set::Set;
 pub use sql::either;
 
 use std::collections::BTreeSet;
@@ -179,15 +182,19 @@ impl Dependents {
         settings::taken_back(&self.settings, &live.settings, table, outcomes)
     }
 
+    /// What is set on it.
+    pub fn set(&self) -> Set {
+        Set::of(&self.settings)
+    }
+
     /// The foreign keys that the table has, by name.
     pub fn own_foreign_keys(&self) -> impl Iterator<Item = &Ident> {
         self.foreign_keys.iter().filter(|key| key.outbound).map(|key| &key.name)
     }
 
     /// Those of them that the clauses take away.
-    pub fn own_foreign_keys_gone(&self, outcomes: &ColumnOutcomes) -> Vec<Ident> {
-        let gone = self.foreign_keys.iter().filter(|key| key.goes(outcomes));
-        gone.map(|key| key.name.clone()).collect()
+    pub fn own_foreign_keys_gone(&self, outcomes: &ColumnOutcomes) -> Vec<ForeignKey> {
+        self.foreign_keys.iter().filter(|key| key.goes(outcomes)).cloned().collect()
     }
 
     /// The statements that give `table` this one's rights on `columns`.

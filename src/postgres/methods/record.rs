@@ -18,7 +18,7 @@ use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::methods;
 use crate::postgres::name::TableName;
 use crate::postgres::runs::ledger::Ledger;
-use crate::postgres::runs::orders::Orders;
+use crate::postgres::runs::orders::{Orders, now};
 use crate::postgres::throttle;
 
 /// How often the record is renewed, so that the run is not taken for an interrupted one.
@@ -71,7 +71,9 @@ pub(crate) async fn run(
     let permission = job.permission(&throttle);
     // What is done in one moment is recorded when it is done: nothing can be left of it. But where it has to
     // wait, orders find it meanwhile.
+    let mut since = String::new();
     if matches!(method, Method::Steps(_)) || !permission.is_near().await {
+        since = now(client).await?;
         match record.begin(&new, name).await {
             Ok(run) => begun = Some(run),
             Err(error) => note(Err(error)),
@@ -103,7 +105,7 @@ pub(crate) async fn run(
     let outcome = match begun {
         Some(run) => {
             let (ledger, token) = (record.ledger.clone(), record.token.clone());
-            let book = Orders::new(options.clone(), ledger, run, token);
+            let book = Orders::new(options.clone(), ledger, run, token, since);
             Box::pin(orders::beside(book, &job.scene(&throttle), work)).await
         }
         None => work.await,

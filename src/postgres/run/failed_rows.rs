@@ -100,8 +100,19 @@ impl PostgresTable {
         index: &Index,
         scope: Scope<'_>,
     ) -> Result<Vec<String>> {
-        let sql = self.ready()?.statements.duplicates(index, scope)?;
-        let found = self.converting("looking for duplicates", &sql).await?;
+        const ACTION: &str = "looking for duplicates";
+        let statements = &self.ready()?.statements;
+        if statements.lens.is_some() && index.keys.iter().any(|key| key.excludes.is_some()) {
+            let sql = statements.conflicting(index, scope)?;
+            let found = self.converting(ACTION, &sql).await?;
+            let line = |row: &SimpleQueryRow| {
+                let key = |at| row.get(at).unwrap_or_default().to_owned();
+                format!("rows {}, {} conflict", key(0), key(1))
+            };
+            return Ok(found.iter().map(line).collect());
+        }
+        let sql = statements.duplicates(index, scope)?;
+        let found = self.converting(ACTION, &sql).await?;
         let line = |row: &SimpleQueryRow| {
             format!("{}: rows {}", row.get(0).unwrap_or_default(), row.get(1).unwrap_or_default())
         };

@@ -55,7 +55,8 @@ impl PostgresTable {
 
     /// A statement, to be run in a transaction before others: it locks the tables, fails where they are no
     /// longer this run's, and where another attempt has taken the run over. It is long, so it is sent in a
-    /// message of its own: `pg_stat_activity` then shows what the run is about.
+    /// message of its own: `pg_stat_activity` then shows what the run is about. Who only looks has no run that
+    /// could be taken over.
     ///
     /// Who takes a run over says so in the ledger and then waits for those who hold the shadow. So the shadow
     /// is held first: either that one waits, or the ledger is seen to be its.
@@ -82,7 +83,7 @@ impl PostgresTable {
                 Text(&record.fingerprint)
             ),
         };
-        let fence = match mutation::active(Rule::Fenced) {
+        let fence = match self.looks || mutation::active(Rule::Fenced) {
             true => String::new(),
             false => self.fencing()?,
         };

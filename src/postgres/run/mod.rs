@@ -47,12 +47,16 @@ pub(super) struct PostgresTable {
     pub(super) seen: Arc<Seen>,
     pub(super) token: FencingToken,
     pub(super) run: OnceLock<RunId>,
+    /// The server's time when this attempt began, for [`Orders`](super::runs::orders::Orders).
+    pub(super) begun: OnceLock<String>,
     pub(super) capture: OnceLock<Capture>,
     pub(super) record: OnceLock<Record>,
     pub(super) carried: OnceLock<Carried>,
     pub(super) ready: OnceLock<Ready>,
     pub(super) claim: Mutex<Option<Client>>,
     pub(super) looked: Looked,
+    /// It only looks: no run is claimed, and nothing that it writes is committed.
+    pub(super) looks: bool,
     watched: Mutex<Option<Instant>>,
     vacuumed: Sync<Option<Instant>>,
 }
@@ -72,16 +76,23 @@ impl PostgresTable {
             seen: Arc::default(),
             token: FencingToken::random(),
             run: OnceLock::new(),
+            begun: OnceLock::new(),
             capture: OnceLock::new(),
             record: OnceLock::new(),
             carried: OnceLock::new(),
             ready: OnceLock::new(),
             claim: Mutex::new(None),
             looked: Looked::default(),
+            looks: false,
             watched: Mutex::new(None),
             vacuumed: Sync::new(None),
             setting,
         }
+    }
+
+    /// One of which no run is claimed: it is only looked at.
+    pub(super) fn looking(setting: Setting) -> Self {
+        Self { looks: true, ..Self::new(setting) }
     }
 
     /// The names of its tables beside the original: those that the run has recorded, if it has.

@@ -33,16 +33,24 @@ pub(crate) struct Orders {
     token: FencingToken,
     /// Taken by whoever uses it: a call that was cut off leaves it in the middle of something.
     client: Option<Client>,
-    /// The server's time when this attempt began; `None`: what it found is not answered yet.
-    begun: Option<String>,
+    /// The server's time when this attempt began.
+    begun: String,
+    /// What was there before is answered.
+    is_open: bool,
     /// The last sample's time.
     row: Option<String>,
 }
 
 impl Orders {
-    /// Those of an attempt that has the run.
-    pub(crate) fn new(options: Options, ledger: Ledger, run: RunId, token: FencingToken) -> Self {
-        Self { options, ledger, run, token, client: None, begun: None, row: None }
+    /// Those of an attempt that has the run, since `begun` by the server's clock.
+    pub(crate) fn new(
+        options: Options,
+        ledger: Ledger,
+        run: RunId,
+        token: FencingToken,
+        begun: String,
+    ) -> Self {
+        Self { options, ledger, run, token, client: None, begun, is_open: false, row: None }
     }
 
     async fn client(&mut self) -> Result<Client> {
@@ -68,7 +76,7 @@ impl Orders {
     }
 
     /// The orders that are for this run of this server.
-    fn open(&self) -> String {
+    fn unanswered_here(&self) -> String {
         format!(
             "run = {} AND answered IS NULL AND coalesce(server, {server}) = {server} AND {}",
             self.run.0,
@@ -87,21 +95,20 @@ impl Orders {
     }
 
     /// Answers what was there before, and forgets old samples.
-    async fn begin(&self, client: &Client) -> Result<String> {
-        let begun = now(client, READING).await?;
+    async fn open(&self, client: &Client) -> Result<()> {
         let sql = format!(
-            "UPDATE {} SET {} WHERE {}; \
+            "UPDATE {} SET {} WHERE {} AND made < {}::pg_catalog.timestamptz; \
              DELETE FROM {} WHERE at < pg_catalog.clock_timestamp() - interval '{SAMPLES_DAYS} days'",
             self.ledger.orders,
             self.answered(&Answer::early().to_string()),
-            self.open(),
+            self.unanswered_here(),
+            Text(&self.begun),
             self.ledger.samples
         );
-        run(client, READING, &sql).await?;
-        Ok(begun)
+        run(client, READING, &sql).await
     }
 
-    async fn read(&self, client: &Client, begun: &str) -> Result<Vec<Written>> {
+    async fn read(&self, client: &Client) -> Result<Vec<Written>> {
         let sql = format!(
             "SELECT id, \"left\"(verb, 100), \"left\"(arguments, {}), \"left\"(who, 100), \"left\"(host, 100), \
              \"left\"(why, 201), \
@@ -110,16 +117,17 @@ impl Orders {
              (extract(epoch FROM expires - pg_catalog.clock_timestamp()) * 1000)::bigint END, \
              made < {}::pg_catalog.timestamptz FROM {} WHERE {} ORDER BY id LIMIT {MOST_ORDERS}",
             MOST_ARGUMENTS + 1,
-            Text(begun),
+            Text(&self.begun),
             self.ledger.orders,
-            self.open()
+            self.unanswered_here()
         );
         rows(client, READING, &sql).await?.iter().map(written).collect()
     }
 }
 
-async fn now(client: &Client, action: &str) -> Result<String> {
-    let now = value(client, action, NOW).await?;
+/// The server's time, to the microsecond.
+pub(crate) async fn now(client: &Client) -> Result<String> {
+    let now = value(client, "asking for the server's time", NOW).await?;
     now.ok_or_else(|| Error::Internal("the server has no time".into()))
 }
 
@@ -149,11 +157,11 @@ fn written(row: &SimpleQueryRow) -> Result<Written> {
 impl Book for Orders {
     async fn unanswered(&mut self) -> Result<Vec<Written>> {
         let client = self.client().await?;
-        let begun = match self.begun.clone() {
-            Some(begun) => begun,
-            None => self.begun.insert(self.begin(&client).await?).clone(),
-        };
-        let orders = self.read(&client, &begun).await?;
+        if !self.is_open {
+            self.open(&client).await?;
+            self.is_open = true;
+        }
+        let orders = self.read(&client).await?;
         self.client = Some(client);
         Ok(orders)
     }
@@ -164,7 +172,7 @@ impl Book for Orders {
             "UPDATE {} SET {} WHERE id = {order} AND {}",
             self.ledger.orders,
             self.answered(answer),
-            self.open()
+            self.unanswered_here()
         );
         run(&client, ANSWERING, &sql).await?;
         self.client = Some(client);
@@ -184,7 +192,7 @@ impl Book for Orders {
             );
             run(&client, KEEPING, &sql).await?;
         } else {
-            let at = now(&client, KEEPING).await?;
+            let at = now(&client).await?;
             let before = match &self.row {
                 Some(before) => format!("at = {}", Text(before)),
                 None => "picture IS NOT NULL".into(),

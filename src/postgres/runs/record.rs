@@ -14,7 +14,7 @@ use crate::postgres::catalog::table::{Table, oid_of};
 use crate::postgres::connection::session::{rows, value};
 use crate::postgres::connection::settings::RoleSettings;
 use crate::postgres::copy::fingerprint::Watched;
-use crate::postgres::dependents::Dependents;
+use crate::postgres::dependents::{Dependents, Set};
 use crate::postgres::name::{Helpers, Ident, TableName, Text};
 use crate::postgres::stream::Capture;
 use crate::postgres::trust::own_schema::{Function, bearer};
@@ -56,6 +56,12 @@ pub(crate) struct Record {
     /// The run that it undoes.
     #[serde(default)]
     pub undoes: Option<i64>,
+    /// Whether it can be undone in its turn: a line for all of it, then one for each reason.
+    #[serde(default)]
+    pub verdict: Vec<String>,
+    /// What is set on the table that it makes live.
+    #[serde(default)]
+    pub set: Option<Set>,
     /// How long what it retires is kept for an undo, in seconds.
     #[serde(default)]
     pub undo_for: u64,
@@ -83,6 +89,8 @@ impl Record {
             helpers: None,
             tables: None,
             undoes: None,
+            verdict: Vec::new(),
+            set: None,
             undo_for: 0,
         }
     }

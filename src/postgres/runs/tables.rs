@@ -8,6 +8,7 @@ use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 use crate::postgres::clauses::change::Change;
 use crate::postgres::connection::session::value;
+use crate::postgres::dependents::ForeignKey;
 use crate::postgres::name::Ident;
 
 /// The tables of a change. A run that undoes another has the same two, and its original is the new one.
@@ -22,12 +23,12 @@ pub(crate) struct Tables {
     pub new: Shape,
     /// The columns of the old table that the new one has, and their names there.
     pub pairs: Vec<(Ident, Ident)>,
-    /// Foreign keys that only the new table has, since the change has added them. The swap writes them.
+    /// Foreign keys that the run's swap has added: whoever undoes it takes them away. The swap writes them.
     #[serde(default)]
     pub added: Vec<Ident>,
-    /// Foreign keys that the change has dropped.
+    /// Foreign keys that the run has taken away: whoever undoes it puts them back.
     #[serde(default)]
-    pub dropped: Vec<Ident>,
+    pub dropped: Vec<ForeignKey>,
 }
 
 /// How a table looked when a run began.
@@ -170,7 +171,7 @@ impl Tables {
         (original, shadow): (u32, u32),
         unproved: &[Ident],
         owner: &Ident,
-        dropped: Vec<Ident>,
+        dropped: Vec<ForeignKey>,
     ) -> Result<Self> {
         let old = Shape::of(client, original).await?;
         let mut new = Shape::of(client, shadow).await?;

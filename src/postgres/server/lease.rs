@@ -15,6 +15,7 @@ use crate::postgres::copy::old_shadow;
 use crate::postgres::run::PostgresTable;
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::lock::{related, take};
+use crate::postgres::runs::orders;
 use crate::postgres::runs::record::{Record, standing};
 use crate::postgres::stream;
 
@@ -77,11 +78,14 @@ impl Lease for PostgresTable {
             verify: self.setting.settings.verify(),
             token: &self.token,
         };
+        let _ = self.begun.set(orders::now(client).await?);
         let _ = self.run.set(self.ledger.begin(client, &new).await?);
         Ok(())
     }
 
     async fn fence(&self, client: &mut Client, run: RunId) -> Result<()> {
+        // Orders from before are not for this attempt.
+        let _ = self.begun.set(orders::now(client).await?);
         self.ledger.take_over(client, run, &self.token).await
     }
 

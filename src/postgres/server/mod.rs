@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalog::table::number;
+use super::copy::draft::Draft;
 use super::copy::old_shadow;
 use super::copy::shadow::{self, Carried};
 use super::copy::statements::Scope;
+use super::dependents::Dependents;
 use super::run::PostgresTable;
 use super::run::indexes;
 use super::runs::lock;
@@ -65,7 +67,8 @@ impl Server for PostgresTable {
 
     fn book(&self) -> Result<Orders> {
         let (options, ledger) = (self.setting.options.clone(), self.ledger.clone());
-        Ok(Orders::new(options, ledger, self.run()?, self.token.clone()))
+        let begun = self.begun.get().cloned().unwrap_or_default();
+        Ok(Orders::new(options, ledger, self.run()?, self.token.clone(), begun))
     }
 
     async fn position(&self) -> Result<Position> {
@@ -139,6 +142,14 @@ impl Server for PostgresTable {
         let tables =
             Tables::forward(&client, change, tables, &made.unproved, &made.owner, dropped).await?;
         record.tables = Some(tables);
+        let set = Dependents::read(&client, &self.helpers().shadow).await?.set();
+        let indexes = made.indexes.iter().chain(made.deferred.iter().map(|index| &index.name));
+        let set = set.after_swap(made.autovacuum.as_ref(), &dependents.set(), indexes.cloned());
+        record.set = made.partitions.is_empty().then_some(set);
+        let draft = Draft::read(&client, &self.helpers().shadow, &made).await?;
+        let verdict =
+            undo::verdict::of_change(&client, &self.setting.original, &draft, change, &dependents);
+        record.verdict = verdict.await?.record(&self.setting.original.name.plain());
         self.ledger.carry(&client, self.run()?, &self.token, &record.text()?).await?;
         let _ = self.record.set(record);
         let _ = self.carried.set(Carried { made, dependents });
@@ -208,6 +219,14 @@ impl Server for PostgresTable {
         self.write("refreshing rows", Some(statements.in_order()), &sql, Scope::Keys(keys)).await
     }
 
+    async fn try_to_put(&self, keys: &[Key]) -> Result<CopyOutcome> {
+        undo::try_to_put(self, keys).await
+    }
+
+    async fn relaxed_keys(&self) -> Result<Vec<String>> {
+        Ok(undo::relaxed_keys(self)?.into_iter().map(|name| name.0).collect())
+    }
+
     async fn duplicates(
         &self,
         index: &str,
@@ -215,7 +234,7 @@ impl Server for PostgresTable {
         keys: &[Key],
     ) -> Result<Vec<String>> {
         let Some(index) = &self.unique_index(index).await? else { return Ok(Vec::new()) };
-        if index.keys.iter().any(|key| key.excludes.is_some()) {
+        if !self.is_undo() && index.keys.iter().any(|key| key.excludes.is_some()) {
             return Ok(Vec::new());
         }
         let mut found = self.duplicates_in(index, Scope::Keys(keys)).await?;
@@ -315,6 +334,6 @@ impl Server for PostgresTable {
     }
 
     fn undo(&self) -> Option<String> {
-        None
+        self.record.get()?.verdict.first().cloned()
     }
 }

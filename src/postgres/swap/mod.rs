@@ -50,6 +50,9 @@ const ACTION: &str = "swapping the tables";
 /// map, if it has not got them just now.
 pub(super) async fn before(table: &PostgresTable) -> Result<()> {
     indexes::constrain(table).await?;
+    if let Some(undo) = &table.setting.undo {
+        undo::with_parents(table, undo).await?;
+    }
     if table.is_vacuumed() {
         return Ok(());
     }
@@ -261,6 +264,7 @@ pub(super) fn statements(table: &PostgresTable) -> Result<Vec<String>> {
         .chain(before.after_renames(&names, &outcomes))
         .chain(undo.iter().flat_map(|undo| undo::after_renames(undo, live, before, &outcomes)))
         .chain(words.iter().map(|sql| table.role().in_words(sql)))
+        .chain(undo.iter().flat_map(|undo| undo.key_comments(live)))
         .chain(super::trust::guards::retired(&table.ledger.schema, &names.retired))
         .chain(super::trust::guards::snapshot(&table.ledger.schema, original))
         .collect())

@@ -13,7 +13,7 @@ use crate::throttle::from_settings::from_settings;
 use crate::throttle::{Throttle, sound};
 use activity::ActivityProbe;
 use replica_lag::StandbyLag;
-use status::ServerStatus;
+pub(super) use status::ServerStatus;
 use wal_retention::Retention;
 
 /// Fails where a setting of the throttle can never be right. `resumes`: an unfinished run is resumed, whose
@@ -25,6 +25,7 @@ pub async fn check(job: &Job, primary: &Options, resumes: bool) -> Result<()> {
     let settings = &job.settings;
     let mut findings = sound::probes(settings, &mut ServerStatus::new(primary.clone())).await?;
     findings.extend(replica_lag::strangers(primary, &job.replicas, resumes).await?);
+    findings.extend(job.unsound_check(ServerStatus::new(primary.clone())).await?);
     sound::none(findings)
 }
 

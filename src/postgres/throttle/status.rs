@@ -114,13 +114,13 @@ impl Session {
 
 /// Load and queries, over one session.
 #[derive(Debug)]
-pub(super) struct ServerStatus {
+pub(in crate::postgres) struct ServerStatus {
     session: Session,
 }
 
 impl ServerStatus {
     /// ServerStatus of this server. Connects at the first look. The session is read-only.
-    pub(super) fn new(options: Options) -> Self {
+    pub(in crate::postgres) fn new(options: Options) -> Self {
         Self { session: Session::new(options) }
     }
 }

@@ -6,9 +6,9 @@ use tokio_postgres::Client;
 use super::Undo;
 use crate::engine::undo::Direction;
 use crate::error::{Error, Finding, Findings, Result};
-use crate::postgres::catalog::table::Table;
+use crate::postgres::catalog::table::{Index, Table};
 use crate::postgres::connection::session::rows;
-use crate::postgres::dependents::Dependents;
+use crate::postgres::dependents::{Dependents, Set};
 use crate::postgres::name::{Ident, Text};
 use crate::postgres::runs::tables::Shape;
 use crate::postgres::setting::Setting;
@@ -44,7 +44,8 @@ pub(crate) async fn findings(client: &Client, setting: &Setting, undo: &Undo) ->
             findings.refusals.extend(found);
         }
     }
-    notes(dependents, undo, &mut findings);
+    findings.notes.extend(undo.lost.iter().cloned());
+    findings.notes.extend(undo.then.iter().flat_map(|then| indexes(live, then, undo)));
     Ok(findings)
 }
 
@@ -94,12 +95,13 @@ fn form(live: &Table, undo: &Undo, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// The copy key's columns in the retired table, and that they name its rows.
+/// The columns of the live table's copy key in the retired one, and that they name its rows there. `image`: what a
+/// column of the live table is called in the retired one.
 pub(super) fn shadow_key(
     live: &Table,
-    undo: &Undo,
+    retired: &Table,
+    image: impl Fn(&Ident) -> Option<Ident>,
 ) -> Result<std::result::Result<Vec<Ident>, Finding>> {
-    let retired = &undo.retired()?.table;
     let refuse =
         |problem: String, help: &str| Ok(Err(Finding::new("undo-copy-key", problem, help)));
     let index = match live.copy_key() {
@@ -112,7 +114,7 @@ pub(super) fn shadow_key(
     };
     let mut names = Vec::new();
     for column in &live.key_columns(index)?.0 {
-        let image = undo.tables.image(undo.direction, &column.name);
+        let image = image(&column.name);
         let pair = live.column(&column.name).zip(image.as_ref().and_then(|it| retired.column(it)));
         let (Some((new, old)), Some(image)) = (pair, &image) else {
             return refuse(
@@ -137,7 +139,7 @@ pub(super) fn shadow_key(
         }
         names.push(image.clone());
     }
-    let finds = |index: &crate::postgres::catalog::table::Index| {
+    let finds = |index: &Index| {
         // A shorter key names rows as well: the change has extended it.
         let own: Option<Vec<&Ident>> = index.keys.iter().map(|key| key.column.as_ref()).collect();
         let within = own.is_some_and(|own| own.iter().all(|column| names.contains(column)));
@@ -154,7 +156,7 @@ pub(super) fn shadow_key(
 }
 
 fn key(live: &Table, undo: &Undo, findings: &mut Findings) -> Result<()> {
-    findings.refusals.extend(shadow_key(live, undo)?.err());
+    findings.refusals.extend(undo.shadow_key(live)?.err());
     Ok(())
 }
 
@@ -292,16 +294,21 @@ async fn sequences(
     Ok(())
 }
 
-/// What the undo does not bring back.
-fn notes(dependents: &Dependents, undo: &Undo, findings: &mut Findings) {
-    if undo.direction == Direction::Back {
-        for name in undo.tables.dropped.iter() {
-            if dependents.own_foreign_keys().all(|own| own != name) {
-                findings.notes.push(format!(
-                    "the foreign key {name}, which the change dropped, does not come back: add it again \
-                     afterwards"
-                ));
-            }
-        }
-    }
+/// Indexes that were made or dropped on the live table since: they cost too much to be made under a lock.
+fn indexes(live: &Table, then: &Set, undo: &Undo) -> Vec<String> {
+    let run = undo.run;
+    let name = live.name.plain();
+    let is_new = |index: &&Index| !then.indexes.contains(&index.name);
+    let made = live.indexes.iter().filter(is_new).map(|index| {
+        format!(
+            "the index {}, made on {name} since run {run}, stays with the table that retires: create it again \
+             afterwards",
+            index.name.as_str()
+        )
+    });
+    let is_gone = |index: &&Ident| then.indexes.contains(index) && live.index(index).is_none();
+    let gone = undo.tables.sides(undo.direction).1.indexes.iter().filter(is_gone).map(|index| {
+        format!("the index {}, dropped on {name} since run {run}, comes back", index.as_str())
+    });
+    made.chain(gone).collect()
 }

@@ -1,26 +1,32 @@
 //! The undo of a run: the table that it retired goes back to its place, with the rows as they were written
 //! since. The engine's phases are those of every run; here is what an undo does in them otherwise.
 
+mod casts;
 mod choose;
+mod demands;
 mod findings;
+mod keys;
 mod put;
 mod swap;
 mod take;
+pub(super) mod verdict;
 
 pub(super) use choose::{Undone, newest};
 pub(super) use findings::findings;
-pub(super) use put::{put, put_under_lock};
+pub(super) use keys::{keys_back, with_parents, without_parent};
+pub(super) use put::{put, put_under_lock, try_to_put};
 pub(super) use swap::{after_renames, counters, renames};
-pub(super) use take::{derive, ready, take};
+pub(super) use take::{derive, look, ready, take};
+pub(super) use verdict::relaxed_keys;
 
 use super::catalog::table::Table;
 use super::clauses::columns::ColumnOutcomes;
 use super::copy::lens::Given;
-use super::dependents::Dependents;
+use super::dependents::{Dependents, ForeignKey, Set};
 use super::name::Ident;
 use super::runs::tables::Tables;
 use crate::engine::undo::Direction;
-use crate::error::{Error, Result};
+use crate::error::{Error, Finding, Result};
 
 /// What a run undoes.
 #[derive(Debug, Clone)]
@@ -35,10 +41,16 @@ pub(super) struct Undo {
     pub clauses: String,
     /// The suffix of the retired table's indexes, sequences and statistics.
     pub suffix: String,
+    /// What was set on the live table when the undone run made it live; `None`: that is not known.
+    pub then: Option<Set>,
     /// The retired table; `None`: it is live already, and only what follows the swap is left.
     pub retired: Option<Retired>,
     /// What the user gives for columns, in his words.
     pub given: Given,
+    /// Foreign keys that it puts back.
+    pub keys: Vec<ForeignKey>,
+    /// What it does not bring back, in words.
+    pub lost: Vec<String>,
 }
 
 /// The retired table as it is now.
@@ -60,6 +72,21 @@ impl Undo {
         self.retired.as_ref().ok_or_else(|| Error::Internal("the retired table is live".into()))
     }
 
+    /// The columns of the live table's copy key in the retired one; or why they do not name its rows.
+    fn shadow_key(&self, live: &Table) -> Result<std::result::Result<Vec<Ident>, Finding>> {
+        let image = |name: &Ident| self.tables.image(self.direction, name);
+        findings::shadow_key(live, &self.retired()?.table, image)
+    }
+
+    /// What a column of the retired table is called in the live one; `None`: that does not have it.
+    fn live_name(&self, retired: &Ident) -> Option<Ident> {
+        let pair = self.tables.pairs.iter().find_map(|(old, new)| match self.direction {
+            Direction::Back => (old == retired).then_some(new),
+            Direction::Again => (new == retired).then_some(old),
+        });
+        pair.cloned()
+    }
+
     /// What becomes of the live table's columns.
     pub(super) fn outcomes(&self, live: &Table) -> ColumnOutcomes {
         let mut outcomes = ColumnOutcomes::default();
@@ -74,10 +101,19 @@ impl Undo {
             }
             outcomes.columns.insert(column.name.clone(), image);
         }
-        if self.direction == Direction::Back {
-            outcomes.dropped_constraints.extend(self.tables.added.iter().cloned());
-        }
+        outcomes.dropped_constraints.extend(self.tables.added.iter().cloned());
         outcomes
+    }
+
+    /// What is to be set on the retired table when it is live again, and what is set on it now. `hanging`: what hangs
+    /// on the live table.
+    fn set(&self, live: &Table, hanging: &Dependents) -> Result<(Set, Set)> {
+        let own = self.retired()?.dependents.set();
+        let wanted = match &self.then {
+            Some(then) => own.with_changes(then, &hanging.set(), &self.outcomes(live)),
+            None => own.clone(),
+        };
+        Ok((wanted, own))
     }
 
     /// Names that what belongs to the retired table gets back, of these.

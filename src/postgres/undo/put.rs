@@ -80,11 +80,32 @@ fn described(table: &PostgresTable, found: &[SimpleQueryRow]) -> Result<Vec<Stri
 /// # Errors
 /// `Data` where a row cannot go back; the server's.
 pub(crate) async fn put(table: &PostgresTable, keys: &[Key]) -> Result<CopyOutcome> {
+    transaction(table, keys, "", "COMMIT").await
+}
+
+/// The same, taken back at once. The guard lets through who has an unfinished undo in the ledger: this
+/// transaction has one, which no other session ever sees.
+///
+/// # Errors
+/// Those of [`put`].
+pub(crate) async fn try_to_put(table: &PostgresTable, keys: &[Key]) -> Result<CopyOutcome> {
+    let (original, record) = (&table.setting.original.name, table.record()?);
+    let begun = table.ledger.as_if_begun(original, &table.token, &record.text()?);
+    transaction(table, keys, &format!("{begun}; "), "ROLLBACK").await
+}
+
+/// Puts rows in a transaction that goes on with `first`, a statement with its semicolon, and ends with `last`.
+async fn transaction(
+    table: &PostgresTable,
+    keys: &[Key],
+    first: &str,
+    last: &str,
+) -> Result<CopyOutcome> {
     without_inverse(table, keys).await?;
     let statements = &table.ready()?.statements;
     let client = table.sessions.take(ACTION).await?;
     let first = format!(
-        "BEGIN; {}; {}; {}; {}SELECT 1",
+        "BEGIN; {}; {}; {first}{}; {}SELECT 1",
         statements.in_order(),
         table.held(For::Writing)?,
         let_through(table),
@@ -97,7 +118,7 @@ pub(crate) async fn put(table: &PostgresTable, keys: &[Key]) -> Result<CopyOutco
         other => Put::Other(other),
     };
     let outcome = match put {
-        Put::Written => rows::write(&client, &shadow, &["COMMIT".to_owned()], ACTION).await?,
+        Put::Written => rows::write(&client, &shadow, &[last.to_owned()], ACTION).await?,
         Put::Misfit(reason, found) => {
             run(&client, ACTION, "ROLLBACK").await?;
             table.sessions.give_back(client);
@@ -132,7 +153,7 @@ async fn without_inverse(table: &PostgresTable, keys: &[Key]) -> Result<()> {
         .without_inverse()
         .map(|name| format!("--inverse {}=EXPR", name.0))
         .collect();
-    let reason = format!("the change has converted the row by USING; it needs {}", names.join(" "));
+    let reason = format!("nothing is known to convert the row back; it needs {}", names.join(" "));
     Err(Error::Data { reason, rows: described(table, &found)? })
 }
 

@@ -69,6 +69,9 @@ pub(crate) fn after_renames(
     let Some(retired) = &undo.retired else { return Vec::new() };
     let original = &live.name;
     let mut all = retired.dependents.taken_back(hanging, original, outcomes);
+    if let Ok((wanted, own)) = undo.set(live, hanging) {
+        all.extend(own.to(&wanted, original));
+    }
     let own: BTreeSet<Ident> = retired
         .table
         .columns

@@ -4,26 +4,27 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use super::findings::{findings, shadow_key};
-use super::{Retired, Undo};
+use super::casts::casts;
+use super::findings::findings;
+use super::{Retired, Undo, verdict};
 use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Table;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::columns::Columns;
-use crate::postgres::connection::session::rows;
 use crate::postgres::copy::fingerprint;
 use crate::postgres::copy::lens::{Given, lens};
 use crate::postgres::copy::projection::{Projection, project};
 use crate::postgres::copy::shadow::{Carried, Made};
 use crate::postgres::copy::statements::Statements;
-use crate::postgres::dependents::Dependents;
+use crate::postgres::dependents::{Dependents, ForeignKey};
 use crate::postgres::methods;
 use crate::postgres::name::{Ident, TableName};
 use crate::postgres::run::{PostgresTable, Ready};
 use crate::postgres::runs::lock::lock_number;
 use crate::postgres::runs::record::{self, Record};
 use crate::postgres::runs::tables::{Shape, Tables};
+use crate::postgres::stream::Capture;
 use crate::postgres::swap::dry_run::rehearse;
 use crate::testing::failpoint::{self, Point};
 
@@ -35,42 +36,83 @@ const ACTION: &str = "taking the retired table";
 /// `Foreign` where one of the tables is not what it was; `Refused` where the swap back would fail; the server's.
 pub(crate) async fn take(table: &PostgresTable, undo: &Undo) -> Result<()> {
     let client = table.sessions.plain(ACTION).await?;
+    let record = proved(&client, table, undo, table.capture()?).await?;
+    failpoint::hit(Point::ShadowUnrecorded)?;
+    let carried = derive(&client, table, undo, &record).await?;
+    table.ledger.carry(&client, table.run()?, &table.token, &record.text()?).await?;
+    set(&client, table, undo, record, carried).await?;
+    rehearse(table).await
+}
+
+/// The same for who only looks: nothing is recorded, and no lock is taken to try the swap.
+///
+/// # Errors
+/// Those of [`take`].
+pub(crate) async fn look(table: &PostgresTable, undo: &Undo) -> Result<()> {
+    let client = table.sessions.plain(ACTION).await?;
+    // No change is captured.
+    let record = proved(&client, table, undo, Capture::Logical).await?;
+    let carried = derive(&client, table, undo, &record).await?;
+    set(&client, table, undo, record, carried).await
+}
+
+async fn set(
+    client: &Client,
+    table: &PostgresTable,
+    undo: &Undo,
+    record: Record,
+    carried: Carried,
+) -> Result<()> {
+    let _ = table.record.set(record);
+    let _ = table.carried.set(carried);
+    let _ = table.ready.set(ready(client, table, undo).await?);
+    Ok(())
+}
+
+/// What is recorded of both tables, which are what they were when the undo was checked.
+async fn proved(
+    client: &Client,
+    table: &PostgresTable,
+    undo: &Undo,
+    capture: Capture,
+) -> Result<Record> {
     let (live, retired) = (&table.setting.original, &undo.retired()?.table);
-    let mut record = Record::new(live.oid, retired.oid, table.capture()?, false);
+    let mut record = Record::new(live.oid, retired.oid, capture, false);
     record.undoes = Some(undo.run);
     // From here on every change of the tables shows.
-    record.fingerprint = fingerprint::of(&client, record.watched()).await?;
-    let shapes = [Shape::of(&client, live.oid).await?, Shape::of(&client, retired.oid).await?];
+    record.fingerprint = fingerprint::of(client, record.watched()).await?;
+    let shapes = [Shape::of(client, live.oid).await?, Shape::of(client, retired.oid).await?];
     let Retired { table: there, dependents: hanging } = undo.retired()?;
     // Its size and its rows may be others by now.
-    let same = Table::read(&client, &there.name).await?.is_some_and(|now| {
+    let same = Table::read(client, &there.name).await?.is_some_and(|now| {
         now.oid == there.oid && now.columns == there.columns && now.indexes == there.indexes
-    }) && Dependents::read(&client, &there.name).await? == *hanging;
+    }) && Dependents::read(client, &there.name).await? == *hanging;
     if !same {
         return Err(Error::Foreign(fingerprint::changed(&live.name)));
     }
-    let found = findings(&client, &table.setting, undo).await?;
+    let found = findings(client, &table.setting, undo).await?;
     if !found.refusals.is_empty() {
         return Err(Error::Refused(found.refusals));
     }
-    failpoint::hit(Point::ShadowUnrecorded)?;
     let dependents = table.setting.dependents.clone();
-    record.dependents = record::digest(&client, &dependents).await?;
+    record.dependents = record::digest(client, &dependents).await?;
     record.unchecked = dependents.to_validate();
     record.role = table.setting.role.clone();
     record.undo_for = table.setting.settings.undo_for().as_secs();
     record.helpers = Some(table.setting.helpers.clone());
-    record.tables = Some(tables(undo, shapes));
-    let carried = derive(&client, table, undo, &record).await?;
-    table.ledger.carry(&client, table.run()?, &table.token, &record.text()?).await?;
-    let _ = table.record.set(record);
-    let _ = table.carried.set(carried);
-    let _ = table.ready.set(ready(&client, table, undo).await?);
-    rehearse(table).await
+    let outcomes = undo.outcomes(live);
+    let (mut set, _) = undo.set(live, &dependents)?;
+    set.indexes.clone_from(&undo.tables.sides(undo.direction).1.indexes);
+    record.set = Some(set);
+    record.tables = Some(tables(undo, shapes, dependents.own_foreign_keys_gone(&outcomes)));
+    let change = projection(client, table, undo).await?;
+    let verdict = verdict::of_undo(client, live, undo, &change, &dependents).await?;
+    record.verdict = verdict.record(&live.name.plain());
+    Ok(record)
 }
 
 /// The tables as a redo finds them: what retires now has its names of now, what goes back has its own again.
-fn tables(undo: &Undo, [live, mut retired]: [Shape; 2]) -> Tables {
+fn tables(undo: &Undo, [live, mut retired]: [Shape; 2], dropped: Vec<ForeignKey>) -> Tables {
     let (_, was) = undo.tables.sides(undo.direction);
     retired.indexes.clone_from(&was.indexes);
     retired.sequences.clone_from(&was.sequences);
@@ -79,7 +121,14 @@ fn tables(undo: &Undo, [live, mut retired]: [Shape; 2]) -> Tables {
         Direction::Back => (retired, live),
         Direction::Again => (live, retired),
     };
-    Tables { base: Some(undo.tables.base.unwrap_or(undo.run)), old, new, ..undo.tables.clone() }
+    Tables {
+        base: Some(undo.tables.base.unwrap_or(undo.run)),
+        old,
+        new,
+        pairs: undo.tables.pairs.clone(),
+        added: Vec::new(),
+        dropped,
+    }
 }
 
 /// The owner that the retired table has when it is live again: its own, unless the live table's was changed
@@ -127,7 +176,7 @@ pub(crate) async fn derive(
 /// `Refused` where the tables have no key in common; the server's.
 pub(crate) async fn ready(client: &Client, table: &PostgresTable, undo: &Undo) -> Result<Ready> {
     let (live, retired) = (&table.setting.original, &undo.retired()?.table);
-    let shadow_key = shadow_key(live, undo)?.map_err(|found| Error::Refused(vec![found]))?;
+    let shadow_key = undo.shadow_key(live)?.map_err(|found| Error::Refused(vec![found]))?;
     let key = live.key_columns(live.copy_key()?)?;
     let projection = projection(client, table, undo).await?;
     let trusts = table.setting.settings.trust_owner;
@@ -142,7 +191,7 @@ pub(crate) async fn ready(client: &Client, table: &PostgresTable, undo: &Undo) -
         Direction::Back => (retired, live),
         Direction::Again => (live, retired),
     };
-    let casts = casts(client, old.oid).await?;
+    let casts = casts(client, (old, new), &undo.tables.pairs).await?;
     let lens = lens(undo.direction, (old, new), &undo.tables.pairs, &projection, &casts, &given);
     let statements = Statements {
         original: live.name.clone(),
@@ -181,18 +230,5 @@ async fn projection(client: &Client, table: &PostgresTable, undo: &Undo) -> Resu
     let kept = |name: &Ident| pairs.iter().any(|(from, _)| from == name);
     let names = old.columns.iter().map(|column| column.name.clone());
     let dropped = names.filter(|name| !kept(name)).collect();
-    Ok(project(old, new, &Columns { renamed, dropped, using }))
-}
-
-/// The types of a table's columns without their modifiers.
-async fn casts(client: &Client, oid: u32) -> Result<BTreeMap<Ident, String>> {
-    let sql = format!(
-        "SELECT attname, format_type(atttypid, -1) FROM pg_attribute \
-         WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped"
-    );
-    let found = rows(client, ACTION, &sql).await?;
-    let pair = |row: &tokio_postgres::SimpleQueryRow| {
-        Some((Ident::new(row.get(0)?), row.get(1)?.to_owned()))
-    };
-    Ok(found.iter().filter_map(pair).collect())
+    Ok(project(old, new, &Columns { renamed, dropped, using }).of_numbers(old, new))
 }

@@ -300,6 +300,7 @@ pub(crate) const BY_ID: &str =
 /// Codes that need a server or an account of their own, or a run under way: the test, which runs plan and
 /// alter too.
 pub(crate) const ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("revert-if-query", "tests/it/undo_watch.rs", "a_health_check_that_fails_undoes_the_change"),
     ("undo-nothing", "tests/it/undo_opposite.rs", "a_later_change_is_in_the_way"),
     ("undo-window", "tests/it/undo_window.rs", "kept"),
     ("undo-no-run", "tests/it/undo_postgres/refused.rs", "what_cannot_be_undone_is_refused"),

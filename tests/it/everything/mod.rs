@@ -146,7 +146,7 @@ pub async fn assert_nothing_left(server: &Server, database: &str) {
            OR TABLE_NAME LIKE '%osc%' OR REFERENCED_TABLE_NAME LIKE '%osc%') \
          UNION ALL SELECT TABLE_NAME FROM information_schema.TABLES \
          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME LIKE '%osc%' \
-           AND TABLE_NAME NOT IN ('users_osc_old', 'osc_ledger', 'osc_marker')",
+           AND TABLE_NAME NOT IN ('users_osc_old', 'osc_ledger', 'osc_marker', 'osc_order', 'osc_sample')",
     )
     .await;
     assert!(left.is_empty(), "left behind: {left:?}");

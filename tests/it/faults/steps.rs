@@ -89,6 +89,9 @@ impl Scenario for Place {
             "key t_p to p",
             "relation osc_ledger",
             "relation osc_ledger_run_seq",
+            "relation osc_order",
+            "relation osc_order_id_seq",
+            "relation osc_sample",
             "run done",
             "schema osc",
         ];

@@ -8,6 +8,7 @@ use place::{ADD, Place};
 use serde_json::Value;
 
 use crate::cli_run::Run;
+use crate::support;
 
 fn setting(status: &Value, key: &str) -> (String, Value) {
     let all = status["snapshot"]["settings"].as_array().unwrap();
@@ -233,9 +234,46 @@ async fn a_change_by_the_servers_own_method_waits_for_an_order_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_undo_is_steered_too() {
+    for place in Place::all().await {
+        let (code, printed) = place.osc(&["alter", "t", ADD, "--strategy", "copy"]);
+        assert_eq!(code, Some(0), "{printed}");
+        let arguments = ["t", "--hold", "--ledger", &place.ledger];
+        let mut run = Run::command(support::osc(), "revert", &place.url, &arguments);
+        run.phase("hold").await;
+        assert!(place.is_changed().await);
+        let permitted = place.order(&["cut-over", "t"]);
+        assert!(permitted.starts_with("the cut-over is permitted"), "{permitted}");
+        run.done().await;
+        assert!(!place.is_changed().await, "{}", place.name());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn samples_are_kept_and_a_followed_status_ends_with_the_run() {
     for place in Place::all().await {
+        let (code, printed) = place.osc(&["alter", "t", "ADD COLUMN x INT", "--strategy", "copy"]);
+        assert_eq!(code, Some(0), "{printed}");
+        // An earlier run's, from long ago: forgotten when the next begins.
+        let old = format!(
+            "INSERT INTO {ledger}.osc_sample (server, run, at, series) \
+             SELECT server, 1, '2020-01-01 00:00:00', '{{}}' FROM {ledger}.osc_sample",
+            ledger = place.ledger
+        );
+        place.sql(&old).await;
         let mut run = place.slow(&[]).await;
+        let number = place.number().await;
+        // This run's own, beyond the last 10,000: forgotten at the next sample.
+        let early = match place.server {
+            place::On::Mysql(_) => "UTC_TIMESTAMP() - INTERVAL 2 DAY",
+            place::On::Postgres(_) => "now() - interval '2 days'",
+        };
+        let early = format!(
+            "INSERT INTO {ledger}.osc_sample (server, run, at, series) SELECT server, {number}, {early}, '{{}}' \
+             FROM {ledger}.osc_sample WHERE run = {number}",
+            ledger = place.ledger
+        );
+        place.sql(&early).await;
         let follower = {
             let place = place.clone();
             tokio::task::spawn_blocking(move || place.osc(&["status", "t", "--follow"]))
@@ -249,7 +287,15 @@ async fn samples_are_kept_and_a_followed_status_ends_with_the_run() {
         assert_eq!(code, Some(0), "{printed}");
         assert!(printed.lines().count() >= 4 && printed.contains("rows/s"), "{printed}");
         assert!(printed.trim_end().ends_with("done"), "{printed}");
-        let of = |what: &str| format!("SELECT {what} FROM {}.osc_sample ORDER BY at", place.ledger);
+        let empty =
+            format!("SELECT COUNT(*) FROM {}.osc_sample WHERE series = '{{}}'", place.ledger);
+        assert_eq!(place.value(&empty).await, "0", "{}", place.name());
+        let of = |what: &str| {
+            format!(
+                "SELECT {what} FROM {}.osc_sample WHERE run = {number} ORDER BY at",
+                place.ledger
+            )
+        };
         let series = place.rows(&of("series")).await;
         assert!(series.len() >= 2, "{} {series:?}", place.name());
         let copied = |row: &Vec<String>| {

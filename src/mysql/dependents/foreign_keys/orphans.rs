@@ -8,7 +8,7 @@ use crate::mysql::connection::session::run;
 use crate::mysql::connection::texts::text_rows;
 use crate::mysql::name::{Ident, Text};
 
-/// Rows that one orphan's statement reports at most.
+/// Rows of one window that are reported as warnings.
 const REPORTED: usize = 5;
 
 /// A search for rows that violate one foreign key, window by window of the child's primary key.
@@ -76,11 +76,11 @@ impl OrphanSearch {
         Ok((!search.primary.is_empty()).then_some(search))
     }
 
-    /// Searches the next window: a few of its orphans, for a human. `None`: all has been searched.
+    /// Searches the next window: at most `most` of its orphans, for a human. `None`: all has been searched.
     ///
     /// # Errors
     /// Those of [`connection_error`](crate::mysql::connection::errors::connection_error).
-    pub async fn step(&mut self, conn: &mut Conn) -> Result<Option<Vec<String>>> {
+    pub async fn step(&mut self, conn: &mut Conn, most: usize) -> Result<Option<Vec<String>>> {
         if self.done {
             return Ok(None);
         }
@@ -92,7 +92,7 @@ impl OrphanSearch {
         run(conn, action, self.find_end(first)).await?;
         let ended = text_rows(conn, action, "SELECT @osc_to_0 IS NULL").await?;
         self.done = ended.first().is_none_or(|[ended]| ended == "1");
-        let orphans = text_rows(conn, action, &self.find_orphans(first, self.done)).await?;
+        let orphans = text_rows(conn, action, &self.find_orphans(first, self.done, most)).await?;
         let advance: Vec<String> = (0..self.primary.len())
             .map(|part| format!("@osc_from_{part} = @osc_to_{part}"))
             .collect();
@@ -117,7 +117,7 @@ impl OrphanSearch {
         )
     }
 
-    fn find_orphans(&self, first: bool, last: bool) -> String {
+    fn find_orphans(&self, first: bool, last: bool, most: usize) -> String {
         let mut conditions = Vec::new();
         if !first {
             conditions.push(self.after("@osc_from_"));
@@ -141,7 +141,7 @@ impl OrphanSearch {
             shown.push_str(&part.shown());
         }
         format!(
-            "SELECT CONCAT({shown}) FROM {} c FORCE INDEX (PRIMARY) WHERE {} LIMIT {REPORTED}",
+            "SELECT CONCAT({shown}) FROM {} c FORCE INDEX (PRIMARY) WHERE {} LIMIT {most}",
             self.key.table,
             conditions.join(" AND ")
         )
@@ -187,7 +187,7 @@ pub async fn orphans(conn: &mut Conn, key: &ForeignKey, window: u32) -> Result<V
         )]);
     };
     let mut rows = Vec::new();
-    while let Some(found) = search.step(conn).await? {
+    while let Some(found) = search.step(conn, REPORTED).await? {
         rows.extend(found);
         if rows.len() >= REPORTED {
             break;
@@ -224,6 +224,6 @@ mod tests {
         };
         assert_eq!(search.upto("@t"), "(c.`a` <= @t0 AND (c.`a` < @t0 OR ((c.`b`+0) <= @t1)))");
         assert_eq!(search.after("@f"), "(c.`a` >= @f0 AND (c.`a` > @f0 OR ((c.`b`+0) > @f1)))");
-        assert!(search.find_orphans(false, true).contains("'a = ', CAST(c.`a` AS CHAR)"));
+        assert!(search.find_orphans(false, true, 5).contains("'a = ', CAST(c.`a` AS CHAR)"));
     }
 }

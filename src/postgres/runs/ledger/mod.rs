@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Finding, Result};
+use crate::fnv::fnv1a;
 use crate::ledger::refusals::{earlier_ledger, taken_over, untrusted};
-use crate::ledger::{Checkpoint, End, FencingToken, NewRun, RunId};
+use crate::ledger::{Checkpoint, End, FencingToken, NewRun, REVERT, RunId};
 use crate::postgres::catalog::table::number;
 use crate::postgres::connection::errors::{TAKEN_OVER, server_error};
 use crate::postgres::connection::session::{rows, run, value};
@@ -270,6 +271,31 @@ impl Ledger {
         );
         let run = value(client, "recording the run", &sql).await?;
         Ok(RunId(number(run.as_deref())?))
+    }
+
+    /// A statement that records an unfinished undo of `table` whose tables are `carried`, in a transaction that is
+    /// rolled back: its number is none that a run gets, and no number is used up.
+    pub(crate) fn as_if_begun(
+        &self,
+        table: &TableName,
+        token: &FencingToken,
+        carried: &str,
+    ) -> String {
+        let number = -i64::from(fnv1a(token.as_str().as_bytes())) - 1;
+        format!(
+            "INSERT INTO {} (system, database, run, schema_name, table_name, clauses, method, phase, \
+             rows_copied, rows_estimate, verification, owner, carried, started, updated) \
+             OVERRIDING SYSTEM VALUE VALUES ({}, {}, {number}, {}, {}, '', {}, 'prepare', 0, 0, 'on', {}, {}, \
+             pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp())",
+            self.runs,
+            self.here.system,
+            self.here.database,
+            Text(table.schema.as_str()),
+            Text(table.table.as_str()),
+            Text(REVERT),
+            Text(token.as_str()),
+            Text(carried)
+        )
     }
 
     /// The condition for the row of a run of ours.
