@@ -386,10 +386,10 @@ pub(crate) struct Leftover<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(super) fn record(
+    pub(crate) fn record(
         result: Option<Outcome>,
         phase: &str,
         state: &str,

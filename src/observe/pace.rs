@@ -5,7 +5,7 @@ use crate::engine::progress::Phase;
 use crate::output::text;
 
 /// A rate from this share of its limit on is at the limit.
-const AT_THE_LIMIT: f64 = 0.9;
+const AT_THE_LIMIT: f64 = 0.7;
 
 /// What keeps the run from being faster, or what it does if nothing does.
 pub(crate) fn why(picture: &Picture) -> String {
@@ -27,7 +27,8 @@ pub(crate) fn why(picture: &Picture) -> String {
                 return format!("as fast as max_rows_per_second permits: {limit} ({origin})");
             }
             let threads = setting("threads").map_or_else(String::new, |(threads, origin)| {
-                format!(": {threads} parallel chunks, as threads says ({origin})")
+                let chunks = if threads == "1" { "chunk" } else { "chunks" };
+                format!(": {threads} {chunks} at a time, as threads says ({origin})")
             });
             format!("nothing slows it down{threads}")
         }
@@ -36,6 +37,7 @@ pub(crate) fn why(picture: &Picture) -> String {
             Some(blocked) => format!("the table could not be locked: {blocked}"),
             None => "it takes the table's lock".into(),
         },
+        Phase::Watch => text::doing(Phase::Watch).into(),
         phase => format!("nothing slows it down: {}", text::doing(phase)),
     }
 }

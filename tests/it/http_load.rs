@@ -12,7 +12,7 @@ use crate::http::client::get;
 use crate::orders::place::{ADD, Place};
 
 const CLIENTS: usize = 50;
-const ROWS: usize = 300_000;
+const ROWS: usize = 2_000_000;
 
 /// The most memory that a process ever had, in MiB.
 fn most_memory(pid: u32) -> u64 {
@@ -37,45 +37,56 @@ async fn copied(place: &Place, flags: &[&str], meanwhile: impl FnOnce()) -> (Dur
     (took, memory)
 }
 
+/// Clients of all kinds. Every other one reads; the others ask again and again, and read nothing.
+fn watch(port: u16) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for number in 0..CLIENTS {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let path = ["/events?page=", "/events", "/", "/metrics", "/status"][number % 5];
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut other = stream.try_clone().unwrap();
+        thread::spawn(move || {
+            if number % 2 == 0 {
+                while other.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+            } else {
+                while other.write_all(head.as_bytes()).is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+            }
+        });
+        streams.push(stream);
+    }
+    assert_eq!(get(port, "/healthz").status, 200, "there is room for more");
+    streams
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_who_watch_neither_slow_the_run_down_nor_make_osc_large() {
     let [place, ..] = Place::all().await;
     place.sql("DELETE FROM t").await;
     let fill = format!("INSERT INTO t SELECT seq, seq FROM seq_1_to_{ROWS}");
     place.sql(&fill).await;
-    let (alone, small) = copied(&place, &[], || {}).await;
-    let watched = Watched::new();
-    let mut streams: Vec<TcpStream> = Vec::new();
-    let (among, large) = copied(&place, &watched.flags(), || {
-        for number in 0..CLIENTS {
-            let mut stream = TcpStream::connect(("127.0.0.1", watched.port)).unwrap();
-            let path = ["/events?page=", "/events", "/", "/metrics", "/status"][number % 5];
-            let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            stream.write_all(head.as_bytes()).unwrap();
-            // Every other one reads; the others ask again and again, and read nothing.
-            if number % 2 == 0 {
-                let mut stream = stream.try_clone().unwrap();
-                thread::spawn(
-                    move || while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {},
-                );
-            } else {
-                let mut stream = stream.try_clone().unwrap();
-                thread::spawn(move || {
-                    while stream.write_all(head.as_bytes()).is_ok() {
-                        thread::sleep(Duration::from_millis(100));
-                    }
-                });
-            }
-            streams.push(stream);
-        }
-        assert_eq!(get(watched.port, "/healthz").status, 200, "there is room for more");
-    })
-    .await;
+    // Once to warm the server up; then each way in turn, since the machine has others to do as well.
+    copied(&place, &[], || {}).await;
+    let (mut alone, mut among) = ((Duration::MAX, 0), (Duration::MAX, 0));
+    for _ in 0..3 {
+        let (took, memory) = copied(&place, &[], || {}).await;
+        alone = (alone.0.min(took), alone.1.max(memory));
+        let watched = Watched::new();
+        let mut streams = Vec::new();
+        let (took, memory) = copied(&place, &watched.flags(), || {
+            streams = watch(watched.port);
+        })
+        .await;
+        among = (among.0.min(took), among.1.max(memory));
+    }
+    let ((alone, small), (among, large)) = (alone, among);
     println!("alone {alone:?} and {small} MiB; watched by {CLIENTS} {among:?} and {large} MiB");
     assert!(large < 40, "{large} MiB, and {small} MiB without");
-    // The machine has others to do as well: what is measured for the manual is below a tenth.
+    // A tenth by itself on a quiet machine.
     assert!(
-        among < alone.mul_f64(1.5) + Duration::from_secs(1),
+        among < alone.mul_f64(1.3) + Duration::from_secs(1),
         "{alone:?} alone, {among:?} watched"
     );
 }

@@ -117,6 +117,10 @@ impl Live {
 
     /// The command has ended, by this error if by one.
     pub(super) fn end(&self, error: Option<&Error>) {
+        if error.is_none() {
+            let done = Ended { message: "done".into(), help: None, warnings: Vec::new() };
+            self.known().ended.get_or_insert(("done", done));
+        }
         if let Some(error) = error {
             let mut failure = failure(error);
             if !matches!(
@@ -176,6 +180,7 @@ impl Known {
         let (state, reason) = match &self.ended {
             Some((state, ended)) => (*state, Some(ended.message.clone())),
             None if now.phase == Phase::Done => ("done", None),
+            None if now.phase == Phase::Watch => ("watching", None),
             None if now.phase == Phase::Hold => ("holding", now.throttled.clone()),
             None if now.throttled.is_some() => ("paused", now.throttled.clone()),
             None => ("running", None),
@@ -235,6 +240,8 @@ impl Known {
                 self.orders.truncate(MOST_ORDERS);
             }
             Event::Summary(summary) => self.done(summary),
+            // A change that is made may be watched, with an undo that is prepared.
+            Event::Phase { .. } => self.ended = None,
             _ => {}
         }
     }

@@ -16,12 +16,13 @@ use crate::engine::times::Buckets;
 /// What the answer is.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 10] = [
     Phase::Prepare,
     Phase::Copy,
     Phase::Index,
     Phase::Verify,
     Phase::PutBack,
+    Phase::Watch,
     Phase::Hold,
     Phase::CutOver,
     Phase::Finish,

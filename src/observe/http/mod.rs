@@ -5,6 +5,7 @@
 //! that is slow, or does not read, costs a connection and nothing else.
 
 mod events;
+mod fleet;
 mod guard;
 mod hub;
 mod live;
@@ -40,6 +41,8 @@ use crate::engine::progress::{Progress, Sink};
 use crate::error::{Error, Result};
 use crate::observe::notify::Kind;
 use crate::output::json;
+use fleet::Fleet;
+pub(crate) use fleet::Runs;
 use guard::Guard;
 use hub::Hub;
 use live::{Beside, Live};
@@ -77,9 +80,14 @@ struct Site {
     many: bool,
 }
 
-/// What answers, until it is finished or dropped.
+/// What answers for the run of this process, until it is finished or dropped.
 pub(crate) struct Http {
     live: Live,
+    serving: Serving,
+}
+
+/// What answers, until it is finished or dropped.
+pub(crate) struct Serving {
     address: SocketAddr,
     ends: Ends,
     _tasks: [AbortOnDropHandle<()>; 2],
@@ -123,31 +131,65 @@ impl Listener {
     ) -> Http {
         let hub = Arc::default();
         let live = Live::new(kind, clauses, progress, directives, &hub);
+        let board = live.board();
+        let serving = self.serve(hub, board, false, live.clone().watch(), orders);
+        Http { live, serving }
+    }
+
+    /// Answers for all runs of `server`, as the ledger has them.
+    #[allow(dead_code, reason = "`osc monitor --listen` starts it")]
+    pub(crate) fn answer_for_all(self, server: String, runs: Runs, orders: Orderly) -> Serving {
+        let fleet = Fleet::new(server, runs);
+        let board = fleet.board();
+        self.serve(Arc::default(), board, true, fleet.watch(), orders)
+    }
+
+    /// `watch` keeps the board up to date.
+    fn serve(
+        self,
+        hub: Arc<Hub>,
+        board: watch::Receiver<Arc<Board>>,
+        many: bool,
+        watch: impl Future<Output = ()> + Send + 'static,
+        orders: Orderly,
+    ) -> Serving {
         let ends = Ends::default();
         let open = self.address.ip().is_loopback();
         let guard = Guard::new(self.token, open, &self.name, page::POLICY.clone());
-        let board = live.board();
-        let site = Site { hub, board, closing: ends.closing.clone(), guard, many: false };
-        let router = router(site, orders);
-        let serving = serve::serve(self.socket, router, ends.clone());
+        let site = Site { hub, board, closing: ends.closing.clone(), guard, many };
+        let serving = serve::serve(self.socket, router(site, orders), ends.clone());
         let tasks = [
-            AbortOnDropHandle::new(tokio::spawn(live.clone().watch())),
+            AbortOnDropHandle::new(tokio::spawn(watch)),
             AbortOnDropHandle::new(tokio::spawn(serving)),
         ];
-        Http { live, address: self.address, ends, _tasks: tasks }
+        Serving { address: self.address, ends, _tasks: tasks }
     }
 }
 
-impl Drop for Http {
+impl Drop for Serving {
     fn drop(&mut self) {
         self.ends.cut.cancel();
+    }
+}
+
+impl Serving {
+    /// Where the page is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Takes no more requests, and gives those who are at one a moment to read the answer.
+    pub(crate) async fn finish(self) {
+        self.ends.closing.cancel();
+        self.ends.connections.close();
+        let _ = timeout(LAST_WORDS, self.ends.connections.wait()).await;
     }
 }
 
 impl Http {
     /// Where the page is.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        self.serving.url()
     }
 
     /// Takes the events of the run, and hands them on to `shown`.
@@ -158,9 +200,7 @@ impl Http {
     /// Shows how the command ended, and gives its readers a moment to read of it.
     pub(crate) async fn finish(self, error: Option<&Error>) {
         self.live.end(error);
-        self.ends.closing.cancel();
-        self.ends.connections.close();
-        let _ = timeout(LAST_WORDS, self.ends.connections.wait()).await;
+        self.serving.finish().await;
     }
 }
 

@@ -89,6 +89,7 @@ async fn answer(stream: TcpStream, from: SocketAddr, router: Router, closing: Ca
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
+        .max_header_size(MOST_BYTES)
         .max_buf_size(MOST_BYTES)
         .max_headers(MOST_HEADERS);
     let stream = TokioIo::new(Patient::new(stream, READ_WITHIN));

@@ -47,7 +47,7 @@ pub(super) struct View {
     pub(super) method: Option<String>,
     /// The clauses.
     pub(super) clauses: String,
-    /// `running`, `paused`, `holding`, `done`, `stopped`, `failed`.
+    /// As in `osc status`.
     pub(super) state: &'static str,
     /// Why it is paused or on hold, or what ended it.
     pub(super) reason: Option<String>,

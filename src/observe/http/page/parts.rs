@@ -32,6 +32,7 @@ const COPY: [Phase; 8] = [
 ];
 const UNDO: [Phase; 6] =
     [Phase::Prepare, Phase::PutBack, Phase::Hold, Phase::CutOver, Phase::Finish, Phase::Done];
+const WATCH: [Phase; 3] = [Phase::Prepare, Phase::PutBack, Phase::Watch];
 const BY_THE_SERVER: [Phase; 4] = [Phase::Prepare, Phase::Hold, Phase::CutOver, Phase::Done];
 
 /// What changes of a run's page.
@@ -93,6 +94,8 @@ fn row(view: &View) -> Markup {
 fn head(view: &View) -> Markup {
     let now = &view.snapshot.now;
     let phases = match view.method.as_deref() {
+        _ if now.phase == Phase::Watch => &WATCH[..],
+        _ if now.phase == Phase::PutBack => &UNDO[..],
         Some("instant" | "inplace") => &BY_THE_SERVER[..],
         _ if view.kind == "revert" => &UNDO[..],
         _ => &COPY[..],
@@ -269,7 +272,7 @@ fn settings(view: &View) -> Markup {
 
 fn orders(view: &View) -> Markup {
     html! {
-        h2 { "Orders" }
+        h2 { "Orders (UTC)" }
         @if view.orders.is_empty() { p .faint { "None so far." } }
         ul .plain {
             @for order in &view.orders {
@@ -291,7 +294,7 @@ fn log(site: &Site) -> Markup {
     let lines = site.hub.words(LOG);
     html! {
         @if !lines.is_empty() {
-            h2 { "Log" }
+            h2 { "Log (UTC)" }
             ul .plain {
                 @for entry in &lines {
                     @if let Some((time, words)) = &entry.words { li { (moment(time)) (words) } }
