@@ -49,7 +49,7 @@ pub(super) async fn revert(job: Job) -> Result<Summary> {
 pub(super) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
     match job.target.scheme {
         Scheme::Mysql => within(&job.target, mysql::commands::revert::opposite(job)).await,
-        Scheme::Postgres => Ok(None),
+        Scheme::Postgres => within(&job.target, postgres::commands::revert::opposite(job)).await,
     }
 }
 

@@ -132,7 +132,7 @@ async fn make(
     check: bool,
     screen: &Screen,
 ) -> Result<()> {
-    let Opposite { run, method, clauses, verdict } = opposite;
+    let Opposite { run, method, clauses, statement, verdict } = opposite;
     if !job.undo.fill.is_empty() || !job.undo.inverse.is_empty() {
         return Err(Error::Usage {
             message: format!(
@@ -141,11 +141,10 @@ async fn make(
             help: "leave them out".into(),
         });
     }
-    let table = job.request.table.plain();
     let said = verdict.iter().map(|line| format!("\n  - {}", one_line(line))).collect::<String>();
     let text = format!(
-        "run {run} was {method} and kept no retired table; its opposite is: ALTER TABLE {table} {}{}{said}",
-        one_line(&clauses),
+        "run {run} was {method} and kept no retired table; its opposite is: {}{}{said}",
+        one_line(&statement),
         if said.is_empty() { "" } else { "\nwhat was said of an undo beforehand:" },
     );
     screen.line(&text);

@@ -136,9 +136,13 @@ impl Job {
         &self,
         mut probe: P,
     ) -> Result<Option<Finding>> {
-        let query = self.watch.as_ref().and_then(|watch| watch.query.as_deref());
-        let names = ("revert-if-query", "--revert-if-query", "undoes the change");
-        sound::query(&mut probe, query, names).await
+        let Some(sql) = self.watch.as_ref().and_then(|watch| watch.query.as_deref()) else {
+            return Ok(None);
+        };
+        let found = sound::query(&mut probe, sql, "undoes the change").await?;
+        Ok(found.map(|(why, help)| {
+            Finding::new("revert-if-query", format!("--revert-if-query: {why}"), help)
+        }))
     }
 
     /// Why no other method than a copy will do for a change that takes `lost` away for good.

@@ -51,6 +51,8 @@ pub(crate) struct Opposite {
     pub method: String,
     /// The clauses of the opposite change.
     pub clauses: String,
+    /// The whole statement, to be shown.
+    pub statement: String,
     /// What was said beforehand of undoing the run, in a line, and below it the reasons.
     pub verdict: Vec<String>,
 }

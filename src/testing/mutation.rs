@@ -78,6 +78,8 @@ rules! {
     PairedByRecord = "paired-by-record";
     /// 12: a row that went back is compared with the live one.
     PutCompared = "put-compared";
+    /// 12: while rows are put on PostgreSQL, no other session writes the retired table.
+    GuardStays = "guard-stays";
     /// 5: sessions are strict, and their warnings count.
     Strict = "strict";
     /// 5: a warning about a row is a failure.

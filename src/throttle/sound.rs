@@ -30,37 +30,33 @@ pub(crate) async fn probes<G: StatusProbe>(
             }
         }
     }
-    let query = settings.throttle_query.as_deref();
-    findings.extend(
-        self::query(probe, query, ("throttle-query", "--throttle-query", "pauses the copy"))
-            .await?,
-    );
+    if let Some(sql) = &settings.throttle_query
+        && let Some((why, help)) = query(probe, sql, "pauses the copy").await?
+    {
+        findings.push(Finding::new("throttle-query", format!("--throttle-query: {why}"), help));
+    }
     Ok(findings)
 }
 
-/// What is wrong with a query whose number counts: its code, the flag that gave it, and what a number above 0
-/// does.
+/// What is wrong with a query whose number counts, and what to do; `does`: what a number above 0 does.
 ///
 /// # Errors
 /// The connection's.
 pub(crate) async fn query<G: StatusProbe>(
     probe: &mut G,
-    sql: Option<&str>,
-    (code, flag, does): (&'static str, &str, &str),
-) -> Result<Option<Finding>> {
-    let Some(sql) = sql else { return Ok(None) };
+    sql: &str,
+    does: &str,
+) -> Result<Option<(String, String)>> {
     let seen = match query::reads(sql) {
         Ok(()) => probe.first_number(sql).await.map(drop),
         Err(problem) => Err(Error::Usage { message: problem.into(), help: String::new() }),
     };
     let Err(error) = seen else { return Ok(None) };
-    let found = lasting(probe, error)?.map(|(why, help)| {
-        let help = help.unwrap_or_else(|| {
-            format!("give one SELECT whose first value is a number: above 0 {does}")
-        });
-        Finding::new(code, format!("{flag}: {why}"), help)
-    });
-    Ok(found)
+    let found = lasting(probe, error)?;
+    Ok(found.map(|(why, help)| {
+        let otherwise = || format!("give one SELECT whose first value is a number: above 0 {does}");
+        (why, help.unwrap_or_else(otherwise))
+    }))
 }
 
 /// Why this error would come every time, with what helps where the error knows; `None`: it may pass.

@@ -148,6 +148,16 @@ cases! { USUAL
         "mariadb::an_undo_keeps_what_was_written_since", "a dropped column has its values again");
     columns_keep_their_own_mariadb: (ColumnsKeepTheirOwn, undo,
         "mariadb::an_undo_keeps_what_was_written_since", "digits that the new type has not");
+    rows_keep_their_own_postgres: (RowsKeepTheirOwn, undo_postgres,
+        "values::values_go_back_or_are_listed", "not [\"2|x|1\", \"3|NULL|0\", \"4|none|4\"]");
+    columns_keep_their_own_postgres: (ColumnsKeepTheirOwn, undo_postgres,
+        "values::values_go_back_or_are_listed", "not [\"1|2001-02-03 09:35:06.789+05:30|1\"");
+    put_compared_postgres: (PutCompared, undo_postgres,
+        "values::values_go_back_or_are_listed", "not id = 2: a value of c would not be the same after its way back");
+    paired_by_record_postgres: (PairedByRecord, undo_postgres,
+        "values::values_go_back_or_are_listed", "not [\"1|7|0\", \"2|8|0\"");
+    guard_stays_postgres: (GuardStays, undo_postgres,
+        "guard::no_other_session_writes_the_retired_table_while_rows_are_put", "unwrap_err");
     put_compared_mariadb: (PutCompared, undo,
         "mariadb::rows_that_cannot_go_back_are_all_listed_and_nothing_is_swapped", "DATETIME(6)");
     swap_in_log_mysql: (SwapInLog, undo_by_log,

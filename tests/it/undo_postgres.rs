@@ -9,3 +9,4 @@ mod torture;
 mod untouched;
 mod values;
 mod verdict;
+mod versions;

@@ -122,7 +122,10 @@ pub(crate) fn opposite(runs: &[RunRecord], live: &Table) -> Result<Option<Opposi
             format!("run {number} changed nothing that could be taken back: {}", run.clauses),
             "osc status shows the runs",
         )),
-        Ok(clauses) => Ok(Some(Opposite { run: number, method, clauses, verdict })),
+        Ok(clauses) => {
+            let statement = format!("ALTER TABLE {name} {clauses}");
+            Ok(Some(Opposite { run: number, method, clauses, statement, verdict }))
+        }
         Err(why) => Err(refused(
             "undo-no-retired-table",
             format!("run {number} was {method}, which keeps no retired table, and {why}"),

@@ -424,7 +424,15 @@ async fn own_method(
     let (options, role, ledger) =
         (&prepared.setting.options, &prepared.setting.role, prepared.setting.ledger.clone());
     let place = record::Place { client, options, role, ledger };
-    let ended = record::run(place, job, name, &prepared.setting.change.text, &chosen.method).await;
+    let ended = record::run(
+        place,
+        job,
+        name,
+        &prepared.setting.change.text,
+        &chosen.method,
+        prepared.opposite().as_ref(),
+    )
+    .await;
     lock::release(client).await;
     ended
 }

@@ -12,7 +12,7 @@ use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::other_clauses;
 use crate::ledger::{REVERT, undo_text};
-use crate::plan::{Assignment, Job, Undoing};
+use crate::plan::{Assignment, Job, Opposite, Undoing};
 use crate::postgres::catalog::table::{Table, resolve, version};
 use crate::postgres::checks::{self, Checked};
 use crate::postgres::clauses::change::Change;
@@ -29,6 +29,7 @@ use crate::postgres::runs::{lock, names};
 use crate::postgres::setting::Setting;
 use crate::postgres::throttle;
 use crate::postgres::undo::{self, Retired, Undo, Undone};
+use crate::testing::mutation::{self, Rule};
 
 /// How far an unfinished undo came.
 enum Begun {
@@ -47,6 +48,22 @@ struct Prepared {
     begun: Begun,
     /// What the user should know of the server.
     notes: Vec<String>,
+}
+
+/// The change that takes the table's last one back, where that has left no retired table.
+///
+/// # Errors
+/// `Refused` where there is none; the server's.
+pub(crate) async fn opposite(job: &Job) -> Result<Option<Opposite>> {
+    let options = Options::of(&job.target)?;
+    let treated = job.settings.treat_as == Some(Scheme::Postgres);
+    let (client, ..) = recognise::open(&options, treated).await?;
+    let role = RoleSettings::read(&options).await?;
+    let ledger = Ledger::open(&client, &job.target.ledger).await?;
+    let request = &job.request.table;
+    let name = resolve(&client, &role, request.schema.as_deref(), &request.table).await?;
+    let Some(live) = Table::read(&client, &name).await? else { return Ok(None) };
+    undo::opposite(&client, &ledger, &live).await
 }
 
 /// Undoes the table's last change.
@@ -154,13 +171,17 @@ async fn prepare(job: &Job) -> Result<Prepared> {
     let back = undo::keys_back(&client, &name, &undone.tables.dropped, &dependents).await?;
     let mut change = Change::none(undo_text(undone.run));
     change.statement = back.statement.unwrap_or(change.statement);
+    let mut tables = undone.tables;
+    if mutation::active(Rule::PairedByRecord) {
+        tables.pairs.retain(|(old, new)| old == new);
+    }
     let undo = Undo {
         keys: back.keys,
         lost: back.lost,
         then: undone.record.set.clone(),
         run: undone.run,
         direction: undone.direction,
-        tables: undone.tables,
+        tables,
         clauses: undone.clauses,
         suffix: undone.helpers.suffix,
         retired,

@@ -11,6 +11,7 @@ use super::projection::Side;
 use super::statements::{Scope, Statements};
 use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
+use crate::testing::mutation::{self, Rule};
 
 /// Whether two expressions have the same value, as the verification tells values apart: by the text of them,
 /// NULL included.
@@ -96,6 +97,7 @@ impl Statements {
     /// The columns to write and their values: of rows that the table has (`kept`), or has not.
     fn values(lens: &Lens, kept: bool) -> (String, String) {
         let p = &lens.prefix;
+        let kept = kept && !mutation::active(Rule::RowsKeepTheirOwn);
         let (mut targets, mut values) = (Vec::new(), Vec::new());
         for (at, column) in lens.columns.iter().enumerate() {
             let value = match &column.value {
@@ -103,7 +105,7 @@ impl Statements {
                 PutValue::KeptWhereSame { cast, .. } => {
                     let live = format!("(n.{p}v{at})::{cast}");
                     let unchanged = same(&format!("o.{p}p{at}"), &format!("n.{p}b{at}"));
-                    match kept {
+                    match kept && !mutation::active(Rule::ColumnsKeepTheirOwn) {
                         true => format!("CASE WHEN {unchanged} THEN o.{p}o{at} ELSE {live} END"),
                         false => live,
                     }

@@ -17,6 +17,7 @@ mod constraints;
 mod facts;
 mod indexes;
 mod naming;
+pub(crate) mod opposite;
 mod partitions;
 mod probe;
 mod progress;

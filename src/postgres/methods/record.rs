@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::opposite::{Definition, NativeRecord, opposite};
 use super::{Going, Method};
 use crate::engine::orders;
 use crate::engine::progress::{Event, Summary};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ledger::{Checkpoint, End, FencingToken, NewRun, RunId, RunRecord};
 use crate::plan::Job;
+use crate::plan::undo::Verdict;
 use crate::postgres::clauses::same::same;
 use crate::postgres::connection::connect::Options;
 use crate::postgres::connection::settings::RoleSettings;
@@ -49,6 +51,7 @@ pub(crate) async fn run(
     name: &TableName,
     clauses: &str,
     method: &Method,
+    verdict: Option<&Verdict>,
 ) -> Result<Summary> {
     let Place { client, options, role, ledger } = place;
     let record = Record { client, job, ledger, token: FencingToken::random() };
@@ -66,6 +69,7 @@ pub(crate) async fn run(
             unrecorded = Some(format!("not recorded in the ledger: {error}"));
         }
     };
+    let before = Definition::read(client, name).await?;
     let mut begun = None;
     let throttle = throttle::build(job, options, false)?;
     let permission = job.permission(&throttle);
@@ -122,12 +126,15 @@ pub(crate) async fn run(
             return Err(error);
         }
     };
-    note(match begun {
-        Some(run) => record.end(run).await,
-        None => match record.begin(&new, name).await {
-            Ok(run) => record.end(run).await,
-            Err(error) => Err(error),
-        },
+    let told = verdict.map(|verdict| verdict.record(&name.plain())).unwrap_or_default();
+    let undo = told.first().cloned();
+    let run = match begun {
+        Some(run) => Ok(run),
+        None => record.begin(&new, name).await,
+    };
+    note(match run {
+        Ok(run) => record.end(run, name, &before, told).await,
+        Err(error) => Err(error),
     });
     done.warnings.extend(unrecorded);
     Ok(Summary {
@@ -135,6 +142,7 @@ pub(crate) async fn run(
         clauses: clauses.to_owned(),
         method: method.word().into(),
         attempts: done.attempts,
+        undo,
         warnings: done.warnings,
         ..Summary::default()
     })
@@ -165,7 +173,18 @@ impl Record<'_> {
         Ok(run)
     }
 
-    async fn end(&self, run: RunId) -> Result<()> {
+    async fn end(
+        &self,
+        run: RunId,
+        name: &TableName,
+        before: &Definition,
+        verdict: Vec<String>,
+    ) -> Result<()> {
+        let after = Definition::read(self.client, name).await?;
+        let opposite = opposite(name, before, &after);
+        let text = serde_json::to_string(&NativeRecord { after, opposite, verdict });
+        let text = text.map_err(|error| Error::Internal(format!("a record: {error}")))?;
+        self.ledger.carry(self.client, run, &self.token, &text).await?;
         self.ledger.end(self.client, run, None, &End::done_natively()).await.map(drop)
     }
 

@@ -125,7 +125,8 @@ impl Record {
     /// # Errors
     /// `Refused` where another version of osc wrote it: that one can finish the run.
     pub(crate) fn of(run: &RunRecord) -> Result<Option<Self>> {
-        let Some(text) = run.carried.as_deref() else { return Ok(None) };
+        // Runs by the server's own methods keep another record.
+        let Some(text) = run.carried.as_deref().filter(|_| run.retires()) else { return Ok(None) };
         let same = serde_json::from_str::<Form>(text).is_ok_and(|start| start.form == FORM);
         let read = serde_json::from_str(text).ok().filter(|_| same);
         read.map(Some).ok_or_else(|| {

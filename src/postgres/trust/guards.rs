@@ -35,6 +35,11 @@ pub fn release_retired(retired: &TableName) -> String {
     format!("DROP TRIGGER IF EXISTS {} ON {retired}", Function::Retired.trigger())
 }
 
+/// Lets anyone write the retired table, for tests of the tests.
+pub(crate) fn disable_retired(retired: &TableName) -> String {
+    format!("ALTER TABLE {retired} DISABLE TRIGGER {}", Function::Retired.trigger())
+}
+
 /// Makes writes to the new table fail with 40001 in REPEATABLE READ and SERIALIZABLE transactions
 /// whose snapshot does not see the swap: to them, rows that were copied after the snapshot are not
 /// there, and an UPDATE would change nothing without an error. To be run in the swap's transaction,

@@ -6,7 +6,9 @@ use tokio_postgres::Client;
 use crate::engine::undo::Direction;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::{Outcome, RunRecord};
+use crate::plan::Opposite;
 use crate::postgres::catalog::table::Table;
+use crate::postgres::methods::opposite::{Definition, NativeRecord};
 use crate::postgres::name::{Helpers, TableName};
 use crate::postgres::runs::ledger::Ledger;
 use crate::postgres::runs::record::{Record, Whose, whose};
@@ -123,6 +125,55 @@ pub(crate) async fn newest(
         None => refused(
             "undo-no-retired-table",
             format!("{}, which run {run} on {name} retired, is gone", retired.plain()),
+            "make the inverse change with osc alter",
+        ),
+    }
+}
+
+/// The change that takes the table's last one back, where that left no retired table.
+///
+/// # Errors
+/// `Refused` where the table is not as the run left it, or there is no opposite change; the server's.
+pub(crate) async fn opposite(
+    client: &Client,
+    ledger: &Ledger,
+    live: &Table,
+) -> Result<Option<Opposite>> {
+    let runs = ledger.runs(client, &live.name, LOOKED_AT).await?;
+    let Some(run) = runs.iter().find(|run| run.result == Some(Outcome::Done)) else {
+        return Ok(None);
+    };
+    let record = run.carried.as_deref().filter(|_| !run.retires());
+    let Some(record) = record.and_then(|text| serde_json::from_str::<NativeRecord>(text).ok())
+    else {
+        return Ok(None);
+    };
+    let (number, method, name) = (run.run, run.method.clone(), live.name.plain());
+    if Definition::read(client, &live.name).await?.columns != record.after.columns {
+        return refused(
+            "undo-definition-changed",
+            format!("the columns of {name} are not what run {number} left"),
+            "take this later change back first",
+        );
+    }
+    match record.opposite {
+        Ok(clauses) if clauses.is_empty() => refused(
+            "undo-nothing",
+            format!("run {number} changed nothing that could be taken back: {}", run.clauses),
+            "look at `osc status`",
+        ),
+        Ok(clauses) => {
+            let whole = ["CREATE ", "DROP INDEX "].iter().any(|word| clauses.starts_with(word));
+            let statement = match whole {
+                true => clauses.clone(),
+                false => format!("ALTER TABLE {name} {clauses}"),
+            };
+            let verdict = record.verdict;
+            Ok(Some(Opposite { run: number, method, clauses, statement, verdict }))
+        }
+        Err(why) => refused(
+            "undo-no-retired-table",
+            format!("run {number} was made {method}, which keeps no retired table, and {why}"),
             "make the inverse change with osc alter",
         ),
     }

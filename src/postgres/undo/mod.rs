@@ -11,7 +11,7 @@ mod swap;
 mod take;
 pub(super) mod verdict;
 
-pub(super) use choose::{Undone, newest};
+pub(super) use choose::{Undone, newest, opposite};
 pub(super) use findings::findings;
 pub(super) use keys::{keys_back, with_parents, without_parent};
 pub(super) use put::{put, put_under_lock, try_to_put};

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::postgres::catalog::table::Table;
 use crate::postgres::clauses::change::Change;
 use crate::postgres::clauses::columns::Columns;
+use crate::postgres::connection::session::run;
 use crate::postgres::copy::fingerprint;
 use crate::postgres::copy::lens::{Given, lens};
 use crate::postgres::copy::projection::{Projection, project};
@@ -26,7 +27,9 @@ use crate::postgres::runs::record::{self, Record};
 use crate::postgres::runs::tables::{Shape, Tables};
 use crate::postgres::stream::Capture;
 use crate::postgres::swap::dry_run::rehearse;
+use crate::postgres::trust::guards;
 use crate::testing::failpoint::{self, Point};
+use crate::testing::mutation::{self, Rule};
 
 const ACTION: &str = "taking the retired table";
 
@@ -79,6 +82,9 @@ async fn proved(
     let (live, retired) = (&table.setting.original, &undo.retired()?.table);
     let mut record = Record::new(live.oid, retired.oid, capture, false);
     record.undoes = Some(undo.run);
+    if mutation::active(Rule::GuardStays) {
+        run(client, ACTION, &guards::disable_retired(&undo.retired()?.table.name)).await?;
+    }
     // From here on every change of the tables shows.
     record.fingerprint = fingerprint::of(client, record.watched()).await?;
     let shapes = [Shape::of(client, live.oid).await?, Shape::of(client, retired.oid).await?];

@@ -204,6 +204,14 @@ const CASES: &[Case] = &[
         more: NONE,
         outcome: Err("id = 2: a value of c would not be the same after its way back"),
     },
+    Case {
+        column: "c int, d int DEFAULT 0",
+        first: "7",
+        clauses: "RENAME COLUMN c TO e",
+        write: "UPDATE t SET e = 8 WHERE id = 2; INSERT INTO t VALUES (4, 9)",
+        more: NONE,
+        outcome: Ok(&["1|7|0", "2|8|0", "3|NULL|0", "4|9|0"]),
+    },
     // Values of a unique key that move between rows.
     Case {
         column: "c int UNIQUE, d int DEFAULT 0",
