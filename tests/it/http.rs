@@ -182,6 +182,7 @@ async fn who_was_away_reads_on_and_after_a_restart_reads_all() {
         let mut again = Follower::new(watched.port, "/events", Some(&second.id));
         assert_eq!(again.next().unwrap().name, "note", "numbers of another process mean nothing");
         again.event("resumed");
+        watched.status_where(|run| run["state"] == "holding").await;
         let scrape = watched.metrics();
         let table = place.table();
         assert!((scrape.value("osc_run_resumed_total", &[("table", &table)]) - 1.0).abs() < 1e-9);
@@ -218,6 +219,25 @@ async fn a_change_by_the_servers_own_method_and_an_undo_are_watched_too() {
         watched.metrics();
         assert_eq!(watched.order(&json!({"verb": "cut-over"})).status, 200);
         run.done().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_after_the_change_is_shown_until_its_end() {
+    for place in Place::all().await {
+        let watched = Watched::new();
+        let mut run = place.run(&[&watched.flags()[..], &["--watch", "5s"]].concat());
+        run.phase("watch").await;
+        let status = watched.status_where(|run| run["state"] == "watching").await;
+        assert!(status["ended"].is_null(), "{status:#}");
+        assert!(get(watched.port, "/").body.contains("watching: an undo is ready"));
+        let mut follower = Follower::new(watched.port, "/events", None);
+        follower.event("summary");
+        assert_eq!(run.end().await.code, Some(0), "{}", place.name());
+        while let Some(event) = follower.next() {
+            assert_ne!(event.name, "error", "{event:?}");
+        }
+        assert!(place.is_changed().await);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use indicatif::HumanCount;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -280,7 +281,7 @@ impl Sink for Beside {
                 (json::event_line(&Event::Summary(summary), &about), Some("done".to_owned()))
             }
             Event::Started(start) => {
-                let words = format!("started: about {} rows", start.rows_estimate);
+                let words = format!("started: about {} rows", HumanCount(start.rows_estimate));
                 (json::event_line(&event, &about), Some(words))
             }
             event => (json::event_line(event, &about), text::event(event)),
