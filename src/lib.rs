@@ -5,7 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | one file a command: arguments, a call, rendering |
-//! | [`observe`] | who hears of what a run does: hooks, webhooks, the outbox |
+//! | [`observe`] | who hears of what a run does: hooks, webhooks, the outbox; where it is watched: page, events, metrics |
 //! | [`output`] | progress bar, plain lines, JSON events, summary |
 //! | [`mysql`], [`postgres`] | all that is one server's: sister folders with the same doors |
 //! | [`plan`] | what an ALTER means, by which method it is made, and why |

@@ -2,7 +2,7 @@
 
 use super::deadline::within;
 use crate::config::target::{Scheme, Target};
-use crate::engine::progress::Summary;
+use crate::engine::event::Summary;
 use crate::engine::undo_check::UndoCheck;
 use crate::error::Result;
 use crate::ledger::orders::{Made, NewOrder};

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::backend;
 use super::prompt::confirm;
 use crate::control::{Directives, sources};
-use crate::engine::progress::{Event, Summary};
+use crate::engine::event::{Event, Summary};
 use crate::error::{Error, Result};
+use crate::observe::http::{Listener, Orderly};
 use crate::observe::notify::{Announce, Kind, Notifier};
 use crate::output::screen::Screen;
 use crate::output::{self, Mode};
@@ -41,6 +43,7 @@ where
     F: Future<Output = Result<Option<Summary>>>,
 {
     let failed = |what: &str, error| Error::Internal(format!("{what}: {error}"));
+    let listener = Listener::open(&job.settings.http).await?;
     let notifier = Notifier::start(
         &job.settings.notify,
         manner.kind,
@@ -58,6 +61,18 @@ where
     let sink = match &notifier {
         Some(notifier) => notifier.sink(shown),
         None => shown,
+    };
+    let http = listener.map(|listener| {
+        let (clauses, directives) = (&job.request.clauses, desk.directives());
+        listener.answer_for(manner.kind, clauses, &job.progress, directives, ordering(&job))
+    });
+    let sink = match &http {
+        Some(http) => {
+            let sink = http.sink(sink);
+            sink.event(Event::Note { text: format!("the live page is at {}", http.url()) });
+            sink
+        }
+        None => sink,
     };
     let approval = notifier.as_ref().and_then(Notifier::approval);
     let stop = job.stop.clone();
@@ -78,12 +93,24 @@ where
     let result = result
         .map(|summary| summary.into_iter().for_each(|it| sink.event(Event::Summary(Box::new(it)))));
     reporter.finish().await;
+    if let Some(http) = http {
+        http.finish(result.as_ref().err()).await;
+    }
     if let Some(notifier) = notifier {
         // What undid a change was told when it had done so.
         let failed = result.as_ref().err().filter(|error| !matches!(error, Error::Reverted { .. }));
         notifier.finish(failed).await;
     }
     result
+}
+
+/// Orders that come over HTTP: they are made as those of `osc pause` and its like are.
+fn ordering(job: &Job) -> Orderly {
+    let (target, table) = (job.target.clone(), job.request.table.clone());
+    Arc::new(move |_, order| {
+        let (target, table) = (target.clone(), table.clone());
+        Box::pin(async move { backend::order(&target, &table, &order).await })
+    })
 }
 
 /// Prints what announces a message in the outbox: on stdout, or beside the JSON that is there.

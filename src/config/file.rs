@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::found::{self, Found};
+use super::listen::HttpSettings;
 use super::notify::NotifySettings;
 use super::settings::Settings;
 use super::{line_of, usage};
@@ -41,6 +42,8 @@ pub struct Profile {
     pub alter: Settings,
     /// Who hears of what a run does.
     pub notify: NotifySettings,
+    /// Where a run can be watched.
+    pub http: HttpSettings,
 }
 
 impl Profile {
@@ -214,22 +217,25 @@ mod tests {
         let example = example.unwrap();
         let profile = parse(Path::new("osc.toml"), example).unwrap().remove("production").unwrap();
         // A new key of a profile does not compile until it is looked for here.
-        let Profile { url, password_command, ledger, alter, notify } = profile;
+        let Profile { url, password_command, ledger, alter, notify, http } = profile;
         assert!(url.is_some() && password_command.is_some() && ledger.is_some());
         assert_ne!(alter, Settings::default());
         assert_ne!(notify, NotifySettings::default());
+        assert_ne!(http, HttpSettings::default());
 
         let flags_of = |command: clap::Command| {
             let flags = command.get_arguments().map(|flag| flag.get_id().to_string());
             flags.collect::<BTreeSet<_>>()
         };
         let of_notify = flags_of(NotifySettings::augment_args(clap::Command::new("alter")));
+        let of_http = flags_of(HttpSettings::augment_args(clap::Command::new("alter")));
         let all = flags_of(Settings::augment_args(clap::Command::new("alter")));
         let of_alter: BTreeSet<_> = all.difference(&of_notify).cloned().collect();
+        let of_alter: BTreeSet<_> = of_alter.difference(&of_http).cloned().collect();
         let unflagged = ["verify", "feedback"].map(String::from);
         let of_alter = of_alter.into_iter().chain(unflagged).collect();
         let table: toml::Table = example.parse().unwrap();
-        for (name, known) in [("alter", of_alter), ("notify", of_notify)] {
+        for (name, known) in [("alter", of_alter), ("notify", of_notify), ("http", of_http)] {
             let named = table["profiles"]["production"][name].as_table().unwrap();
             assert_eq!(named.keys().cloned().collect::<BTreeSet<_>>(), known);
         }

@@ -13,6 +13,7 @@ pub mod window;
 
 pub(crate) mod found;
 pub(crate) mod http_url;
+pub(crate) mod listen;
 pub(crate) mod load_limit;
 mod parameters;
 pub(crate) mod resolve;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use secrecy::SecretString;
 
 use super::file::{self, Profile};
+use super::listen::HttpSettings;
 use super::notify::NotifySettings;
 use super::settings::Settings;
 use super::target::{Scheme, Target};
@@ -99,8 +100,10 @@ pub(crate) fn alter(
     let lag_asked = given.max_lag.is_some();
     let base = of_its_server(profile, from_profile);
     let notify = heard(given.notify.clone(), base.notify.clone(), environment)?;
+    let variables = HttpSettings::of_environment(|name| environment.get(name))?;
+    let http = given.http.clone().over(variables).over(base.http.clone());
     let mut settings = given.over(base);
-    settings.notify = notify;
+    (settings.notify, settings.http) = (notify, http);
     // PostgreSQL reports its standbys itself.
     if lag_asked && settings.replicas.is_empty() && target.scheme == Scheme::Mysql {
         return Err(usage("--max-lag has no replica to watch", "name one with --replica URL"));
@@ -150,7 +153,7 @@ fn heard(
 fn of_its_server(profile: Option<Profile>, from_profile: bool) -> Settings {
     let Some(profile) = profile else { return Settings::default() };
     let mut settings = profile.alter;
-    settings.notify = profile.notify;
+    (settings.notify, settings.http) = (profile.notify, profile.http);
     if from_profile || profile.url.is_none() {
         return settings;
     }

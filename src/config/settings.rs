@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Deserializer};
 
 use super::http_url::HttpUrl;
+use super::listen::HttpSettings;
 use super::load_limit::Limit;
 use super::notify::NotifySettings;
 use super::period::Period;
@@ -213,6 +214,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(skip)]
     pub notify: NotifySettings,
+    /// Where it can be watched; in a profile a table of its own.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub http: HttpSettings,
     /// `verify = false` in a profile; `--no-verify` on the command line.
     #[arg(skip)]
     pub(crate) verify: Option<bool>,
@@ -356,6 +361,7 @@ impl Settings {
             undo_for: self.undo_for.or(base.undo_for),
             trust_owner: self.trust_owner || base.trust_owner,
             notify: self.notify.over(base.notify),
+            http: self.http.over(base.http),
             verify: self.verify.or(base.verify),
             feedback: self.feedback.or(base.feedback),
         }

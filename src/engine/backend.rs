@@ -274,8 +274,7 @@ pub trait Server: Send + Sync + 'static {
     fn after_swap(&self) -> impl Future<Output = Result<Vec<String>>> + Send;
 
     /// Records the end of the run in the ledger and lets the lock go.
-    fn finish(&self, summary: &super::progress::Summary)
-    -> impl Future<Output = Result<()>> + Send;
+    fn finish(&self, summary: &super::event::Summary) -> impl Future<Output = Result<()>> + Send;
 
     /// Records in the ledger that the run ended with this error; drops what can never
     /// be resumed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::backend::Server;
-use super::progress::Event;
+use super::event::Event;
 use super::run::Run;
 use crate::error::{Error, Result};
 

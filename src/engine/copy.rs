@@ -64,6 +64,7 @@ async fn worker<S: Server>(
         failpoint::hit(Point::ChunkCopied)?;
         let took = started.elapsed();
         note(&run.chunk_times, took);
+        run.progress.chunk_times.note(took);
         walk.learn(&chunk, took, run.chunk_time());
         let copied = u32::try_from(written.0).unwrap_or(u32::MAX);
         run.throttle.unused(admitted.saturating_sub(copied));

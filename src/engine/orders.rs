@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::picture::{Camera, holders};
-use super::progress::{Event, Phase, Progress, Sink};
+use super::event::{Event, Sink};
+use super::picture::Camera;
+use super::progress::{Phase, Progress};
 use crate::control::order::{Answer, Verb, Written};
 use crate::control::sources::{Desk, Taken};
 use crate::error::{Error, Result};
@@ -77,6 +78,7 @@ pub(crate) async fn beside<B: Book, T>(
     work: impl Future<Output = T>,
 ) -> T {
     let mut follower = Follower::new(book);
+    scene.progress.holding.begin(scene.throttle.sources(), scene.held);
     let outcome = tokio::select! {
         outcome = work => outcome,
         never = Box::pin(follower.follow(scene)) => match never {},
@@ -85,6 +87,7 @@ pub(crate) async fn beside<B: Book, T>(
     if follower.works {
         let _ = timeout(LAST_ANSWERS, follower.close(scene)).await;
     }
+    scene.progress.holding.end();
     outcome
 }
 
@@ -161,7 +164,7 @@ impl<B: Book> Follower<B> {
 
     async fn keep(&mut self, scene: &Scene<'_>, new: bool) -> Result<()> {
         let directives = scene.desk.directives().borrow().clone();
-        let picture = self.camera.take(scene.progress, &directives, scene.throttle, scene.held);
+        let picture = self.camera.take(scene.progress, &directives);
         let failed = |error| Error::Internal(format!("no picture of the run: {error}"));
         let series = serde_json::to_string(&picture.series()).map_err(failed)?;
         let picture = serde_json::to_string(&picture).map_err(failed)?;
@@ -213,7 +216,7 @@ async fn in_full(answer: Answer, verb: Option<Verb>, scene: &Scene<'_>) -> Answe
     sleep(SETTLES).await;
     let directives = scene.desk.directives().borrow().clone();
     let table = scene.progress.subject().about().table.unwrap_or_else(|| "TABLE".into());
-    let mut holders = holders(&directives, scene.throttle, scene.held, &table);
+    let mut holders = scene.progress.holding.holders(&directives, &table);
     if verb == Some(Verb::Resume) && scene.progress.phase() < Phase::Hold {
         // What waits for the cut-over holds nothing up yet.
         holders.retain(|holder| !holder.what.starts_with("on hold"));

@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::progress::{Event, Phase, Progress, Sink};
+use super::event::{Event, Sink};
+use super::progress::{Phase, Progress};
 use crate::control::Directives;
 use crate::error::{Error, Result};
 use crate::testing::mutation::{self, Rule};

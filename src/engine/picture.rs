@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::pace::{self, Pace, Rates, View};
 use super::progress::{Phase, Progress, Snapshot};
 use crate::control::{Directives, Holder, InForce};
-use crate::throttle::Throttle;
 
 /// The form of what is kept.
 const VERSION: u32 = 1;
@@ -65,14 +64,8 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    /// The run as it is now. `held`: it was begun with `--hold`.
-    pub(crate) fn take(
-        &mut self,
-        progress: &Progress,
-        directives: &Directives,
-        throttle: &Throttle,
-        held: bool,
-    ) -> Picture {
+    /// The run as it is now.
+    pub(crate) fn take(&mut self, progress: &Progress, directives: &Directives) -> Picture {
         let now = progress.snapshot();
         let rates = self.pace.rates(&now);
         let table = now.about.table.clone().unwrap_or_else(|| "TABLE".into());
@@ -80,24 +73,11 @@ impl Camera {
             v: VERSION,
             rates,
             settings: directives.in_force(),
-            held_by: holders(directives, throttle, held, &table),
+            held_by: progress.holding.holders(directives, &table),
             blocked: progress.blocked(),
             now,
         }
     }
-}
-
-/// What holds a run back: the operator's sides, and the throttle's sources.
-pub(crate) fn holders(
-    directives: &Directives,
-    throttle: &Throttle,
-    held: bool,
-    table: &str,
-) -> Vec<Holder> {
-    let mut holders = directives.holders(held, table);
-    let by_itself = |what| Holder { what, lift: "ends by itself".into() };
-    holders.extend(throttle.sources().into_iter().map(by_itself));
-    holders
 }
 
 impl Picture {
@@ -139,13 +119,16 @@ mod tests {
 
     use super::*;
     use crate::control::CutOver;
+    use crate::throttle::Throttle;
 
     #[tokio::test]
     async fn a_picture_is_read_as_it_was_written() {
         let hold = Directives { cut_over: CutOver::Hold, ..Directives::default() };
         let sender = watch::Sender::new(hold.clone());
         let throttle = Throttle::new(sender.subscribe(), None, &CancellationToken::new());
-        let picture = Camera::default().take(&Progress::default(), &hold, &throttle, true);
+        let progress = Progress::default();
+        progress.holding.begin(throttle.sources(), true);
+        let picture = Camera::default().take(&progress, &hold);
         assert_eq!(picture.held_by.len(), 1);
         let text = serde_json::to_string(&picture).unwrap();
         let read: Picture = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! What a run reports while it runs: shared counters to look at, and events to log.
+//! What a run is doing: shared counters that whoever shows it looks at.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::shell;
+use super::holding::Holding;
+use super::times::Times;
 use crate::throttle::feedback::Pacing;
 
 /// Where a run is.
@@ -156,6 +157,12 @@ pub struct Progress {
     pub stream_lag_ms: AtomicU64,
     /// Keys that other sessions wrote in the shadow after the verification began.
     pub strangers: AtomicU64,
+    /// How long chunks of the copy took.
+    pub chunk_times: Times,
+    /// How long refreshes took.
+    pub refresh_times: Times,
+    /// What can hold the run, while it takes orders.
+    pub(crate) holding: Holding,
 }
 
 impl Default for Progress {
@@ -177,6 +184,9 @@ impl Default for Progress {
             refreshed_keys: AtomicU64::new(0),
             stream_lag_ms: AtomicU64::new(0),
             strangers: AtomicU64::new(0),
+            chunk_times: Times::default(),
+            refresh_times: Times::default(),
+            holding: Holding::default(),
         }
     }
 }
@@ -304,183 +314,4 @@ impl Progress {
             elapsed_seconds: self.elapsed().as_secs_f64(),
         }
     }
-}
-
-/// Something worth a line in a log.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Event {
-    /// The method was chosen.
-    #[serde(rename = "method")]
-    Method {
-        /// `instant`, `inplace` or `copy`.
-        #[serde(rename = "method")]
-        method: String,
-        /// Why.
-        reason: String,
-    },
-    /// The change begins: its checks have passed. Not reported again when it is resumed.
-    Started(Box<Start>),
-    /// A phase begins.
-    Phase {
-        /// Which.
-        phase: Phase,
-    },
-    /// The run resumes from the checkpoint of an earlier attempt.
-    Resumed {
-        /// Rows that were copied by then.
-        rows: u64,
-    },
-    /// The copy is paused, for this reason, or continues (`None`).
-    Throttled {
-        /// Why.
-        reason: Option<String>,
-    },
-    /// The copy is slowed down for the sake of others on the server, for this reason, or no longer
-    /// (`None`).
-    #[serde(rename = "slowed")]
-    GivesWay {
-        /// Why.
-        reason: Option<String>,
-    },
-    /// The server cannot be reached any more; osc keeps trying.
-    ConnectionLost {
-        /// What the last attempt to reach it met.
-        reason: String,
-    },
-    /// The server can be reached again.
-    Reconnected {
-        /// For how long it could not, in seconds.
-        seconds: f64,
-    },
-    /// An attempt to lock the table failed and will be tried again.
-    CutOverRetry {
-        /// Which attempt, from 1.
-        attempt: u32,
-        /// How many are made.
-        attempts: u32,
-        /// When the next is made, in seconds from now; `None`: soon.
-        retry_seconds: Option<f64>,
-        /// Why it did not.
-        reason: String,
-    },
-    /// An order was answered.
-    Order {
-        /// Its number.
-        order: i64,
-        /// What it asks for.
-        verb: String,
-        /// With what.
-        arguments: String,
-        /// The account that made it.
-        who: String,
-        /// From where.
-        host: String,
-        /// Why.
-        why: String,
-        /// `accepted`, `refused`, `expired`.
-        outcome: &'static str,
-        /// What that means, or why not.
-        answer: String,
-    },
-    /// Anything else that an operator should read.
-    Note {
-        /// The text.
-        text: String,
-    },
-    /// Anything that an operator should act upon.
-    Warning {
-        /// The text.
-        text: String,
-    },
-    /// The run is done.
-    Summary(Box<Summary>),
-}
-
-/// What is known when a change begins.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Start {
-    /// The clauses.
-    pub clauses: String,
-    /// The method.
-    pub method: String,
-    /// The server's estimate of the table's rows.
-    pub rows_estimate: u64,
-    /// Data and indexes, in bytes; `None`: not known.
-    pub bytes: Option<u64>,
-    /// How long the change will take, in seconds; `None`: not known.
-    pub estimated_seconds: Option<u64>,
-    /// Whether and how the change can be undone; `None`: not known beforehand.
-    pub undo: Option<String>,
-    /// The same in a word of `osc plan`.
-    pub undo_outcome: Option<&'static str>,
-}
-
-impl Start {
-    /// Of an undo, which can be undone itself.
-    pub(crate) fn of_an_undo(table: &str, clauses: String, bytes: u64) -> Self {
-        Self {
-            clauses,
-            bytes: Some(bytes),
-            undo: Some(format!("osc revert {}; possible", shell::word(table))),
-            undo_outcome: Some("possible"),
-            ..Self::default()
-        }
-    }
-}
-
-/// Of many times.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Quantiles {
-    /// The median.
-    pub p50: f64,
-    /// The 99th percentile.
-    pub p99: f64,
-}
-
-/// What a run did, reported at its end.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Summary {
-    /// The table; in JSON it is what every event says of it.
-    #[serde(skip)]
-    pub table: String,
-    /// The clauses.
-    pub clauses: String,
-    /// The method.
-    #[serde(rename = "method")]
-    pub method: String,
-    /// Rows copied.
-    pub rows: u64,
-    /// Keys refreshed from the stream.
-    pub refreshed: u64,
-    /// Rows compared; `None`: verification was switched off or not needed.
-    pub verified_rows: Option<u64>,
-    /// The whole run, in seconds.
-    pub seconds: f64,
-    /// How long the original was locked by the cut-over, in milliseconds.
-    pub lock_ms: Option<f64>,
-    /// Cut-over attempts needed.
-    pub attempts: u32,
-    /// How long chunks took, in milliseconds.
-    pub chunk_ms: Option<Quantiles>,
-    /// How long refreshes took, in milliseconds.
-    pub refresh_ms: Option<Quantiles>,
-    /// The retired table.
-    pub retired: Option<String>,
-    /// Until when it is kept, UTC.
-    pub undo_until: Option<String>,
-    /// Whether and how the change can be undone; `None`: that is not known.
-    pub undo: Option<String>,
-    /// Things that the operator should act upon.
-    pub warnings: Vec<String>,
-    /// The first rows that an undo left behind, by their keys, and why.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub left_behind: Vec<String>,
-}
-
-/// Takes events; implemented by the report module.
-pub trait Sink: Send + Sync + 'static {
-    /// Takes one event.
-    fn event(&self, event: Event);
 }

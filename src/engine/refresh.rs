@@ -203,7 +203,9 @@ pub(super) async fn refresh_keys<S: Server>(run: &Run<S>, keys: Vec<Key>) -> Res
             CopyOutcome::Written(_) => {
                 failpoint::hit(Point::RefreshWritten)?;
                 run.misfits.fit(&keys);
-                note(&run.refresh_times, started.elapsed());
+                let took = started.elapsed();
+                note(&run.refresh_times, took);
+                run.progress.refresh_times.note(took);
                 continue;
             }
             CopyOutcome::Contention => {

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Server;
-use super::progress::{Event, Sink};
+use super::event::{Event, Sink};
 use super::refresh::refresh_keys;
 use super::run::Run;
 use super::verify::Verified;

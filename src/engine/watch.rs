@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::backend::Server;
+use super::event::Event;
 use super::health::{Health, Watching};
-use super::progress::{Event, Phase};
+use super::progress::Phase;
 use super::run::Run;
 use crate::error::Result;
 

@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use crate::engine::backend::COPY;
 pub(crate) use crate::engine::backend::REVERT;
+use crate::engine::event::Summary;
 use crate::engine::picture::Picture;
-use crate::engine::progress::{Phase, Progress, Summary};
+use crate::engine::progress::{Phase, Progress};
 use crate::error::Error;
 
 /// Runs that `osc status` shows at most.
@@ -363,6 +364,11 @@ impl End<'_> {
     }
 }
 
+/// An error without values of rows, as the ledger keeps it.
+pub(crate) fn shown(error: &Error) -> String {
+    detail::of(error)
+}
+
 /// Whether the shadow of a run that ended so is of no use to anybody: a resumed run
 /// needs it, and differing tables are evidence.
 pub(crate) fn is_waste(error: &Error) -> bool {
@@ -381,10 +387,10 @@ pub(crate) struct Leftover<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(super) fn record(
+    pub(crate) fn record(
         result: Option<Outcome>,
         phase: &str,
         state: &str,

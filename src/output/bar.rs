@@ -6,8 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::screen::Screen;
 use super::{Renderer, screen, summary, text};
+use crate::engine::event::Event;
 use crate::engine::pace::{Pace, View};
-use crate::engine::progress::{Event, Snapshot};
+use crate::engine::progress::Snapshot;
 
 const INTERVAL: Duration = Duration::from_millis(150);
 

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::numbers::{Counter, Numbers};
 use super::{Renderer, screen};
-use crate::engine::progress::{About, Event, Snapshot};
+use crate::engine::event::Event;
+use crate::engine::progress::{About, Snapshot};
 use crate::error::Error;
 use crate::error::Finding;
 
@@ -79,7 +80,7 @@ impl From<&Error> for Failure {
 
 impl Json {
     fn progress(&mut self, now: &Snapshot) -> String {
-        line(ProgressBody { event: "progress", numbers: self.counter.look(now) })
+        progress(self.counter.look(now))
     }
 }
 
@@ -103,7 +104,17 @@ impl Renderer for Json {
 
 /// The line with which a command that failed ends.
 pub(crate) fn error(error: &Error, about: About) -> String {
-    line(ErrorBody { event: "error", about, failure: Failure::from(error) })
+    failed(Failure::from(error), about)
+}
+
+/// The same with less in it.
+pub(crate) fn failed(failure: Failure, about: About) -> String {
+    line(ErrorBody { event: "error", about, failure })
+}
+
+/// The line of a run's numbers.
+pub(crate) fn progress(numbers: Numbers<'_>) -> String {
+    line(ProgressBody { event: "progress", numbers })
 }
 
 /// Now, as every line has it: jiff's own precision would differ from line to line.
@@ -111,7 +122,8 @@ pub(crate) fn timestamp() -> String {
     jiff::Timestamp::now().strftime("%FT%T.%3fZ").to_string()
 }
 
-fn event_line(event: &Event, about: &About) -> String {
+/// The line of an event.
+pub(crate) fn event_line(event: &Event, about: &About) -> String {
     line(EventLine { event, about })
 }
 
@@ -126,7 +138,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::engine::progress::{Phase, Progress, Summary};
+    use crate::engine::event::Summary;
+    use crate::engine::progress::{Phase, Progress};
 
     fn read(line: &str) -> Value {
         assert!(!line.contains('\n'));

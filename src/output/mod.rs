@@ -21,7 +21,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::engine::progress::{Event, Progress, Sink, Snapshot};
+use crate::engine::event::{Event, Sink};
+use crate::engine::progress::{Progress, Snapshot};
 use screen::Screen;
 
 /// How a run is shown.

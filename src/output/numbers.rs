@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::engine::pace::{Pace, Rates};
+use crate::engine::picture::Picture;
 use crate::engine::progress::Snapshot;
 
 /// A run's numbers at one moment, and what follows from them.
@@ -12,6 +13,13 @@ pub(crate) struct Numbers<'a> {
     snapshot: &'a Snapshot,
     #[serde(flatten)]
     rates: Rates,
+}
+
+impl<'a> Numbers<'a> {
+    /// Those of a picture.
+    pub(crate) fn of(picture: &'a Picture) -> Self {
+        Self { snapshot: &picture.now, rates: picture.rates.clone() }
+    }
 }
 
 /// Learns how fast a run is.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::screen::Screen;
 use super::{Renderer, summary, text};
+use crate::engine::event::Event;
 use crate::engine::pace::Pace;
-use crate::engine::progress::{Event, Snapshot};
+use crate::engine::progress::Snapshot;
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::screen::Screen;
 use super::{Renderer, text};
-use crate::engine::progress::{Event, Snapshot};
+use crate::engine::event::Event;
+use crate::engine::progress::Snapshot;
 
 pub(crate) struct Quiet {
     screen: Screen,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 
 use super::text::length;
-use crate::engine::progress::{Quantiles, Summary};
+use crate::engine::event::{Quantiles, Summary};
 use crate::ledger::REVERT;
 use crate::shell;
 

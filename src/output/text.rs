@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
+use crate::engine::event::Event;
 use crate::engine::pace::View;
-use crate::engine::progress::{Event, Phase, Snapshot};
+use crate::engine::progress::{Phase, Snapshot};
 
 /// Where nothing is known.
 pub(crate) const UNKNOWN: &str = "–";

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::engine::progress::Start;
+use crate::engine::event::Start;
 use crate::shell;
 
 /// What an undo can do about one column or key, from the best to the worst; of a change, the worst of all.

@@ -98,6 +98,18 @@ pub struct Throttle {
     tasks: TaskTracker,
 }
 
+/// What holds a copy back beside the operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources(Arc<Verdicts>);
+
+impl Sources {
+    /// One reason a source.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        // The operator has the first place.
+        self.0.reasons(1)
+    }
+}
+
 impl Throttle {
     /// A throttle that obeys the operator's `directives`, copies at most `rate` rows a second
     /// unless they name another rate, and ends with `stop`.
@@ -253,10 +265,9 @@ impl Throttle {
         self.board.reason().borrow().clone()
     }
 
-    /// What holds the copy back beside the operator, one reason a source.
-    pub fn sources(&self) -> Vec<String> {
-        // The operator has the first place.
-        self.board.reasons(1)
+    /// What holds the copy back beside the operator, to look at later.
+    pub(crate) fn sources(&self) -> Sources {
+        Sources(Arc::clone(&self.board))
     }
 
     /// Why the copy is paused, as a value to watch. The value always has the latest numbers; a

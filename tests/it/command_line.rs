@@ -86,6 +86,7 @@ fn the_help_of_alter_is_grouped_and_shows_no_environment() {
         "Throttle:",
         "Cut-over:",
         "Notifications:",
+        "Page:",
         "Output:",
         "Exit codes:",
     ] {
@@ -120,6 +121,8 @@ fn every_flag_of_the_contract_is_there() {
         "outbox-to",
         "outbox-announce",
         "backup-note",
+        "listen",
+        "token-file",
         "cut-over-timeout",
         "cut-over-attempts",
         "kill-blockers-after",

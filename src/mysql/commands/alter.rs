@@ -6,9 +6,10 @@ use mysql_async::Conn;
 
 use super::prepare::{Prepared, open};
 use crate::config::settings::Indexes;
+use crate::engine::event::{Event, Summary};
 use crate::engine::orders;
 use crate::engine::permission::Given;
-use crate::engine::progress::{Event, Phase, Summary};
+use crate::engine::progress::Phase;
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::{lock_lost, other_clauses, other_run};
 use crate::ledger::{End, FencingToken, NewRun, RunId};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mysql_async::{Conn, Opts};
 
 use crate::config::target::Scheme;
-use crate::engine::progress::Start;
+use crate::engine::event::Start;
 use crate::error::{Error, Finding, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::claim::Standing;

@@ -6,7 +6,7 @@ use mysql_async::Conn;
 
 use super::arguments::{one_expression, whole_name};
 use super::prepare::{Found, any_unfinished, find, none_unfinished, treated};
-use crate::engine::progress::{Event, Start, Summary};
+use crate::engine::event::{Event, Start, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::claim::Standing;

@@ -23,7 +23,7 @@ use super::runs::proof::Tables;
 use super::runs::record::{Shape, UndoFacts};
 use super::{binlog, checks, swap};
 use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
-use crate::engine::progress::Summary;
+use crate::engine::event::Summary;
 use crate::engine::undo::Direction;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};

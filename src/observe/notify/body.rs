@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::config::notify::Topic;
-use crate::engine::progress::{Start, Summary};
+use crate::engine::event::{Start, Summary};
 use crate::output::json::Failure;
 
 /// The command that a message comes from.
@@ -96,8 +96,8 @@ pub(super) enum Body {
 
 impl Body {
     /// Of a run that ended well; without keys of rows, as all messages.
-    pub(super) fn ended(kind: Kind, mut summary: Box<Summary>) -> Self {
-        summary.left_behind.clear();
+    pub(super) fn ended(kind: Kind, summary: &Summary) -> Self {
+        let summary = Box::new(summary.without_rows());
         let validation = match (summary.verified_rows, summary.lock_ms) {
             (Some(_), _) => Validation::Passed,
             (None, Some(_)) => Validation::Off,

@@ -21,10 +21,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::notify::{NotifySettings, Topic};
 use crate::config::webhook::{self as receivers, Receiver};
+use crate::engine::event::{Event, Sink};
 use crate::engine::permission::Approval;
-use crate::engine::progress::{Event, Progress, Sink};
+use crate::engine::progress::Progress;
 use crate::error::{Error, Result};
-use crate::output::json::Failure;
+use crate::observe::failure::failure;
 use body::Body;
 use gate::Gate;
 use hooks::Hooks;
@@ -161,26 +162,6 @@ impl Notifier {
             queues.finish().await;
         }
     }
-}
-
-/// Without the keys of rows: a log has them, and whoever may read that.
-fn failure(error: &Error) -> Failure {
-    let rows = |count: u64| if count == 1 { "row" } else { "rows" };
-    let mut failure = Failure::from(error);
-    match error {
-        Error::Misfits { count, .. } => {
-            failure.message = format!("{count} {} cannot go back; not swapped", rows(*count));
-        }
-        Error::Verification { count, .. } => {
-            failure.message =
-                format!("verification failed: {count} differing {}; not swapped", rows(*count));
-        }
-        Error::Data { reason, .. } => {
-            failure.message = format!("existing rows do not fit: {reason}");
-        }
-        _ => {}
-    }
-    failure
 }
 
 /// Hands on events, and takes a copy of those that could be worth a message.

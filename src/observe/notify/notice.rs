@@ -182,7 +182,8 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::progress::{Progress, Start, Summary};
+    use crate::engine::event::{Start, Summary};
+    use crate::engine::progress::Progress;
 
     #[test]
     fn a_message_is_one_line_with_all_facts() {
@@ -200,7 +201,7 @@ mod tests {
     fn a_message_names_no_row() {
         let left_behind = vec!["mail = 'bob@x': too long".into()];
         let summary = Summary { left_behind, ..Summary::default() };
-        let body = Body::ended(Kind::Revert, Box::new(summary));
+        let body = Body::ended(Kind::Revert, &summary);
         assert!(!serde_json::to_string(&body).unwrap().contains("bob"));
     }
 
@@ -233,7 +234,7 @@ mod tests {
         );
         let body = Body::Resumed { rows: 1 };
         assert_eq!(sender.notice(&body, &About::default(), None).facts["clauses"], "undo of run 5");
-        let body = Body::ended(Kind::Revert, Box::default());
+        let body = Body::ended(Kind::Revert, &Summary::default());
         let ended = sender.notice(&body, &About::default(), None);
         assert_eq!((ended.event, ended.seq), ("reverted", 3));
         assert_eq!(ended.facts["validation"], "by-the-server");

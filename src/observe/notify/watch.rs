@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::body::{Body, Kind};
 use crate::engine::backend::REVERT;
-use crate::engine::progress::{Event, Phase};
+use crate::engine::event::Event;
+use crate::engine::progress::Phase;
 
 /// A pause of the copy is worth a message after this.
 const LONG: Duration = Duration::from_secs(600);
@@ -88,9 +89,9 @@ impl Watch {
             }
             // What a watch undoes is an undo, whatever the command was.
             Event::Summary(summary) if summary.method == REVERT => {
-                Some(Body::ended(Kind::Revert, summary))
+                Some(Body::ended(Kind::Revert, &summary))
             }
-            Event::Summary(summary) => Some(Body::ended(self.kind, summary)),
+            Event::Summary(summary) => Some(Body::ended(self.kind, &summary)),
             _ => None,
         }
     }

@@ -9,7 +9,8 @@ use indicatif::HumanCount;
 
 use super::body::{Body, Kind, Validation};
 use crate::engine::backend::REVERT;
-use crate::engine::progress::{About, Start, Summary};
+use crate::engine::event::{Start, Summary};
+use crate::engine::progress::About;
 use crate::output::screen::one_line;
 
 /// Clauses and reasons are cut off after so many characters.
@@ -276,7 +277,7 @@ mod tests {
             retired: Some("shop.users_osc_old".into()),
             ..Summary::default()
         };
-        Body::ended(Kind::Alter, Box::new(summary))
+        Body::ended(Kind::Alter, &summary)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::config::settings::Indexes;
 use crate::config::strategy::Strategy;
 use crate::config::target::Scheme;
-use crate::engine::progress::{Event, Start, Summary};
+use crate::engine::event::{Event, Start, Summary};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::RunRecord;
 use crate::ledger::claim::Standing;

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::alter::unfinished;
 use crate::config::target::Scheme;
-use crate::engine::progress::{Event, Start, Summary};
+use crate::engine::event::{Event, Start, Summary};
 use crate::engine::undo_check::{self, UndoCheck};
 use crate::error::{Error, Finding, Findings, Result};
 use crate::ledger::refusals::other_clauses;

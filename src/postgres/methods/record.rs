@@ -8,8 +8,8 @@ use tokio_postgres::Client;
 
 use super::opposite::{Definition, NativeRecord, opposite};
 use super::{Going, Method};
+use crate::engine::event::{Event, Summary};
 use crate::engine::orders;
-use crate::engine::progress::{Event, Summary};
 use crate::error::{Error, Result};
 use crate::ledger::{Checkpoint, End, FencingToken, NewRun, RunId, RunRecord};
 use crate::plan::Job;

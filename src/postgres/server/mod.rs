@@ -21,7 +21,7 @@ use super::stream::{Capture, PgStream, StreamConfig};
 use super::swap::dry_run::rehearse;
 use super::{stream, swap, undo};
 use crate::engine::backend::{Comparison, CopyOutcome, Drain, Resumable, Server, SwapOutcome};
-use crate::engine::progress::Summary;
+use crate::engine::event::Summary;
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyOrder, KeyRange, Position, Rows};
 use crate::ledger::claim;

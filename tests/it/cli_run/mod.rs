@@ -121,6 +121,11 @@ impl Run {
         self.event(|event| event["event"] == "phase" && event["phase"] == phase).await;
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

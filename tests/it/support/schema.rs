@@ -13,6 +13,7 @@ const PLAN: &str = include_str!("../../../docs/use/schema/plan.json");
 const STATUS: &str = include_str!("../../../docs/use/schema/status.json");
 const REVERT_CHECK: &str = include_str!("../../../docs/use/schema/revert-check.json");
 const ORDER: &str = include_str!("../../../docs/use/schema/order.json");
+const HTTP_STATUS: &str = include_str!("../../../docs/use/schema/http-status.json");
 const CLEANUP: &str = include_str!("../../../docs/use/schema/cleanup.json");
 
 /// What is wrong with what a command printed; `None`: nothing.
@@ -25,6 +26,7 @@ pub fn problem(command: &str, line: &Value) -> Option<String> {
         "status" => STATUS,
         "pause" | "resume" | "set" | "cut-over" | "abort" => ORDER,
         "cleanup" => CLEANUP,
+        "GET /status" => HTTP_STATUS,
         "a message" => NOTICE,
         _ => return Some(format!("{command} has no schema")),
     };
