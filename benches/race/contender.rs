@@ -20,6 +20,12 @@ pub enum Contender {
     Server,
     /// osc, the verification included.
     Osc,
+    /// osc revert, which puts what the log names, on MySQL and MariaDB.
+    UndoByLog,
+    /// osc revert, which compares both tables.
+    UndoByComparing,
+    /// osc, which watches the change and undoes it, since its health check fails from the beginning.
+    Watch,
     /// pt-online-schema-change, on MySQL and MariaDB.
     PtOsc,
     /// pg_repack, on PostgreSQL: it rewrites the table, but changes nothing.
@@ -34,12 +40,27 @@ impl Contender {
         idle.into_iter().chain([Self::Server, Self::Osc, peer]).collect()
     }
 
+    /// Those that undo a change, and those that they are measured by.
+    pub fn of_an_undo(machine: &Machine) -> Vec<Self> {
+        let by_log = machine.kind().map(|_| Self::UndoByLog);
+        let all = [Self::Server, Self::Osc, Self::UndoByComparing, Self::Watch];
+        all.into_iter().chain(by_log).collect()
+    }
+
+    /// Whether it undoes a change that must have been made.
+    pub fn undoes(self) -> bool {
+        matches!(self, Self::UndoByLog | Self::UndoByComparing)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Server => "server's own",
             Self::Osc => "osc",
+            Self::UndoByLog => "osc revert, by the log",
+            Self::UndoByComparing => "osc revert, by comparing",
+            Self::Watch => "osc, watched and undone",
             Self::PtOsc => "pt-online-schema-change",
             Self::PgRepack => "pg_repack (no change)",
         }
@@ -71,12 +92,12 @@ impl Contender {
                     }
                 }
             }
-            Self::Osc => {
-                let mut osc = support::osc();
-                osc.args(["alter", "t", clauses, "--strategy", "copy", "--json", "--url"]);
-                osc.arg(machine.url());
-                osc.args(further.split_whitespace());
-                osc
+            Self::Osc => alter(machine, clauses, &[], further),
+            Self::UndoByLog => osc(machine, &["revert", "t", "--verify", "touched"], further),
+            Self::UndoByComparing => osc(machine, &["revert", "t", "--verify", "all"], further),
+            Self::Watch => {
+                let check = ["--watch", "10m", "--revert-if-query", "SELECT 1"];
+                alter(machine, clauses, &check, further)
             }
             Self::PtOsc => {
                 let place = format!("h=127.0.0.1,P={port},u=root,D={DATABASE},t=t");
@@ -93,6 +114,17 @@ impl Contender {
             }
         }
     }
+}
+
+fn alter(machine: &Machine, clauses: &str, with: &[&str], further: &str) -> Command {
+    osc(machine, &[&["alter", "t", clauses, "--strategy", "copy"], with].concat(), further)
+}
+
+fn osc(machine: &Machine, arguments: &[&str], further: &str) -> Command {
+    let mut osc = support::osc();
+    osc.args(arguments).args(["--json", "--url"]).arg(machine.url());
+    osc.args(further.split_whitespace());
+    osc
 }
 
 /// Where the system's PostgreSQL has its programs.

@@ -228,6 +228,27 @@ impl Machine {
         }
     }
 
+    /// Writes to so many rows of the contenders' table, spread over all of it: updates, and a deletion and an
+    /// insertion among ten.
+    pub fn touch(&self, runtime: &Runtime, rows: u64, touched: u64) {
+        let step = (rows / touched.max(1)).max(1);
+        let sql = [
+            format!("UPDATE t SET k = k + 1, pad = 'touched' WHERE id % {step} = 0"),
+            format!("DELETE FROM t WHERE id % {} = 0", step * 20),
+            format!(
+                "INSERT INTO t (k, c, pad) SELECT k, c, pad FROM t WHERE id % {} = {}",
+                step * 20,
+                step.min(7)
+            ),
+        ];
+        runtime.block_on(async {
+            let mut session = Session::open(&self.address()).await.expect("the server is up");
+            for sql in sql {
+                session.run(&sql).await.expect("the table is there");
+            }
+        });
+    }
+
     /// Gives the contenders' database the table as it was, written out to disk, and nothing else.
     pub fn refresh(&self, runtime: &Runtime) {
         match &self.server {

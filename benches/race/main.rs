@@ -59,6 +59,14 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: u32,
 
+    /// Race to undo the change instead.
+    #[arg(long)]
+    undo: bool,
+
+    /// Rows that are written between a change and its undo.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    touched: u64,
+
     /// Only these contenders.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<Contender>,
@@ -90,7 +98,10 @@ struct Arguments {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if arguments.undo {
+        arguments.output.push("undo");
+    }
     fs::create_dir_all(&arguments.output)?;
     let results = arguments.output.join("results.jsonl");
     if !arguments.report {
@@ -110,12 +121,19 @@ fn race(arguments: &Arguments, results: &Path) -> Result<(), Box<dyn Error>> {
     machine.load(&runtime, arguments.rows);
     for &writes in &arguments.writes {
         for round in 1..=arguments.rounds {
-            let mut contenders = Contender::on(&machine, writes > 0);
+            let mut contenders = if arguments.undo {
+                Contender::of_an_undo(&machine)
+            } else {
+                Contender::on(&machine, writes > 0)
+            };
             contenders.retain(|one| arguments.only.is_empty() || arguments.only.contains(one));
             let turn = usize::try_from(round - 1)? % contenders.len().max(1);
             contenders.rotate_left(turn);
             for contender in contenders {
                 machine.refresh(&runtime);
+                if contender.undoes() {
+                    change(&runtime, &machine, arguments)?;
+                }
                 wait_for_quiet(Duration::from_secs(arguments.patience));
                 let mut record = run(&runtime, &machine, contender, writes, arguments)?;
                 record.round = round;
@@ -126,6 +144,20 @@ fn race(arguments: &Arguments, results: &Path) -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    Ok(())
+}
+
+/// Makes the change that is to be undone, and writes to the table.
+fn change(
+    runtime: &Runtime,
+    machine: &Machine,
+    arguments: &Arguments,
+) -> Result<(), Box<dyn Error>> {
+    let output = Contender::Osc.command(machine, &arguments.osc).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stdout).into());
+    }
+    machine.touch(runtime, arguments.rows, arguments.touched);
     Ok(())
 }
 
@@ -173,6 +205,8 @@ fn run(
         others: cost.others_cpu / seconds,
         load,
         phases,
+        lock_ms: record::lock(&printed),
+        undone_ms: record::undone(&printed),
         application,
     })
 }

@@ -38,14 +38,19 @@ pub struct Record {
     pub load: f64,
     /// How long each phase took in seconds, where the contender tells.
     pub phases: Vec<(String, f64)>,
+    /// How long the table was locked by the swap in milliseconds, where the contender tells.
+    #[serde(default)]
+    pub lock_ms: Option<f64>,
+    /// The time from the verdict of a watch until the change was undone, in milliseconds.
+    #[serde(default)]
+    pub undone_ms: Option<f64>,
     /// What the application saw.
     pub application: Option<Seen>,
 }
 
 /// The phases that `osc --json` told of. Two that run side by side are one.
 pub fn phases(output: &str) -> Vec<(String, f64)> {
-    let events = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let begun: Vec<(String, jiff::Timestamp)> = events
+    let begun: Vec<(String, jiff::Timestamp)> = events(output)
         .filter_map(|event| {
             let name = match event["event"].as_str()? {
                 "phase" => event["phase"].as_str()?,
@@ -67,6 +72,28 @@ pub fn phases(output: &str) -> Vec<(String, f64)> {
         phases.push((std::mem::take(&mut beside) + name, seconds));
     }
     phases
+}
+
+/// The events that `osc --json` told of.
+fn events(output: &str) -> impl DoubleEndedIterator<Item = Value> {
+    output.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
+/// For how long `osc --json` locked the table, the last time that it did.
+pub fn lock(output: &str) -> Option<f64> {
+    events(output).rev().find(|event| event["event"] == "summary")?["lock_ms"].as_f64()
+}
+
+/// How long it took `osc --json --watch` to undo the change once its health check had failed.
+pub fn undone(output: &str) -> Option<f64> {
+    let time = |event: &Value| event["time"].as_str()?.parse::<jiff::Timestamp>().ok();
+    let said = |event: &Value| {
+        event["text"].as_str().is_some_and(|text| text.starts_with("the change is undone"))
+    };
+    let verdict = time(&events(output).find(said)?)?;
+    let finish = |event: &Value| event["event"] == "phase" && event["phase"] == "finish";
+    let swapped = time(&events(output).rev().find(finish)?)?;
+    (swapped - verdict).total(jiff::Unit::Millisecond).ok()
 }
 
 /// The records in a file of lines.

@@ -36,6 +36,14 @@ pub fn tables(records: &[Record]) -> String {
             if !phases.is_empty() {
                 let _ = writeln!(text, "\nPhases of {name}: {phases}.");
             }
+            let mut told = |what: &str, figure: fn(&Record) -> Option<f64>| {
+                if runs.iter().any(|run| figure(run).is_some()) {
+                    let median = median(runs, |run| figure(run).unwrap_or(f64::NAN));
+                    let _ = writeln!(text, "\n{what} of {name}: {}.", millis(median));
+                }
+            };
+            told("Lock", |run| run.lock_ms);
+            told("From the verdict to the old table", |run| run.undone_ms);
             let stalls = stalls(runs);
             if !stalls.is_empty() {
                 let _ = writeln!(text, "\nLongest stall in each phase of {name}: {stalls}.");
